@@ -1,0 +1,21 @@
+"""tinymm: vision-language models understood, from `np.exp` to BLIP-2. Folders in alphabetical order are the chapters.
+
+1  arrays      where numbers live
+2  autodiff    numbers that remember how they were made
+3  data        what the model sees
+4  layers      the parts
+5  losses      what we ask for
+6  models      the papers
+7  pretrained  weights of others
+8  testing     properties for anyone
+9  training    how it learns
+10 viz         how we look inside
+11 workflows   a day's work, one file a command
+
+A chapter imports only chapters above it in this list; `import tinymm` imports NumPy and nothing else.
+"""
+
+from .autodiff import Tensor, no_grad
+
+__version__ = "0.1.0"
+__all__ = ["Tensor", "__version__", "no_grad"]

@@ -1,0 +1,140 @@
+"""Which library an array belongs to: the only file that knows that CuPy exists.
+
+Rules of the engine write `np.exp(x)` and NumPy itself hands the call to the library that `x` belongs to (NEP 13 and 18), so
+almost nothing has to ask. What does not dispatch is asked for here: creation functions, scattered addition, erf.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A kind of array: its class, the module that makes it, how it comes from the host and goes back."""
+
+    name: str
+    array_type: type
+    module: ModuleType | Any
+    from_host: Callable[[np.ndarray], Any]
+    to_host: Callable[[Any], np.ndarray]
+    erf: Callable[[Any], Any]
+    #: A device's own kernels by op name, where one beats the rule that NumPy shares with everybody.
+    kernels: dict[str, Callable] = field(default_factory=dict)
+
+
+def _scipy_erf(x):
+    from scipy.special import erf  # 60 ms of import, paid by those who use the exact GELU
+
+    return erf(x)
+
+
+def _keep(x):
+    return x
+
+
+DEVICES: dict[str, Device] = {"numpy": Device("numpy", np.ndarray, np, _keep, _keep, _scipy_erf)}
+
+
+def register_device(device: Device) -> None:
+    """Make a kind of array known to the whole package, as CuPy's is when it is first met.
+
+    >>> sorted(DEVICES)[:1] != []
+    True
+    """
+    DEVICES[device.name] = device
+
+
+def _register_cupy() -> Device:
+    try:
+        import cupy
+        from cupyx.scipy.special import erf
+    except ImportError:
+        raise DeviceError(
+            "backend 'cupy' needs CuPy, which does not import here; install the extra that fits the driver "
+            "(cuda12 or cuda13), or use backend 'numpy'"
+        ) from None
+    device = Device("cupy", cupy.ndarray, cupy, cupy.asarray, cupy.asnumpy, erf)
+    register_device(device)
+    return device
+
+
+def device_of(x: Any) -> Device | None:
+    """Return the device of an array, or None for what is no array (a Python number, a list)."""
+    if isinstance(x, (np.ndarray, np.generic)):
+        return DEVICES["numpy"]
+    if "cupy" in sys.modules and "cupy" not in DEVICES:
+        _register_cupy()
+    for device in DEVICES.values():
+        if isinstance(x, device.array_type):
+            return device
+    return None
+
+
+def is_array(x: Any) -> bool:
+    """Say whether `x` is an array of a known library.
+
+    >>> is_array(np.ones(2)), is_array([1.0, 1.0])
+    (True, False)
+    """
+    return device_of(x) is not None
+
+
+def array_module(*arrays: Any) -> Any:
+    """Return the module that the arrays belong to, `numpy` or `cupy`; raise DeviceError if they belong to two.
+
+    Python numbers and NumPy scalars belong everywhere.
+
+    >>> array_module(np.ones(3), 2.0).__name__
+    'numpy'
+    """
+    found: Device | None = None
+    place = 0
+    for i, x in enumerate(arrays):
+        device = None if isinstance(x, np.generic) else device_of(x)
+        if device is None:
+            continue
+        if found is not None and device is not found:
+            raise DeviceError(
+                f"one device a call: argument {place} lives on {found.name} and argument {i} on {device.name}; "
+                f"move one with to_backend(x, {found.name!r})"
+            )
+        if found is None:
+            found, place = device, i
+    return (found or DEVICES["numpy"]).module
+
+
+def to_backend(x: Any, name: str) -> Any:
+    """Return the array on the named backend, `"numpy"` or `"cupy"`; unchanged if it is there already.
+
+    >>> to_backend(np.ones(2), "numpy")
+    array([1., 1.])
+    """
+    target = DEVICES.get(name) or (_register_cupy() if name == "cupy" else None)
+    if target is None:
+        raise DeviceError(f"a backend is one of {', '.join(sorted({*DEVICES, 'cupy'}))}; {name!r} came")
+    source = device_of(x) or DEVICES["numpy"]
+    if source is target:
+        return x
+    return target.from_host(source.to_host(x))
+
+
+def to_host(x: Any) -> np.ndarray:
+    """Return the numbers as a NumPy array, copying from a GPU if they live there."""
+    return np.asarray(to_backend(x, "numpy"))
+
+
+def erf(x: Any) -> Any:
+    """Return the error function of `x`, from SciPy or from the device's own library, in `x`'s dtype.
+
+    >>> float(erf(np.zeros(())))
+    0.0
+    """
+    device = device_of(x)
+    return (device or DEVICES["numpy"]).erf(x)

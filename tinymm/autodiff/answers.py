@@ -1,0 +1,62 @@
+"""What we answer when NumPy asks: the table, and a sentence for everything that is not in it.
+
+`@op(numpy=np.tanh)` enters a function here. What has no gradient by nature (comparisons, argmax) is computed on the bare
+numbers. What looks differentiable but is flat (floor, sign) is refused, since its gradient of zero would look like a bug elsewhere.
+"""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..arrays.errors import GraphError
+
+#: NumPy function (or a Tensor method's name) → the callable that records it.
+ANSWERS: dict[Any, Callable] = {}
+
+#: Computed on the bare numbers: the result carries no gradient and needs none.
+PLAIN = {
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or,
+    np.logical_not, np.isfinite, np.isnan, np.argmax, np.argmin, np.argsort, np.shape, np.ndim, np.size, np.allclose,
+    np.array_equal, np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.any, np.all, np.iscomplexobj, np.result_type,
+}  # fmt: skip
+
+#: Slope zero almost everywhere.
+FLAT = {np.floor, np.ceil, np.rint, np.round, np.trunc, np.sign, np.floor_divide, np.heaviside, np.fix}
+
+
+def name_of(function: Callable) -> str:
+    """Return the name under which a user knows a NumPy function.
+
+    >>> name_of(np.exp), name_of(np.linalg.norm)
+    ('np.exp', 'np.linalg.norm')
+    """
+    module = getattr(function, "__module__", None) or "numpy"
+    return f"{module.replace('numpy', 'np', 1)}.{function.__name__}"
+
+
+def refuse_in_place(ufunc: Callable, method: str, options: dict) -> None:
+    """Raise GraphError for `out=`, `where=` and the ufunc methods, each with its way out."""
+    name = name_of(ufunc)
+    if method != "__call__":
+        raise GraphError(f"{name}.{method} has no gradient rule for a Tensor; use np.sum, np.max or indexing instead")
+    if options.get("out") is not None:
+        raise GraphError(
+            f"{name} was asked to write into an existing array, but the backward pass may still need the old values; "
+            "write x = x + y instead of x += y"
+        )
+    raise GraphError(f"{name} takes no {', '.join(options)} with a Tensor; use np.where(condition, x, y) or x.astype(dtype)")
+
+
+def refuse_unknown(function: Callable) -> None:
+    """Raise GraphError for a function without a rule, and suggest the nearest one that has it."""
+    name = name_of(function)
+    if function in FLAT:
+        raise GraphError(f"{name} is flat almost everywhere, so its gradient would be zero without a word; use {name}(t.data)")
+    known = [name_of(f) for f in ANSWERS if callable(f)]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise GraphError(
+        f"{name} has no gradient rule for a Tensor{hint} (use t.data to compute without gradients, or declare one with @op)"
+    )

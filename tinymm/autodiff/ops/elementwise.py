@@ -1,0 +1,226 @@
+"""Ops on each number by itself: arithmetic, exponentials, activations, choices."""
+
+import math
+
+import numpy as np
+
+from ...arrays.backend import erf
+from ..graph import op
+
+
+@op("(),()->()", numpy=np.add)
+def add(a, b):
+    """Return a + b; each input's gradient is the result's."""
+    return a + b, lambda g: g, lambda g: g
+
+
+@op("(),()->()", numpy=np.subtract)
+def subtract(a, b):
+    """Return a - b."""
+    return a - b, lambda g: g, lambda g: -g
+
+
+@op("(),()->()", numpy=np.multiply)
+def multiply(a, b):
+    """Return a · b; each input's gradient is scaled by the other."""
+    return a * b, lambda g: g * b, lambda g: g * a
+
+
+@op("(),()->()", numpy=np.true_divide, domain=(0.5, 3.0))
+def divide(a, b):
+    """Return a / b."""
+    y = a / b
+    return y, lambda g: g / b, lambda g: -g * y / b
+
+
+@op("()->()", numpy=np.negative)
+def negative(x):
+    """Return -x."""
+    return -x, lambda g: -g
+
+
+@op("()->()", numpy=np.positive)
+def positive(x):
+    """Return +x."""
+    return +x, lambda g: g
+
+
+@op("(),()->()", numpy=np.power, domain=(0.5, 2.0))
+def power(x, exponent):
+    """Return x to a power; whole exponents up to 4 are products, since `x**3` takes 80 times as long as `x*x*x` in float32."""
+    y = _power(x, exponent)
+    return y, lambda g: g * (exponent * _power(x, exponent - 1)), lambda g: g * y * np.log(x)
+
+
+def _power(x, exponent):
+    if type(exponent) in (int, float) and exponent in (2, 3, 4):
+        square = x * x
+        return square if exponent == 2 else square * (x if exponent == 3 else square)
+    return np.power(x, exponent)
+
+
+@op("()->()", numpy=np.square)
+def square(x):
+    """Return x²."""
+    return x * x, lambda g: g * (2 * x)
+
+
+@op("()->()", numpy=np.sqrt, domain=(0.2, 4.0))
+def sqrt(x):
+    """Return √x; the slope is 1 / 2√x."""
+    y = np.sqrt(x)
+    return y, lambda g: g / (2 * y)
+
+
+@op("()->()", numpy=np.exp)
+def exp(x):
+    """Return eˣ, which is its own slope."""
+    y = np.exp(x)
+    return y, lambda g: g * y
+
+
+@op("()->()", numpy=np.expm1)
+def expm1(x):
+    """Return eˣ - 1, exact near zero."""
+    y = np.expm1(x)
+    return y, lambda g: g * (y + 1)
+
+
+@op("()->()", numpy=np.log, domain=(0.2, 4.0))
+def log(x):
+    """Return the natural logarithm."""
+    return np.log(x), lambda g: g / x
+
+
+@op("()->()", numpy=np.log1p, domain=(-0.5, 3.0))
+def log1p(x):
+    """Return ln(1 + x), exact near zero."""
+    return np.log1p(x), lambda g: g / (1 + x)
+
+
+@op("(),()->()", numpy=np.logaddexp)
+def logaddexp(a, b):
+    """Return ln(eᵃ + eᵇ); the slopes are the two shares, which sum to 1."""
+    y = np.logaddexp(a, b)
+    return y, lambda g: g * np.exp(a - y), lambda g: g * np.exp(b - y)
+
+
+@op("()->()", numpy=np.sin)
+def sin(x):
+    """Return the sine."""
+    return np.sin(x), lambda g: g * np.cos(x)
+
+
+@op("()->()", numpy=np.cos)
+def cos(x):
+    """Return the cosine."""
+    return np.cos(x), lambda g: -g * np.sin(x)
+
+
+@op("()->()", numpy=np.tanh)
+def tanh(x):
+    """Squash every number into (-1, 1); the slope is 1 - tanh²."""
+    y = np.tanh(x)
+    return y, lambda g: g * (1 - y * y)
+
+
+@op("()->()")
+def sigmoid(x):
+    """Squash every number into (0, 1): 1 / (1 + e⁻ˣ), with the slope y(1 - y).
+
+    Written through tanh, which does not overflow for large negative x.
+
+    >>> sigmoid(np.array([0.0, -1000.0])).data
+    array([0.5, 0. ])
+    """
+    y = 0.5 * np.tanh(0.5 * x) + 0.5
+    return y, lambda g: g * y * (1 - y)
+
+
+@op("()->()")
+def softplus(x):
+    """Return ln(1 + eˣ), a smooth ramp whose slope is the sigmoid; finite for every finite x."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), lambda g: g * (0.5 * np.tanh(0.5 * x) + 0.5)
+
+
+@op("()->()", kinks=(0.0,))
+def relu(x):
+    """Return max(x, 0); at 0 the slope is taken as 0."""
+    return np.maximum(x, 0), lambda g: g * (x > 0)
+
+
+@op("()->()")
+def gelu(x):
+    """Return x·Φ(x), Φ the normal distribution function: the exact GELU (Hendrycks & Gimpel 2016), through erf.
+
+    BERT, ALBEF's and BLIP's ViT use this one; CLIP uses `quick_gelu`. They differ by up to 0.02, and weights of one do not fit the other.
+    """
+    area = 0.5 * (1 + erf(x * math.sqrt(0.5)))
+    return x * area, lambda g: g * (area + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
+
+
+@op("()->()")
+def quick_gelu(x):
+    """Return x·sigmoid(1.702 x), CLIP's approximation of the GELU."""
+    y = 0.5 * np.tanh(0.851 * x) + 0.5
+    return x * y, lambda g: g * (y + 1.702 * x * y * (1 - y))
+
+
+@op("()->()", numpy=(np.absolute, np.fabs), kinks=(0.0,))
+def absolute(x):
+    """Return |x|; at 0 the slope is taken as 0."""
+    return np.abs(x), lambda g: g * np.sign(x)
+
+
+@op("(),()->()", numpy=np.maximum)
+def maximum(a, b):
+    """Return the larger of two; equal numbers share the gradient half and half."""
+    y = np.maximum(a, b)
+    return y, lambda g: g * _share(a, y, b), lambda g: g * _share(b, y, a)
+
+
+@op("(),()->()", numpy=np.minimum)
+def minimum(a, b):
+    """Return the smaller of two; equal numbers share the gradient half and half."""
+    y = np.minimum(a, b)
+    return y, lambda g: g * _share(a, y, b), lambda g: g * _share(b, y, a)
+
+
+def _share(mine, chosen, other):
+    return (mine == chosen) * (1 - 0.5 * (mine == other))
+
+
+@op("(),(),()->()", numpy=np.where)
+def where(condition, a, b):
+    """Return a where the condition is true, else b; the condition has no gradient."""
+    keep = condition if getattr(condition, "dtype", None) == bool else condition != 0
+    return np.where(keep, a, b), None, lambda g: g * keep, lambda g: g * np.logical_not(keep)
+
+
+def _clip_spelling(op_):
+    def clip_(x, a_min=None, a_max=None, *, min=None, max=None):  # noqa: A002 (NumPy's own names)
+        return op_(x, a_min if min is None else min, a_max if max is None else max)
+
+    return clip_
+
+
+@op(
+    "()->()",
+    numpy={np.clip: _clip_spelling},
+    kinks=(-1.0, 1.0),
+    cases=((((4, 3),), {"low": -1.0, "high": 1.0}),),
+)
+def clip(x, low=None, high=None):
+    """Return x kept within [low, high], numbers; outside the slope is 0, so a clipped parameter stops learning: clamp after the step instead."""
+    inside = np.ones_like(x, dtype=bool)
+    if low is not None:
+        inside = inside & (x >= low)
+    if high is not None:
+        inside = inside & (x <= high)
+    return np.clip(x, low, high), lambda g: g * inside
+
+
+@op("()->()", numpy={np.astype: lambda op_: lambda x, dtype, copy=True: op_(x, dtype)}, cases=((((4, 3),), {"dtype": np.dtype("float64")}),))
+def astype(x, dtype):
+    """Return x as another kind of number; the gradient returns in the old kind."""
+    return x.astype(dtype), lambda g: g

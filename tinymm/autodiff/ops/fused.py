@@ -1,0 +1,202 @@
+"""Kernels: several ops in one rule, where the composition would carry large arrays to memory and back many times.
+
+Each stands below its *definition*, the readable composition of small ops; the tests hold value and gradients of the two equal. What they
+save is passes over memory: rows are taken in blocks that stay in the processor's cache until all is done with them.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ...arrays.errors import DtypeError
+from ..graph import op
+from .elementwise import gelu, quick_gelu, relu
+from .kernels import ACTIVATIONS
+from .reduce import masked_softmax, softmax
+
+#: Numbers in a block: 128 K of float32 are 512 KB, a quarter of a core's second-level cache, since a few such arrays are alive at once.
+BLOCK = 128 * 1024
+
+
+def blocks(rows: int, width: int) -> Iterator[slice]:
+    """Cut rows of that width into slices of at most BLOCK numbers.
+
+    >>> list(blocks(3, BLOCK // 2))
+    [slice(0, 2, None), slice(2, 3, None)]
+    """
+    step = max(1, BLOCK // width)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def together(backward: Callable, n: int) -> tuple[Callable, ...]:
+    """Make n vjps of one function that returns n gradients at once; it runs at the first call, and each result is handed out once.
+
+    >>> left, right = together(lambda g: (g + 1, g + 2), 2)
+    >>> left(1), right(1)
+    (2, 3)
+    """
+    waiting: dict[int, object] = {}
+
+    def vjp_of(i):
+        def vjp(g):
+            if i not in waiting:
+                waiting.update(enumerate(backward(g)))
+            return waiting.pop(i)
+
+        return vjp
+
+    return tuple(vjp_of(i) for i in range(n))
+
+
+# ---------------------------------------------------------------------- layer normalization
+def layer_norm_definition(x, gain, bias, eps=1e-5):
+    """Normalize each row to mean 0 and variance 1, then scale and shift (Ba et al. 2016): (x - μ) / √(σ² + eps) · gain + bias."""
+    centered = x - np.mean(x, axis=-1, keepdims=True)
+    return centered / np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + eps) * gain + bias
+
+
+@op("(n),(n),(n)->(n)")
+def layer_norm(x, gain, bias, eps=1e-5):
+    """Return `layer_norm_definition` in one pass over blocks of rows: x (…, D), gain (D), bias (D) -> (…, D)."""
+    D = x.shape[-1]
+    rows = x.reshape(-1, D)
+    unit, y = np.empty_like(rows), np.empty_like(rows)
+    scale = np.empty_like(rows, shape=(len(rows), 1))
+    mean_of = np.full_like(rows, 1 / D, shape=(D,))
+    for r in blocks(len(rows), D):
+        u = np.subtract(rows[r], (rows[r] @ mean_of)[:, None], out=unit[r])
+        scale[r] = 1 / np.sqrt(np.vecdot(u, u)[:, None] * (1 / D) + eps)
+        u *= scale[r]
+        np.multiply(u, gain, out=y[r])
+        y[r] += bias
+
+    def backward(g):
+        g = g.reshape(-1, D)
+        to_x = np.empty_like(g)
+        to_gain, to_bias = np.zeros_like(gain), np.zeros_like(bias)
+        for r in blocks(len(g), D):
+            u, d = unit[r], to_x[r]
+            to_bias += np.sum(g[r], axis=0)
+            to_gain += np.sum(np.multiply(g[r], u, out=d), axis=0)
+            np.multiply(g[r], gain, out=d)
+            lean = np.vecdot(d, u)[:, None] * (1 / D)
+            d -= (d @ mean_of)[:, None]
+            d -= u * lean
+            d *= scale[r]
+        return to_x.reshape(x.shape), to_gain, to_bias
+
+    return y.reshape(x.shape), *together(backward, 3)
+
+
+# ---------------------------------------------------------------------- linear, activation, linear
+def mlp_definition(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
+    """Two linear maps with an activation between them, row by row (Vaswani et al. 2017, §3.3)."""
+    function = {"gelu": gelu, "quick_gelu": quick_gelu, "relu": relu}[activation]
+    return function(x @ expand + expand_bias) @ contract + contract_bias
+
+
+@op("(m,d),(d,f),(f),(f,e),(e)->(m,e)", cases=((((5, 3), (3, 4), (4,), (4, 2), (2,)), {"activation": "quick_gelu"}),))
+def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
+    """Return `mlp_definition` in row blocks: x (…, m, D), expand (D, F), contract (F, E) -> (…, m, E).
+
+    The wide middle never leaves the cache before the second product has used it; what backward needs of it is kept.
+    """
+    forward, slope = ACTIVATIONS[activation]
+    rows = x.reshape(-1, x.shape[-1])
+    F = expand.shape[1]
+    hidden, helper = np.empty_like(rows, shape=(len(rows), F)), np.empty_like(rows, shape=(len(rows), F))
+    y = np.empty_like(rows, shape=(len(rows), contract.shape[1]))
+    for r in blocks(len(rows), F):
+        h = np.matmul(rows[r], expand, out=hidden[r])
+        h += expand_bias
+        np.matmul(forward(h, helper[r]), contract, out=y[r])
+        y[r] += contract_bias
+
+    def backward(g):
+        g = g.reshape(-1, g.shape[-1])
+        to_x = np.empty_like(rows)
+        parts = [np.zeros_like(w) for w in (expand, expand_bias, contract)]
+        for r in blocks(len(rows), F):
+            activated, steep = slope(hidden[r], helper[r])
+            parts[2] += activated.T @ g[r]
+            d = np.matmul(g[r], contract.T, out=activated)
+            d *= steep
+            parts[0] += rows[r].T @ d
+            parts[1] += np.sum(d, axis=0)
+            np.matmul(d, expand.T, out=to_x[r])
+        return to_x.reshape(x.shape), *parts, np.sum(g, axis=0)
+
+    return y.reshape(x.shape[:-1] + (contract.shape[1],)), *together(backward, 5)
+
+
+# ---------------------------------------------------------------------- attention
+def attention_definition(q, k, v, may_attend=None):
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) with its weights: softmax(q kᵀ / √Dh) v."""
+    scores = q @ np.swapaxes(k, -1, -2) * q.shape[-1] ** -0.5
+    weights = softmax(scores) if may_attend is None else masked_softmax(scores, may_attend)
+    return weights @ v, weights
+
+
+@op(cases=((((2, 3, 12),), {"heads": 2}), (((2, 3, 12),), {"heads": 2, "may_attend": np.tri(3, dtype=bool)})))
+def self_attention(qkv, may_attend=None, heads=1):
+    """Return multi-head attention of a sequence over itself: packed queries, keys and values (B, T, 3D) -> (B, T, D).
+
+    The kernel of `attention_definition` on heads cut out of the packed projection: a few pictures at a time, so that their scores stay in
+    the cache; gradients are written into one packed array, so nothing is sliced or joined on the tape.
+    """
+    B, T, packed = qkv.shape
+    D = packed // 3
+    scale = (D // heads) ** -0.5
+    heads_of = qkv.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)  # views (3, B, H, T, Dh)
+    y = np.empty_like(qkv, shape=(B, T, D))
+    y_heads = y.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)
+    weights = np.empty_like(qkv, shape=(B, heads, T, T))
+    for b in blocks(B, heads * T * max(T, D // heads)):
+        q, k, v = np.ascontiguousarray(heads_of[:, b])
+        q *= scale
+        p = np.matmul(q, np.swapaxes(k, -1, -2), out=weights[b])
+        softmax_in_place(p, _part(may_attend, b))
+        y_heads[b] = p @ v
+
+    def vjp(g):
+        g_heads = g.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)
+        whole = np.empty_like(qkv)
+        to_q, to_k, to_v = whole.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)
+        for b in blocks(B, heads * T * max(T, D // heads)):
+            q, k, v = np.ascontiguousarray(heads_of[:, b])
+            p, gb = weights[b], np.ascontiguousarray(g_heads[b])
+            to_v[b] = np.swapaxes(p, -1, -2) @ gb
+            d = gb @ np.swapaxes(v, -1, -2)
+            d -= np.vecdot(gb, y_heads[b])[..., None]  # Σ p·dp of the softmax's vjp, summed over Dh numbers rather than T
+            d *= p
+            d *= scale
+            to_q[b] = d @ k
+            to_k[b] = np.swapaxes(d, -1, -2) @ q
+        return whole
+
+    return y, vjp
+
+
+def _part(may_attend, b):
+    """Return the rows of a batch that a mask with or without a batch axis has for these pictures."""
+    return may_attend[b] if may_attend is not None and may_attend.ndim == 4 and len(may_attend) > 1 else may_attend
+
+
+def softmax_in_place(scores, may_attend=None):
+    """Turn scores into their softmax where they stand, as `softmax` and `masked_softmax` do on copies."""
+    if may_attend is None:
+        scores -= np.max(scores, axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= np.sum(scores, axis=-1, keepdims=True)
+        return
+    if may_attend.dtype != bool:
+        raise DtypeError(
+            f"a mask is boolean with True = may attend, and {may_attend.dtype} came; write mask.astype(bool), "
+            "or additive == 0 if it holds 0 and -inf"
+        )
+    np.copyto(scores, -np.inf, where=np.logical_not(may_attend))
+    top = np.max(scores, axis=-1, keepdims=True)
+    scores -= np.where(np.isfinite(top), top, 0)
+    np.exp(scores, out=scores)
+    total = np.sum(scores, axis=-1, keepdims=True)
+    scores /= np.where(total == 0, 1, total)

@@ -1,0 +1,110 @@
+"""Products: matrices, sums over named indices, and the linear layer."""
+
+import numpy as np
+
+from ...arrays.errors import ShapeError
+from ..graph import op
+
+
+def _flip(x):
+    return np.swapaxes(x, -1, -2)
+
+
+def _dot(op_):
+    def dot(a, b):
+        if np.ndim(a) > 2 or np.ndim(b) > 2:
+            raise ShapeError(
+                f"np.dot of a Tensor goes up to 2 axes and {np.shape(a)} by {np.shape(b)} came, for which np.dot is an outer product "
+                "over the leading axes; write a @ b for a product in each of them"
+            )
+        return op_(a, b)
+
+    return dot
+
+
+@op("(m?,k),(k,n?)->(m?,n?)", numpy={np.matmul: lambda op_: op_, np.dot: _dot})
+def matmul(a, b):
+    """Rows of `a` meet columns of `b`; leading axes broadcast, and a vector stands for a matrix of one row or column."""
+
+    def matrices(g):
+        g = g if b.ndim > 1 else g[..., None]
+        return g if a.ndim > 1 else g[..., None, :]
+
+    def to_a(g):
+        left = matrices(g) @ _flip(b if b.ndim > 1 else b[:, None])
+        return left if a.ndim > 1 else left[..., 0, :]
+
+    def to_b(g):
+        right = _flip(a if a.ndim > 1 else a[None]) @ matrices(g)
+        return right if b.ndim > 1 else right[..., 0]
+
+    return a @ b, to_a, to_b
+
+
+@op("(n),(n)->()", numpy=np.vecdot)
+def vecdot(a, b):
+    """Return the sum of products along the last axis."""
+    return np.vecdot(a, b), lambda g: g[..., None] * b, lambda g: g[..., None] * a
+
+
+@op("(m,k),(k,n),(n)->(m,n)")
+def linear(x, weight, bias):
+    """Return x @ weight + bias in one pass: x (…, m, k), weight (k, n), bias (n) -> (…, m, n).
+
+    The kernel of `x @ weight + bias`: one product over all rows at once, the bias added where the product stands.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    y = rows @ weight
+    y += bias
+
+    def to_weight(g):
+        return rows.T @ g.reshape(-1, g.shape[-1])
+
+    return (
+        y.reshape(x.shape[:-1] + (weight.shape[1],)),
+        lambda g: (g.reshape(-1, g.shape[-1]) @ weight.T).reshape(x.shape),
+        to_weight,
+        lambda g: g.reshape(-1, g.shape[-1]).sum(axis=0),
+    )
+
+
+def _einsum(op_):
+    return lambda subscripts, *arrays, **options: op_(*arrays, subscripts=subscripts)
+
+
+@op(
+    numpy={np.einsum: _einsum},
+    cases=(
+        (((3, 4), (4, 5)), {"subscripts": "ij,jk->ik"}),
+        (((2, 3, 4), (2, 5, 4)), {"subscripts": "bqd,bkd->bqk"}),
+        (((3, 4),), {"subscripts": "ij->j"}),
+        (((3,), (4,), (3, 4)), {"subscripts": "i,j,ij->"}),
+    ),
+)
+def einsum(*arrays, subscripts):
+    """Return the sum of products over named indices, with the result's indices written out: `"bqd,bkd->bqk"`.
+
+    The gradient of one input is the same kind of sum, with the result's gradient in the input's place. An index that stands in one input only and is summed away comes back stretched.
+    """
+    inputs, _, output = subscripts.replace(" ", "").partition("->")
+    names = inputs.split(",")
+    if "->" not in subscripts or "." in subscripts or any(len(set(name)) < len(name) for name in [*names, output]):
+        raise ShapeError(
+            f"einsum of a Tensor takes letters, each once an input, with the result written out as in 'ij,jk->ik'; {subscripts!r} came"
+        )
+    value = np.einsum(subscripts, *arrays)
+
+    def vjp_of(i):
+        others = [array for k, array in enumerate(arrays) if k != i]
+        other_names = [name for k, name in enumerate(names) if k != i]
+        known = set(output).union(*other_names)
+        kept = "".join(letter for letter in names[i] if letter in known)
+
+        def vjp(g):
+            part = np.einsum(",".join([output, *other_names]) + "->" + kept, g, *others)
+            stretched = part[tuple(slice(None) if letter in known else None for letter in names[i])]
+            return np.broadcast_to(stretched, arrays[i].shape)
+
+        return vjp
+
+    return value, *(vjp_of(i) for i in range(len(arrays)))

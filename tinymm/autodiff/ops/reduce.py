@@ -1,0 +1,154 @@
+"""Ops that make fewer numbers of many, and the softmax family, which divides by such a sum."""
+
+import numpy as np
+
+from ...arrays.errors import DtypeError
+from ..graph import op
+
+_AXES = (
+    (((3, 4),), {}),
+    (((3, 4),), {"axis": 0}),
+    (((2, 3, 4),), {"axis": (0, 2), "keepdims": True}),
+    (((2, 3, 4),), {"axis": -1}),
+)
+_ONE_AXIS = ((((3, 4),), {}), (((3, 4),), {"axis": 0}), (((2, 3, 4),), {"axis": 1}))
+
+
+def _restore(g, x, axis, keepdims):
+    """Put the reduced axes back into a gradient, as axes of length 1."""
+    if keepdims or axis is None:
+        return g.reshape(g.shape if keepdims else (1,) * x.ndim)
+    return np.expand_dims(g, axis)
+
+
+def _count(x, axis):
+    if axis is None:
+        return x.size
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    n = 1
+    for a in axes:
+        n *= x.shape[a]
+    return n
+
+
+@op(numpy=np.sum, cases=_AXES)
+def reduce_sum(x, axis=None, keepdims=False):
+    """Return the sum over the axes; every number gets the sum's gradient."""
+    return np.sum(x, axis=axis, keepdims=keepdims), lambda g: np.broadcast_to(_restore(g, x, axis, keepdims), x.shape)
+
+
+@op(numpy=np.mean, cases=_AXES)
+def mean(x, axis=None, keepdims=False):
+    """Return the mean over the axes."""
+    scale = 1 / _count(x, axis)
+    return np.mean(x, axis=axis, keepdims=keepdims), lambda g: np.broadcast_to(_restore(g, x, axis, keepdims) * scale, x.shape)
+
+
+@op(numpy=np.var, cases=(*_AXES, (((3, 4),), {"axis": 0, "ddof": 1})))
+def var(x, axis=None, ddof=0, keepdims=False):
+    """Return the variance over the axes, divided by n - ddof (0: biased, as the normalization layers use it)."""
+    centered = x - np.mean(x, axis=axis, keepdims=True)
+    scale = 1 / (_count(x, axis) - ddof)
+    value = np.sum(centered * centered, axis=axis, keepdims=keepdims) * scale
+    return value, lambda g: (2 * scale) * _restore(g, x, axis, keepdims) * centered
+
+
+def _extreme(x, value, axis, keepdims):
+    chosen = x == (value if axis is None else _restore(value, x, axis, keepdims))
+    return lambda g: _restore(g, x, axis, keepdims) * (chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=x.dtype))
+
+
+@op(numpy=(np.max, np.amax), cases=_AXES)
+def reduce_max(x, axis=None, keepdims=False):
+    """Return the largest number over the axes; equal ones share the gradient."""
+    value = np.max(x, axis=axis, keepdims=keepdims)
+    return value, _extreme(x, value, axis, keepdims)
+
+
+@op(numpy=(np.min, np.amin), cases=_AXES)
+def reduce_min(x, axis=None, keepdims=False):
+    """Return the smallest number over the axes; equal ones share the gradient."""
+    value = np.min(x, axis=axis, keepdims=keepdims)
+    return value, _extreme(x, value, axis, keepdims)
+
+
+def _norm(op_):
+    def norm(x, ord=None, axis=None, keepdims=False):  # noqa: A002 (NumPy's own name)
+        if ord not in (None, 2) or isinstance(axis, tuple):
+            raise DtypeError(f"np.linalg.norm of a Tensor is the Euclidean length along one axis or all; ord={ord}, axis={axis} came")
+        return op_(x, axis=axis, keepdims=keepdims)
+
+    return norm
+
+
+@op(numpy={np.linalg.norm: _norm}, cases=((((3, 4),), {}), (((3, 4),), {"axis": 0}), (((2, 3, 4),), {"axis": -1, "keepdims": True})))
+def norm(x, axis=None, keepdims=False):
+    """Return the Euclidean length along an axis; its slope is the unit vector (0 for a vector of length 0)."""
+    value = np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+
+    def vjp(g):
+        length = _restore(value, x, axis, keepdims) if axis is not None or keepdims else value
+        return _restore(g, x, axis, keepdims) * (x / np.where(length == 0, 1, length))
+
+    return value, vjp
+
+
+def _exp_shifted(x, axis):
+    """Return e^(x - max): the largest becomes 1, so that nothing overflows."""
+    y = x - np.max(x, axis=axis, keepdims=True)
+    return np.exp(y, out=y)
+
+
+@op(cases=_AXES)
+def logsumexp(x, axis=None, keepdims=False):
+    """Return ln Σ eˣ over the axes, finite for every finite x; its slope is the softmax."""
+    top = np.max(x, axis=axis, keepdims=True)
+    total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    value = total if keepdims else np.squeeze(total, axis=axis)
+    return value, lambda g: _restore(g, x, axis, keepdims) * np.exp(x - total)
+
+
+def _softmax_vjp(p, axis):
+    return lambda g: p * (g - np.sum(g * p, axis=axis, keepdims=True))
+
+
+@op(cases=_ONE_AXIS)
+def softmax(x, axis=-1):
+    """Return eˣ / Σ eˣ along an axis: positive numbers that sum to 1.
+
+    The largest number is subtracted first, which changes nothing but keeps e^1000 from overflowing.
+
+    >>> softmax(np.array([0.0, 1000.0])).data
+    array([0., 1.])
+    """
+    p = _exp_shifted(x, axis)
+    p /= np.sum(p, axis=axis, keepdims=True)
+    return p, _softmax_vjp(p, axis)
+
+
+@op(cases=_ONE_AXIS)
+def log_softmax(x, axis=-1):
+    """Return ln softmax along an axis, without taking the logarithm of a number that has become 0."""
+    y = x - np.max(x, axis=axis, keepdims=True)
+    y -= np.log(np.sum(np.exp(y), axis=axis, keepdims=True))
+    return y, lambda g: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True)
+
+
+@op(cases=((((3, 4),), {"may_attend": np.array([[True, True, False, True], [False] * 4, [False, True, False, False]])}),))
+def masked_softmax(x, may_attend, axis=-1):
+    """Return the softmax over the places where `may_attend` is true, exactly 0 elsewhere; a row that may look at nothing is all zeros.
+
+    The mask is boolean and broadcasts to x; DtypeError otherwise, because 0/1 numbers that are *added* to scores mask nothing. Blocked
+    scores are set to -inf before the row maximum is taken, so even a blocked score of 10³⁰⁰ leaves no trace.
+    """
+    if may_attend.dtype != bool:
+        raise DtypeError(
+            f"a mask is boolean with True = may attend, and {may_attend.dtype} came; write mask.astype(bool), "
+            "or additive == 0 if it holds 0 and -inf"
+        )
+    blocked = np.where(may_attend, x, -np.inf)
+    top = np.max(blocked, axis=axis, keepdims=True)
+    p = np.exp(blocked - np.where(np.isfinite(top), top, 0))
+    total = np.sum(p, axis=axis, keepdims=True)
+    p = (p / np.where(total == 0, 1, total)).astype(x.dtype, copy=False)
+    return p, _softmax_vjp(p, axis)
