@@ -152,7 +152,7 @@ class Tensor(NDArrayOperatorsMixin):
         if options or method != "__call__":
             refuse_in_place(ufunc, method, options)
         for x in inputs:
-            if type(x) not in FAMILIAR and not is_array(x):
+            if type(x) not in FAMILIAR and not isinstance(x, Tensor) and not is_array(x):
                 return NotImplemented
         if ufunc in ANSWERS:
             return ANSWERS[ufunc](*inputs)
@@ -161,7 +161,7 @@ class Tensor(NDArrayOperatorsMixin):
     def __array_function__(self, func, types, args, options):
         """Answer NumPy's "how do I call this function?" (NEP 18)."""
         for kind in types:
-            if kind is not Tensor and kind is not np.ndarray and not _is_array_type(kind):
+            if not issubclass(kind, (Tensor, np.ndarray)) and not _is_array_type(kind):
                 return NotImplemented
         rule = ANSWERS.get(func)
         return rule(*args, **options) if rule is not None else _without_gradient(func, args, options)
@@ -251,7 +251,7 @@ def _is_array_type(kind: type) -> bool:
 def _without_gradient(function: Callable, args: tuple, options: dict) -> Any:
     if function not in PLAIN:
         refuse_unknown(function)
-    value = function(*(x.data if type(x) is Tensor else x for x in args), **options)
+    value = function(*(x.data if isinstance(x, Tensor) else x for x in args), **options)
     return Tensor(value) if is_array(value) else value
 
 
@@ -295,7 +295,7 @@ class Op:
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         """Run the rule on the arrays inside the inputs, and remember the links if a gradient was asked for."""
-        arrays = [x.data if type(x) is Tensor else x for x in inputs]
+        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
         if self.has_core_axes:
             self.signature.check(self.name, arrays)  # type: ignore[union-attr]
         try:
@@ -310,7 +310,7 @@ class Op:
         links = []
         if mode:
             for x, vjp in zip(inputs, vjps):  # noqa: B905 (strict= costs as much as the loop)
-                if type(x) is Tensor and x.requires_grad and vjp is not None:
+                if isinstance(x, Tensor) and x.requires_grad and vjp is not None:
                     links.append((x, vjp))
             if mode == CHECKING:
                 self._check_finite(out.data, arrays)

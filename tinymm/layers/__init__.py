@@ -1,1 +1,17 @@
-"""To be written."""
+"""Chapter 4, the parts: what a model is made of, and the masks that say who may look at whom.
+
+Read `module` (how parameters are found), `init`, `basic`, `convolution`, `masks`, `attention`, `transformer`.
+"""
+
+from .attention import CrossAttention, MultiHeadAttention, attention, record_attention
+from .basic import MLP, Dropout, Embedding, LayerNorm, Linear
+from .convolution import BatchNorm2d, Conv2d
+from .masks import causal_mask, cross_mask, padding_mask, prefix_mask, reachability
+from .module import Buffer, Module, Parameter
+from .transformer import Block
+
+__all__ = [
+    "MLP", "BatchNorm2d", "Block", "Buffer", "Conv2d", "CrossAttention", "Dropout", "Embedding", "LayerNorm", "Linear", "Module",
+    "MultiHeadAttention", "Parameter", "attention", "causal_mask", "cross_mask", "padding_mask", "prefix_mask", "reachability",
+    "record_attention",
+]  # fmt: skip

@@ -4,6 +4,7 @@ Read `elementwise`, `shape`, `indexing`, `reduce`, `linear`, `window`, then `fus
 (`np.exp(t)`); the others are imported from here.
 """
 
+from . import shape as shape  # all its ops have NumPy names
 from .elementwise import gelu, quick_gelu, relu, sigmoid, softplus
 from .fused import attention_definition, layer_norm, mlp, self_attention
 from .indexing import embedding

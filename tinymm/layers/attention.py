@@ -1,0 +1,116 @@
+"""Attention: every position mixes the values of the positions that it may look at, by how well its query meets their keys."""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from ..arrays.backend import to_host
+from ..arrays.errors import ShapeError, UsageError
+from ..autodiff import Tensor, ops
+from .basic import Linear
+from .init import xavier_uniform
+from .masks import check_mask
+from .module import Module
+
+_maps: ContextVar[list | None] = ContextVar("attention maps", default=None)
+
+
+@contextlib.contextmanager
+def record_attention() -> Iterator[list[np.ndarray]]:
+    """Collect the weights (B, H, Tq, Tk) of every attention that runs inside, in order, as host arrays.
+
+    No flag goes through the models for this; inside, attention takes its readable definition, which is slower and equal.
+
+    >>> with record_attention() as maps:
+    ...     _ = attention(np.ones((1, 2, 4)), np.ones((1, 3, 4)), np.ones((1, 3, 4)))
+    >>> maps[0].shape
+    (1, 2, 3)
+    """
+    maps: list[np.ndarray] = []
+    token = _maps.set(maps)
+    try:
+        yield maps
+    finally:
+        _maps.reset(token)
+
+
+def attention(q: Any, k: Any, v: Any, may_attend: Any = None) -> Tensor:
+    """Mix values by softmax(q kᵀ / √Dh) (Vaswani et al. 2017, eq. 1): q (…, Tq, Dh), k and v (…, Tk, Dh) -> (…, Tq, Dh).
+
+    `may_attend` is boolean and broadcasts to (…, Tq, Tk); a row that may look at nothing gives zeros. Without the scale 1/√Dh the scores of wide
+    heads grow until the softmax picks one key and its gradient dies.
+    """
+    if may_attend is not None:
+        check_mask(may_attend)
+    mixed, weights = ops.attention_definition(q, k, v, may_attend)
+    maps = _maps.get()
+    if maps is not None:
+        maps.append(to_host(weights.data))
+    return mixed
+
+
+class MultiHeadAttention(Module):
+    """Attention in `heads` subspaces at once, over the sequence itself (B, T, D) -> (B, T, D).
+
+    One packed projection makes queries, keys and values, in this order, as the released files store them. `stds` sets the normal
+    initialization of (qkv, output); without it qkv is Xavier-uniform and biases are 0, PyTorch's default.
+    """
+
+    def __init__(self, width: int, heads: int, *, rng: np.random.Generator, stds: tuple[float, float] | None = None):
+        _check_heads(width, heads)
+        first, second = stds or (None, None)
+        self.qkv = Linear(width, 3 * width, rng=rng, std=first)
+        self.output = Linear(width, width, rng=rng, std=second)
+        if stds is None:
+            self.qkv.weight.data = xavier_uniform(rng, (width, 3 * width))
+        for linear in (self.qkv, self.output):
+            linear.bias.data = np.zeros_like(linear.bias.data)  # type: ignore[union-attr]
+        self.heads = heads
+
+    def forward(self, x: Any, may_attend: Any = None) -> Tensor:
+        """Look over x (B, T, D) under a mask that broadcasts to (B, H, T, T)."""
+        H = self.heads
+        qkv = self.qkv(x)  # (B, T, 3*D)
+        if _maps.get() is None:
+            return self.output(ops.self_attention(qkv, may_attend=may_attend, heads=H))  # (B, T, D)
+        B, T, D = x.shape
+        q, k, v = np.transpose(np.reshape(qkv, (B, T, 3, H, D // H)), (2, 0, 3, 1, 4))  # each (B, H, T, Dh)
+        mixed = np.swapaxes(attention(q, k, v, may_attend), 1, 2)  # (B, T, H, Dh)
+        return self.output(np.reshape(mixed, (B, T, D)))  # (B, T, D)
+
+
+class CrossAttention(Module):
+    """Attention of one sequence over another: x (B, Tq, D) looks at memory (B, Tk, M) -> (B, Tq, output width)."""
+
+    def __init__(
+        self, width: int, heads: int, *, rng: np.random.Generator, memory_width: int | None = None, output_width: int | None = None, std: float | None = None
+    ):
+        _check_heads(width, heads)
+        self.query = Linear(width, width, rng=rng, std=std)
+        self.key = Linear(memory_width or width, width, rng=rng, std=std)
+        self.value = Linear(memory_width or width, width, rng=rng, std=std)
+        self.output = Linear(width, output_width or width, rng=rng, std=std)
+        self.heads = heads
+
+    def forward(self, x: Any, memory: Any, may_attend: Any = None) -> Tensor:
+        """Let x (B, Tq, D) look at memory (B, Tk, M) under a mask that broadcasts to (B, H, Tq, Tk)."""
+        q = self._heads(self.query(x))  # (B, H, Tq, Dh)
+        k = self._heads(self.key(memory))  # (B, H, Tk, Dh)
+        v = self._heads(self.value(memory))  # (B, H, Tk, Dh)
+        mixed = np.swapaxes(attention(q, k, v, may_attend), 1, 2)  # (B, Tq, H, Dh)
+        return self.output(np.reshape(mixed, (*mixed.shape[:2], -1)))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        B, T, D = x.shape
+        H = self.heads
+        return np.swapaxes(np.reshape(x, (B, T, H, D // H)), 1, 2)  # (B, H, T, Dh)
+
+
+def _check_heads(width: int, heads: int) -> None:
+    if heads < 1 or width % heads:
+        raise (UsageError if heads < 1 else ShapeError)(
+            f"the heads share the width evenly, and {width} over {heads} heads came; choose a divisor of {width}"
+        )

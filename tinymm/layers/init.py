@@ -1,0 +1,26 @@
+"""How weights begin: every function draws from the generator that it is given, in float32."""
+
+import math
+
+import numpy as np
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> np.ndarray:
+    """Return numbers of N(0, std²).
+
+    >>> normal(np.random.default_rng(0), (2, 3), 0.02).dtype
+    dtype('float32')
+    """
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(std)
+
+
+def uniform_fan_in(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
+    """Return numbers of U(-1/√fan_in, 1/√fan_in): PyTorch's default for linear layers and convolutions, which the released ViT blocks kept."""
+    bound = 1 / math.sqrt(fan_in)
+    return rng.uniform(-bound, bound, shape).astype(np.float32)
+
+
+def xavier_uniform(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Return numbers of U(-a, a), a = √(6 / (fan_in + fan_out)) (Glorot & Bengio 2010): PyTorch's default for packed attention projections."""
+    bound = math.sqrt(6 / sum(shape))
+    return rng.uniform(-bound, bound, shape).astype(np.float32)

@@ -1,0 +1,101 @@
+"""Who may look at whom: boolean arrays in which True = may attend. Rows look, columns are looked at.
+
+Masks combine with `&` (both allow) and `|` (either allows) and broadcast to (B, H, Tq, Tk). There is no additive mask and no 0/1 number anywhere;
+loaders of foreign weights convert at the border. Tokens carry `is_real` (B, T): False marks padding.
+"""
+
+import numpy as np
+
+from ..arrays.errors import DtypeError, ShapeError
+
+
+def causal_mask(T: int) -> np.ndarray:
+    """Return (T, T) in which a token sees itself and what came before it (CLIP §2.4, "masked self-attention").
+
+    >>> causal_mask(3).astype(int)
+    array([[1, 0, 0],
+           [1, 1, 0],
+           [1, 1, 1]])
+    """
+    return np.tri(T, dtype=bool)
+
+
+def padding_mask(is_real: np.ndarray) -> np.ndarray:
+    """Return (B, 1, 1, T) in which every row sees the real tokens: is_real (B, T) boolean.
+
+    Columns are blocked, not rows: what a padding token itself computes is nobody's business, since nobody looks at it.
+
+    >>> padding_mask(np.array([[True, False]])).shape
+    (1, 1, 1, 2)
+    """
+    return check_is_real(is_real)[:, None, None, :]
+
+
+def prefix_mask(prefix: int, T: int) -> np.ndarray:
+    """Return (T, T) in which all see the first `prefix` tokens, and the rest see what came before them (Dong et al. 2019, UniLM).
+
+    >>> prefix_mask(2, 3).astype(int)
+    array([[1, 1, 0],
+           [1, 1, 0],
+           [1, 1, 1]])
+    """
+    if not 0 <= prefix <= T:
+        raise ShapeError(f"prefix_mask: the prefix lies in [0, T] and {prefix} of {T} came; shorten it or lengthen the sequence")
+    return causal_mask(T) | (np.arange(T) < prefix)
+
+
+def cross_mask(may_look: np.ndarray, is_real: np.ndarray) -> np.ndarray:
+    """Return (B, 1, Tq, Tk) in which the rows marked in `may_look` (B, Tq) see the real ones of another sequence, is_real (B, Tk).
+
+    Rows that may not look see nothing at all; attention gives them zeros.
+
+    >>> cross_mask(np.array([[True, False]]), np.array([[True, True, False]]))[0, 0].astype(int)
+    array([[1, 1, 0],
+           [0, 0, 0]])
+    """
+    rows, columns = check_is_real(may_look), check_is_real(is_real)
+    if len(rows) != len(columns):
+        raise ShapeError(f"cross_mask: both sides are batches of one size and {rows.shape} and {columns.shape} came; pair them row by row")
+    return rows[:, None, :, None] & columns[:, None, None, :]
+
+
+def reachability(masks: list[np.ndarray]) -> np.ndarray:
+    """Return (…, T, T): which input each output may depend on after a stack of layers with these masks and residual links.
+
+    One layer lets row i depend on itself and on all that it sees; the next composes. A stack of causal layers stays causal; a leak of one token
+    a layer becomes a leak of L tokens.
+
+    >>> reachability([np.eye(3, k=-1, dtype=bool)] * 2).astype(int)
+    array([[1, 0, 0],
+           [1, 1, 0],
+           [1, 1, 1]])
+    """
+    if not masks:
+        raise ShapeError("reachability needs the mask of at least one layer and none came; pass [mask] * layers")
+    reach = None
+    for mask in map(check_mask, masks):
+        seen = mask | np.eye(mask.shape[-1], dtype=bool)
+        reach = seen if reach is None else seen @ reach
+    return reach  # type: ignore[return-value]
+
+
+def check_mask(mask: np.ndarray) -> np.ndarray:
+    """Return the mask if it is boolean with at least two axes; DtypeError or ShapeError otherwise."""
+    if getattr(mask, "dtype", None) != bool:
+        kind = getattr(mask, "dtype", type(mask).__name__)
+        raise DtypeError(
+            f"a mask is boolean with True = may attend, and {kind} came; write mask.astype(bool), or additive == 0 if it holds 0 and -inf"
+        )
+    if mask.ndim < 2:
+        raise ShapeError(f"a mask has rows that look and columns that are looked at, and {mask.shape} came; use padding_mask(is_real)")
+    return mask
+
+
+def check_is_real(is_real: np.ndarray) -> np.ndarray:
+    """Return `is_real` if it is boolean (B, T); DtypeError or ShapeError otherwise."""
+    if getattr(is_real, "dtype", None) != bool:
+        kind = getattr(is_real, "dtype", type(is_real).__name__)
+        raise DtypeError(f"is_real is boolean with True = a real token, and {kind} came; write ids != padding_id")
+    if is_real.ndim != 2:
+        raise ShapeError(f"is_real is (B, T) and {is_real.shape} came; add the batch axis with is_real[None]")
+    return is_real

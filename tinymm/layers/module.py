@@ -1,0 +1,148 @@
+"""A model is a tree of modules; its parameters are found by walking the attributes, and the path of attributes is their name."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..arrays.backend import to_backend, to_host
+from ..arrays.errors import CheckpointError
+from ..autodiff import Tensor
+
+
+class Parameter(Tensor):
+    """A Tensor that training changes."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any):
+        super().__init__(data, requires_grad=True)
+
+
+class Buffer:
+    """Numbers that belong to a model and are saved with it but not trained, such as BatchNorm's running statistics."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: Any):
+        self.data = data
+
+
+class Module:
+    """The parent of every layer and model: names, saves, loads and moves the parameters below it.
+
+    Attributes that are parameters, buffers, modules, or lists of these are found in the order in which they were set. There is no
+    registration and no `__setattr__`: what you assign is what there is.
+
+    >>> class Twice(Module):
+    ...     def __init__(self):
+    ...         self.gain = Parameter(np.full(2, 2.0))
+    >>> Twice().state_dict()
+    {'gain': array([2., 2.])}
+    """
+
+    training = True
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Run `forward`."""
+        return self.forward(*inputs, **options)
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Compute the output; each layer says its shapes here."""
+        raise TypeError(f"{type(self).__name__} has no forward of its own; define one, or call one of its methods")
+
+    def _children(self) -> Iterator[tuple[str, Any]]:
+        for name, value in vars(self).items():
+            yield from _named(name, value)
+
+    def modules(self) -> Iterator["Module"]:
+        """Yield this module and every module below it."""
+        yield self
+        for _, child in self._children():
+            if isinstance(child, Module):
+                yield from child.modules()
+
+    def _named_state(self, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer]]:
+        for name, child in self._children():
+            if isinstance(child, Module):
+                yield from child._named_state(f"{prefix}{name}.")
+            else:
+                yield prefix + name, child
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Yield (attribute path, parameter); a parameter that stands in two places comes once, under its first name."""
+        seen = set()
+        for name, value in self._named_state():
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> list[Parameter]:
+        """Return the parameters, each once."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def count(self) -> int:
+        """Return how many numbers training changes."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return {attribute path: array on the host} of all parameters and buffers."""
+        return {name: to_host(value.data) for name, value in self._named_state()}
+
+    def load_state_dict(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over all parameters and buffers, on this module's device and in its dtypes; CheckpointError if a name or a shape does not fit.
+
+        Nothing is changed unless everything fits.
+        """
+        own = dict(self._named_state())
+        missing, unexpected = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
+        wrong = [
+            f"{name} {np.shape(arrays[name])} for {value.data.shape}"
+            for name, value in own.items()
+            if name in arrays and np.shape(arrays[name]) != value.data.shape
+        ]
+        if missing or unexpected or wrong:
+            raise CheckpointError(
+                f"load_state_dict into {type(self).__name__}: missing {missing or 'nothing'}, unexpected {unexpected or 'nothing'}, wrong "
+                f"shapes {wrong or 'none'}; build the model from the config that the weights were saved with"
+            )
+        for name, value in own.items():
+            value.data = _like(np.array(arrays[name], dtype=value.data.dtype), value.data)
+
+    def train(self, mode: bool = True) -> "Module":
+        """Switch dropout and batch statistics on, here and below; return the module."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> "Module":
+        """Switch dropout and batch statistics off, here and below; return the module."""
+        return self.train(False)
+
+    def to(self, backend: str) -> "Module":
+        """Move all numbers to `"numpy"` or `"cupy"`; return the module."""
+        for _, value in self._named_state():
+            value.data = to_backend(value.data, backend)
+        return self
+
+    def astype(self, dtype: Any) -> "Module":
+        """Turn all floating-point numbers into another kind; return the module."""
+        for _, value in self._named_state():
+            if value.data.dtype.kind == "f":
+                value.data = value.data.astype(dtype)
+        return self
+
+
+def _named(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (Parameter, Buffer, Module)):
+        yield name, value
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _named(f"{name}.{i}", item)
+
+
+def _like(host: np.ndarray, device_array: Any) -> Any:
+    from ..arrays.backend import device_of
+
+    device = device_of(device_array)
+    return to_backend(host, device.name) if device else host

@@ -1,0 +1,45 @@
+"""The transformer block, in its two orders of normalization."""
+
+from typing import Any
+
+import numpy as np
+
+from ..autodiff import Tensor
+from .attention import MultiHeadAttention
+from .basic import MLP, LayerNorm
+from .module import Module
+
+
+class Block(Module):
+    """Look around, then think: x + attention(norm(x)), then x + mlp(norm(x)): (B, T, D) -> (B, T, D).
+
+    With `post_norm` the norm stands behind each sum, norm(x + attention(x)), as in the original transformer and BERT; in front, as CLIP and ViT
+    have it, the residual path is a straight line to the gradient, and deep stacks train without care.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        rng: np.random.Generator,
+        feed_forward: int | None = None,
+        activation: str = "quick_gelu",
+        eps: float = 1e-5,
+        post_norm: bool = False,
+        attention_stds: tuple[float, float] | None = None,
+        mlp_stds: tuple[float, float] | None = None,
+    ):
+        self.norm_1 = LayerNorm(width, eps)
+        self.attention = MultiHeadAttention(width, heads, rng=rng, stds=attention_stds)
+        self.norm_2 = LayerNorm(width, eps)
+        self.mlp = MLP(width, feed_forward or 4 * width, activation, rng=rng, stds=mlp_stds)
+        self.post_norm = post_norm
+
+    def forward(self, x: Any, may_attend: Any = None) -> Tensor:
+        """Return x (B, T, D) after one round of looking (under a mask that broadcasts to (B, H, T, T)) and thinking."""
+        if self.post_norm:
+            x = self.norm_1(x + self.attention(x, may_attend))
+            return self.norm_2(x + self.mlp(x))
+        x = x + self.attention(self.norm_1(x), may_attend)
+        return x + self.mlp(self.norm_2(x))

@@ -1,0 +1,83 @@
+"""A picture as a sentence of patches: the vision transformer (Dosovitskiy et al. 2021), in the form that CLIP gave it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arrays.errors import ShapeError, UsageError
+from ..autodiff import Tensor
+from ..layers import Block, Conv2d, LayerNorm, Module, Parameter
+from ..layers.init import normal
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Sizes of a vision transformer: pictures of `resolution` × `resolution` × `channels` in patches of `patch` × `patch`.
+
+    >>> ViTConfig(resolution=32, patch=8, width=64, layers=2, heads=4).patches
+    16
+    """
+
+    resolution: int
+    patch: int
+    width: int
+    layers: int
+    heads: int
+    channels: int = 3
+    activation: str = "quick_gelu"
+    eps: float = 1e-5
+    feed_forward: int | None = None
+
+    def __post_init__(self):
+        if self.resolution % self.patch:
+            raise UsageError(f"patches tile the picture, and {self.resolution} over {self.patch} came; choose a divisor of the resolution")
+
+    @property
+    def patches(self) -> int:
+        """Number of patches P."""
+        return (self.resolution // self.patch) ** 2
+
+
+class ViT(Module):
+    """CLIP's vision transformer (§2.4): (B, h, w, c) -> (B, D), the class token after the last layer.
+
+    Differs from the original ViT, as CLIP does: a layer norm before the first block (`norm_before`, "ln_pre" in the released code), patches
+    without bias, QuickGELU, and the final norm on the class token only.
+    """
+
+    def __init__(self, config: ViTConfig, rng: np.random.Generator):
+        D, P = config.width, config.patches
+        self.config = config
+        self.patch_embedding = Conv2d(config.channels, D, config.patch, rng=rng, stride=config.patch)
+        self.class_embedding = Parameter(normal(rng, (D,), D**-0.5))
+        self.positions = Parameter(normal(rng, (P + 1, D), D**-0.5))
+        self.norm_before = LayerNorm(D, config.eps)
+        self.blocks = [
+            Block(D, config.heads, rng=rng, feed_forward=config.feed_forward, activation=config.activation, eps=config.eps)
+            for _ in range(config.layers)
+        ]
+        self.norm_after = LayerNorm(D, config.eps)
+
+    def tokens(self, images: Any) -> Tensor:
+        """Return all tokens before the final norm: images (B, h, w, c), normalized -> (B, P+1, D), the class token first."""
+        config = self.config
+        expected = (config.resolution, config.resolution, config.channels)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise ShapeError(
+                f"ViT takes pictures (B, {', '.join(map(str, expected))}) with channels last, and {images.shape} came; use the preprocess that "
+                "belongs to the model"
+            )
+        B, D, P = len(images), config.width, config.patches
+        patches = np.reshape(self.patch_embedding(images), (B, P, D))  # (B, P, D)
+        first = np.broadcast_to(self.class_embedding, (B, 1, D))  # (B, 1, D)
+        x = self.norm_before(np.concatenate([first, patches], axis=1) + self.positions)  # (B, P+1, D)
+        for block in self.blocks:
+            x = block(x)  # (B, P+1, D)
+        return x  # (B, P+1, D)
+
+    def forward(self, images: Any) -> Tensor:
+        """Return one feature a picture: (B, h, w, c) -> (B, D)."""
+        B, D = len(images), self.config.width
+        x = self.norm_after(self.tokens(images)[:, 0])  # (B, D)
+        return x  # (B, D)
