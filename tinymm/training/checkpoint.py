@@ -1,0 +1,55 @@
+"""What a run must keep to go on as if it had never stopped: parameters, optimizer, step. One file, replaced in one move.
+
+Nothing random is kept: batches and augmentation are functions of (seed, step), see `arrays.random`.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..arrays.errors import CheckpointError
+from ..layers import Module
+from .optimizers import AdamW
+
+FILE = "checkpoint.safetensors"
+
+
+def save_checkpoint(folder: Path, model: Module, optimizer: AdamW, progress: dict[str, Any]) -> None:
+    """Write `checkpoint.safetensors` into the run folder; a crash in the middle leaves the former one whole."""
+    from safetensors.numpy import save_file
+
+    arrays = {f"model.{name}": np.ascontiguousarray(a) for name, a in model.state_dict().items()}
+    arrays |= {f"optimizer.{name}": np.ascontiguousarray(a) for name, a in optimizer.state_dict().items()}
+    temporary = folder / f".{FILE}.{os.getpid()}"
+    try:
+        save_file(arrays, temporary, metadata={"progress": json.dumps(progress)})
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, folder / FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path, model: Module, optimizer: AdamW) -> dict[str, Any]:
+    """Take model and optimizer back to where the checkpoint was written, and return its progress; CheckpointError if there is none."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / FILE
+    if not path.exists():
+        raise CheckpointError(f"{folder} holds no {FILE} to resume from; start a new run, or give the folder of one that was stopped")
+    try:
+        with safe_open(path, "np") as stored:
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+            progress = json.loads(stored.metadata()["progress"])
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is no checkpoint of a run ({error}); start a new run") from None
+    parts: dict[str, dict] = {"model": {}, "optimizer": {}}
+    for name, array in arrays.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = array
+    model.load_state_dict(parts["model"])
+    optimizer.load_state_dict(parts["optimizer"])
+    return progress

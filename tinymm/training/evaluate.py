@@ -1,0 +1,134 @@
+"""How good is it? Retrieval, zero-shot classification and a linear probe, each to be read beside its chance level (CLIP, §3.1 and §3.2)."""
+
+from typing import Any
+
+import numpy as np
+
+from ..arrays.backend import array_module, to_backend, to_host
+from ..arrays.errors import DataError, ShapeError
+from ..autodiff import no_grad
+from ..data.batches import PairSet, ZeroShot
+
+
+def recall_at_k(scores: np.ndarray, k: int, is_match: np.ndarray | None = None, ties: str = "against") -> float:
+    """Return the share of rows that have a match among their k best columns: scores (N, M), is_match (N, M) boolean or None for the diagonal.
+
+    Equal scores count against the model, or for half of it in the long run with `ties="expected"`: a collapsed model that scores everything alike must not
+    get 100 %. Rows without any match are left out.
+
+    >>> recall_at_k(np.array([[2.0, 1.0], [3.0, 0.0]]), 1)
+    0.5
+    """
+    scores = np.asarray(scores)
+    if scores.ndim != 2:
+        raise ShapeError(f"recall_at_k takes scores (N, M) and {scores.shape} came; compute all pairs first")
+    if is_match is None:
+        is_match = np.eye(*scores.shape, dtype=bool)
+    if not 1 <= k <= scores.shape[1]:
+        raise DataError(f"recall_at_k: k lies in [1, {scores.shape[1]}], the number of columns, and {k} came; lower k")
+    rows = is_match.any(axis=1)
+    if not rows.any():
+        raise DataError("recall_at_k: no row has a match, so there is nothing to recall; check which caption belongs to which picture")
+    scores, is_match = scores[rows], is_match[rows]
+    best = np.max(np.where(is_match, scores, -np.inf), axis=1, keepdims=True)
+    better = ((scores > best) & ~is_match).sum(axis=1)
+    equal = ((scores == best) & ~is_match).sum(axis=1)
+    if ties == "against":
+        return float(np.mean(better + equal < k))
+    mine = ((scores == best) & is_match).sum(axis=1)
+    return float(np.mean([_chance_of_hit(k - b, m, e) for b, m, e in zip(better, mine, equal, strict=True)]))
+
+
+def _chance_of_hit(places: int, mine: int, others: int) -> float:
+    """Return the chance that a random order of equal scores puts one of `mine` among the first `places`."""
+    miss = 1.0
+    for i in range(max(0, min(places, mine + others))):
+        miss *= max(0, others - i) / (mine + others - i)
+    return 1.0 - miss
+
+
+def embed(encode: Any, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Return unit features of pictures or ids, a batch at a time and without a graph: (N, …) -> (N, E) on the host."""
+    parts = []
+    with no_grad():
+        for start in range(0, len(inputs), batch_size):
+            features = to_host(encode(inputs[start : start + batch_size]).data)
+            parts.append(features / np.linalg.norm(features, axis=-1, keepdims=True))
+    return np.concatenate(parts)
+
+
+def embed_images(model: Any, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Return unit features of normalized pictures (N, h, w, c) -> (N, E), on the model's device and back."""
+    backend = array_module(model.parameters()[0].data).__name__
+    return embed(lambda part: model.encode_image(to_backend(part, backend)), images, batch_size)
+
+
+def embed_texts(model: Any, texts: list[str], tokenizer: Any, batch_size: int = 256) -> np.ndarray:
+    """Return unit features of texts -> (N, E)."""
+    parts = [embed(model.encode_text, tokenizer(texts[i : i + batch_size])[0], batch_size) for i in range(0, len(texts), batch_size)]
+    return np.concatenate(parts)
+
+
+def retrieval(model: Any, pairs: PairSet, tokenizer: Any, ks: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
+    """Return recall at each k both ways, its chance level at 1, and the mean of both ways at 1 as `r1`; the model is put in eval mode.
+
+    A picture with several captions is found by any of them; a caption without a picture is a distractor that pictures must not choose.
+    """
+    model.eval()
+    scores = embed_images(model, pairs.images) @ embed_texts(model, list(pairs.captions), tokenizer).T
+    owner = np.asarray(pairs.image_of_caption)
+    is_match = owner[None, :] == np.arange(len(pairs.images))[:, None]
+    results = {}
+    for k in ks:
+        if k <= scores.shape[1]:
+            results[f"image_to_text_r{k}"] = recall_at_k(scores, k, is_match)
+        if k <= scores.shape[0]:
+            results[f"text_to_image_r{k}"] = recall_at_k(scores.T, k, is_match.T)
+    results["r1"] = (results["image_to_text_r1"] + results["text_to_image_r1"]) / 2
+    results["chance_r1"] = (1 / scores.shape[1] + 1 / scores.shape[0]) / 2
+    return results
+
+
+def classifier_weights(model: Any, classes: tuple[str, ...], templates: tuple[str, ...], tokenizer: Any) -> np.ndarray:
+    """Return one unit vector a class: the mean of its prompts' features over the templates, normalized (§3.1.4): -> (C, E)."""
+    prompts = [template.format(name) for name in classes for template in templates]
+    features = embed_texts(model, prompts, tokenizer).reshape(len(classes), len(templates), -1).mean(axis=1)
+    return features / np.linalg.norm(features, axis=-1, keepdims=True)
+
+
+def zero_shot(model: Any, task: ZeroShot, tokenizer: Any) -> dict[str, float]:
+    """Return the accuracy of naming each picture's class by its nearest prompt, beside the share of the most frequent class and 1/C."""
+    model.eval()
+    weights = classifier_weights(model, task.classes, task.templates, tokenizer)
+    chosen = (embed_images(model, task.images) @ weights.T).argmax(axis=1)
+    largest = np.bincount(task.targets, minlength=len(task.classes)).max() / len(task.targets)
+    recalls = [np.mean(chosen[task.targets == c] == c) for c in np.unique(task.targets)]
+    return {
+        "accuracy": float(np.mean(chosen == task.targets)),
+        "mean_class_accuracy": float(np.mean(recalls)),
+        "largest_class": float(largest),
+        "chance": 1 / len(task.classes),
+    }
+
+
+def linear_probe(features: np.ndarray, targets: np.ndarray, test_features: np.ndarray, test_targets: np.ndarray, penalty: float = 1e-3) -> float:
+    """Return the test accuracy of a linear classifier on frozen features (N, E), trained by L-BFGS on cross-entropy (§3.2, Appendix A.3)."""
+    from scipy.optimize import minimize
+
+    classes = int(max(targets.max(), test_targets.max())) + 1
+    mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
+    x = np.concatenate([(features - mean) / deviation, np.ones((len(features), 1))], axis=1).astype(np.float64)
+    rows = np.arange(len(x))
+
+    def loss_and_gradient(flat):
+        w = flat.reshape(x.shape[1], classes)
+        z = x @ w
+        z -= z.max(axis=1, keepdims=True)
+        log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+        d = np.exp(log_p)
+        d[rows, targets] -= 1
+        return -log_p[rows, targets].mean() + penalty * np.sum(w * w), (x.T @ d / len(x) + 2 * penalty * w).ravel()
+
+    found = minimize(loss_and_gradient, np.zeros(x.shape[1] * classes), jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    test = np.concatenate([(test_features - mean) / deviation, np.ones((len(test_features), 1))], axis=1)
+    return float(np.mean((test @ found.x.reshape(x.shape[1], classes)).argmax(axis=1) == test_targets))

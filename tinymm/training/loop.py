@@ -1,0 +1,103 @@
+"""The training loop: a function that yields one record a step. What to do with a record is the caller's business."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arrays.backend import array_module, to_backend, to_host
+from ..arrays.errors import GraphError, UsageError
+from ..arrays.random import generator
+from ..autodiff import Tensor, checking
+from ..data.batches import Batch, Source, batch_indices
+from ..layers import Module
+from .optimizers import AdamW
+from .parallel import threads
+from .schedules import warmup_cosine
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long, how fast, how many at a time; CLIP's own numbers are in Table 18 of the paper.
+
+    >>> Recipe(steps=100).batch_size
+    128
+    """
+
+    steps: int
+    batch_size: int = 128
+    rate: float = 2e-3
+    warmup: int = 60
+    clip: float | None = 1.0
+    seed: int = 0
+    workers: int = 1
+    overfit: int | None = None
+
+    def __post_init__(self):
+        if self.batch_size < 2:
+            raise UsageError(
+                f"a contrastive batch needs at least 2 pairs and {self.batch_size} came: with nothing to tell apart its loss is always 0; "
+                "raise --batch-size"
+            )
+        if self.steps < 1:
+            raise UsageError(f"a run needs at least 1 step and {self.steps} came; raise --steps")
+
+
+def train(model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, start: int = 0) -> Iterator[dict[str, Any]]:
+    """Train from step `start` to the recipe's last and yield a record after each step: its number, losses, scale, rate, gradient norm, seconds.
+
+    A step depends on (seed, step) and the state of model and optimizer alone, so a run that goes on from a checkpoint is bitwise the uninterrupted one.
+    A loss that is not finite is computed once more with every op checked, to name the one where it was born: GraphError.
+    """
+    pairs = len(source) if recipe.overfit is None else min(recipe.overfit, len(source))
+    batch_size = min(recipe.batch_size, pairs)
+    if batch_size < 2:
+        raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {pairs}; add pictures with captions")
+    model.train()
+    with threads(recipe.workers) as split:
+        for step in range(start, recipe.steps):
+            began = time.perf_counter()
+            # Overfitting repeats the same augmentation too: the question is whether the model *can* learn these pairs.
+            stream = step if recipe.overfit is None else step % max(1, pairs // batch_size)
+            batch = source.batch(batch_indices(pairs, batch_size, step, recipe.seed), generator(recipe.seed, 1, stream))
+            losses = _losses(model, batch, generator(recipe.seed, 2, step), split)
+            total = sum(losses.values(), start=Tensor(0.0))
+            if not np.isfinite(to_host(total.data)):
+                _explain(model, batch, generator(recipe.seed, 2, step), step)
+            total.backward()
+            rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
+            norm = optimizer.step(rate, recipe.clip)
+            if hasattr(model, "after_step"):
+                model.after_step()
+            yield {
+                "step": step + 1,
+                "loss": float(to_host(total.data)),
+                **{name: float(to_host(loss.data)) for name, loss in losses.items()},
+                "scale": float(np.exp(to_host(model.t.data))) if hasattr(model, "t") else None,
+                "learning_rate": rate,
+                "gradient_norm": float(norm),
+                "duplicate_captions": len(batch.captions) - len(set(batch.captions)),
+                "seconds": time.perf_counter() - began,
+            }
+
+
+def _losses(model: Any, batch: Batch, rng: np.random.Generator, split: Callable | None = None) -> dict[str, Tensor]:
+    backend = array_module(model.parameters()[0].data).__name__
+    images = to_backend(batch.images, backend)
+    options = {} if split is None else {"split": split}
+    return model.losses(images, batch.ids, batch.is_real, rng=rng, image_ids=batch.image_ids, **options)
+
+
+def _explain(model: Any, batch: Batch, rng: np.random.Generator, step: int) -> None:
+    """Run the step again with checking on, which raises at the op that gave the first number that is not finite."""
+    with checking(), np.errstate(all="ignore"):
+        try:
+            _losses(model, batch, rng)
+        except GraphError as error:
+            raise GraphError(f"the loss of step {step + 1} is not finite: {error}") from None
+    raise GraphError(
+        f"the loss of step {step + 1} was not finite and is finite when computed again op by op; look for parameters near the largest number, "
+        "lower the learning rate"
+    )

@@ -1,0 +1,103 @@
+"""AdamW: how a gradient becomes a step (Loshchilov & Hutter 2019, Algorithm 2)."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..arrays.backend import array_module, to_backend, to_host
+from ..arrays.errors import CheckpointError, UsageError
+from ..layers import Module
+
+#: Numbers updated at once: four arrays of this size stay in a core's second-level cache.
+BLOCK = 64 * 1024
+
+
+def adamw_definition(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
+    """Return (p, m, v) after one step: running means of the gradient and of its square, both corrected for having begun at zero."""
+    m = beta_1 * m + (1 - beta_1) * g
+    v = beta_2 * v + (1 - beta_2) * g * g
+    unbiased_m, unbiased_v = m / (1 - beta_1**step), v / (1 - beta_2**step)
+    return p - rate * (decay * p + unbiased_m / (np.sqrt(unbiased_v) + eps)), m, v
+
+
+def adamw_kernel(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
+    """Return the new p of `adamw_definition`, with m and v updated where they stand, in blocks that stay in the cache."""
+    new = np.empty_like(p)
+    parts = [x.reshape(-1) for x in (p, np.ascontiguousarray(g), m, v, new)]
+    first, second = 1 / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)
+    for start in range(0, p.size, BLOCK):
+        a, b, mean, square, out = (x[start : start + BLOCK] for x in parts)
+        mean *= beta_1
+        mean += np.multiply(b, 1 - beta_1, out=out)
+        square *= beta_2
+        np.multiply(b, b, out=out)
+        out *= 1 - beta_2
+        square += out
+        np.sqrt(square, out=out)
+        out *= second
+        out += eps
+        np.divide(mean, out, out=out)
+        out *= -rate * first
+        out += a * (1 - rate * decay)
+    return new
+
+
+class AdamW:
+    """Adam with decoupled weight decay over a model's parameters.
+
+    Matrices decay, vectors and numbers (gains, biases, the temperature) do not, as in CLIP's recipe (Table 18): pulling a gain toward 0 or the scale
+    toward 1 would fight the loss. Parameters get new arrays, never new numbers in the old ones, so arrays that a graph still holds stay true.
+    """
+
+    def __init__(self, model: Module, *, decay: float = 0.2, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-6):
+        if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1) or decay < 0:
+            raise UsageError(f"AdamW needs betas in [0, 1) and a decay of at least 0; betas {betas} and decay {decay} came")
+        self.parameters = dict(model.named_parameters())
+        self.means = {name: np.zeros_like(p.data) for name, p in self.parameters.items()}
+        self.squares = {name: np.zeros_like(p.data) for name, p in self.parameters.items()}
+        self.decay, self.betas, self.eps = decay, betas, eps
+        self.steps = 0
+
+    def gradient_norm(self) -> Any:
+        """Return the Euclidean length of all gradients together, as a number on the device."""
+        total = 0.0
+        for p in self.parameters.values():
+            if p.grad is not None:
+                total = total + np.vdot(p.grad, p.grad)
+        return np.sqrt(total)
+
+    def step(self, rate: float, clip: float | None = None) -> Any:
+        """Take one step at a learning rate, drop the gradients and return their length before clipping.
+
+        With `clip`, gradients longer than it are scaled down to it as one vector, which bounds a step and keeps its direction.
+        """
+        self.steps += 1
+        norm = self.gradient_norm()
+        scale = None if clip is None else np.minimum(1.0, clip / (norm + 1e-6))
+        for name, p in self.parameters.items():
+            if p.grad is None:
+                continue
+            g = p.grad if scale is None else p.grad * scale.astype(p.grad.dtype)
+            decay = self.decay if p.ndim > 1 else 0.0
+            p.data = adamw_kernel(p.data, g, self.means[name], self.squares[name], self.steps, rate, decay, *self.betas, self.eps)
+            p.grad = None
+        return norm
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return the running means as host arrays under `mean.…` and `square.…`, and the number of steps."""
+        arrays = {f"mean.{name}": to_host(m) for name, m in self.means.items()}
+        arrays |= {f"square.{name}": to_host(v) for name, v in self.squares.items()}
+        return arrays | {"steps": np.array(self.steps)}
+
+    def load_state_dict(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what `state_dict` gave; CheckpointError if it belongs to another model."""
+        own = self.state_dict()
+        if own.keys() != arrays.keys() or any(own[name].shape != arrays[name].shape for name in own):
+            odd = sorted(own.keys() ^ arrays.keys()) or "shapes"
+            raise CheckpointError(f"the optimizer's state belongs to another model ({odd} differ); resume with the settings of the run")
+        for kind, target in (("mean", self.means), ("square", self.squares)):
+            for name, p in self.parameters.items():
+                backend = array_module(p.data).__name__
+                target[name] = to_backend(np.array(arrays[f"{kind}.{name}"]), backend)
+        self.steps = int(arrays["steps"])

@@ -1,0 +1,98 @@
+"""One batch over several threads: each runs the encoder on its shard, the joint loss sees all features, and gradients are summed.
+
+Figure 3 does not change: the splitting happens inside the encoders that it is given. A shard's graph ends in features; their gradients come
+back from the joint loss and each thread walks its own graph into its own dict, since the shards share their leaves.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+import numpy as np
+
+from ..arrays.errors import UsageError
+from ..autodiff import Op, Tensor
+from ..autodiff.ops.fused import together
+from ..layers import BatchNorm2d, Module
+
+
+def default_workers(model: Module) -> int:
+    """Return how many threads suit this machine and model: its cores, up to 4; one where batch statistics tie the pictures together."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if has_batch_statistics(model) else min(4, cores)
+
+
+def has_batch_statistics(model: Module) -> bool:
+    """Say whether a picture's features depend on its batch, as under batch normalization."""
+    return any(isinstance(module, BatchNorm2d) for module in model.modules())
+
+
+@contextlib.contextmanager
+def threads(workers: int) -> Iterator[Callable[[Module], Callable]]:
+    """Give a `split` for `model.losses`: it wraps an encoder so that `workers` threads share each batch.
+
+    The matrix library is held to one thread meanwhile, because its own threads spin between products and fight with ours. One worker
+    means no splitting, with the matrix library as it is.
+
+    >>> with threads(1) as split:
+    ...     split(len)
+    <built-in function len>
+    """
+    if workers < 1:
+        raise UsageError(f"at least one worker is needed and {workers} came; leave --workers out for a good default")
+    if workers == 1:
+        yield lambda encoder: encoder
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        yield lambda encoder: _Sharded(encoder, pool, workers)
+
+
+class _Sharded:
+    """An encoder that cuts its batch into shards: batch (B, …) -> (B, D), equal to the encoder's own result to rounding."""
+
+    def __init__(self, encoder: Module, pool: ThreadPoolExecutor, workers: int):
+        if has_batch_statistics(encoder) and encoder.training:
+            raise UsageError(
+                f"batch normalization normalizes over the whole batch, and {workers} workers would each see a part; use --workers 1 "
+                "(the matrix library then uses all cores), or a vision transformer"
+            )
+        self.encoder, self.pool, self.workers = encoder, pool, workers
+        self.parameters = encoder.parameters()
+        # The shards' sum is an op like any other, except that its inputs are the leaves that all shards share.
+        self.join = Op(self._run, catalogued=False)
+
+    def __call__(self, batch: Any) -> Tensor:
+        return self.join(*self.parameters, batch=batch)
+
+    def _run(self, *parameters: Any, batch: Any) -> tuple:
+        shards = np.array_split(np.arange(len(batch)), min(self.workers, len(batch)))
+        # Each thread inherits no_grad() or checking() through a copy of the context.
+        tasks = [self.pool.submit(copy_context().run, self.encoder, batch[s[0] : s[-1] + 1]) for s in shards]
+        features = [task.result() for task in tasks]
+
+        def backward(g):
+            gradients: list[dict] = [{} for _ in shards]
+            tasks = [
+                self.pool.submit(f.backward, np.ascontiguousarray(g[s[0] : s[-1] + 1]), into)
+                for f, s, into in zip(features, shards, gradients, strict=True)
+                if f.requires_grad
+            ]
+            for task in tasks:
+                task.result()
+            return [_sum([into[p] for into in gradients if p in into], p) for p in self.parameters]
+
+        return np.concatenate([f.data for f in features]), *together(backward, len(parameters))
+
+
+def _sum(parts: list, parameter: Tensor) -> Any:
+    if not parts:
+        return np.zeros_like(parameter.data)
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total

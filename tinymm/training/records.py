@@ -1,0 +1,263 @@
+"""The run folder: what a training run leaves behind, whole at every moment, even after `kill -9`.
+
+    run.json        all settings, versions, seed, platform        written once, a line added at every resume
+    metrics.jsonl   one record a line, flushed line by line       the truth
+    metrics.csv     the same records for a spreadsheet            made again from the truth when it fell behind
+    events.out.…    the same numbers for TensorBoard
+    results.json    what the evaluation found                     one atomic write
+
+Two rules keep it whole. A file that is written once appears under its name only when it is complete (`atomic`). A file that
+grows is repaired when it is opened again: a half-written last line goes, and so does every record after the resumed step, so
+the run that was stopped leaves the same lines as the run that was not.
+"""
+
+import csv
+import io
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from tinymm.arrays.errors import DataError, UsageError
+from tinymm.training.events import EventWriter
+
+PACKAGES = ("numpy", "scipy", "matplotlib", "pillow", "safetensors", "tokenizers", "cupy", "tinymm-from-scratch")
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a file for bytes that appears under its name only when the block ends well; until then the old one stays.
+
+    The temporary name lies in the same folder, because `os.replace` is atomic only inside one file system.
+
+    >>> with atomic(getfixture("tmp_path") / "a.bin") as file:
+    ...     _ = file.write(b"whole")
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """Turn settings and numbers into what JSON knows: NumPy scalars to Python's, NaN and infinity to null, paths to text.
+
+    The reader's home folder becomes `~`: a run folder is made to be sent, and a path would carry a user's name.
+
+    >>> plain({"loss": np.float32(0.5), "shape": (2, np.int64(3)), "bad": float("nan")})
+    {'loss': 0.5, 'shape': [2, 3], 'bad': None}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if value is None or isinstance(value, bool | int):
+        return value
+    text, home = str(value), os.path.expanduser("~")
+    return "~" + text[len(home) :] if len(home) > 1 and text.startswith(home + os.sep) else text
+
+
+def _from_home(value: Any) -> Any:
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~" + os.sep) else value
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as readable, standard JSON, atomically; what JSON cannot say is said by `plain`."""
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic(path) as file:
+        file.write(text.encode("utf-8") + b"\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Return a JSON file's content; raise DataError, naming the line, where it is not JSON."""
+    try:
+        return json.loads(Path(path).read_bytes().decode("utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"a run folder's {Path(path).name} is JSON: {path} is not ({error}); restore it, or start another run") from None
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
+    """Return the records of a run, one dict a step, oldest first; an unfinished last line is not a record.
+
+    Only the last line can be unfinished, because lines are only ever appended; any other bad line is a DataError with its number.
+    """
+    path = Path(folder) / "metrics.jsonl"
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line.decode("utf-8")) if line else None
+            if record is not None and not (isinstance(record, dict) and "step" in record):
+                raise ValueError("no object with a step")
+        except ValueError as error:
+            if number == len(lines):  # no newline after it: the process ended while writing
+                continue
+            raise DataError(f"each line of metrics.jsonl is one record: line {number} of {path} is not ({error}); delete it") from None
+        if record is not None:
+            records.append(record)
+    return records
+
+
+def _csv_line(values: Sequence[Any]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(["" if value is None else value for value in values])
+    return out.getvalue()
+
+
+def _rewrite(folder: Path, columns: Sequence[str], last_step: float = float("inf")) -> list[dict[str, Any]]:
+    """Make both metrics files again from the records up to `last_step`, dropping an unfinished line; return those records."""
+    kept = [record for record in read_metrics(folder) if record["step"] <= last_step]
+    with atomic(folder / "metrics.jsonl") as file:
+        file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
+    with atomic(folder / "metrics.csv") as file:
+        file.write(_csv_line(columns).encode())
+        file.writelines(_csv_line([record.get(name) for name in columns]).encode() for record in kept)
+    return kept
+
+
+class RunFolder:
+    """An open run folder: `append` one record a step, `write_results` at the end, and leave it with `with`.
+
+    Made by `RunFolder.create` or `RunFolder.resume`. `columns` are fixed for the life of the run, "step" first: every line of
+    `metrics.jsonl` has these keys in this order, as `metrics.csv` has these columns; what a record lacks is null.
+    Append a step's record *before* saving its checkpoint: then no step that a checkpoint remembers is missing from the metrics.
+    """
+
+    def __init__(self, path: Path, description: dict[str, Any], last_step: float = float("-inf")) -> None:
+        self.path = path
+        self.description = description
+        self.settings = {name: _from_home(value) for name, value in description["settings"].items()}
+        self.columns: tuple[str, ...] = tuple(description["columns"])
+        self.last_step = last_step
+        resumed = description["resumed"]
+        self._events = EventWriter(path, restart=resumed[-1]["step"] + 1 if resumed else None)
+        self._jsonl = open(path / "metrics.jsonl", "ab")
+        self._csv = open(path / "metrics.csv", "ab")
+
+    @classmethod
+    def create(cls, path: str | Path, settings: Mapping[str, Any], columns: Sequence[str]) -> "RunFolder":
+        """Return a new run folder with its `run.json`; a folder that already holds something is a UsageError, never overwritten."""
+        path = Path(path)
+        if path.exists() and (held := sorted(item.name for item in path.iterdir()) if path.is_dir() else [path.name]):
+            raise UsageError(
+                f"a run folder is never overwritten: {path} already holds {len(held)} file{'s'[: len(held) > 1]} ({', '.join(held[:3])}"
+                f"{', …' if len(held) > 3 else ''}); continue that run with --resume, or name another folder with --out"
+            )
+        columns = tuple(columns)
+        if columns[:1] != ("step",) or len(set(columns)) != len(columns):
+            raise UsageError(f"the columns of a run are different names, 'step' first: got {list(columns)}; list each name once")
+        path.mkdir(parents=True, exist_ok=True)
+        description = plain(describe(settings) | {"columns": columns, "started": _now(), "resumed": []})
+        write_json(path / "run.json", description)
+        _rewrite(path, columns)
+        return cls(path, description)
+
+    @classmethod
+    def resume(cls, path: str | Path, step: int) -> "RunFolder":
+        """Return an existing run folder as it was right after `step`: records of later steps and a half-written line are gone."""
+        path = Path(path)
+        if not (path / "run.json").exists():
+            raise UsageError(f"--resume continues a folder with a run.json: {path} holds none; name one that does, or leave --resume out")
+        for temporary in path.glob(".*.tmp"):  # left by a process that was killed between writing and renaming
+            temporary.unlink(missing_ok=True)
+        description = read_json(path / "run.json")
+        kept = _rewrite(path, description["columns"], step)
+        description["resumed"].append({"step": int(step), "time": _now()})
+        write_json(path / "run.json", description)
+        return cls(path, description, kept[-1]["step"] if kept else float("-inf"))
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one record to all three logs and flush; an unknown column, or a step that does not grow, is a UsageError."""
+        if unknown := [name for name in record if name not in self.columns]:
+            raise UsageError(f"a record's keys are the run's columns ({', '.join(self.columns)}): got {unknown[0]!r}; name it in `columns`")
+        step = record.get("step")
+        if step is None or step <= self.last_step:
+            raise UsageError(f"steps grow from record to record: got {step} after {self.last_step}; open the folder with RunFolder.resume")
+        full = plain({name: record.get(name) for name in self.columns})
+        self._jsonl.write(json.dumps(full).encode() + b"\n")
+        self._jsonl.flush()
+        self.last_step = step
+        self._csv.write(_csv_line(list(full.values())).encode())
+        self._csv.flush()
+        numbers = {name: value for name, value in full.items() if name != "step" and isinstance(value, int | float)}
+        self._events.scalars(step, numbers)
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write `results.json`, atomically; chance levels stand in `results["chance"]` under the same keys."""
+        write_json(self.path / "results.json", results)
+
+    def close(self) -> None:
+        """Close the logs; idempotent."""
+        for file in (self._jsonl, self._csv, self._events):
+            file.close()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close()
+        if kind is not None:  # Ctrl-C may fall between two logs, or inside a line
+            _rewrite(self.path, self.columns)
+
+
+def describe(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a reader needs to repeat a run: settings, versions, kind of machine; no host name, no user name."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    machine = {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}
+    return {"settings": dict(settings), "seed": settings.get("seed"), "versions": versions, "platform": machine}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def next_folder(name: str, root: str | Path = "runs") -> Path:
+    """Return the path of the first free folder `root/name-1`, `root/name-2`, …; nothing is made yet.
+
+    >>> next_folder("demo", root="no such folder").name
+    'demo-1'
+    """
+    number = 1
+    while (path := Path(root) / f"{name}-{number}").exists():
+        number += 1
+    return path
+
+
+def last_run(root: str | Path = "runs", *, holding: str = "run.json") -> Path:
+    """Return the run folder under `root` that was started or resumed last, among those that hold a file named `holding`.
+
+    The time is the one written in `run.json`: file dates change when a folder is copied.
+    """
+    found = []
+    for file in Path(root).glob("*/run.json"):
+        if (file.parent / holding).exists():
+            description = read_json(file)
+            found.append((max([description["started"], *(item["time"] for item in description["resumed"])]), file.parent))
+    if not found:
+        raise UsageError(f"the last run is looked for under {root}: 0 folders there hold {holding}; run `demo`, or name one with --model")
+    return max(found)[1]
