@@ -1,7 +1,8 @@
 """Which library an array belongs to: the only file that knows that CuPy exists.
 
 Rules of the engine write `np.exp(x)` and NumPy itself hands the call to the library that `x` belongs to (NEP 13 and 18), so
-almost nothing has to ask. What does not dispatch is asked for here: creation functions, scattered addition, erf.
+almost nothing has to ask. What does not dispatch, or not everywhere, is asked for here: creation functions, scattered addition,
+vecdot, erf. An AST test over the rules keeps it that way (`tests/test_contents.py`).
 """
 
 import sys
@@ -128,6 +129,15 @@ def to_backend(x: Any, name: str) -> Any:
 def to_host(x: Any) -> np.ndarray:
     """Return the numbers as a NumPy array, copying from a GPU if they live there."""
     return np.asarray(to_backend(x, "numpy"))
+
+
+def vecdot(a: Any, b: Any) -> Any:
+    """Return the sum of products along the last axis: `np.vecdot`, which CuPy 13 does not have.
+
+    >>> vecdot(np.ones((2, 3)), np.ones((2, 3)))
+    array([3., 3.])
+    """
+    return np.vecdot(a, b) if isinstance(a, np.ndarray) else np.einsum("...i,...i->...", a, b)
 
 
 def erf(x: Any) -> Any:

@@ -5,6 +5,7 @@ numbers. What looks differentiable but is flat (floor, sign) is refused, since i
 """
 
 import difflib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,8 @@ ANSWERS: dict[Any, Callable] = {}
 PLAIN = {
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or,
     np.logical_not, np.isfinite, np.isnan, np.argmax, np.argmin, np.argsort, np.shape, np.ndim, np.size, np.allclose,
-    np.array_equal, np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.any, np.all, np.iscomplexobj, np.result_type,
+    np.array_equal, np.isclose, np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
+    np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.any, np.all, np.iscomplexobj, np.result_type,
 }  # fmt: skip
 
 #: Slope zero almost everywhere.
@@ -49,14 +51,32 @@ def refuse_in_place(ufunc: Callable, method: str, options: dict) -> None:
     raise GraphError(f"{name} takes no {', '.join(options)} with a Tensor; use np.where(condition, x, y) or x.astype(dtype)")
 
 
+def refuse_sequence(ufunc: Callable, x: Any) -> None:
+    """Raise GraphError if a list or a tuple stands beside a Tensor: it is no stranger who could answer for itself."""
+    if isinstance(x, (list, tuple)):
+        kind = type(x).__name__
+        raise GraphError(f"{name_of(ufunc)} takes Tensors, arrays and numbers, and a {kind} of {len(x)} came; write np.array(…) around it")
+
+
 def refuse_unknown(function: Callable) -> None:
     """Raise GraphError for a function without a rule, and suggest the nearest one that has it."""
     name = name_of(function)
     if function in FLAT:
         raise GraphError(f"{name} is flat almost everywhere, so its gradient would be zero without a word; use {name}(t.data)")
-    known = [name_of(f) for f in ANSWERS if callable(f)]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    known = {f.__name__: name_of(f) for f in ANSWERS if callable(f)}
+    near = difflib.get_close_matches(function.__name__, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {known[near[0]]}?" if near else ""
     raise GraphError(
         f"{name} has no gradient rule for a Tensor{hint} (use t.data to compute without gradients, or declare one with @op)"
     )
+
+
+def refuse_arguments(function: Callable, rule: Callable, args: tuple, options: dict) -> None:
+    """Raise GraphError if the arguments are ones that NumPy's function takes and ours does not, such as `dtype=` of a sum."""
+    signature = inspect.signature(rule)
+    try:
+        signature.bind(*args, **options)
+    except TypeError as error:
+        raise GraphError(
+            f"{name_of(function)} of a Tensor takes {signature}: {error}; leave it out, or use t.data to compute without gradients"
+        ) from None

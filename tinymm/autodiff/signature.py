@@ -1,11 +1,13 @@
 """Shape rules in NumPy's own notation, the gufunc signature: `(m,k),(k,n)->(m,n)`.
 
 Letters in brackets are an op's *core* axes, the last ones of each input; equal letters must have equal lengths, and what stands
-in front of them broadcasts. `k?` marks an axis that a whole input may lack, as a vector in a matrix product. The same string is the
-documentation, the check at call time, and what Hypothesis draws shapes from in the tests.
+in front of them broadcasts. `k?` marks an axis that a whole input may lack, as a vector in a matrix product. Where `...` is written, as in
+`(...,m,k),(k,n)->(...,m,n)`, only the inputs that have it take axes in front. The same string is the documentation, the check at
+call time, and what Hypothesis draws shapes from in the tests.
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,49 +24,48 @@ class Signature:
 
     def __init__(self, text: str):
         self.text = text
-        left, right = text.split("->")
-        self.inputs = [_letters(group) for group in re.findall(r"\(([^)]*)\)", left)]
-        self.outputs = [_letters(group) for group in re.findall(r"\(([^)]*)\)", right)]
+        groups = [group.replace(" ", "").split(",") for group in re.findall(r"\(([^)]*)\)", text.split("->")[0])]
+        #: For each input, whether axes may stand in front of its core axes.
+        self.leads = ["..." in group or "..." not in text for group in groups]
+        self.inputs = [[letter for letter in group if letter not in ("", "...")] for group in groups]
         self.has_core_axes = any(self.inputs)
 
     def check(self, name: str, arrays: list[Any]) -> None:
         """Raise ShapeError if the arrays do not fit, naming the axis, both positions and both shapes."""
-        rule = f"{name} {self.text}"
-        length: dict[str, tuple[int, int]] = {}
-        loops = []
-        for place, (axes, array) in enumerate(zip(self.inputs, arrays, strict=False)):
-            if array is None:
-                continue
-            shape = np.shape(array)
-            core = axes
-            if len(shape) < len(axes):
-                core = [axis for axis in axes if not axis.endswith("?")]
-            if len(shape) < len(core):
+        _check(self, name, tuple([None if array is None else np.shape(array) for array in arrays]))
+
+
+@lru_cache(maxsize=4096)  # a model calls with the same shapes step after step
+def _check(signature: Signature, name: str, shapes: tuple) -> None:
+    rule = f"{name} {signature.text}"
+    length: dict[str, tuple[int, int]] = {}
+    loops = []
+    for place, (axes, shape, leads) in enumerate(zip(signature.inputs, shapes, signature.leads, strict=False)):
+        if shape is None:
+            continue
+        core = axes if len(shape) >= len(axes) else [axis for axis in axes if not axis.endswith("?")]
+        if len(shape) < len(core) or len(shape) > len(core) and not leads:
+            needs = f"needs {'at least ' if leads else ''}{len(core)} axes" if len(core) != 1 else f"needs {'an' if leads else 'one'} axis"
+            way = "add one with x[None]" if len(shape) < len(core) else "reshape it"
+            raise ShapeError(f"{rule}: argument {place} {needs} and {shape} has {len(shape)}; {way}")
+        split = len(shape) - len(core)
+        loops.append(shape[:split])
+        for axis, n in zip(core, shape[split:], strict=True):
+            axis = axis.rstrip("?")
+            m, first = length.setdefault(axis, (n, place))
+            if m != n:
                 raise ShapeError(
-                    f"{rule}: argument {place} needs at least {len(core)} axes and {shape} has {len(shape)}; add one with x[None]"
+                    f"{rule}: axis {axis} is {m} in argument {first} {shapes[first]} "
+                    f"but {n} in argument {place} {shape}; transpose or reshape one of them"
                 )
-            split = len(shape) - len(core)
-            loops.append((place, shape, shape[:split]))
-            for axis, n in zip(core, shape[split:], strict=True):
-                axis = axis.rstrip("?")
-                m, first = length.setdefault(axis, (n, place))
-                if m != n:
-                    raise ShapeError(
-                        f"{rule}: axis {axis} is {m} in argument {first} {np.shape(arrays[first])} "
-                        f"but {n} in argument {place} {shape}; transpose or reshape one of them"
-                    )
-        try:
-            np.broadcast_shapes(*(loop for _, _, loop in loops))
-        except ValueError:
-            shapes = " and ".join(str(shape) for _, shape, _ in loops)
-            raise ShapeError(
-                f"{rule}: the leading axes of {shapes} do not broadcast (aligned at the right, lengths must be equal or 1); "
-                "insert an axis with x[:, None] or reshape"
-            ) from None
-
-
-def _letters(group: str) -> list[str]:
-    return [letter.strip() for letter in group.split(",") if letter.strip()]
+    try:
+        np.broadcast_shapes(*loops)
+    except ValueError:
+        came = " and ".join(str(shape) for shape in shapes if shape is not None)
+        raise ShapeError(
+            f"{rule}: the leading axes of {came} do not broadcast (aligned at the right, lengths must be equal or 1); "
+            "insert an axis with x[:, None] or reshape"
+        ) from None
 
 
 def sum_to(gradient: Any, shape: tuple[int, ...]) -> Any:
@@ -74,10 +75,7 @@ def sum_to(gradient: Any, shape: tuple[int, ...]) -> Any:
     array([4., 4., 4.])
     """
     extra = gradient.ndim - len(shape)
-    stretched = tuple(range(extra)) + tuple(
-        i + extra for i, n in enumerate(shape) if n == 1 and gradient.shape[i + extra] != 1
-    )
-    summed = gradient.sum(axis=stretched, keepdims=True) if stretched else gradient
-    if summed.shape[extra:] != tuple(shape):
+    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, gradient.shape[extra:], strict=True)):
         raise ShapeError(f"a vjp returned shape {gradient.shape} for an input of shape {shape}; the rule of that op is wrong")
-    return summed.reshape(shape)
+    stretched = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n != gradient.shape[i + extra])
+    return gradient.sum(axis=stretched, keepdims=True).reshape(shape)

@@ -1,6 +1,7 @@
 """Is a gradient right? Compare it with differences, at a random point, along a random direction, under a random cotangent.
 
-A cotangent of ones (the gradient of `.sum()`) is blind where outputs sum to a constant, as a softmax's do: it misses half of the usual mistakes.
+A cotangent of ones (the gradient of `.sum()`) is blind where outputs sum to a constant, as a softmax's do: it misses half of the
+usual mistakes.
 """
 
 from collections.abc import Callable
@@ -8,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import to_host
+from ..arrays.backend import DEVICES, device_of, to_backend, to_host
 from ..arrays.errors import GraphError
-from .graph import Tensor
+from .tensor import Tensor
 
 
 def directional_error(fn: Callable, arrays: tuple, rng: np.random.Generator, step: float = 1e-5) -> float:
@@ -65,16 +66,10 @@ def gradcheck(fn: Callable, *arrays: Any, rng: np.random.Generator, directions: 
     return worst
 
 
-def _like(host: np.ndarray, x: Any) -> Any:
-    whole = np.empty_like(x)
-    whole[...] = host if isinstance(whole, np.ndarray) else type(whole)(host) if not hasattr(x, "get") else _to_device(host)
-    return whole
-
-
-def _to_device(host: np.ndarray) -> Any:
-    from ..arrays.backend import to_backend
-
-    return to_backend(host, "cupy")
+def _like(host: Any, x: Any) -> Any:
+    """Return the numbers where x lives, in its dtype."""
+    device = device_of(x) or DEVICES["numpy"]
+    return to_backend(np.asarray(host, dtype=x.dtype), device.name)
 
 
 def _data(y: Any) -> Any:

@@ -1,1 +1,8 @@
-"""To be written."""
+"""Chapter 3, what the model sees: pictures and the sentences that belong to them, as arrays, with nothing downloaded.
+
+Everything that trains reads a *source*: an object with `batch(indices, rng)`, honest `tests()` and a `tokenizer`. Read
+`batches` (what a source hands out), `text` (words become ids), `images` (files become arrays), `augment` (one picture becomes
+many), `faces` and `glyphs` (the default data, drawn from fonts that are already here); then your own data: `captions` and
+`shards` (every common way to write captions down), `listing` (which of them stands at a path), `pairs` (the source made of
+it) and `check` (what is wrong with it).
+"""

@@ -28,8 +28,12 @@ class TextConfig:
     heads: int
     activation: str = "quick_gelu"
     eps: float = 1e-5
-    feed_forward: int | None = None
+    feed_forward: int | None = None  # 4 · width
     end_of_text: int | None = None
+
+    def __post_init__(self):
+        if self.feed_forward is None:
+            object.__setattr__(self, "feed_forward", 4 * self.width)
 
 
 def end_positions(ids: np.ndarray, end_of_text: int | None) -> np.ndarray:

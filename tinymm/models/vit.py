@@ -27,11 +27,13 @@ class ViTConfig:
     channels: int = 3
     activation: str = "quick_gelu"
     eps: float = 1e-5
-    feed_forward: int | None = None
+    feed_forward: int | None = None  # 4 · width
 
     def __post_init__(self):
         if self.resolution % self.patch:
             raise UsageError(f"patches tile the picture, and {self.resolution} over {self.patch} came; choose a divisor of the resolution")
+        if self.feed_forward is None:
+            object.__setattr__(self, "feed_forward", 4 * self.width)
 
     @property
     def patches(self) -> int:

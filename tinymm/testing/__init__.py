@@ -1,1 +1,18 @@
-"""To be written."""
+"""Chapter 8, properties for anyone: what every mask, loss and metric of a kind must do, run against any callable.
+
+`check.contrastive_loss(my_loss)` draws hundreds of small cases and either returns quietly or fails with five lines:
+which property broke, what was found, the smallest input that breaks it, why it matters, and the likely mistake. Arrays
+go in and arrays come out, so a function of any library can be checked; `on_torch` adapts one of PyTorch.
+
+Read `strategies` (what is drawn), `contract` (what is promised), `suite` (how a property is declared and run), then a
+family: `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`, `temperature`; `check` is the door.
+A further family is a module of its own with a `Contract` and a `Suite`, and one line in `check`.
+
+Nothing is proved about speed, training dynamics, or values outside the drawn ranges: sizes up to 8, normal numbers.
+"""
+
+from tinymm.testing import check
+from tinymm.testing.adapters import on_torch
+from tinymm.testing.contract import PropertyFailed
+
+__all__ = ["PropertyFailed", "check", "on_torch"]

@@ -33,8 +33,23 @@ def save_checkpoint(folder: Path, model: Module, optimizer: AdamW, progress: dic
         temporary.unlink(missing_ok=True)
 
 
-def load_checkpoint(folder: Path, model: Module, optimizer: AdamW) -> dict[str, Any]:
-    """Take model and optimizer back to where the checkpoint was written, and return its progress; CheckpointError if there is none."""
+def load_checkpoint(folder: Path, model: Module, optimizer: AdamW) -> None:
+    """Take model and optimizer back to where the checkpoint was written; CheckpointError if there is none or it is another model's."""
+    arrays, _ = _read(folder)
+    parts: dict[str, dict] = {"model": {}, "optimizer": {}}
+    for name, array in arrays.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = array
+    optimizer.load_state_dict(parts["optimizer"])
+    model.load_state_dict(parts["model"])
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """Return what was known when the checkpoint was written: the step, the best validation so far and its step."""
+    return _read(folder)[1]
+
+
+def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     path = folder / FILE
@@ -43,13 +58,6 @@ def load_checkpoint(folder: Path, model: Module, optimizer: AdamW) -> dict[str, 
     try:
         with safe_open(path, "np") as stored:
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
-            progress = json.loads(stored.metadata()["progress"])
+            return arrays, json.loads(stored.metadata()["progress"])
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is no checkpoint of a run ({error}); start a new run") from None
-    parts: dict[str, dict] = {"model": {}, "optimizer": {}}
-    for name, array in arrays.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = array
-    model.load_state_dict(parts["model"])
-    optimizer.load_state_dict(parts["optimizer"])
-    return progress

@@ -1,1 +1,9 @@
-"""To be written."""
+"""How we look inside: pictures whose titles are findings, drawn the same way in every run folder.
+
+Read `style` first (four colors that mean the same thing everywhere, and how a file is written), then `similarity` (the matrix
+that CLIP is about), `curves` (a loss beside what it would be if the model knew nothing), `retrieval` (failures first),
+`masks` (who may look at whom, in a terminal and on paper) and `attention` (who does look).
+
+Every function takes NumPy arrays and returns a Matplotlib figure that carries its own alt text in `.alt`; `style.save` writes it.
+Nothing here touches `pyplot`: no global state, no window, and threads may draw at the same time.
+"""

@@ -193,8 +193,8 @@ def _share(mine, chosen, other):
 @op("(),(),()->()", numpy=np.where)
 def where(condition, a, b):
     """Return a where the condition is true, else b; the condition has no gradient."""
-    keep = condition if getattr(condition, "dtype", None) == bool else condition != 0
-    return np.where(keep, a, b), None, lambda g: g * keep, lambda g: g * np.logical_not(keep)
+    # Chosen, not multiplied by 0 and 1: what was not picked gets 0 even where g is infinite.
+    return np.where(condition, a, b), None, lambda g: np.where(condition, g, 0), lambda g: np.where(condition, 0, g)
 
 
 def _clip_spelling(op_):
@@ -211,7 +211,7 @@ def _clip_spelling(op_):
     cases=((((4, 3),), {"low": -1.0, "high": 1.0}),),
 )
 def clip(x, low=None, high=None):
-    """Return x kept within [low, high], numbers; outside the slope is 0, so a clipped parameter stops learning: clamp after the step instead."""
+    """Return x within [low, high], two numbers; outside the slope is 0, so a clipped parameter stops learning: clamp after the step."""
     inside = np.ones_like(x, dtype=bool)
     if low is not None:
         inside = inside & (x >= low)
@@ -220,7 +220,11 @@ def clip(x, low=None, high=None):
     return np.clip(x, low, high), lambda g: g * inside
 
 
-@op("()->()", numpy={np.astype: lambda op_: lambda x, dtype, copy=True: op_(x, dtype)}, cases=((((4, 3),), {"dtype": np.dtype("float64")}),))
+@op(
+    "()->()",
+    numpy={np.astype: lambda op_: lambda x, dtype, copy=True: op_(x, dtype=dtype)},
+    cases=((((4, 3),), {"dtype": np.dtype("float64")}),),
+)
 def astype(x, dtype):
     """Return x as another kind of number; the gradient returns in the old kind."""
     return x.astype(dtype), lambda g: g

@@ -1,9 +1,12 @@
-"""Ops that pick: indexing, taking rows, looking up an embedding. Their gradients put back what was picked, adding where it was picked twice."""
+"""Ops that pick: indexing, taking rows, looking up an embedding.
+
+Their gradients put back what was picked, adding where it was picked twice.
+"""
 
 import numpy as np
 
 from ...arrays.backend import array_module
-from ...arrays.errors import DataError
+from ...arrays.errors import DataError, ShapeError
 from ..graph import Tensor, op
 
 
@@ -18,8 +21,22 @@ def _is_basic(index) -> bool:
     return all(isinstance(i, (int, slice)) or i is None or i is Ellipsis for i in parts)
 
 
+def _split(op_):
+    def split(x, indices_or_sections, axis=0):
+        n = x.shape[axis]
+        cuts = indices_or_sections
+        if isinstance(cuts, int):
+            if n % cuts:
+                raise ShapeError(f"np.split into {cuts} equal parts along axis {axis} of {x.shape}; choose a divisor of {n}, or the cuts")
+            cuts = range(n // cuts, n, n // cuts)
+        place = (slice(None),) * (axis % x.ndim)
+        return [op_(x, index=(*place, slice(start, stop))) for start, stop in zip([0, *cuts], [*cuts, n], strict=True)]
+
+    return split
+
+
 @op(
-    numpy={"getitem": lambda op_: lambda x, index: op_(x, index=_bare(index))},
+    numpy={"getitem": lambda op_: lambda x, index: op_(x, index=_bare(index)), np.split: _split},
     cases=(
         (((5, 4),), {"index": (slice(1, 4), 2)}),
         (((5, 4),), {"index": (np.array([0, 3, 3]), np.array([1, 2, 2]))}),
@@ -66,9 +83,10 @@ def take_along_axis(x, indices, axis=-1):
 
     def vjp(g):
         whole = np.zeros_like(x)
-        grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+        module = array_module(x)
+        grid = list(module.ogrid[tuple(slice(n) for n in x.shape)])
         grid[axis % x.ndim] = indices
-        array_module(x).add.at(whole, tuple(grid), g)
+        module.add.at(whole, tuple(grid), g)
         return whole
 
     return np.take_along_axis(x, indices, axis=axis), vjp
@@ -78,8 +96,8 @@ def take_along_axis(x, indices, axis=-1):
 def embedding(table, ids):
     """Return the row of the table for each id: table (V, D), ids (…) -> (…, D).
 
-    Ids are whole numbers in [0, V); others raise DataError on the host (on a GPU the data layer has checked them, since looking would wait for the device).
-    The gradient adds the rows of equal ids by one sorted sum, which is several times faster than `np.add.at`.
+    Ids are whole numbers in [0, V); others raise DataError on the host (on a GPU the data layer has checked them, since looking would
+    wait for the device). The gradient adds the rows of equal ids by one sorted sum, several times faster than `np.add.at`.
 
     >>> embedding(np.eye(3), ids=np.array([2, 0])).data
     array([[0., 0., 1.],

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...arrays.backend import vecdot as backend_vecdot
 from ...arrays.errors import ShapeError
 from ..graph import op
 
@@ -35,6 +36,8 @@ def matmul(a, b):
         return left if a.ndim > 1 else left[..., 0, :]
 
     def to_b(g):
+        if b.ndim == 2 and a.ndim > 2:  # one product over all rows: no gradient for each leading index, to be summed afterwards
+            return a.reshape(-1, a.shape[-1]).T @ g.reshape(-1, g.shape[-1])
         right = _flip(a if a.ndim > 1 else a[None]) @ matrices(g)
         return right if b.ndim > 1 else right[..., 0]
 
@@ -44,10 +47,10 @@ def matmul(a, b):
 @op("(n),(n)->()", numpy=np.vecdot)
 def vecdot(a, b):
     """Return the sum of products along the last axis."""
-    return np.vecdot(a, b), lambda g: g[..., None] * b, lambda g: g[..., None] * a
+    return backend_vecdot(a, b), lambda g: g[..., None] * b, lambda g: g[..., None] * a
 
 
-@op("(m,k),(k,n),(n)->(m,n)")
+@op("(...,m,k),(k,n),(n)->(...,m,n)")
 def linear(x, weight, bias):
     """Return x @ weight + bias in one pass: x (…, m, k), weight (k, n), bias (n) -> (…, m, n).
 
@@ -69,7 +72,7 @@ def linear(x, weight, bias):
 
 
 def _einsum(op_):
-    return lambda subscripts, *arrays, **options: op_(*arrays, subscripts=subscripts)
+    return lambda subscripts, *arrays, optimize=False: op_(*arrays, subscripts=subscripts)
 
 
 @op(
@@ -84,7 +87,8 @@ def _einsum(op_):
 def einsum(*arrays, subscripts):
     """Return the sum of products over named indices, with the result's indices written out: `"bqd,bkd->bqk"`.
 
-    The gradient of one input is the same kind of sum, with the result's gradient in the input's place. An index that stands in one input only and is summed away comes back stretched.
+    The gradient of one input is the same kind of sum, with the result's gradient in the input's place. An index that stands in one
+    input only and is summed away comes back stretched.
     """
     inputs, _, output = subscripts.replace(" ", "").partition("->")
     names = inputs.split(",")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...arrays.errors import DtypeError
+from ...arrays.errors import DtypeError, ShapeError, UsageError
 from ..graph import op
 
 _AXES = (
@@ -32,20 +32,20 @@ def _count(x, axis):
 
 
 @op(numpy=np.sum, cases=_AXES)
-def reduce_sum(x, axis=None, keepdims=False):
+def reduce_sum(x, axis=None, *, keepdims=False):
     """Return the sum over the axes; every number gets the sum's gradient."""
     return np.sum(x, axis=axis, keepdims=keepdims), lambda g: np.broadcast_to(_restore(g, x, axis, keepdims), x.shape)
 
 
 @op(numpy=np.mean, cases=_AXES)
-def mean(x, axis=None, keepdims=False):
+def mean(x, axis=None, *, keepdims=False):
     """Return the mean over the axes."""
     scale = 1 / _count(x, axis)
     return np.mean(x, axis=axis, keepdims=keepdims), lambda g: np.broadcast_to(_restore(g, x, axis, keepdims) * scale, x.shape)
 
 
 @op(numpy=np.var, cases=(*_AXES, (((3, 4),), {"axis": 0, "ddof": 1})))
-def var(x, axis=None, ddof=0, keepdims=False):
+def var(x, axis=None, *, ddof=0, keepdims=False):
     """Return the variance over the axes, divided by n - ddof (0: biased, as the normalization layers use it)."""
     centered = x - np.mean(x, axis=axis, keepdims=True)
     scale = 1 / (_count(x, axis) - ddof)
@@ -59,14 +59,14 @@ def _extreme(x, value, axis, keepdims):
 
 
 @op(numpy=(np.max, np.amax), cases=_AXES)
-def reduce_max(x, axis=None, keepdims=False):
+def reduce_max(x, axis=None, *, keepdims=False):
     """Return the largest number over the axes; equal ones share the gradient."""
     value = np.max(x, axis=axis, keepdims=keepdims)
     return value, _extreme(x, value, axis, keepdims)
 
 
 @op(numpy=(np.min, np.amin), cases=_AXES)
-def reduce_min(x, axis=None, keepdims=False):
+def reduce_min(x, axis=None, *, keepdims=False):
     """Return the smallest number over the axes; equal ones share the gradient."""
     value = np.min(x, axis=axis, keepdims=keepdims)
     return value, _extreme(x, value, axis, keepdims)
@@ -74,8 +74,11 @@ def reduce_min(x, axis=None, keepdims=False):
 
 def _norm(op_):
     def norm(x, ord=None, axis=None, keepdims=False):  # noqa: A002 (NumPy's own name)
-        if ord not in (None, 2) or isinstance(axis, tuple):
-            raise DtypeError(f"np.linalg.norm of a Tensor is the Euclidean length along one axis or all; ord={ord}, axis={axis} came")
+        if ord not in (None, 2) or isinstance(axis, tuple) or ord == 2 and axis is None and x.ndim > 1:
+            raise UsageError(
+                f"np.linalg.norm of a Tensor is the Euclidean length along one axis or all, and ord={ord}, axis={axis} of {x.shape} came; "
+                "leave ord out, or write the matrix norm in np.sum and np.sqrt"
+            )
         return op_(x, axis=axis, keepdims=keepdims)
 
     return norm
@@ -145,6 +148,10 @@ def masked_softmax(x, may_attend, axis=-1):
         raise DtypeError(
             f"a mask is boolean with True = may attend, and {may_attend.dtype} came; write mask.astype(bool), "
             "or additive == 0 if it holds 0 and -inf"
+        )
+    if np.broadcast_shapes(may_attend.shape, x.shape) != x.shape:
+        raise ShapeError(
+            f"masked_softmax: the mask broadcasts to the scores {x.shape} and {may_attend.shape} came; give the scores the mask's leading axes"
         )
     blocked = np.where(may_attend, x, -np.inf)
     top = np.max(blocked, axis=axis, keepdims=True)

@@ -14,6 +14,8 @@ def _windows(x, kernel, stride):
 
 def _check(name, x, kernel, stride, padding):
     kh, kw = kernel
+    if x.ndim != 4:
+        raise ShapeError(f"{name} takes pictures (B, h, w, c) and {x.shape} came; add a batch axis with x[None], channels come last")
     if stride < 1 or padding < 0 or x.shape[1] + 2 * padding < kh or x.shape[2] + 2 * padding < kw:
         raise ShapeError(
             f"{name}: a window of {kh} × {kw} with stride {stride} and padding {padding} does not fit a picture of "
@@ -47,9 +49,10 @@ def _scatter(parts, x, kernel, stride, padding):
     ),
 )
 def conv2d(x, weight, stride=1, padding=0):
-    """Slide a small linear map over pictures: x (B, h, w, c), weight (kh, kw, c, o) -> (B, h', w', o), h' = (h + 2·padding - kh) // stride + 1.
+    """Slide a small linear map over pictures: x (B, h, w, c), weight (kh, kw, c, o) -> (B, h', w', o).
 
-    Every window becomes a row of kh·kw·c numbers and one matrix product does them all. With stride = window the rows do not overlap: the patch embedding of a ViT.
+    h' = (h + 2·padding - kh) // stride + 1. Every window becomes a row of kh·kw·c numbers and one matrix product does them all. With
+    stride = window the rows do not overlap: the patch embedding of a ViT.
     """
     kh, kw, c, o = weight.shape
     _check("conv2d", x, (kh, kw), stride, padding)
@@ -57,7 +60,7 @@ def conv2d(x, weight, stride=1, padding=0):
         raise ShapeError(f"conv2d: the picture has {x.shape[-1]} channels {x.shape} and the weight {c} {weight.shape}; channels come last")
     windows = _windows(_pad(x, padding), (kh, kw), stride)
     B, hh, ww = windows.shape[:3]
-    rows = np.ascontiguousarray(np.transpose(windows, (0, 1, 2, 4, 5, 3))).reshape(B * hh * ww, kh * kw * c)
+    rows = np.transpose(windows, (0, 1, 2, 4, 5, 3)).reshape(B * hh * ww, kh * kw * c)
     matrix = weight.reshape(kh * kw * c, o)
 
     def to_x(g):

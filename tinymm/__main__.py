@@ -1,0 +1,190 @@
+"""`python -m tinymm COMMAND`: parses the command line and calls one file of `workflows/`; all of the work is there."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from tinymm import __version__
+from tinymm.arrays.errors import TinymmError
+
+STOPPED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0, 2 for input that cannot be used (with one sentence), 130 when stopped by Ctrl-C."""
+    options = vars(build_parser().parse_args(arguments))
+    debug, command = options.pop("debug"), options.pop("command")
+    try:
+        return command(**options) or 0
+    except KeyboardInterrupt:
+        print("\nstopped; what was written is whole. A training run goes on with: python -m tinymm train clip --resume FOLDER", file=sys.stderr)
+        return STOPPED
+    except (TinymmError, OSError) as problem:
+        if debug:
+            raise
+        print(f"tinymm: {problem}", file=sys.stderr)
+        return 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with all commands, each with an example in its --help."""
+    parser = argparse.ArgumentParser(prog="python -m tinymm", description="Vision-language models from scratch: train, evaluate, look inside.")
+    parser.add_argument("--version", action="version", version=f"tinymm {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    demo = _add(commands, "demo", "train a small CLIP on the built-in glyphs and evaluate it", "demo --out runs/first", _demo)
+    _common(demo, out="the run folder (default: the next free runs/demo-N)")
+    demo.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
+    demo.add_argument("--steps", type=int, metavar="N", help="fewer steps for a first look (default: 1360)")
+
+    train = commands.add_parser("train", help="train a model on glyphs or on your own pictures and captions")
+    models = train.add_subparsers(title="models", metavar="MODEL", required=True)
+    clip = _add(models, "clip", "train CLIP", "train clip --data my_pictures --steps 2000 --image resnet --text cbow", _train_clip)
+    _common(clip, out="the run folder (default: the next free runs/clip-N)")
+    _training_options(clip)
+
+    evaluate = _add(commands, "eval", "print a model's recall and accuracy beside chance", "eval --model runs/first", _evaluate)
+    _common(evaluate, out="write the numbers to this JSON file too")
+    _model(evaluate)
+    evaluate.add_argument("--data", help="'glyphs' or a path to pictures and captions (default: what the model was trained on)")
+
+    classify = _add(commands, "classify", "name a picture by the best of some labels", "classify a.png --labels 'latin letter,digit'", _classify)
+    classify.add_argument("picture")
+    classify.add_argument("--labels", required=True, metavar="A,B,C", help="the labels, separated by commas")
+    classify.add_argument("--template", action="append", metavar="TEXT", help="a prompt with {} for the label; may be given several times")
+    _common(classify)
+    _model(classify)
+
+    search = _add(commands, "search", "find the pictures of a folder that fit some words", "search photos 'latin small letter a'", _search)
+    search.add_argument("folder")
+    search.add_argument("words")
+    search.add_argument("--top", type=int, default=5, metavar="N", help="how many pictures to name (default: 5)")
+    _common(search)
+    _model(search)
+
+    data = commands.add_parser("data", help="look at pictures and captions before training on them")
+    actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
+    check_data = _add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _data_check)
+    check_data.add_argument("path")
+
+    check = _add(commands, "check", "check the gradient of ops by name (default: all)", "check softmax conv2d", _check)
+    check.add_argument("names", nargs="*", metavar="OP")
+    _common(check)
+
+    bench = _add(commands, "bench", "time training steps, beside PyTorch if asked", "bench W1 W2 --against torch", _bench)
+    bench.add_argument("workloads", nargs="*", default=["W1", "W2"], metavar="W", help="W1 and W2 of docs/benchmark.md (default: both)")
+    bench.add_argument("--against", choices=["torch"], help="run the other side in turn and print the ratio (needs the extra 'parity')")
+    bench.add_argument("--workers", type=int, metavar="N", help="threads, on both sides (default: the cores, up to 4)")
+    _common(bench, out="write the numbers to this JSON file too")
+    return parser
+
+
+def _add(commands: Any, name: str, help_: str, example: str, command: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".", epilog=f"example: python -m tinymm {example}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, out: str | None = None) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="names the random draws; the same seed gives the same numbers (default: 0)")
+    parser.add_argument("--backend", default="numpy", choices=["numpy", "cupy"], help="where the arrays live (default: numpy)")
+    parser.add_argument("--out", metavar="PATH", help=out or "write the result to this JSON file too")
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="RUN_OR_FOLDER", help="a run, a Hugging Face folder or a file of weights (default: the last run)")
+    parser.add_argument("--tokenizer", metavar="PATH", help="the tokenizer's folder, for a file of weights that brings none")
+
+
+def _training_options(parser: argparse.ArgumentParser) -> None:
+    """Add one flag for each field of `train.Settings`, with its type and default."""
+    from tinymm.workflows.train import Settings
+
+    said = {
+        "data": "'glyphs' or a path to pictures and captions", "image": "picture encoder: vit or resnet", "text": "text encoder: transformer or cbow",
+        "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
+        "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads", "joint": "width E of the joint space",
+        "steps": "training steps", "batch_size": "pairs a step, at least 2", "rate": "peak learning rate", "warmup": "steps of warm-up",
+        "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none", "overfit": "train on the first N pairs only, to see that the model can learn",
+        "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "tokenizer of --init, where it brings none",
+        "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations", "workers": "threads that share each batch",
+    }  # fmt: skip
+    choices = {"image": ("vit", "resnet"), "text": ("transformer", "cbow")}
+    for field in fields(Settings):
+        if field.name in said:
+            kind = {int: int, float: float, int | None: int}.get(field.type, str)  # type: ignore[call-overload]
+            flag = "--" + field.name.replace("_", "-")
+            shown = f" (default: {field.default})" if field.default is not None else ""
+            parser.add_argument(flag, type=kind, default=field.default, choices=choices.get(field.name), help=said[field.name] + shown)
+    parser.add_argument("--resume", metavar="FOLDER", help="go on with a run that was stopped, by its own settings")
+
+
+def _demo(out: str | None, **options: Any) -> None:
+    from tinymm.workflows import evaluate, train
+    from tinymm.training.records import read_json
+
+    given = {name: value for name, value in options.items() if value is not None}
+    path = train.run(train.Settings(**given), out, name="demo")
+    print("\n".join(evaluate.table(read_json(path / "results.json"))))
+    print(f"run folder: {path} · open {path / 'report.html'}")
+
+
+def _train_clip(out: str | None, resume: str | None, **options: Any) -> None:
+    from tinymm.workflows import evaluate, train
+    from tinymm.training.records import read_json
+
+    path = train.run(train.Settings(**options), out, resume=resume)
+    print("\n".join(evaluate.table(read_json(path / "results.json"))))
+    print(f"run folder: {path} · open {path / 'report.html'}")
+
+
+def _evaluate(**options: Any) -> None:
+    from tinymm.workflows import evaluate
+
+    evaluate.run(**options)
+
+
+def _classify(picture: str, labels: str, template: list[str] | None, seed: int, out: str | None, **options: Any) -> None:
+    from tinymm.training.records import write_json
+    from tinymm.workflows import classify
+
+    shares = classify.run(picture, labels.split(","), templates=template or ("{}",), **options)
+    if out:
+        write_json(out, shares)
+
+
+def _search(seed: int, out: str | None, **options: Any) -> None:
+    from tinymm.training.records import write_json
+    from tinymm.workflows import search
+
+    found = search.run(**options)
+    if out:
+        write_json(out, dict(found))
+
+
+def _data_check(path: str) -> int:
+    from tinymm.workflows import data
+
+    return 0 if data.run(path) else 2
+
+
+def _check(out: str | None, **options: Any) -> None:
+    from tinymm.training.records import write_json
+    from tinymm.workflows import check
+
+    errors = check.run(**options)
+    if out:
+        write_json(out, errors)
+
+
+def _bench(**options: Any) -> None:
+    from tinymm.workflows import bench
+
+    bench.run(**options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

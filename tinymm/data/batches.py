@@ -1,0 +1,156 @@
+"""What a source of pictures and captions hands out: batches to learn from and sets to be tested on.
+
+Arrays only, and one convention for all: pictures are channels last and already normalized, ids are int64, and a mask says
+which tokens are real. Which pictures stand in a batch is a function of the seed and the step, with no state to save.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from tinymm.arrays.errors import DataError, ShapeError
+from tinymm.arrays.random import generator
+from tinymm.data.images import Preprocess
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B pictures, each with one caption: `images (B, h, w, c)`, `ids` and `is_real (B, T)`, `image_ids (B,)`, `captions`.
+
+    T is the longest caption of this batch, not the context: short captions make a fast step. `image_ids` says which rows
+    show the same picture, which losses with several positives need.
+    """
+
+    images: np.ndarray
+    ids: np.ndarray
+    is_real: np.ndarray
+    image_ids: np.ndarray
+    captions: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """N pictures `(N, h, w, c)` and M captions; `image_of_caption (M,)` gives each caption's picture.
+
+    A picture may have several captions; a caption of no picture is a distractor and has -1.
+
+    >>> PairSet(np.zeros((1, 8, 8, 3), np.float32), ["a dot", "a line"], np.array([0, -1])).targets_of_images()
+    [array([0])]
+    """
+
+    images: np.ndarray
+    captions: list[str]
+    image_of_caption: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4:
+            raise ShapeError(f"PairSet needs pictures (N, h, w, c) but got {self.images.shape}: stack them on a new first axis.")
+        if self.image_of_caption.shape != (len(self.captions),):
+            raise ShapeError(
+                f"PairSet needs one picture index a caption, ({len(self.captions)},), but got {self.image_of_caption.shape}: "
+                "give the index of its picture, or -1 for a distractor."
+            )
+        if len(self.captions) and not -1 <= self.image_of_caption.min() <= self.image_of_caption.max() < len(self.images):
+            raise DataError(
+                f"PairSet's picture indices go from -1 to {len(self.images) - 1} but came as {self.image_of_caption.min()} to "
+                f"{self.image_of_caption.max()}: count the {len(self.images)} pictures from 0."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def targets_of_images(self) -> list[np.ndarray]:
+        """Return, for each picture, the indices of its captions."""
+        return [np.flatnonzero(self.image_of_caption == image) for image in range(len(self.images))]
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """Pictures `(N, h, w, c)` to be sorted into named classes by prompts alone: `targets (N,)` index `classes`.
+
+    Every template has one `{}` for the class (CLIP §3.1.4: several prompts a class are averaged in the joint space).
+    """
+
+    images: np.ndarray
+    classes: tuple[str, ...]
+    targets: np.ndarray
+    templates: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.targets.shape != (len(self.images),):
+            raise ShapeError(
+                f"ZeroShot needs a class for each picture, ({len(self.images)},), but got {self.targets.shape}: add the others."
+            )
+        without = [template for template in self.templates if template.count("{}") != 1]
+        if without or not self.templates:
+            raise DataError(f"A prompt template has one {{}} for its class but came as {without or 'none'}: write 'picture of {{}}'.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def prompts(self) -> list[list[str]]:
+        """Return the prompts of each class: every template with the class put in."""
+        return [[template.format(name) for template in self.templates] for name in self.classes]
+
+
+class Tokenizer(Protocol):
+    """Sentences in, `(ids (B, T) int64, is_real (B, T) bool)` out, trimmed to the longest of them."""
+
+    def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]: ...  # noqa: D102
+
+
+class Source(Protocol):
+    """What training reads: any object with these names is a data set.
+
+    `len(source)` counts the training pictures, `batch` draws their captions and augmentation from `rng`; `validation()` is
+    for choosing a checkpoint and is never trained on; `tests()` are for the report and are never chosen by.
+    """
+
+    name: str
+    preprocess: Preprocess
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch: ...  # noqa: D102
+
+    def validation(self) -> PairSet: ...  # noqa: D102
+
+    def tests(self) -> dict[str, PairSet]: ...  # noqa: D102
+
+    def zero_shot(self) -> dict[str, ZeroShot]: ...  # noqa: D102
+
+
+def batch_indices(n: int, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """Return the `batch_size` of `n` pictures that stand in batch `step`, `(B,)` int64, none of them twice.
+
+    Each epoch is a new permutation cut into `n // batch_size` batches; the rest of it sits out. It is a function of its
+    arguments alone, so a run resumed at step 500 reads what the uninterrupted run read, with no state on disk.
+
+    >>> batch_indices(10, 4, step=0, seed=0)
+    array([4, 6, 2, 7])
+    >>> sorted(np.concatenate([batch_indices(4, 2, step, seed=0) for step in (0, 1)]).tolist())
+    [0, 1, 2, 3]
+    """
+    if not 1 <= batch_size <= n:
+        raise DataError(
+            f"A batch holds no picture twice, so its size goes from 1 to the number of training pictures, {n}, "
+            f"but came as {batch_size}: choose a smaller batch or give more pictures."
+        )
+    if step < 0:
+        raise DataError(f"Steps are counted from 0 but came as {step}: start at 0.")
+    epoch, place = divmod(step, n // batch_size)
+    return _permutation(n, seed, epoch)[place * batch_size : (place + 1) * batch_size].copy()
+
+
+@lru_cache(maxsize=4)
+def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
+    return generator(seed, epoch).permutation(n)

@@ -1,0 +1,109 @@
+"""What is in a caption data set, and what is wrong with it, before an hour is spent on training."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from tinymm.arrays.errors import DataError
+from tinymm.data.captions import Options
+from tinymm.data.images import open_picture
+from tinymm.data.listing import find
+from tinymm.data.text import split_words
+
+
+@dataclass
+class Report:
+    """What `check` found; `lines()` says it."""
+
+    path: str
+    layout: str
+    pictures: int
+    captions: int
+    splits: dict[str, int]
+    skipped: list[tuple[str, str]]
+    duplicate_captions: list[tuple[str, int]]
+    identical_pictures: list[list[str]]
+    longest: tuple[int, str, str]
+    words: int
+    words_seen_once: list[str]
+    unknown: dict[str, int] = field(default_factory=dict)
+
+    def lines(self, at_most: int = 10) -> list[str]:
+        """Return the report as lines of text, naming at most so many of each kind."""
+        splits = ", ".join(f"{count} {name}" for name, count in self.splits.items())
+        words, caption, picture = self.longest
+        result = [
+            f"{self.path}: {self.layout}",
+            f"{self.pictures} pictures, {self.captions} captions ({self.captions / max(1, self.pictures):.1f} a picture)"
+            + f"; splits: {splits}" * (len(self.splits) > 1),
+            f"longest caption: {words} words, of {picture}: {_short(caption)}",
+            f"{self.words} different words, {len(self.words_seen_once)} of them once{_some(self.words_seen_once, at_most)}",
+        ]
+        listed: list[tuple[str, list[str]]] = [
+            ("words unknown to the tokenizer", [f"{word} ({count})" for word, count in self.unknown.items()]),
+            ("captions of several pictures", [f"{_short(caption)} ({count})" for caption, count in self.duplicate_captions]),
+            ("pictures that are the same file", [" = ".join(names) for names in self.identical_pictures]),
+            ("skipped", [f"{name}: {reason}" for name, reason in self.skipped]),
+        ]
+        for title, items in listed:
+            result.append(f"{title}: {len(items)}")
+            result += [f"  {item}" for item in items[:at_most]]
+            result += [f"  and {len(items) - at_most} more"] if len(items) > at_most else []
+        return result
+
+
+def check(
+    path: str | os.PathLike[str],
+    *,
+    picture_column: str | None = None,
+    caption_column: str | None = None,
+    separator: str | None = None,
+    pictures: str | os.PathLike[str] | None = None,
+    tokenizer: Any = None,
+) -> Report:
+    """Return what stands at a path, every picture decoded once.
+
+    Captions shared by several pictures matter because contrastive training counts each of them as wrong for all pictures but
+    one; identical pictures because they may straddle the split. A `tokenizer` with a method `unknown` adds the words that it
+    does not know.
+    """
+    listing = find(path, Options(picture_column, caption_column, separator, pictures))
+    hashes: dict[str, list[str]] = {}
+    good = []
+    for entry in listing.entries:
+        try:
+            source = entry.source()
+            open_picture(source, entry.name)
+        except (DataError, OSError) as problem:
+            listing.skipped.append((entry.name, str(problem)))
+            continue
+        good.append(entry)
+        hashes.setdefault(sha256(source if isinstance(source, bytes) else source.read_bytes()).hexdigest(), []).append(entry.name)
+    texts = [(caption, entry.name) for entry in good for caption in entry.captions]
+    counts = Counter(word for caption, _ in texts for word in split_words(caption))
+    owners = Counter(caption for entry in good for caption in {" ".join(split_words(caption)) for caption in entry.captions})
+    unknown = getattr(tokenizer, "unknown", None)
+    return Report(
+        path=str(path),
+        layout=listing.layout,
+        pictures=len(good),
+        captions=len(texts),
+        splits=dict(Counter(entry.split or "train" for entry in good)),
+        skipped=listing.skipped,
+        duplicate_captions=[(caption, count) for caption, count in owners.most_common() if count > 1],
+        identical_pictures=[names for names in hashes.values() if len(names) > 1],
+        longest=max(((len(split_words(caption)), caption, name) for caption, name in texts), default=(0, "", "no picture")),
+        words=len(counts),
+        words_seen_once=sorted(word for word, count in counts.items() if count == 1),
+        unknown=unknown(caption for caption, _ in texts) if unknown else {},
+    )
+
+
+def _short(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _some(words: list[str], at_most: int) -> str:
+    return f" ({', '.join(words[:at_most])}{', …' * (len(words) > at_most)})" if words else ""

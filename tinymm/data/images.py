@@ -1,0 +1,216 @@
+"""Files become arrays: decoding that fails with a sentence, and the resizing that the released models were trained with.
+
+Preprocessing is part of a model: the same picture through another bicubic filter, or cropped a pixel aside, gives other
+features. So this is Pillow's own filter (a = -0.5, antialiased, rounded to 8 bits), as in the original code.
+"""
+
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy as np
+
+from tinymm.arrays.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Picture: TypeAlias = Union[str, "os.PathLike[str]", bytes, np.ndarray, "Image.Image"]
+
+# A 64 MB photograph is the most a caption needs; a few kilobytes of PNG can unpack to gigabytes.
+MAX_PIXELS = 2**26
+# Not all of Pillow's: its EPS reader, for one, starts another program.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+_RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
+_FAMILIES = {"clip": "shorter_side", "albef": "square", "blip": "square", "blip2": "square"}
+
+
+def read(path: str | os.PathLike[str] | bytes, name: str | None = None) -> np.ndarray:
+    """Return a picture file, or its bytes, as `(h, w, 3)` uint8, turned upright as its EXIF entry says.
+
+    Transparency is dropped, as in the original code. A file that is missing, truncated, of a kind not in `FORMATS`, or
+    larger than `MAX_PIXELS` raises a DataError that names it.
+    """
+    return np.asarray(open_picture(path, name).convert("RGB"))
+
+
+def open_picture(path: str | os.PathLike[str] | bytes, name: str | None = None) -> "Image.Image":
+    """Return the decoded Pillow image of a file or its bytes, upright and 8 bits a channel; errors as in `read`."""
+    from PIL import ImageOps
+
+    file, name = _header(path, name)
+    try:
+        with file:
+            file.load()
+            image: Image.Image = ImageOps.exif_transpose(file)
+        if image.mode.startswith("I;16"):  # convert("RGB") would clip 16-bit grays to white
+            image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    except Exception as problem:  # Pillow's decoders raise a dozen unrelated kinds on damaged bytes
+        raise DataError(f"{name} is damaged or cut off ({_first_line(problem)}): copy it again or leave it out.") from problem
+    if image.mode in ("I", "F"):
+        raise DataError(f"Pictures have 8 or 16 bits a channel but {name} has 32 (mode {image.mode}): convert it first.")
+    return image
+
+
+def check_header(path: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[int, int]:
+    """Return `(h, w)` from a picture's first bytes, without decoding it; the quick half of `read`'s checks."""
+    image, _ = _header(path, name)
+    image.close()
+    return image.height, image.width
+
+
+def _header(path: str | os.PathLike[str] | bytes, name: str | None) -> tuple["Image.Image", str]:
+    from PIL import Image
+
+    name = name or ("a picture" if isinstance(path, bytes) else os.fspath(path))
+    Image.init()
+    try:
+        image = Image.open(BytesIO(path) if isinstance(path, bytes) else path, formats=[kind for kind in FORMATS if kind in Image.OPEN])
+    except FileNotFoundError:
+        raise DataError(f"{name} is not there: check the path.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
+        raise DataError(f"A picture has at most {MAX_PIXELS} pixels but {name} has more ({_first_line(problem)}): shrink it.") from None
+    except Exception as problem:
+        raise DataError(f"{name} is no picture that can be read ({_first_line(problem)}): pictures are {', '.join(FORMATS)}.") from problem
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise DataError(f"A picture has at most {MAX_PIXELS} pixels but {name} has {image.width} x {image.height}: shrink it.")
+    return image, name
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem) or type(problem).__name__).splitlines()[0]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """A model's preprocessing: `preprocess(picture) -> (resolution, resolution, channels)` float32, normalized.
+
+    `resize` is "shorter_side" (then the center is cropped; CLIP) or "square" (the aspect ratio is given up; ALBEF, BLIP,
+    BLIP-2). A picture is a path, its bytes, a Pillow image, or an array `(h, w)`, `(h, w, 1)` or `(h, w, 3)` of uint8.
+
+    >>> Preprocess(4)(np.full((6, 9, 3), 255, np.uint8)).shape
+    (4, 4, 3)
+    """
+
+    resolution: int
+    channels: int = 3
+    mean: tuple[float, ...] = OPENAI_MEAN
+    std: tuple[float, ...] = OPENAI_STD
+    resize: str = "shorter_side"
+    interpolation: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        if self.resolution < 1 or self.channels not in (1, 3):
+            raise DataError(
+                f"Preprocess makes squares of 1 or 3 channels, not {self.resolution} pixels of {self.channels} channels: choose one."
+            )
+        if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
+            raise DataError(f"Preprocess needs a mean and a positive std for {self.channels} channels but got {self.mean}, {self.std}.")
+        if self.resize not in ("shorter_side", "square") or self.interpolation not in _RESAMPLE:
+            raise DataError(
+                f"Preprocess resizes by 'shorter_side' or 'square' with one of {', '.join(_RESAMPLE)} "
+                f"but got {self.resize!r} and {self.interpolation!r}."
+            )
+
+    def __call__(self, picture: Picture) -> np.ndarray:
+        """Return the picture resized, cropped and normalized."""
+        return self.normalize(self.pixels(picture))
+
+    def pixels(self, picture: Picture) -> np.ndarray:
+        """Return the resized and cropped picture before normalization, `(resolution, resolution, channels)` uint8."""
+        n, whole = self.resolution, self.resized(picture)
+        # Python rounds halves to even, and so does OpenAI's crop.
+        top, left = (int(round((side - n) / 2)) for side in whole.shape[:2])
+        return whole[top : top + n, left : left + n]
+
+    def resized(self, picture: Picture, resolution: int | None = None) -> np.ndarray:
+        """Return the picture resized, by default to this resolution, but not cropped: `(h, w, channels)` uint8."""
+        from PIL import Image
+
+        image = _as_image(picture).convert("RGB" if self.channels == 3 else "L")
+        n = resolution or self.resolution
+        short = min(image.size)
+        # The longer side is cut down, not rounded: int(n * side / short), OpenAI's own pixels.
+        w, h = (n if self.resize == "square" or side == short else int(n * side / short) for side in image.size)
+        return np.asarray(image.resize((w, h), Image.Resampling(_RESAMPLE[self.interpolation]))).reshape(h, w, self.channels)
+
+    def normalize(self, pixels: np.ndarray) -> np.ndarray:
+        """Return `(pixels / 255 - mean) / std` as float32, over any leading axes of uint8 pixels."""
+        scale = 1 / (255 * np.array(self.std, np.float64))
+        shift = np.array(self.mean) / np.array(self.std)
+        return np.multiply(pixels, scale.astype(np.float32), dtype=np.float32) - shift.astype(np.float32)
+
+    def denormalize(self, images: np.ndarray) -> np.ndarray:
+        """Return normalized pictures as they are seen, between 0 and 1, over any leading axes."""
+        return np.clip(images * np.array(self.std, np.float32) + np.array(self.mean, np.float32), 0, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings under Hugging Face's names, for `preprocessor_config.json`."""
+        square = {"height": self.resolution, "width": self.resolution}
+        cropped = self.resize == "shorter_side"
+        settings: dict[str, Any] = {
+            "image_processor_type": "CLIPImageProcessor" if cropped else "BlipImageProcessor",
+            "do_convert_rgb": self.channels == 3, "do_resize": True, "resample": _RESAMPLE[self.interpolation],
+            "size": {"shortest_edge": self.resolution} if cropped else square, "do_center_crop": cropped,
+            "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
+            "image_mean": list(self.mean), "image_std": list(self.std),
+        }  # fmt: skip
+        return settings | ({"crop_size": square} if cropped else {})
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> "Preprocess":
+        """Return the preprocessing that a `preprocessor_config.json` describes; settings beyond these are refused by name."""
+        off = [key for key in ("do_resize", "do_rescale", "do_normalize") if not settings.get(key, True)]
+        if off or abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
+            raise DataError(f"Preprocess resizes, divides by 255 and normalizes, but these settings change {off or 'the division'}.")
+        size, crop = settings.get("size", 224), settings.get("crop_size")
+        mean = tuple(map(float, settings.get("image_mean", OPENAI_MEAN)))
+        std = tuple(map(float, settings.get("image_std", OPENAI_STD)))
+        cropped = settings.get("do_center_crop", False)
+        edge = size if isinstance(size, int) else size.get("shortest_edge")
+        sides = size if isinstance(size, dict) else {}
+        crop_side = crop.get("height") if isinstance(crop, dict) else crop
+        names = {number: name for name, number in _RESAMPLE.items()}
+        resample = settings.get("resample", 3)
+        if resample in names and cropped and edge and crop_side in (edge, None):
+            return cls(edge, len(mean), mean, std, "shorter_side", names[resample])
+        if resample in names and not cropped and (isinstance(size, int) or sides.get("height", 0) == sides.get("width", -1)):
+            return cls(size if isinstance(size, int) else sides["height"], len(mean), mean, std, "square", names[resample])
+        raise DataError(
+            "Preprocess resizes the shorter side and crops to the same length, or resizes to a square, but the settings say "
+            f"size {size}, crop {crop if cropped else 'off'}, resample {resample}: build a Preprocess by hand."
+        )
+
+
+def preprocess(family: str, resolution: int) -> Preprocess:
+    """Return the evaluation preprocessing of "clip", "albef", "blip" or "blip2" at a resolution.
+
+    All four share OpenAI's mean and std; CLIP keeps the aspect ratio and crops, the others squeeze into a square.
+
+    >>> preprocess("blip", 384).resize
+    'square'
+    """
+    if family not in _FAMILIES:
+        raise DataError(f"Preprocessing is known for {', '.join(_FAMILIES)} but {family!r} was asked for.")
+    return Preprocess(resolution, resize=_FAMILIES[family])
+
+
+def _as_image(picture: Picture) -> "Image.Image":
+    from PIL import Image
+
+    if isinstance(picture, Image.Image):
+        return picture
+    if isinstance(picture, str | os.PathLike | bytes):
+        return open_picture(Path(picture) if isinstance(picture, str) else picture)
+    if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (1,), (3,)) or picture.ndim < 2 or not picture.size:
+        raise DataError(
+            f"A picture array is (h, w), (h, w, 1) or (h, w, 3) of uint8 but came as {picture.shape} of {picture.dtype}: "
+            "give one picture at a time, its values 0 to 255."
+        )
+    return Image.fromarray(picture[:, :, 0] if picture.shape[2:] == (1,) else picture)

@@ -1,0 +1,236 @@
+"""Your own pictures and captions as a source: split by picture, decoded when first needed, broken files skipped and named.
+
+>>> pairs = load("holiday")                                       # doctest: +SKIP
+>>> batch = pairs.batch(np.arange(32), np.random.default_rng(0))  # doctest: +SKIP
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tinymm.arrays.errors import DataError, UsageError
+from tinymm.arrays.random import generator
+from tinymm.data.augment import random_crop
+from tinymm.data.batches import Batch, PairSet, Tokenizer, ZeroShot
+from tinymm.data.captions import Options
+from tinymm.data.check import Report, check
+from tinymm.data.images import Preprocess, check_header
+from tinymm.data.listing import Entry, Listing, find
+from tinymm.data.text import WordTokenizer, split_words
+
+__all__ = ["Pairs", "Report", "check", "load"]
+
+# Recall@1 among n pictures falls with n, and 1,000 is the customary n; above this many bytes the set would not fit.
+VALIDATION_PICTURES, VALIDATION_BYTES = 1000, 2**28
+LARGE_VOCABULARY, LONGEST_CONTEXT = 2000, 77
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    resolution: int = 224,
+    channels: int = 3,
+    picture_column: str | None = None,
+    caption_column: str | None = None,
+    separator: str | None = None,
+    pictures: str | os.PathLike[str] | None = None,
+    validation_share: float = 0.1,
+    seed: int = 0,
+    tokenizer: Tokenizer | None = None,
+    preprocess: Preprocess | None = None,
+    smallest_crop: float | None = 0.9,
+    flip: bool = False,
+    cache_bytes: int = 2**30,
+) -> "Pairs":
+    """Return the pictures and captions at `path`, in any layout that `listing.find` knows, as a source.
+
+    A model that is fine-tuned brings its `tokenizer` and `preprocess`; without them the vocabulary is the training captions'
+    own words, and pictures are cropped to the center of the shorter side. Captions of one picture stay on one side of the
+    split. Training pictures are cropped to `smallest_crop` to 1 of their area (None: the center crop); `flip` mirrors half of
+    them and is off, since captions say left and right.
+    """
+    if not 0 < validation_share <= 0.5:
+        raise UsageError(f"validation_share is above 0 and at most 0.5, but came as {validation_share}: try 0.1.")
+    if smallest_crop is not None and not 0 < smallest_crop <= 1:
+        raise UsageError(f"smallest_crop is a share of the area, above 0 and at most 1, but came as {smallest_crop}: try 0.9.")
+    listing = find(path, Options(picture_column, caption_column, separator, pictures))
+    if preprocess is None:
+        preprocess = Preprocess(resolution, 1, (0.5,), (0.25,)) if channels == 1 else Preprocess(resolution, channels)
+    listing.entries = list(_with_headers(listing))
+    return Pairs(listing, preprocess, tokenizer, validation_share, seed, smallest_crop, flip, cache_bytes)
+
+
+def _with_headers(listing: Listing) -> Iterable[Entry]:
+    for entry in listing.entries:
+        try:
+            if isinstance(entry.file, Path):  # inside an archive it would cost reading the whole archive
+                check_header(entry.file, entry.name)
+            yield entry
+        except DataError as problem:
+            listing.skipped.append((entry.name, str(problem)))
+
+
+class Pairs:
+    """Pictures with one or more captions each, as training reads them; built by `load`.
+
+    `skipped` lists `(file, reason)` of everything left out. Headers are checked when loading, pixels only when they are
+    first decoded: a picture that turns out damaged joins the list, and the next good one that is not in the batch takes
+    its place, the same one in every run.
+    """
+
+    name = "pairs"
+
+    def __init__(
+        self,
+        listing: Listing,
+        preprocess: Preprocess,
+        tokenizer: Tokenizer | None,
+        validation_share: float,
+        seed: int,
+        smallest_crop: float | None,
+        flip: bool,
+        cache_bytes: int,
+    ) -> None:
+        self.layout, self.skipped, self.preprocess = listing.layout, listing.skipped, preprocess
+        self.smallest_crop, self.flip = smallest_crop, flip
+        self.splits = split(listing.entries, validation_share, seed)
+        self.training = self.splits["train"]
+        self.tokenizer = tokenizer or vocabulary_of(caption for entry in self.training for caption in entry.captions)
+        self._cache: dict[int, np.ndarray] = {}
+        self._room = cache_bytes
+        self._broken: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.training)
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Return these training pictures, cropped at random, each with one of its captions."""
+        draws = rng.random((len(indices), 2))
+        indices, pictures = self._readable(indices)
+        images = np.stack([self._augmented(picture, mirror < 0.5, rng) for picture, (_, mirror) in zip(pictures, draws, strict=True)])
+        entries = [self.training[i] for i in indices]
+        captions = [entry.captions[int(which * len(entry.captions))] for entry, (which, _) in zip(entries, draws, strict=True)]
+        ids, is_real = trimmed(*self.tokenizer(captions))
+        return Batch(self.preprocess.normalize(images), ids, is_real, indices.astype(np.int64), tuple(captions))
+
+    def validation(self) -> PairSet:
+        """Return the validation pictures, at most 1,000, with all their captions; none of them is trained on."""
+        return self._pair_set("validation")
+
+    def tests(self) -> dict[str, PairSet]:
+        """Return the data's own test split as `test`, or nothing where it has none."""
+        return {"test": self._pair_set("test")} if self.splits["test"] else {}
+
+    def zero_shot(self) -> dict[str, ZeroShot]:
+        """Return no task: captions have no classes."""
+        return {}
+
+    def _pair_set(self, name: str) -> PairSet:
+        limit = min(VALIDATION_PICTURES, VALIDATION_BYTES // (4 * self.preprocess.channels * self.preprocess.resolution**2))
+        images: list[np.ndarray] = []
+        captions: list[str] = []
+        owners: list[int] = []
+        for entry in self.splits[name]:
+            if len(images) == limit:
+                break
+            try:
+                images.append(self.preprocess(entry.source()))
+            except DataError as problem:
+                self._skip(entry.name, problem)
+                continue
+            captions += entry.captions
+            owners += [len(images) - 1] * len(entry.captions)
+        if not images:
+            raise DataError(f"None of the {len(self.splits[name])} {name} pictures can be read: run python -m tinymm data check.")
+        return PairSet(np.stack(images), captions, np.array(owners, np.int64))
+
+    def _augmented(self, picture: np.ndarray, mirror: bool, rng: np.random.Generator) -> np.ndarray:
+        from PIL import Image
+
+        n = self.preprocess.resolution
+        if self.smallest_crop is not None:
+            box = random_crop(picture.shape[:2], rng, self.smallest_crop)
+            image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+            picture = np.asarray(image.resize((n, n), Image.Resampling.BICUBIC, box=box)).reshape(n, n, -1)
+        return picture[:, ::-1] if self.flip and mirror else picture
+
+    def _picture(self, index: int) -> np.ndarray:
+        """Return a decoded training picture, from memory if there was room; with room to crop from, where crops are drawn.
+
+        Nothing is ever dropped from the cache: each epoch reads everything once, so the least recently used picture is the next
+        one needed.
+        """
+        if index not in self._cache:
+            data = self.training[index].source()
+            roomy = round(self.preprocess.resolution * 1.125)
+            picture = self.preprocess.pixels(data) if self.smallest_crop is None else self.preprocess.resized(data, roomy)
+            if picture.nbytes > self._room:
+                return picture
+            self._room -= picture.nbytes
+            self._cache[index] = picture
+        return self._cache[index]
+
+    def _readable(self, indices: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return the indices and their pictures, each damaged one replaced by the next good one that the batch does not hold."""
+        result, count = np.array(indices, dtype=np.int64), len(self.training)
+        pictures = []
+        for place, index in enumerate(result.tolist()):
+            others = set(result.tolist())
+            candidates = (i % count for i in range(index, index + count) if i == index or i % count not in others)
+            found = next(((i, picture) for i in candidates if (picture := self._attempt(i)) is not None), None)
+            if found is None:
+                raise DataError(f"{len(self._broken)} of {count} training pictures are damaged: too few for a batch of {len(result)}.")
+            result[place] = found[0]
+            pictures.append(found[1])
+        return result, pictures
+
+    def _attempt(self, index: int) -> np.ndarray | None:
+        if index in self._broken:
+            return None
+        try:
+            return self._picture(index)
+        except (DataError, OSError) as problem:
+            self._broken.add(index)
+            self._skip(self.training[index].name, problem)
+            return None
+
+    def _skip(self, name: str, problem: Exception) -> None:
+        if name not in dict(self.skipped):
+            self.skipped.append((name, str(problem)))
+
+
+def split(entries: Sequence[Entry], validation_share: float, seed: int) -> dict[str, list[Entry]]:
+    """Return the entries by split: the data's own where it names them, otherwise a random share for validation."""
+    splits = {name: [entry for entry in entries if (entry.split or "train") == name] for name in ("train", "validation", "test")}
+    if not splits["validation"]:
+        count = max(2, round(validation_share * len(splits["train"])))
+        if len(splits["train"]) < count + 2:
+            raise DataError(f"Training and validation need 2 pictures each but {len(splits['train'])} can be read: add pictures.")
+        order = generator(seed).permutation(len(splits["train"]))
+        everything = splits["train"]
+        splits["validation"] = [everything[i] for i in sorted(order[:count])]
+        splits["train"] = [everything[i] for i in sorted(order[count:])]
+    return splits
+
+
+def vocabulary_of(captions: Iterable[str]) -> WordTokenizer:
+    """Return a word tokenizer of the training captions.
+
+    In a large vocabulary the words seen once become UNK: one picture can't teach a word, and UNK must be seen in training to
+    mean anything later. In a small one they stay, for they are half of what there is.
+    """
+    captions = list(captions)
+    counts = Counter(word for caption in captions for word in split_words(caption))
+    longest = max(len(split_words(caption)) for caption in captions)
+    return WordTokenizer.from_captions(
+        captions, context=max(2, min(longest + 1, LONGEST_CONTEXT)), at_least=2 if len(counts) > LARGE_VOCABULARY else 1
+    )
+
+
+def trimmed(ids: np.ndarray, is_real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids and mask without the columns that are padding in every row, which some tokenizers hand out."""
+    longest = int(is_real.sum(axis=1).max(initial=1))
+    return ids[:, :longest], is_real[:, :longest]

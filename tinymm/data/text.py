@@ -1,0 +1,169 @@
+"""Words become ids: a word-level vocabulary, for captions that are names or short sentences.
+
+Sub-words (BPE, WordPiece) earn their keep on the open web; on 600 words they only hide what the model reads. The file
+format is the `tokenizers` library's own, so that others can open what we save, yet it is read here with `json` alone.
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinymm.arrays.errors import CheckpointError, DataError
+
+PAD, UNK, EOT = "[PAD]", "[UNK]", "[EOT]"
+PAD_ID, UNK_ID = 0, 1
+PUNCTUATION = '.,!?;:"()*#~'
+_PUNCTUATION = re.compile(f"[{PUNCTUATION}]")
+# Rust's white space, which is Python's without the four ASCII separators 1C to 1F: the library and we split alike.
+_SPACE = re.compile(r"[^\S\x1c-\x1f]+")
+
+
+def split_words(text: str) -> list[str]:
+    """Return a caption's words: lower case, punctuation read as a space, split at white space.
+
+    >>> split_words("A cat, minus-or-plus a DOG!")
+    ['a', 'cat', 'minus-or-plus', 'a', 'dog']
+    """
+    # Letter by letter, because str.lower looks at neighbors (the Greek final sigma) and the library does not.
+    lower = text.lower() if text.isascii() else "".join(letter.lower() for letter in text)
+    return [word for word in _SPACE.split(_PUNCTUATION.sub(" ", lower)) if word]
+
+
+class WordTokenizer:
+    """One id a word: PAD is 0, UNK is 1, the vocabulary follows in its order, and EOT, the largest id, ends every caption.
+
+    EOT is the largest so that a text encoder finds it as CLIP's does, at the argmax of the ids. A caption longer than
+    `context - 1` words loses its end and keeps its EOT; `cut` counts how often that has happened.
+
+    >>> tokenizer = WordTokenizer(("cat", "dog"), context=4)
+    >>> ids, is_real = tokenizer(["dog", "a cat"])
+    >>> ids.tolist(), is_real.tolist()
+    ([[3, 4, 0], [1, 2, 4]], [[True, True, False], [True, True, True]])
+    """
+
+    def __init__(self, vocabulary: Sequence[str], context: int) -> None:
+        self.vocabulary = tuple(vocabulary)
+        self.context = int(context)
+        self.cut = 0
+        unusable = [word for word in self.vocabulary if split_words(word) != [word]]
+        if unusable:
+            raise DataError(f"A vocabulary holds single lower-case words without {PUNCTUATION} but has {unusable[:3]}: split them first.")
+        distinct = len(set(self.vocabulary))
+        if not 0 < distinct == len(self.vocabulary):
+            raise DataError(f"A vocabulary has words, each once, but {len(self.vocabulary)} came, {distinct} of them distinct: sort a set.")
+        if self.context < 2:
+            raise DataError(f"A context has room for a word and EOT, 2 or more tokens, but came as {context}: raise it.")
+        self.pad, self.unknown_id, self.end_of_text = PAD_ID, UNK_ID, len(self.vocabulary) + 2
+        self._ids = {word: number for number, word in enumerate(self.vocabulary, start=2)}
+
+    @classmethod
+    def from_captions(cls, captions: Iterable[str], *, context: int | None = None, at_least: int = 1) -> "WordTokenizer":
+        """Return a tokenizer of the words that stand in `captions` at least so often, in alphabetical order.
+
+        >>> WordTokenizer.from_captions(["red cat", "red dog"], at_least=2).vocabulary
+        ('red',)
+        """
+        split = [split_words(caption) for caption in captions]
+        counts = Counter(word for words in split for word in words)
+        longest = max(map(len, split), default=0)
+        kept = sorted(word for word, count in counts.items() if count >= at_least)
+        return cls(kept, max(2, longest + 1) if context is None else context)
+
+    def __len__(self) -> int:
+        return len(self.vocabulary) + 3
+
+    def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
+        """Return `ids (B, T)` int64 and `is_real (B, T)` bool, T being the longest of these texts with its EOT."""
+        if isinstance(texts, str):
+            raise DataError(f"A tokenizer takes a list of texts but got the single text {texts[:40]!r}: write [text].")
+        rows = []
+        for text in texts:
+            row = [self._ids.get(word, UNK_ID) for word in split_words(text)]
+            self.cut += len(row) >= self.context
+            rows.append(row[: self.context - 1] + [self.end_of_text])
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        ids = np.full((len(rows), lengths.max(initial=0)), PAD_ID, dtype=np.int64)
+        is_real = np.arange(ids.shape[1]) < lengths[:, None]
+        ids[is_real] = [number for row in rows for number in row]
+        return ids, is_real
+
+    def decode(self, ids: np.ndarray) -> list[str]:
+        """Return the words of each row of `ids (B, T)` up to its EOT, `[UNK]` where a word was unknown."""
+        ids = np.atleast_2d(ids)
+        if ids.size and not 0 <= ids.min() <= ids.max() < len(self):
+            raise DataError(f"Token ids go from 0 to {len(self) - 1} but came as {ids.min()} to {ids.max()}: use the ids' own tokenizer.")
+        names = (PAD, UNK, *self.vocabulary)
+        texts = []
+        for row in ids.tolist():
+            end = row.index(self.end_of_text) if self.end_of_text in row else len(row)
+            texts.append(" ".join(names[number] for number in row[:end] if number != PAD_ID))
+        return texts
+
+    def unknown(self, texts: Iterable[str]) -> dict[str, int]:
+        """Return the words of `texts` that are not in the vocabulary, the most frequent first, with their counts."""
+        counts = Counter(word for text in texts for word in split_words(text) if word not in self._ids)
+        return dict(counts.most_common())
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `tokenizer.json`, which `tokenizers.Tokenizer.from_file` opens and reads alike, and return its path."""
+        path = Path(folder) / "tokenizer.json"
+        unfinished = path.with_name(path.name + ".part")
+        unfinished.write_text(json.dumps(_layout(self.vocabulary, self.context), indent=1, ensure_ascii=False), encoding="utf-8")
+        os.replace(unfinished, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "WordTokenizer":
+        """Read what `save` wrote, from its folder or file; a `tokenizer.json` of another kind is refused by name."""
+        path = Path(path)
+        path = path / "tokenizer.json" if path.is_dir() else path
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            kind = found["model"]["type"]
+            words = found["model"]["vocab"]
+            context = int(found["truncation"]["max_length"]) if found.get("truncation") else 0
+        except FileNotFoundError:
+            raise CheckpointError(f"A word-level tokenizer is a tokenizer.json, but {path} is not there.") from None
+        except (ValueError, KeyError, TypeError) as problem:
+            raise CheckpointError(f"{path} is no tokenizer.json that can be read ({problem!r}): save it again.") from None
+        if kind != "WordLevel":
+            raise CheckpointError(f"{path} holds a {kind} model but this class reads WordLevel: open it with pretrained.tokenizer.")
+        vocabulary = sorted(words, key=words.get)
+        tokenizer = cls(vocabulary[2:-1], context)
+        if found != _layout(tokenizer.vocabulary, context):
+            raise CheckpointError(f"{path} is a WordLevel tokenizer with rules other than tinymm's: open it with pretrained.tokenizer.")
+        return tokenizer
+
+
+def _layout(vocabulary: tuple[str, ...], context: int) -> dict[str, Any]:
+    """Return the `tokenizers` library's description of these rules.
+
+    The special tokens are upper case and not listed as added tokens: no text can spell them, so no caption can fake an EOT.
+    """
+    end = len(vocabulary) + 2
+    special = {"SpecialToken": {"id": EOT, "type_id": 0}}
+    first, second = ({"Sequence": {"id": name, "type_id": number}} for number, name in enumerate("AB"))
+    punctuation = {"type": "Replace", "pattern": {"Regex": f"[{re.escape(PUNCTUATION)}]"}, "content": " "}
+    return {
+        "version": "1.0",
+        "truncation": {"direction": "Right", "max_length": context, "strategy": "LongestFirst", "stride": 0},
+        "padding": {
+            "strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None, "pad_id": PAD_ID, "pad_type_id": 0,
+            "pad_token": PAD,
+        },
+        "added_tokens": [],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, punctuation]},
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": {
+            "type": "TemplateProcessing", "single": [first, special], "pair": [first, special, second, special],
+            "special_tokens": {EOT: {"id": EOT, "ids": [end], "tokens": [EOT]}},
+        },
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": {word: i for i, word in enumerate((PAD, UNK, *vocabulary, EOT))}, "unk_token": UNK},
+    }  # fmt: skip

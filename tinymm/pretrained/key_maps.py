@@ -1,0 +1,161 @@
+"""What a layout is: a list of rules, each of which says how one kind of key is called here and there.
+
+A rule is declared once and read both ways: importing renames and rearranges their arrays into ours, exporting does the inverse. The
+rearrangements (transposing, moving the channel axes, joining three arrays into one) only move numbers, so a *gradient* goes through
+the export unchanged too: comparing all parameter gradients with another program's is one comparison of two dictionaries.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from tinymm.arrays.errors import CheckpointError
+
+_AXES = {"same": None, "transpose": (1, 0), "convolution": (2, 3, 1, 0)}
+_INDEX = "(0|[1-9][0-9]{0,3})"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of array under both names; `{}` stands for a layer's number, the same on both sides.
+
+    `theirs` with several names: their arrays are joined along our last axis, as query, key and value in one weight.
+    `change` is what theirs undergo to become ours: "same", "transpose" (torch's Linear weights are (out, in)) or
+    "convolution" (torch's kernels are (out, in, h, w), ours (h, w, in, out)). `optional`: files may lack it.
+    """
+
+    ours: str
+    theirs: tuple[str, ...]
+    change: str = "same"
+    optional: bool = False
+
+    @cached_property
+    def our_pattern(self) -> re.Pattern[str]:
+        """The expression that our names of this kind match."""
+        return _pattern(self.ours)
+
+    @cached_property
+    def their_patterns(self) -> tuple[re.Pattern[str], ...]:
+        """The expressions that their names of this kind match."""
+        return tuple(map(_pattern, self.theirs))
+
+    def import_(self, arrays: list[np.ndarray]) -> np.ndarray:
+        """Make our array of theirs; arrays of a wrong number of axes stay as they are, for the check of shapes to name them."""
+        axes = _AXES[self.change]
+        moved = [x if axes is None or x.ndim != len(axes) else x.transpose(axes) for x in arrays]
+        # in plain C order: the sums of a matrix product are rounded differently where a weight lies the other way
+        return np.asarray(moved[0], order="C") if len(moved) == 1 else np.ascontiguousarray(np.concatenate(moved, axis=-1))
+
+    def export(self, array: np.ndarray) -> list[np.ndarray]:
+        """Make their arrays of ours."""
+        axes = _AXES[self.change]
+        parts = np.split(array, len(self.theirs), axis=-1) if len(self.theirs) > 1 else [array]
+        return [part if axes is None else part.transpose(np.argsort(axes)) for part in parts]
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(re.escape(name).replace(r"\{\}", _INDEX), re.ASCII)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A family of files: its rules, and the keys that may stand in a file without being weights."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    ignorable: tuple[str, ...] = ()
+
+    def import_(self, arrays: Mapping[str, np.ndarray]) -> "Imported":
+        """Return our arrays, and what did not fit."""
+        found = Imported()
+        groups: dict[tuple[Rule, tuple[str, ...]], dict[int, str]] = {}
+        for key in arrays:
+            known = self._rule_for(key)
+            if known:
+                rule, place, numbers = known
+                groups.setdefault((rule, numbers), {})[place] = key
+            elif any(re.fullmatch(pattern, key) for pattern in self.ignorable):
+                found.ignored.append(key)
+            else:
+                found.unexpected.append(key)
+        for (rule, numbers), parts in groups.items():
+            names = tuple(theirs.format(*numbers) for theirs in rule.theirs)
+            absent = [name for place, name in enumerate(names) if place not in parts]
+            shapes = {arrays[key].shape for key in parts.values()}
+            if absent:
+                found.missing.extend(absent)
+            elif len(names) > 1 and (len(shapes) > 1 or () in shapes):
+                came = ", ".join(f"{name} {arrays[name].shape}" for name in names)
+                raise CheckpointError(f"arrays that are joined have one shape: {came} came; the file fits no transformer of CLIP's")
+            else:
+                ours = rule.ours.format(*numbers)
+                found.keys[ours] = names
+                found.arrays[ours] = rule.import_([arrays[name] for name in names])
+        return found
+
+    def _rule_for(self, key: str) -> tuple[Rule, int, tuple[str, ...]] | None:
+        for rule in self.rules:
+            for place, pattern in enumerate(rule.their_patterns):
+                if match := pattern.fullmatch(key):
+                    return rule, place, match.groups()
+        return None
+
+    def their_names(self, ours: str) -> tuple[str, ...]:
+        """Return the names under which the layout stores our array; its own name if the layout has no word for it."""
+        found = self._rule_of(ours)
+        return tuple(theirs.format(*found[1]) for theirs in found[0].theirs) if found else (ours,)
+
+    def _rule_of(self, ours: str) -> tuple[Rule, tuple[str, ...]] | None:
+        for rule in self.rules:
+            if match := rule.our_pattern.fullmatch(ours):
+                return rule, match.groups()
+        return None
+
+    def is_optional(self, ours: str) -> bool:
+        """Say whether a file may lack this array of ours."""
+        found = self._rule_of(ours)
+        return found is not None and found[0].optional
+
+    def export(self, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Return their arrays, and the names of ours for which the layout has no place."""
+        exported: dict[str, np.ndarray] = {}
+        homeless = []
+        for ours, array in arrays.items():
+            found = self._rule_of(ours)
+            if found is None:
+                homeless.append(ours)
+            else:
+                exported.update(zip(self.their_names(ours), found[0].export(array), strict=True))
+        return exported, homeless
+
+
+@dataclass
+class Imported:
+    """What a file held: our arrays, the keys that each came from, and the keys that found no place.
+
+    `missing` and `unexpected` are errors; `ignored` are not (position numbers and the like); `tied` lists groups of keys that
+    share one array.
+    """
+
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    tied: list[tuple[str, ...]] = field(default_factory=list)
+
+
+def tied_keys(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
+    """Return the groups of keys that stand for one and the same array in memory.
+
+    >>> weight = np.ones(3)
+    >>> tied_keys({"embedding": weight, "decoder": weight, "other": np.ones(3)})
+    [('embedding', 'decoder')]
+    """
+    groups: dict[int, list[str]] = {}
+    for key, array in arrays.items():
+        groups.setdefault(id(array), []).append(key)
+    return [tuple(keys) for keys in groups.values() if len(keys) > 1]

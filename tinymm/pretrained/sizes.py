@@ -1,0 +1,200 @@
+"""The model's config out of the arrays themselves: what they show is measured, what they can't show is declared or passed.
+
+Measuring has two uses. OpenAI's files bring no config at all; and where one is there, a model is built only if the arrays agree
+with it, so that a wrong or hostile config.json fails with a sentence instead of asking for a terabyte.
+"""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from tinymm.arrays.errors import CheckpointError, TinymmError
+from tinymm.models.clip import CLIPConfig
+from tinymm.models.resnet import ResNetConfig
+from tinymm.models.text import TextConfig
+
+from .key_maps import Imported, Layout
+from .settings import KINDS
+
+_HEAD_WIDTH = 64  # what OpenAI's models have throughout (clip/model.py)
+
+
+def config_of(found: Imported, layout: Layout, declared: dict[str, Any], heads: dict[str, int] | None) -> CLIPConfig:
+    """Return the config of the model that fits the arrays; CheckpointError names whatever contradicts.
+
+    Heads: `heads` if given, else what is declared, else width / 64. Activation: what is declared, else CLIP's quick GELU.
+    """
+    ruler = _Ruler(found, layout)
+    measured = {"image": ruler.image(), "text": ruler.text(), "joint_width": ruler.shape("W_t", 2)[1]}
+    _agree("joint_width", declared.get("joint_width"), measured["joint_width"])
+    parts = {}
+    for encoder in ("image", "text"):
+        sizes, said = measured[encoder], declared.get(encoder, {})
+        for key, value in sizes.items():
+            _agree(f"{encoder} {key}", said.get(key), value)
+        usual = sizes.get("feed_forward") == 4 * sizes["width"]
+        parts[encoder] = _build(encoder, said | sizes | ({"feed_forward": None} if usual else {}), (heads or {}).get(encoder))
+    config = CLIPConfig(joint_width=measured["joint_width"], image=parts["image"], text=parts["text"])
+    needed, present = _least_numbers(config), sum(array.size for array in found.arrays.values())
+    if needed > 2 * present + 10**6:
+        raise CheckpointError(
+            f"a model of these sizes has at least {needed:,} numbers, the file holds {present:,}; the file is cut short or its shapes lie"
+        )
+    return config
+
+
+def _least_numbers(config: CLIPConfig) -> int:
+    """Return a lower bound of the model's size, so that a file of a few bytes cannot have a giant built before the keys are compared."""
+    image, text = config.image, config.text
+    if isinstance(image, ResNetConfig):
+        numbers = 4 * image.features**2 + sum(depth * 17 * (image.width * 2**stage) ** 2 for stage, depth in enumerate(image.layers))
+    else:
+        numbers = image.layers * image.width * (4 * image.width + 2 * (image.feed_forward or 4 * image.width))
+    if isinstance(text, TextConfig):
+        numbers += text.layers * text.width * (4 * text.width + 2 * (text.feed_forward or 4 * text.width))
+    return numbers
+
+
+def _agree(what: str, declared: Any, measured: Any) -> None:
+    declared = tuple(declared) if isinstance(declared, list) else declared
+    if declared is not None and declared != measured:
+        raise CheckpointError(
+            f"the config and the arrays agree; {what} is {declared!r} in the config and {measured!r} by the arrays; put the config.json of "
+            "this very file beside it"
+        )
+
+
+def _build(encoder: str, settings: dict[str, Any], heads: int | None) -> Any:
+    """Return the encoder's config, with the heads that were passed, declared or guessed."""
+    kind = settings.pop("kind")
+    if kind != "cbow":
+        width = settings["width"] * (32 if kind == "resnet" else 1)  # the attention pool sees 32 times the first width
+        settings["heads"] = heads or settings.get("heads") or width // _HEAD_WIDTH
+        count = settings["heads"]
+        if type(count) is not int or count < 1 or width % count:
+            raise CheckpointError(
+                f"the heads of the {encoder} encoder share its width {width} evenly, {count!r} came; files do not tell their number: pass "
+                'heads={"image": …, "text": …}'
+            )
+    if not isinstance(settings.get("eps", 1e-5), float) or not 0 < settings.get("eps", 1e-5) < 1:
+        raise CheckpointError(f"the {encoder} encoder's eps is a small positive number, {settings['eps']!r} came; correct config.json")
+    if settings.get("activation", "gelu") not in ("quick_gelu", "gelu", "relu"):
+        raise CheckpointError(
+            f"the {encoder} encoder's activation is quick_gelu, gelu or relu, {settings['activation']!r} came; weights of another "
+            "activation would give wrong features, load another model"
+        )
+    end = settings.get("end_of_text")
+    if end is not None and (type(end) is not int or end < 0):
+        raise CheckpointError(f"the end of text is one token's number, {end!r} came; correct eos_token_id in config.json")
+    try:
+        return KINDS[kind](**settings)
+    except (TypeError, TinymmError) as problem:
+        raise CheckpointError(f"the {encoder} encoder's settings make no {kind}: {problem}; correct config.json") from problem
+
+
+class _Ruler:
+    """Reads sizes off the shapes of our arrays; complains in the file's own words."""
+
+    def __init__(self, found: Imported, layout: Layout) -> None:
+        self.found, self.layout = found, layout
+
+    def shape(self, name: str, axes: int) -> tuple[int, ...]:
+        """Return the shape of an array that has to be there, with this many axes and none of length zero."""
+        theirs = ", ".join(self.layout.their_names(name))
+        if name not in self.found.arrays:
+            problems = {theirs: None, **dict.fromkeys(self.found.missing)}
+            strangers = f", unexpected are {_few(self.found.unexpected)}" if self.found.unexpected else ""
+            raise CheckpointError(
+                f"a CLIP in the layout {self.layout.name!r} has keys which are missing: {_few(list(problems))}{strangers}; "
+                "check that the file is whole and is a CLIP"
+            )
+        shape = self.found.arrays[name].shape
+        if len(shape) != axes or 0 in shape:
+            raise CheckpointError(f"{theirs} has {axes} axes, shape {shape} came (in our order of axes); the file is no CLIP or damaged")
+        return shape
+
+    def image(self) -> dict[str, Any]:
+        """Return the sizes of the image encoder."""
+        if any(name.startswith("image_encoder.stem.") for name in self.found.arrays):
+            return self._resnet()
+        patch, _, channels, width = self.shape("image_encoder.patch_embedding.weight", 4)
+        return {
+            "kind": "vit",
+            "resolution": patch * self._side(self.shape("image_encoder.positions", 2)[0]),
+            "patch": patch,
+            "channels": channels,
+            **self._blocks("image_encoder", width),
+        }
+
+    def _resnet(self) -> dict[str, Any]:
+        width = self.shape("image_encoder.stem.2.conv.weight", 4)[3]
+        projected = self.shape("image_encoder.pool.attention.output.weight", 2)[1]
+        return {
+            "kind": "resnet",
+            "resolution": 32 * self._side(self.shape("image_encoder.pool.positions", 2)[0]),
+            "width": width,
+            "layers": tuple(self._count(f"image_encoder.stages.{stage}") for stage in range(4)),
+            "output_width": None if "W_i" in self.found.arrays else projected,
+            "channels": self.shape("image_encoder.stem.0.conv.weight", 4)[2],
+        }
+
+    def text(self) -> dict[str, Any]:
+        """Return the sizes of the text encoder."""
+        vocabulary, width = self.shape("text_encoder.token_embedding.weight", 2)
+        if self.layout.name == "tinymm" and "text_encoder.positions" not in self.found.arrays:
+            return {"kind": "cbow", "vocabulary": vocabulary, "width": width}
+        context = self.shape("text_encoder.positions", 2)[0]
+        return {"kind": "transformer", "vocabulary": vocabulary, "context": context, **self._blocks("text_encoder", width)}
+
+    def _blocks(self, encoder: str, width: int) -> dict[str, Any]:
+        hidden = self.shape(f"{encoder}.blocks.0.mlp.expand.weight", 2)[1]
+        return {"width": width, "layers": self._count(f"{encoder}.blocks"), "feed_forward": hidden}
+
+    def _count(self, prefix: str) -> int:
+        pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
+        return len({match[1] for match in map(pattern.match, self.found.arrays) if match})
+
+    def _side(self, positions: int) -> int:
+        """Return the side of a square grid of positions, of which one belongs to the class token or the mean."""
+        side = math.isqrt(positions - 1)
+        if side * side != positions - 1 or side == 0:
+            raise CheckpointError(f"positions are one and a square grid, {positions} came; pictures that are not square are not read")
+        return side
+
+
+def _few(keys: list[str], most: int = 8) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(map(repr, keys[:most])) + more
+
+
+def check(found: Imported, layout: Layout, expected: dict[str, np.ndarray]) -> None:
+    """Raise one CheckpointError that names every key which is missing, unexpected or of a wrong shape or kind."""
+    absent = [name for name in expected if name not in found.arrays and not layout.is_optional(name)]
+    missing = [key for name in absent for key in layout.their_names(name) if not _arrived(found, key)]
+    surplus = [key for name in found.arrays if name not in expected for key in found.keys[name]]
+    unexpected = surplus + found.unexpected
+    shared = [name for name in expected if name in found.arrays]
+    wrong = [
+        f"{', '.join(found.keys[name])} {found.arrays[name].shape} for {expected[name].shape}"
+        for name in shared
+        if found.arrays[name].shape != expected[name].shape
+    ]
+    strange = [f"{found.keys[name][0]} ({found.arrays[name].dtype})" for name in shared if found.arrays[name].dtype.kind not in "fiu"]
+    parts = {
+        "missing": list(dict.fromkeys(missing)),
+        "unexpected": unexpected,
+        "wrong shapes (in our order of axes)": wrong,
+        "no plain numbers": strange,
+    }
+    complaints = [f"{what}: {_few(keys)}" for what, keys in parts.items() if keys]
+    if complaints:
+        raise CheckpointError(
+            f"a checkpoint in the layout {layout.name!r} fits the model key by key; {'; '.join(complaints)}; check that the file is whole "
+            "and that its config.json belongs to it"
+        )
+
+
+def _arrived(found: Imported, key: str) -> bool:
+    return any(key in keys for keys in found.keys.values())

@@ -1,0 +1,3 @@
+"""Which properties each planted mistake of the tests breaks; the likely cause of a failure is the nearest row."""
+
+CAUSES: dict[str, dict[str, str]] = {}

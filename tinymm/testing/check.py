@@ -1,0 +1,147 @@
+"""The door: `check.softmax(my_softmax)` returns quietly or raises with a report of five lines.
+
+>>> import numpy as np
+>>> from tinymm.testing import check
+>>> check.causal_mask(lambda n: np.tri(n, dtype=bool), examples="quick").passed
+('M01', 'M02', 'M03', 'M04', 'M05', 'M06')
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tinymm.arrays.errors import UsageError
+from tinymm.testing import attention as _attention
+from tinymm.testing import contrastive as _contrastive
+from tinymm.testing import masks as _masks
+from tinymm.testing import normalization as _normalization
+from tinymm.testing import retrieval as _retrieval
+from tinymm.testing import softmax as _softmax
+from tinymm.testing import temperature as _temperature
+from tinymm.testing.causes import CAUSES
+from tinymm.testing.contract import Contract, PropertyFailed
+from tinymm.testing.suite import Finding, Property, Suite
+
+PROFILES = {"quick": 30, "ci": 100, "deep": 2000}
+
+
+@dataclass(frozen=True)
+class Report:
+    """The ids that passed, and for each that was not run the reason."""
+
+    passed: tuple[str, ...]
+    not_run: dict[str, str]
+
+
+class Check:
+    """A suite that can be run against a function.
+
+    Call it with the function, its contract (`check.X.contract` describes the options), and how to run: `examples`
+    ("quick", "ci", "deep" or a number of cases), `tier` ("core", or "strict" for all), `only` (one id), `verbose`.
+    Returns a `Report`; raises `PropertyFailed`, and `UsageError` for an option that the contract lacks.
+    """
+
+    def __init__(self, suite: Suite) -> None:
+        self.suite = suite
+        self.contract = suite.contract
+        self.__doc__ = suite.contract.__doc__
+
+    def __repr__(self) -> str:
+        return f"check.{self.suite.name}"
+
+    def __call__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        examples: int | str = "ci",
+        tier: str = "strict",
+        only: str | None = None,
+        verbose: bool = False,
+        **contract: Any,
+    ) -> Report:
+        """Run the properties; return what passed, or raise with the first that broke, at its smallest."""
+        promised, count = self.promise(fn, contract), cases(examples)
+        properties, not_run = self.suite.select(promised, tier, only)
+        broken = self.suite.findings(promised, properties, count)
+        if verbose:
+            for item in self.suite.properties.values():
+                if item in properties or item.id in not_run:
+                    mark = "✗" if item.id in broken else "–" if item.id in not_run else "✓"
+                    print(f"{mark} {item.id} {item.sentence}" + (f" (not run: {not_run[item.id]})" if item.id in not_run else ""))
+        if broken:
+            first = self.suite.properties[next(iter(broken))]
+            smallest = self.suite.smallest(promised, first, count, broken[first.id])
+            ran = [item.id for item in properties]
+            raise PropertyFailed(self.report(first, smallest, promised, list(broken), ran, contract), tuple(broken))
+        return Report(tuple(item.id for item in properties), not_run)
+
+    def properties(self, fn: Callable[..., Any], *, examples: int | str = "ci", tier: str = "strict", **contract: Any) -> Iterator[tuple]:
+        """Yield (id, callable) for each property that the contract runs: `@pytest.mark.parametrize("name, holds", …)`."""
+        for item in self.suite.select(self.promise(fn, contract), tier)[0]:
+            yield item.id, partial(self, fn, examples=examples, tier=tier, only=item.id, **contract)
+
+    def promise(self, fn: Callable[..., Any], contract: dict[str, Any]) -> Contract:
+        """Return the contract of a function."""
+        try:
+            return self.contract(fn, **contract)
+        except TypeError as error:
+            options = ", ".join(self.contract(fn).options)
+            raise UsageError(f"check.{self.suite.name} has the options {options}; {', '.join(contract)} came ({error})") from error
+
+    def report(
+        self, first: Property, smallest: Finding, promised: Contract, broken: list[str], ran: list[str], given: dict[str, Any]
+    ) -> str:
+        """Return the five lines about a broken property, and a sixth that runs it again."""
+        options = {name: value for name in promised.options if isinstance(value := getattr(promised, name), (str, bool, int, float))}
+        convention = ", ".join(f"{name}={value!r}" for name, value in options.items() if name in promised.choices) or "the one of tinymm"
+        others = f"; {', '.join(broken[1:])} broke too" if broken[1:] else ""
+        again = "".join(f", {name}={value!r}" if name in options else f", {name}=…" for name, value in given.items())
+        return "\n".join(
+            (
+                f"{first.id} ({first.tier}) {first.sentence}",
+                f"found: {smallest.found}{others}",
+                f"smallest failing input: {smallest.smallest}",
+                f"why it matters: {first.why}",
+                f"likely cause: {likely_cause(self.suite.name, set(broken), set(ran))}another convention than {convention}",
+                f"again: check.{self.suite.name}(fn{again}, only={first.id!r})",
+            )
+        )
+
+
+def cases(examples: int | str) -> int:
+    """Return a number of cases for a profile's name or a number."""
+    count = PROFILES.get(examples) if isinstance(examples, str) else examples
+    if not isinstance(count, int) or count < 1:
+        names = ", ".join(map(repr, PROFILES))
+        raise UsageError(f"check: examples is {names} or a whole number above 0; {examples!r} came; pass one of these")
+    return count
+
+
+def likely_cause(suite: str, broken: set[str], ran: set[str]) -> str:
+    """Name the planted mistakes that break the nearest set of properties, or nothing if none is near."""
+    if len(ran) < 2:
+        return ""
+    known = {name: set(ids.split()) & ran for name, ids in CAUSES.get(suite, {}).items()}
+    apart = {name: len(ids ^ broken) / len(ids | broken) for name, ids in known.items() if ids}
+    nearest = min(apart.values(), default=1.0)
+    if nearest > 1 / 3:
+        return ""
+    names = [f"“{name}”" for name, distance in apart.items() if distance == nearest][:2]
+    return f"{'the same' if nearest == 0 else 'nearly the same'} properties break as with {' or '.join(names)}; or "
+
+
+causal_mask = Check(_masks.causal)
+padding_mask = Check(_masks.padding)
+prefix_mask = Check(_masks.prefix)
+mask_algebra = Check(_masks.algebra)
+reachability = Check(_masks.reach)
+attention = Check(_attention.attention)
+softmax = Check(_softmax.softmax)
+log_softmax = Check(_softmax.log_softmax)
+masked_softmax = Check(_softmax.masked_softmax)
+layer_norm = Check(_normalization.layer_norm)
+contrastive_loss = Check(_contrastive.contrastive)
+recall = Check(_retrieval.recall)
+temperature = Check(_temperature.temperature)
+CHECKS = {name: item for name, item in globals().items() if isinstance(item, Check)}

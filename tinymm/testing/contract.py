@@ -1,0 +1,126 @@
+"""What is promised: a function with its conventions, called so that every misbehavior becomes a finding.
+
+A right function of another convention (a divisor for a multiplier, blocked for allowed) fails properties that are not
+about conventions. A contract states them once; the properties then speak tinymm's own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinymm.arrays.errors import UsageError
+from tinymm.arrays.random import generator
+
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
+
+
+class Found(AssertionError):
+    """What a property found, in numbers."""
+
+
+class PropertyFailed(AssertionError):
+    """A function broke a property; the text is the report, `failed` holds the ids of all the properties that broke."""
+
+    def __init__(self, report: str, failed: tuple[str, ...]) -> None:
+        super().__init__(report)
+        self.failed = failed
+
+
+@dataclass
+class Contract:
+    """A function and the conventions that it was promised to keep.
+
+    Subclasses add options as fields, name the allowed words in `choices`, and define how their properties call it.
+    """
+
+    fn: Callable[..., Any]
+    dtype: str = field(default="float64", kw_only=True)
+    choices: ClassVar[dict[str, tuple]] = {}
+
+    def __post_init__(self) -> None:
+        for name, allowed in {"dtype": tuple(TOLERANCE), **self.choices}.items():
+            if (given := getattr(self, name)) not in allowed:
+                raise UsageError(f"contract: {name} is one of {', '.join(map(repr, allowed))}; {given!r} came; pass one of these")
+        if "vjp" in (names := [option.name for option in fields(self)]) and getattr(self, "vjp") is None:  # noqa: B009
+            self.vjp = getattr(self.fn, "vjp", None)
+        self.tolerance = TOLERANCE[self.dtype]
+        self.rng = generator(0)
+        self.options = tuple(name for name in names if name != "fn")
+        self.start()
+
+    def start(self) -> None:
+        """Forget the calls of the case before."""
+        self.first_call: tuple[str, tuple] | None = None
+        self.last_call: tuple[str, tuple] | None = None
+
+    def call(self, name: str, *arguments: Any, shape: tuple[int, ...] | None = None, finite: bool = True) -> np.ndarray:
+        """Call an option by name on copies in the promised dtype; anything but finite numbers of that shape is a finding."""
+        return self.numbers(name, self.result(name, *arguments), shape, finite)
+
+    def result(self, name: str, *arguments: Any) -> Any:
+        """Call an option by name and return whatever comes; an exception is a finding."""
+        copies = tuple(self._prepared(argument) for argument in arguments)
+        self.last_call = name, copies
+        self.first_call = self.first_call or self.last_call
+        try:
+            return getattr(self, name)(*copies)
+        except Exception as error:
+            raise Found(f"{name} raised {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+
+    def numbers(self, name: str, value: Any, shape: tuple[int, ...] | None = None, finite: bool = True) -> np.ndarray:
+        """Return a result as an array (float64 unless boolean or integer) after looking at its shape and finiteness."""
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise Found(f"{name} returned {type(value).__name__} where an array of numbers belongs")
+        if shape is not None and array.shape != shape:
+            raise Found(f"{name} returned shape {array.shape} where {shape} belongs")
+        if finite and not np.isfinite(array).all():
+            raise Found(f"{name} returned {array.size - np.isfinite(array).sum()} of {array.size} numbers NaN or infinite")
+        return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+    def gradient(self, position: int, cotangent: Any, *arguments: Any) -> np.ndarray:
+        """Return the vjp's gradient for one of the inputs, in that input's shape."""
+        value = self.result("vjp", cotangent, *arguments)
+        if isinstance(value, (tuple, list)):
+            if len(value) <= position:
+                raise Found(f"vjp returned {len(value)} gradients for {len(arguments)} inputs")
+            value = value[position]
+        return self.numbers("vjp", value, np.shape(arguments[position]))
+
+    def _prepared(self, argument: Any) -> Any:
+        if not isinstance(argument, np.ndarray):
+            return argument
+        return argument.astype(self.dtype) if argument.dtype.kind == "f" else argument.copy()
+
+    def agree(self, found: Any, expected: Any, what: str, tolerance: float | None = None) -> None:
+        """Demand equality to rounding (relative and absolute), or exactly with tolerance 0."""
+        agree(found, expected, what, self.tolerance if tolerance is None else tolerance)
+
+
+def agree(found: Any, expected: Any, what: str, tolerance: float) -> None:
+    """Raise `Found` with the worst place unless two arrays are equal to a tolerance, relative and absolute; NaN never is."""
+    allowed = tolerance * (1 + np.abs(expected))
+    excess = np.abs(np.subtract(found, expected)) - allowed
+    if not (excess <= 0).all():
+        worst = np.unravel_index(np.argmax(np.where(np.isnan(excess), np.inf, excess)), excess.shape)
+        found, expected, allowed = (np.broadcast_to(array, excess.shape) for array in (found, expected, allowed))
+        place = f" at {tuple(map(int, worst))}" if worst else ""
+        raise Found(f"{what}: {found[worst]:.6g} came where {expected[worst]:.6g} belongs{place} (allowed difference {allowed[worst]:.1g})")
+
+
+def never(condition: Any, message: str) -> None:
+    """Raise `Found` with the first place where the condition is true; `{0}`, `{1}` … in the message are its indices."""
+    places = np.argwhere(np.asarray(condition))
+    if len(places):
+        raise Found(message.format(*places[0]) + (f" ({len(places)} such places)" if len(places) > 1 else ""))
+
+
+def show(value: Any) -> str:
+    """Return a value on one line: an array by its first 12 numbers."""
+    if not isinstance(value, np.ndarray):
+        return f"{value:.6g}" if isinstance(value, float) else repr(value)
+    shown = value if value.size <= 12 else value.ravel()[:12]
+    text = " ".join(np.array2string(shown.astype(int) if shown.dtype == bool else shown, precision=4, separator=", ").split())
+    return text if value.size <= 12 else f"{value.shape} array beginning {text}"

@@ -1,0 +1,169 @@
+# ruff: noqa: D401 (a property's docstring is a statement, not a command)
+"""Properties of retrieval metrics: shares of ranks, so that nearly everything is exact.
+
+Traps: recall is not above chance for every model, and a symmetric matrix hides swapped directions; scores here are
+distinct whole numbers in random order. Ties are what a collapsed model produces: they must not count as hits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinymm.testing.contract import Contract, never
+from tinymm.testing.strategies import distinct_scores, sizes
+from tinymm.testing.suite import Suite
+
+Array = np.ndarray
+Rng = np.random.Generator
+queries: dict[str, Any] = {"n": sizes(1, 6), "k": sizes(1, 6)}
+several: dict[str, Any] = {"n": sizes(1, 4), "m": sizes(1, 3), "k": sizes(1, 6)}
+RANK = "recall@k is the share of queries whose truth is among the k best of its own row, nothing else"
+TIES = "a collapsed model gives every pair one score; counted as hits, its ties report 100 %"
+CAPTIONS = "a picture has several right captions and a caption one picture; as five classes, four of five hits are lost"
+
+
+@dataclass
+class Recall(Contract):
+    """`fn(S (n, n), k)` in [0, 1], a query a row, its truth on the diagonal.
+
+    `ties` count "against" the truth, or as the "expected" share of a random order. Further properties run if given:
+    `captions(S (N, M), image_of_caption (M,), k)` returns picture→text and text→picture recall, −1 for a caption of no
+    picture; `swap(right, swapped)`, scores of right and of swapped captions, returns the accuracy, ties ½.
+    """
+
+    ties: str = field(default="against", kw_only=True)
+    captions: Callable | None = field(default=None, kw_only=True)
+    swap: Callable | None = field(default=None, kw_only=True)
+    choices: ClassVar[dict[str, tuple]] = {"ties": ("against", "expected")}
+
+    def __call__(self, S: Array, k: int) -> float:
+        """Return recall@k, with k folded into 1 … n."""
+        return float(self.call("fn", S, within(k, len(S)), shape=()))
+
+    def both(self, S: Array, image_of_caption: Array, k: int) -> tuple[float, float]:
+        """Return picture→text and text→picture recall."""
+        to_text, to_image = self.result("captions", S, image_of_caption, k)
+        return float(self.numbers("captions", to_text, ())), float(self.numbers("captions", to_image, ()))
+
+    def same(self, found: float, expected: float, what: str) -> None:
+        """Demand equal shares; a share summed in another order may round otherwise."""
+        self.agree(found, expected, what, tolerance=1e-6)
+
+
+recall = Suite("recall", Recall)
+
+
+def within(k: int, n: int) -> int:
+    """Fold a drawn k into 1 … n, so that small pools do not always ask for everything."""
+    return (k - 1) % n + 1
+
+
+@recall.property("R01", why=RANK, **queries)
+def dominant(share: Recall, rng: Rng, n: int, k: int) -> None:
+    """A dominant diagonal gives 1."""
+    share.same(share(distinct_scores(rng, n, n) + 2 * n * n * np.eye(n), k), 1, f"recall@{within(k, n)} of a dominant diagonal")
+
+
+@recall.property("R02", why=RANK, n=sizes(1, 6))
+def monotone(share: Recall, rng: Rng, n: int) -> None:
+    """Recall never falls with k, and recall@n is 1."""
+    S = distinct_scores(rng, n, n)
+    found = np.array([share(S, k) for k in range(1, n + 1)])
+    never(np.diff(found) < 0, "recall falls as k grows from {0} + 1")
+    share.same(found[-1], 1, f"recall@{n} of {n}")
+
+
+@recall.property("R03", why=RANK, **queries)
+def mapped(share: Recall, rng: Rng, n: int, k: int) -> None:
+    """Growing maps and constants of rows change nothing."""
+    S = distinct_scores(rng, n, n)
+    level = rng.integers(-1000, 1000, size=(n, 1))
+    share.same(share(S**3 + level, k), share(S, k), "recall after scores were cubed and each row shifted")
+
+
+@recall.property("R04", why=RANK, **queries)
+def permuted(share: Recall, rng: Rng, n: int, k: int) -> None:
+    """Permuting the pairs changes nothing."""
+    S, order = distinct_scores(rng, n, n), rng.permutation(n)
+    share.same(share(S[order][:, order], k), share(S, k), "recall with the pairs in another order")
+
+
+@recall.property("R05", why=TIES, **queries)
+def tied(share: Recall, n: int, k: int) -> None:
+    """Constant scores give at most k/n."""
+    found, chance = share(np.ones((n, n)), k), within(k, n) / n
+    never(found > chance + 1e-6, f"equal scores give recall@{within(k, n)} = {found:.4g}, chance is {chance:.4g}")
+
+
+@recall.property("R06", why=RANK, **queries)
+def in_falling_order(share: Recall, n: int, k: int) -> None:
+    """With columns in falling order recall@k is k/n."""
+    falling = np.tile(-np.arange(n, dtype=float), (n, 1))
+    share.same(share(falling, k), within(k, n) / n, f"recall@{within(k, n)} of columns in falling order")
+
+
+@recall.property("R07", why=RANK, n=sizes(2, 6))
+def lowest(share: Recall, rng: Rng, n: int) -> None:
+    """A diagonal below all else gives recall@(n − 1) = 0."""
+    S = distinct_scores(rng, n, n)
+    share.same(share(np.where(np.eye(n, dtype=bool), -1 - S, S), n - 1), 0, f"recall@{n - 1} of the lowest diagonal")
+
+
+@recall.property("R08a", why=CAPTIONS, needs="captions", **several)
+def any_caption(share: Recall, rng: Rng, n: int, m: int, k: int) -> None:
+    """A picture is a hit if any of its captions is."""
+    owner = rng.permutation(np.repeat(np.arange(n), m))
+    S = distinct_scores(rng, n, n * m)
+    S[np.arange(n), [rng.choice(np.flatnonzero(owner == i)) for i in range(n)]] += 2 * S.size
+    share.same(share.both(S, owner, within(k, n))[0], 1, "picture→text recall where one caption of each picture is the best")
+
+
+@recall.property("R08b", why=CAPTIONS, needs="captions", c=sizes(2, 3), **several)
+def repeated(share: Recall, rng: Rng, n: int, m: int, k: int, c: int) -> None:
+    """Repeating every caption changes neither picture→text recall@1 nor text→picture recall."""
+    owner, S, k = np.repeat(np.arange(n), m), distinct_scores(rng, n, n * m), within(k, n)
+    often, owners = np.repeat(S, c, axis=1), np.repeat(owner, c)
+    share.same(share.both(often, owners, 1)[0], share.both(S, owner, 1)[0], f"picture→text recall@1 with every caption {c} times")
+    share.same(share.both(often, owners, k)[1], share.both(S, owner, k)[1], f"text→picture recall@{k} with every caption {c} times")
+
+
+@recall.property("R08c", why=CAPTIONS, needs="captions", **several)
+def one_picture(share: Recall, rng: Rng, n: int, m: int, k: int) -> None:
+    """A caption is a hit if its one picture is among the k best."""
+    owner, rank, k = np.repeat(np.arange(n), m), rng.integers(n, size=n * m), within(k, n)
+    S = -((np.arange(n)[:, None] - owner + rank) % n).astype(float)  # the owner stands at the drawn rank of its column
+    share.same(share.both(S, owner, k)[1], (rank < k).mean(), f"text→picture recall@{k} of known ranks")
+
+
+@recall.property(
+    "R09",
+    why="a metric that rises with more wrong answers measures the size of the pool",
+    needs="captions",
+    extra=sizes(1, 3),
+    **several,
+)
+def distracted(share: Recall, rng: Rng, n: int, m: int, k: int, extra: int) -> None:
+    """A caption of no picture never raises recall."""
+    S, k = distinct_scores(rng, n, n * m + extra), within(k, n)
+    owner = np.concatenate([np.repeat(np.arange(n), m), np.full(extra, -1)])
+    less, more = share.both(S[:, :-extra], owner[:-extra], k), share.both(S, owner, k)
+    never(more[0] > less[0] + 1e-6, f"picture→text recall rose from {less[0]:.4g} to {more[0]:.4g} with {extra} captions of no picture")
+    share.same(more[1], less[1], "text→picture recall with captions of no picture")
+
+
+@recall.property("R10a", why=TIES, needs="swap", n=sizes(1, 6))
+def order_blind(share: Recall, rng: Rng, n: int) -> None:
+    """An encoder blind to word order has swap accuracy ½ exactly."""
+    scores = rng.normal(size=n)
+    share.same(float(share.call("swap", scores, scores.copy(), shape=())), 0.5, "swap accuracy of equal scores")
+
+
+@recall.property("R10b", why=TIES, needs="swap", n=sizes(1, 6), wins=sizes(0, 6))
+def swaps_won(share: Recall, rng: Rng, n: int, wins: int) -> None:
+    """Swap accuracy is the share of right captions that score higher."""
+    wins = min(wins, n)
+    scores, won = rng.normal(size=n), rng.permutation(n) < wins
+    found = share.call("swap", scores, np.where(won, scores - 1, scores + 1), shape=())
+    share.same(float(found), wins / n, f"swap accuracy with {wins} of {n} right")

@@ -1,0 +1,51 @@
+"""`classify`: which of these words fits the picture best? Zero-shot classification by prompts (CLIP, §3.1)."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tinymm.arrays.errors import UsageError
+from tinymm.training.evaluate import classifier_weights, embed_images
+from tinymm.workflows.opened import Opened, open_model
+
+
+def run(
+    picture: str,
+    labels: Sequence[str],
+    *,
+    model: str | None = None,
+    templates: Sequence[str] = ("{}",),
+    backend: str = "numpy",
+    tokenizer: str | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, float]:
+    """Print and return the probability of each label for a picture file: the softmax of the scaled cosines with the labels' prompts."""
+    chosen = [label.strip() for label in labels if label.strip()]
+    if len(set(chosen)) < 2:
+        raise UsageError(f"classify chooses among labels and needs at least 2 different ones; {chosen} came: give --labels cat,dog")
+    without = [template for template in templates if template.count("{}") != 1]
+    if without:
+        raise UsageError(f"a template has one {{}} for the label, and {without[0]!r} came; write --template 'a photo of a {{}}'")
+    opened = open_model(model, backend=backend, tokenizer=tokenizer)
+    warn_unknown(opened, chosen, say)
+    image = embed_images(opened.model, opened.preprocess(picture)[None])
+    scores = float(np.exp(opened.model.t.data)) * (image @ classifier_weights(opened.model, tuple(chosen), tuple(templates), opened.tokenizer).T)[0]
+    shares = np.exp(scores - scores.max())
+    shares /= shares.sum()
+    width = max(map(len, chosen))
+    for i in np.argsort(-shares):
+        say(f"{chosen[i]:<{width}}  {shares[i]:6.1%}  {'█' * round(30 * shares[i])}")
+    return {label: float(share) for label, share in zip(chosen, shares, strict=True)}
+
+
+def warn_unknown(opened: Opened, texts: Sequence[str], say: Callable[[str], None]) -> None:
+    """Name words that a word-level vocabulary lacks, and refuse texts that have no other: all such texts look alike to the model."""
+    unknown = getattr(opened.tokenizer, "unknown", None)
+    if unknown is None:
+        return
+    words = unknown(list(texts))
+    lost = [text for text in texts if words and not set(text.lower().split()) - set(words)]
+    if lost:
+        raise UsageError(f"the model knows no word of {lost[0]!r}; use words of its captions (the vocabulary stands in {opened.path}/tokenizer.json)")
+    if words:
+        say(f"unknown words, read as one and the same: {', '.join(sorted(words)[:10])}")

@@ -1,0 +1,50 @@
+"""`eval`: the numbers of a finished model on a data set, each beside its chance level."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tinymm.arrays.errors import UsageError
+from tinymm.training.records import write_json
+from tinymm.workflows.opened import open_model, open_source
+from tinymm.workflows.train import measure
+
+
+def run(
+    model: str | None = None,
+    data: str | None = None,
+    out: str | None = None,
+    *,
+    seed: int = 0,
+    backend: str = "numpy",
+    tokenizer: str | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Print and return recall both ways, zero-shot and probe accuracy on the model's own data or on `data`; write them to the file `out` if given."""
+    opened = open_model(model, backend=backend, tokenizer=tokenizer)
+    where = data or opened.settings.get("data")
+    if where is None:
+        raise UsageError(f"{opened.path} does not say what it was trained on; name the pictures and captions with --data")
+    image = opened.model.config.image
+    given = {} if where == "glyphs" else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
+    source = open_source(where, seed=opened.settings.get("seed") or seed, channels=image.channels, resolution=image.resolution, **given)
+    if where == "glyphs" and len(source.tokenizer.vocabulary) != len(getattr(opened.tokenizer, "vocabulary", ())):  # type: ignore[attr-defined]
+        raise UsageError(f"{opened.path} speaks other words than glyphs do; evaluate it on pictures and captions of yours with --data")
+    results = measure(opened.model, source)
+    for line in table(results):
+        say(line)
+    if out:
+        write_json(out, results)
+    return results
+
+
+def table(results: dict[str, Any]) -> list[str]:
+    """Return the numbers that have a chance level as lines, the chance beside each.
+
+    >>> table({"validation_r1": 0.5, "chance": {"validation_r1": 0.01}})
+    ['validation R@1                     0.500   chance 0.010']
+    """
+    lines = []
+    for name, level in results["chance"].items():
+        words = name.replace("_r1", " R@1").replace("_", " ")
+        lines.append(f"{words:<32}{results[name]:>8.3f}   chance {level:.3f}")
+    return lines

@@ -1,0 +1,54 @@
+"""A model with what belongs to it, opened from a run folder or somebody else's checkpoint: weights, tokenizer, preprocessing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinymm import pretrained
+from tinymm.arrays.errors import CheckpointError, UsageError
+from tinymm.data import glyphs, pairs
+from tinymm.data.batches import Source, Tokenizer
+from tinymm.data.images import Preprocess, preprocess
+from tinymm.models.clip import CLIP
+from tinymm.training.records import last_run, read_json
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model in eval mode, its tokenizer, its preprocessing and the folder that they came from."""
+
+    path: Path
+    model: CLIP
+    tokenizer: Tokenizer
+    preprocess: Preprocess
+    settings: dict[str, Any]
+
+
+def open_model(path: str | None = None, *, backend: str = "numpy", tokenizer: str | None = None, heads: dict[str, int] | None = None) -> Opened:
+    """Open a run folder, a folder of somebody else's or a single file; without a path, the last run that has a model.
+
+    A file such as OpenAI's `.pt` brings no tokenizer: give the folder or file of one.
+    """
+    folder = Path(path) if path else last_run(holding="model.safetensors")
+    if not folder.exists():
+        raise CheckpointError(f"a model is a run folder, a Hugging Face folder or a file of weights, and {folder} does not exist; check the path")
+    model = pretrained.load(folder, heads=heads).to(backend)
+    words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent))
+    described, run = folder / "preprocessor_config.json", folder / "run.json"
+    resolution, channels = model.config.image.resolution, model.config.image.channels
+    prepare = Preprocess.from_dict(read_json(described)) if described.is_file() else preprocess("clip", resolution)
+    if (prepare.resolution, prepare.channels) != (resolution, channels):
+        raise CheckpointError(
+            f"{folder}: the model sees {resolution} × {resolution} × {channels} and preprocessor_config.json makes {prepare.resolution} × "
+            f"{prepare.resolution} × {prepare.channels}; restore the file that belongs to the model"
+        )
+    return Opened(folder, model, words, prepare, read_json(run)["settings"] if run.is_file() else {})
+
+
+def open_source(data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, **given: Any) -> Source:
+    """Return the data set of that name, `glyphs`, or the pairs of pictures and captions at that path."""
+    if data == "glyphs":
+        return glyphs.load(seed)
+    if not Path(data).exists():
+        raise UsageError(f"--data is 'glyphs' or a path to your pictures and captions, and {data!r} is neither; see `data --help`")
+    return pairs.load(data, resolution=resolution, channels=channels, seed=seed, **given)

@@ -1,0 +1,54 @@
+"""`search`: which pictures of a folder fit these words best?"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tinymm.arrays.errors import DataError, UsageError
+from tinymm.training.evaluate import embed_images, embed_texts
+from tinymm.workflows.classify import warn_unknown
+from tinymm.workflows.opened import open_model
+
+ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+
+def run(
+    folder: str,
+    words: str,
+    *,
+    top: int = 5,
+    model: str | None = None,
+    backend: str = "numpy",
+    tokenizer: str | None = None,
+    say: Callable[[str], None] = print,
+) -> list[tuple[str, float]]:
+    """Print and return the `top` pictures below a folder by cosine with the words; pictures that cannot be read are skipped and named."""
+    place = Path(folder)
+    if not place.is_dir():
+        raise UsageError(f"search looks through a folder of pictures, and {folder} is none; check the path")
+    files = sorted(p for p in place.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+    if not files:
+        raise UsageError(f"{folder} holds no picture ({', '.join(sorted(ENDINGS))}); give another folder")
+    opened = open_model(model, backend=backend, tokenizer=tokenizer)
+    warn_unknown(opened, [words], say)
+    query = embed_texts(opened.model, [words], opened.tokenizer)[0]
+    found, batch, names = [], [], []
+    for i, file in enumerate(files):
+        try:
+            batch.append(opened.preprocess(file))
+            names.append(str(file.relative_to(place)))
+        except DataError as problem:
+            say(f"skipped: {problem}")
+        # A folder may hold more pictures than memory: embed a few at a time, keep the scores.
+        if batch and (len(batch) == 64 or i == len(files) - 1):
+            found += zip(names, embed_images(opened.model, np.stack(batch)) @ query, strict=True)
+            batch, names = [], []
+    if batch:
+        found += zip(names, embed_images(opened.model, np.stack(batch)) @ query, strict=True)
+    if not found:
+        raise DataError(f"none of the {len(files)} pictures in {folder} could be read; see the lines above")
+    best = sorted(found, key=lambda pair: -pair[1])[:top]
+    for name, score in best:
+        say(f"{score:6.3f}  {name}")
+    return [(name, float(score)) for name, score in best]

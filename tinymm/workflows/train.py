@@ -1,0 +1,219 @@
+"""`train clip` and `demo`: from data to a run folder with a trained model, its numbers and its pictures."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinymm import pretrained
+from tinymm.arrays.errors import UsageError
+from tinymm.arrays.random import generator
+from tinymm.data.batches import PairSet, Source
+from tinymm.models.cbow import CBOWConfig
+from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.models.resnet import ResNetConfig
+from tinymm.models.text import TextConfig
+from tinymm.models.vit import ViTConfig
+from tinymm.training.checkpoint import FILE as CHECKPOINT
+from tinymm.training.checkpoint import load_checkpoint, read_progress, save_checkpoint
+from tinymm.training.evaluate import embed_images, linear_probe, retrieval, zero_shot
+from tinymm.training.loop import Recipe, train
+from tinymm.training.optimizers import AdamW
+from tinymm.training.parallel import default_workers
+from tinymm.training.records import RunFolder, next_folder, write_json
+from tinymm.workflows.opened import open_model, open_source
+from tinymm.workflows.pictures import cosines, draw_run, show_pairs
+
+COLUMNS = (
+    "step", "loss", "itc", "scale", "learning_rate", "gradient_norm", "duplicate_captions", "validation_r1",
+    "validation_image_to_text_r1", "validation_text_to_image_r1", "seconds",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run depends on, as `run.json` keeps it; the defaults are those of `demo`.
+
+    Sizes are ignored with `init`, which brings its own. `workers` None means the machine's cores, up to four.
+    """
+
+    data: str = "glyphs"
+    image: str = "vit"
+    text: str = "transformer"
+    resolution: int = 32
+    patch: int = 8
+    width: int = 128
+    layers: int = 3
+    text_layers: int = 2
+    heads: int = 4
+    joint: int = 128
+    steps: int = 1360
+    batch_size: int = 128
+    rate: float = 2e-3
+    warmup: int = 60
+    decay: float = 0.05
+    clip: float = 1.0
+    overfit: int | None = None
+    init: str | None = None
+    tokenizer: str | None = None
+    checkpoint_every: int = 100
+    validate_every: int = 170
+    seed: int = 0
+    workers: int | None = None
+    backend: str = "numpy"
+
+
+def run(settings: Settings, out: str | None = None, *, resume: str | None = None, name: str = "clip", say: Callable[[str], None] = print) -> Path:
+    """Train and evaluate as the settings say and return the run folder; with `resume`, go on with that folder by its own settings.
+
+    The folder is whole at every moment: Ctrl-C or a kill loses at most the steps since the last checkpoint, and `resume` then continues bitwise as if nothing had
+    happened (on the same machine, with the same number of workers).
+    """
+    if resume:
+        folder, progress = _resumable(Path(resume))
+        settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
+        path = folder.path
+    else:
+        path, folder, progress = Path(out) if out else next_folder(name), None, None
+
+    source, model = prepare(settings)
+    workers = settings.workers or default_workers(model)
+    settings = replace(settings, workers=workers)
+    recipe = Recipe(
+        steps=settings.steps, batch_size=settings.batch_size, rate=settings.rate, warmup=settings.warmup, clip=settings.clip or None,
+        seed=settings.seed, workers=workers, overfit=settings.overfit,
+    )  # fmt: skip
+    pairs = min(len(source), settings.overfit or len(source))
+    chance = math.log(min(settings.batch_size, pairs))
+    say(
+        f"{source.name}: {len(source):,} training pictures · model: {model.count():,} parameters · batch {min(settings.batch_size, pairs)}, "
+        f"equal scores: ln {min(settings.batch_size, pairs)} = {chance:.3f}"
+    )
+    before = cosines(model, show_pairs(source), source.tokenizer)
+    optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
+    if progress is not None:
+        load_checkpoint(path, model, optimizer)
+    progress = progress or {"step": 0, "best": -1.0, "best_step": 0}
+    folder = folder or RunFolder.create(path, asdict(settings), COLUMNS)
+    with folder:
+        _learn(folder, model, source, optimizer, recipe, settings, progress, chance, say)
+        if progress["best_step"] == 0:
+            _keep(folder.path, model, source)
+        best = pretrained.load(folder.path).to(settings.backend)
+        results = measure(best, source, settings) | {"steps": settings.steps, "best_step": progress["best_step"], "chance_loss": chance}
+        folder.write_results(results)
+        draw_run(folder.path, source, best, before, results, chance)
+        (folder.path / CHECKPOINT).unlink(missing_ok=True)
+    return path
+
+
+def prepare(settings: Settings) -> tuple[Source, CLIP]:
+    """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects."""
+    if settings.init:
+        opened = open_model(settings.init, backend=settings.backend, tokenizer=settings.tokenizer)
+        if settings.data == "glyphs":
+            source = open_source("glyphs", seed=settings.seed)
+            if len(source.tokenizer.vocabulary) != len(getattr(opened.tokenizer, "vocabulary", ())):  # type: ignore[attr-defined]
+                raise UsageError(f"{settings.init} speaks other words than glyphs; fine-tune it with --data on your own pictures and captions")
+        else:
+            image = opened.model.config.image
+            source = open_source(
+                settings.data, seed=settings.seed, channels=image.channels, resolution=image.resolution, tokenizer=opened.tokenizer,
+                preprocess=opened.preprocess,
+            )  # fmt: skip
+        return source, opened.model
+    source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution)
+    channels = source.preprocess.channels
+    width = settings.width
+    tokenizer: Any = source.tokenizer
+    image: Any = None
+    if settings.image == "vit":
+        image = ViTConfig(source.preprocess.resolution, settings.patch, width, settings.layers, settings.heads, channels=channels)
+    else:
+        image = ResNetConfig(source.preprocess.resolution, width // 8, settings.heads, layers=(1, 1, 1, 1), channels=channels)
+    words = {"vocabulary": len(tokenizer), "context": tokenizer.context, "width": width, "end_of_text": tokenizer.end_of_text}
+    text = CBOWConfig(**words) if settings.text == "cbow" else TextConfig(**words, layers=settings.text_layers, heads=settings.heads)
+    return source, CLIP(CLIPConfig(settings.joint, image, text), generator(settings.seed)).to(settings.backend)  # type: ignore[return-value]
+
+
+def _resumable(path: Path) -> tuple[RunFolder, dict[str, Any]]:
+    if not (path / CHECKPOINT).exists():
+        state = "is finished" if (path / "results.json").exists() else "was stopped before its first checkpoint"
+        raise UsageError(f"--resume goes on from {CHECKPOINT}, and {path} {state if path.is_dir() else 'does not exist'}; start a new run with --out")
+    progress = read_progress(path)
+    return RunFolder.resume(path, progress["step"]), progress
+
+
+def _learn(folder, model, source, optimizer, recipe, settings, progress, chance, say) -> None:
+    """Run the loop: log every step, validate and keep the best model, write a checkpoint now and then; update `progress` in place."""
+    from tqdm import tqdm
+
+    validation = source.validation()
+    duplicates = seen = 0
+    bar = tqdm(total=recipe.steps, initial=progress["step"], unit="step", mininterval=1.0, dynamic_ncols=True, disable=None)
+    with bar:
+        for record in train(model, source, optimizer, recipe, start=progress["step"]):
+            step = record["step"]
+            progress["step"] = step
+            duplicates, seen = duplicates + record["duplicate_captions"], seen + 1
+            last = step == recipe.steps
+            if len(validation) > 1 and (step % settings.validate_every == 0 or last):
+                found = retrieval(model, validation, source.tokenizer)
+                model.train()
+                record |= {"validation_r1": found["r1"]}
+                record |= {f"validation_{way}_r1": found[f"{way}_r1"] for way in ("image_to_text", "text_to_image")}
+                if found["r1"] >= progress["best"]:
+                    progress |= {"best": found["r1"], "best_step": step}
+                    _keep(folder.path, model, source)
+                if bar.disable:
+                    say(f"step {step}/{recipe.steps}  loss {record['loss']:.3f} (equal scores {chance:.3f})  validation R@1 {found['r1']:.3f}")
+            folder.append(record)
+            bar.update()
+            bar.set_postfix_str(f"loss {record['loss']:.3f} (equal scores {chance:.3f}), best R@1 {max(progress['best'], 0):.3f}", refresh=False)
+            if step % settings.checkpoint_every == 0 and not last:
+                save_checkpoint(folder.path, model, optimizer, progress)
+            if seen == 50 and record["loss"] > chance - 0.05 and step == 50:
+                say(f"the loss is still that of equal scores, ln {math.exp(chance):.0f} = {chance:.2f}: try another --rate, or --overfit 64 first")
+    if seen and duplicates / seen >= 1:
+        say(
+            f"{duplicates / seen:.1f} captions of a batch stand in it more than once: they are each other's wrong answers, and the loss can't reach 0; "
+            "give pictures captions of their own, or lower --batch-size"
+        )
+
+
+def _keep(path: Path, model: CLIP, source: Source) -> None:
+    """Write the model as the best so far: config.json, model.safetensors, tokenizer and preprocessing, each whole or not at all."""
+    pretrained.save(model, path)
+    source.tokenizer.save(path)  # type: ignore[attr-defined]
+    write_json(path / "preprocessor_config.json", source.preprocess.to_dict())
+
+
+def measure(model: CLIP, source: Source, settings: Settings | None = None) -> dict[str, Any]:
+    """Return what results.json holds: validation, the honest tests, zero-shot tasks and a linear probe, and the chance levels under `chance`.
+
+    The same model gives the same numbers; nothing here depends on the time.
+    """
+    results: dict[str, Any] = {}
+    chance: dict[str, float] = {}
+    sets = {"validation": source.validation(), **source.tests()}
+    if settings is not None and settings.overfit:
+        batch = source.batch(np.arange(min(settings.overfit, len(source))), generator(settings.seed, 1, 0))
+        sets["overfit"] = PairSet(np.asarray(batch.images), list(batch.captions), np.arange(len(batch)))
+    for name, pairs in sets.items():
+        if len(pairs) < 2:
+            continue
+        found = retrieval(model, pairs, source.tokenizer)
+        results |= {f"{name}_{key}": value for key, value in found.items() if not key.startswith("chance")}
+        chance[f"{name}_r1"] = found["chance_r1"]
+    for name, task in source.zero_shot().items():
+        found = zero_shot(model, task, source.tokenizer)
+        results[f"zero_shot_{name}"] = found["mean_class_accuracy"]
+        chance[f"zero_shot_{name}"] = found["chance"]
+        features = embed_images(model, task.images)
+        fold = np.arange(len(features)) % 2 == 0
+        results[f"probe_{name}"] = linear_probe(features[fold], task.targets[fold], features[~fold], task.targets[~fold])
+        chance[f"probe_{name}"] = float(np.bincount(task.targets[~fold]).max() / (~fold).sum())
+    return results | {"chance": chance}
