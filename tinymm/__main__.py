@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     classify.add_argument("picture")
     classify.add_argument("--labels", required=True, metavar="A,B,C", help="the labels, separated by commas")
     classify.add_argument("--template", action="append", metavar="TEXT", help="a prompt with {} for the label; may be given several times")
+    _invert(classify)
     _common(classify)
     _model(classify)
 
@@ -61,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("folder")
     search.add_argument("words")
     search.add_argument("--top", type=int, default=5, metavar="N", help="how many pictures to name (default: 5)")
+    _invert(search)
     _common(search)
     _model(search)
 
@@ -89,9 +91,20 @@ def _add(commands: Any, name: str, help_: str, example: str, command: Any) -> ar
 
 
 def _common(parser: argparse.ArgumentParser, out: str | None = None) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="names the random draws; the same seed gives the same numbers (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="names the random draws; the same seed gives the same numbers (default: 0)")
     parser.add_argument("--backend", default="numpy", choices=["numpy", "cupy"], help="where the arrays live (default: numpy)")
     parser.add_argument("--out", metavar="PATH", help=out or "write the result to this JSON file too")
+
+
+def _invert(parser: argparse.ArgumentParser) -> None:
+    said = "swap dark and light first: glyphs are white on black, scans and screenshots mostly black on white"
+    parser.add_argument("--invert", action="store_true", help=said)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 on, and {text!r} came")
+    return int(text)
 
 
 def _model(parser: argparse.ArgumentParser) -> None:
@@ -123,8 +136,8 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(out: str | None, **options: Any) -> None:
-    from tinymm.workflows import evaluate, train
     from tinymm.training.records import read_json
+    from tinymm.workflows import evaluate, train
 
     given = {name: value for name, value in options.items() if value is not None}
     path = train.run(train.Settings(**given), out, name="demo")
@@ -133,8 +146,8 @@ def _demo(out: str | None, **options: Any) -> None:
 
 
 def _train_clip(out: str | None, resume: str | None, **options: Any) -> None:
-    from tinymm.workflows import evaluate, train
     from tinymm.training.records import read_json
+    from tinymm.workflows import evaluate, train
 
     path = train.run(train.Settings(**options), out, resume=resume)
     print("\n".join(evaluate.table(read_json(path / "results.json"))))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.errors import GraphError
+from tinymm.arrays.errors import GraphError
 
 #: NumPy function (or a Tensor method's name) → the callable that records it.
 ANSWERS: dict[Any, Callable] = {}
@@ -66,9 +66,7 @@ def refuse_unknown(function: Callable) -> None:
     known = {f.__name__: name_of(f) for f in ANSWERS if callable(f)}
     near = difflib.get_close_matches(function.__name__, known, n=1, cutoff=0.5)
     hint = f"; did you mean {known[near[0]]}?" if near else ""
-    raise GraphError(
-        f"{name} has no gradient rule for a Tensor{hint} (use t.data to compute without gradients, or declare one with @op)"
-    )
+    raise GraphError(f"{name} has no gradient rule for a Tensor{hint} (use t.data to compute without gradients, or declare one with @op)")
 
 
 def refuse_arguments(function: Callable, rule: Callable, args: tuple, options: dict) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.errors import GraphError
+from tinymm.arrays.errors import GraphError
 
 #: Stands in `made_by` after a backward pass has used and freed the links.
 SPENT: tuple = ("spent", ())

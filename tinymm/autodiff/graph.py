@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import array_module, device_of, is_array
-from ..arrays.errors import GraphError, ShapeError
-from .answers import ANSWERS
+from tinymm.arrays.backend import array_module, device_of, is_array
+from tinymm.arrays.errors import GraphError, ShapeError
+
+from .answers import ANSWERS, name_of
 from .signature import Signature, sum_to
 from .tensor import CHECKING, MODE, Tensor
 
@@ -47,15 +48,15 @@ class Op:
         self.has_core_axes = bool(self.signature and self.signature.has_core_axes)
         self.domain, self.kinks, self.cases = domain, kinks, cases
         self.answers = _spellings(self, numpy)
-        for function, answer in self.answers.items():
+        for function in self.answers:
             if function in ANSWERS:
-                raise GraphError(f"{function} is answered twice; op {self.name} came second: drop it from one numpy= list")
-            ANSWERS[function] = answer
-        if not catalogued:
-            return
-        if self.name in CATALOGUE:
+                name = name_of(function) if callable(function) else function
+                raise GraphError(f"{name} is answered twice; op {self.name} came second: drop it from one numpy= list")
+        if catalogued and self.name in CATALOGUE:
             raise GraphError(f"an op named {self.name} exists already; choose another name")
-        CATALOGUE[self.name] = self
+        ANSWERS.update(self.answers)
+        if catalogued:
+            CATALOGUE[self.name] = self
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         """Run the rule on the arrays inside the inputs, and remember the links if a gradient was asked for."""

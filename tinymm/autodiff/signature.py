@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.errors import ShapeError
+from tinymm.arrays.errors import ShapeError
 
 
 class Signature:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..arrays.backend import DEVICES, array_module, is_array, to_host
-from ..arrays.errors import DtypeError, GraphError
+from tinymm.arrays.backend import DEVICES, array_module, is_array, to_host
+from tinymm.arrays.errors import DtypeError, GraphError
+
 from .answers import ANSWERS, PLAIN, refuse_arguments, refuse_in_place, refuse_sequence, refuse_unknown
 from .backward import backward
 
@@ -142,7 +143,7 @@ class Tensor(NDArrayOperatorsMixin):
 
     def astype(self, dtype):
         """See `np.astype`; the gradient comes back in the old dtype."""
-        return np.astype(self, np.dtype(dtype))
+        return np.astype(self, np.dtype(dtype))  # type: ignore[call-overload]
 
     def __getitem__(self, index):
         return ANSWERS["getitem"](self, index)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import DEVICES, device_of, to_backend, to_host
-from ..arrays.errors import GraphError
+from tinymm.arrays.backend import DEVICES, device_of, to_backend, to_host
+from tinymm.arrays.errors import GraphError
+
 from .tensor import Tensor
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.arrays.random import generator
-from tinymm.data.images import Preprocess
+
+from .images import Preprocess
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from tinymm.arrays.errors import DataError
-from tinymm.data.captions import Options
-from tinymm.data.images import open_picture
-from tinymm.data.listing import find
-from tinymm.data.text import split_words
+
+from .captions import Options
+from .images import open_picture
+from .listing import find
+from .text import split_words
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Report:
     longest: tuple[int, str, str]
     words: int
     words_seen_once: list[str]
-    unknown: dict[str, int] = field(default_factory=dict)
+    unknown: dict[str, int] | None = None
 
     def lines(self, at_most: int = 10) -> list[str]:
         """Return the report as lines of text, naming at most so many of each kind."""
@@ -42,11 +43,12 @@ class Report:
             f"{self.words} different words, {len(self.words_seen_once)} of them once{_some(self.words_seen_once, at_most)}",
         ]
         listed: list[tuple[str, list[str]]] = [
-            ("words unknown to the tokenizer", [f"{word} ({count})" for word, count in self.unknown.items()]),
             ("captions of several pictures", [f"{_short(caption)} ({count})" for caption, count in self.duplicate_captions]),
             ("pictures that are the same file", [" = ".join(names) for names in self.identical_pictures]),
             ("skipped", [f"{name}: {reason}" for name, reason in self.skipped]),
         ]
+        if self.unknown is not None:
+            listed.insert(0, ("words unknown to the tokenizer", [f"{word} ({count})" for word, count in self.unknown.items()]))
         for title, items in listed:
             result.append(f"{title}: {len(items)}")
             result += [f"  {item}" for item in items[:at_most]]
@@ -97,7 +99,7 @@ def check(
         longest=max(((len(split_words(caption)), caption, name) for caption, name in texts), default=(0, "", "no picture")),
         words=len(counts),
         words_seen_once=sorted(word for word, count in counts.items() if count == 1),
-        unknown=unknown(caption for caption, _ in texts) if unknown else {},
+        unknown=unknown(caption for caption, _ in texts) if unknown else None,
     )
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tinymm.arrays.errors import DataError
 from tinymm.data import captions, shards
-from tinymm.data.captions import Options
-from tinymm.data.images import SUFFIXES
+
+from .captions import Options
+from .images import SUFFIXES
 
 _SPLITS = {"train": "train", "restval": "train", "val": "validation", "validation": "validation", "valid": "validation",
            "dev": "validation", "test": "test"}  # fmt: skip
@@ -185,7 +186,8 @@ class _Pictures:
 
 
 def _walk(folder: Path) -> list[Path]:
-    return [Path(place, name) for place, folders, names in os.walk(folder) if folders.sort() is None for name in sorted(names)]
+    """Return all files below a folder in an order that no file system decides."""
+    return sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names)
 
 
 def _split_of(stem: str) -> str:

@@ -13,13 +13,14 @@ import numpy as np
 
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.arrays.random import generator
-from tinymm.data.augment import random_crop
-from tinymm.data.batches import Batch, PairSet, Tokenizer, ZeroShot
-from tinymm.data.captions import Options
-from tinymm.data.check import Report, check
-from tinymm.data.images import Preprocess, check_header
-from tinymm.data.listing import Entry, Listing, find
-from tinymm.data.text import WordTokenizer, split_words
+
+from .augment import random_crop
+from .batches import Batch, PairSet, Tokenizer, ZeroShot
+from .captions import Options
+from .check import Report, check
+from .images import Preprocess, check_header
+from .listing import Entry, Listing, find
+from .text import WordTokenizer, split_words
 
 __all__ = ["Pairs", "Report", "check", "load"]
 

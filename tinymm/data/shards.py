@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tinymm.arrays.errors import DataError
-from tinymm.data.images import SUFFIXES
+
+from .images import SUFFIXES
 
 MAX_PICTURE_BYTES, MAX_TEXT_BYTES = 2**28, 2**20
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import to_host
-from ..arrays.errors import ShapeError, UsageError
-from ..autodiff import Tensor, ops
+from tinymm.arrays.backend import DEVICES, device_of, to_backend, to_host
+from tinymm.arrays.errors import ShapeError, UsageError
+from tinymm.autodiff import Tensor, ops
+
 from .basic import Linear
 from .init import xavier_uniform
 from .masks import check_mask
@@ -40,11 +41,11 @@ def record_attention() -> Iterator[list[np.ndarray]]:
 def attention(q: Any, k: Any, v: Any, may_attend: Any = None) -> Tensor:
     """Mix values by softmax(q kᵀ / √Dh) (Vaswani et al. 2017, eq. 1): q (…, Tq, Dh), k and v (…, Tk, Dh) -> (…, Tq, Dh).
 
-    `may_attend` is boolean and broadcasts to (…, Tq, Tk); a row that may look at nothing gives zeros. Without the scale 1/√Dh the scores of wide
-    heads grow until the softmax picks one key and its gradient dies.
+    `may_attend` is boolean and broadcasts to (…, Tq, Tk); a row that may look at nothing gives zeros. Without the scale 1/√Dh the scores
+    of wide heads grow until the softmax picks one key and its gradient dies.
     """
     if may_attend is not None:
-        check_mask(may_attend)
+        may_attend = _ready(may_attend, (*q.shape[:-1], k.shape[-2]), q)
     mixed, weights = ops.attention_definition(q, k, v, may_attend)
     maps = _maps.get()
     if maps is not None:
@@ -74,6 +75,8 @@ class MultiHeadAttention(Module):
         """Look over x (B, T, D) under a mask that broadcasts to (B, H, T, T)."""
         H = self.heads
         qkv = self.qkv(x)  # (B, T, 3*D)
+        if may_attend is not None:
+            may_attend = _ready(may_attend, (len(x), H, x.shape[1], x.shape[1]), qkv)
         if _maps.get() is None:
             return self.output(ops.self_attention(qkv, may_attend=may_attend, heads=H))  # (B, T, D)
         B, T, D = x.shape
@@ -86,7 +89,14 @@ class CrossAttention(Module):
     """Attention of one sequence over another: x (B, Tq, D) looks at memory (B, Tk, M) -> (B, Tq, output width)."""
 
     def __init__(
-        self, width: int, heads: int, *, rng: np.random.Generator, memory_width: int | None = None, output_width: int | None = None, std: float | None = None
+        self,
+        width: int,
+        heads: int,
+        *,
+        rng: np.random.Generator,
+        memory_width: int | None = None,
+        output_width: int | None = None,
+        std: float | None = None,
     ):
         _check_heads(width, heads)
         self.query = Linear(width, width, rng=rng, std=std)
@@ -107,6 +117,12 @@ class CrossAttention(Module):
         B, T, D = x.shape
         H = self.heads
         return np.swapaxes(np.reshape(x, (B, T, H, D // H)), 1, 2)  # (B, H, T, Dh)
+
+
+def _ready(may_attend: Any, shape: tuple[int, ...], x: Any) -> Any:
+    """Return a mask after a look at its kind and shape, where x lives: masks are made on the host, since they follow from lengths alone."""
+    device = device_of(x.data if isinstance(x, Tensor) else x) or DEVICES["numpy"]
+    return to_backend(check_mask(may_attend, shape), device.name)
 
 
 def _check_heads(width: int, heads: int) -> None:

@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.errors import UsageError
-from ..autodiff import Tensor, ops
+from tinymm.arrays.backend import array_module, to_backend
+from tinymm.arrays.errors import UsageError
+from tinymm.autodiff import Tensor, ops
+
 from .init import normal, uniform_fan_in
 from .module import Module, Parameter
 
@@ -13,7 +15,8 @@ from .module import Module, Parameter
 class Linear(Module):
     """A linear map of the last axis: x (…, n) @ weight (n, m) + bias (m) -> (…, m).
 
-    The weight is (in, out) as Figure 3's `W_i`; PyTorch stores the transpose. Both begin uniform within 1/√n, PyTorch's default, or the weight as N(0, std²).
+    The weight is (in, out) as Figure 3's `W_i`; PyTorch stores the transpose. Both begin uniform within 1/√n, PyTorch's default, or the
+    weight as N(0, std²).
 
     >>> Linear(3, 2, rng=np.random.default_rng(0))(np.ones((4, 3), np.float32)).shape
     (4, 2)
@@ -79,13 +82,15 @@ class Dropout(Module):
         if rng is None:
             raise UsageError(f"dropout of {self.share} in training mode draws numbers and no rng came; pass rng=, or call model.eval()")
         keep = rng.random(x.shape, dtype=np.float32) >= self.share
+        keep = to_backend(keep, array_module(x.data if isinstance(x, Tensor) else x).__name__)
         return np.where(keep, x, 0.0) * (1 / (1 - self.share))
 
 
 class MLP(Module):
     """Widen, bend, narrow: the feed-forward half of a transformer block, D -> F -> D (Vaswani et al. 2017, §3.3).
 
-    `activation` is `"quick_gelu"` (CLIP), `"gelu"` (exact; ALBEF, BLIP, BERT) or `"relu"` (OPT): weights of one give wrong features under another.
+    `activation` is `"quick_gelu"` (CLIP), `"gelu"` (exact; ALBEF, BLIP, BERT) or `"relu"` (OPT): weights of one give wrong features under
+    another.
     """
 
     def __init__(self, width: int, hidden: int, activation: str, *, rng: np.random.Generator, stds: tuple[float, float] | None = None):

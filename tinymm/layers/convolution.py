@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff import Tensor, no_grad, ops
+from tinymm.autodiff import Tensor, no_grad, ops
+
 from .init import uniform_fan_in
 from .module import Buffer, Module, Parameter
 
@@ -33,8 +34,8 @@ class Conv2d(Module):
 class BatchNorm2d(Module):
     """Each channel to mean 0 and variance 1 over the batch's pictures and places (Ioffe & Szegedy 2015): (B, h, w, c) -> (B, h, w, c).
 
-    In training the batch's own statistics are used and running ones are kept: new = (1 - 0.1) · old + 0.1 · batch, where the *running* variance
-    takes the unbiased one (n - 1) and the normalization the biased one, as in PyTorch. In evaluation the running ones are used.
+    In training the batch's own statistics are used and running ones are kept: new = (1 - 0.1) · old + 0.1 · batch, where the *running*
+    variance takes the unbiased one (n - 1) and the normalization the biased one, as in PyTorch. In evaluation the running ones are used.
     A picture's output then depends on its batch: see `training.parallel` for what this means for shards.
     """
 

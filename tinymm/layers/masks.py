@@ -1,12 +1,12 @@
 """Who may look at whom: boolean arrays in which True = may attend. Rows look, columns are looked at.
 
-Masks combine with `&` (both allow) and `|` (either allows) and broadcast to (B, H, Tq, Tk). There is no additive mask and no 0/1 number anywhere;
-loaders of foreign weights convert at the border. Tokens carry `is_real` (B, T): False marks padding.
+Masks combine with `&` (both allow) and `|` (either allows) and broadcast to (B, H, Tq, Tk). There is no additive mask and no 0/1 number
+anywhere; loaders of foreign weights convert at the border. Tokens carry `is_real` (B, T): False marks padding.
 """
 
 import numpy as np
 
-from ..arrays.errors import DtypeError, ShapeError
+from tinymm.arrays.errors import DtypeError, ShapeError
 
 
 def causal_mask(T: int) -> np.ndarray:
@@ -62,8 +62,8 @@ def cross_mask(may_look: np.ndarray, is_real: np.ndarray) -> np.ndarray:
 def reachability(masks: list[np.ndarray]) -> np.ndarray:
     """Return (…, T, T): which input each output may depend on after a stack of layers with these masks and residual links.
 
-    One layer lets row i depend on itself and on all that it sees; the next composes. A stack of causal layers stays causal; a leak of one token
-    a layer becomes a leak of L tokens.
+    One layer lets row i depend on itself and on all that it sees; the next composes. A stack of causal layers stays causal; a leak of one
+    token a layer becomes a leak of L tokens.
 
     >>> reachability([np.eye(3, k=-1, dtype=bool)] * 2).astype(int)
     array([[1, 0, 0],
@@ -79,22 +79,25 @@ def reachability(masks: list[np.ndarray]) -> np.ndarray:
     return reach  # type: ignore[return-value]
 
 
-def check_mask(mask: np.ndarray) -> np.ndarray:
-    """Return the mask if it is boolean with at least two axes; DtypeError or ShapeError otherwise."""
-    if getattr(mask, "dtype", None) != bool:
-        kind = getattr(mask, "dtype", type(mask).__name__)
+def check_mask(mask: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return the mask if it is boolean with at least two axes and broadcasts to `shape`; DtypeError or ShapeError otherwise."""
+    kind = getattr(mask, "dtype", type(mask).__name__)
+    if kind != np.dtype(bool):
         raise DtypeError(
             f"a mask is boolean with True = may attend, and {kind} came; write mask.astype(bool), or additive == 0 if it holds 0 and -inf"
         )
     if mask.ndim < 2:
         raise ShapeError(f"a mask has rows that look and columns that are looked at, and {mask.shape} came; use padding_mask(is_real)")
+    # Length by length from the back, because a mask that is longer than the scores would stretch them.
+    if shape is not None and (mask.ndim > len(shape) or any(m not in (1, n) for m, n in zip(mask.shape[::-1], shape[::-1], strict=False))):
+        raise ShapeError(f"a mask broadcasts to {shape}, rows that look before columns, and {mask.shape} came; make it for these lengths")
     return mask
 
 
 def check_is_real(is_real: np.ndarray) -> np.ndarray:
     """Return `is_real` if it is boolean (B, T); DtypeError or ShapeError otherwise."""
-    if getattr(is_real, "dtype", None) != bool:
-        kind = getattr(is_real, "dtype", type(is_real).__name__)
+    kind = getattr(is_real, "dtype", type(is_real).__name__)
+    if kind != np.dtype(bool):
         raise DtypeError(f"is_real is boolean with True = a real token, and {kind} came; write ids != padding_id")
     if is_real.ndim != 2:
         raise ShapeError(f"is_real is (B, T) and {is_real.shape} came; add the batch axis with is_real[None]")

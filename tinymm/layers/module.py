@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import to_backend, to_host
-from ..arrays.errors import CheckpointError
-from ..autodiff import Tensor
+from tinymm.arrays.backend import to_backend, to_host
+from tinymm.arrays.errors import CheckpointError
+from tinymm.autodiff import Tensor
 
 
 class Parameter(Tensor):
@@ -101,13 +101,14 @@ class Module:
             for name, value in own.items()
             if name in arrays and np.shape(arrays[name]) != value.data.shape
         ]
+        wrong += [f"{name} of {kind}" for name in own.keys() & arrays.keys() if (kind := np.asarray(arrays[name]).dtype).kind not in "fiub"]
         if missing or unexpected or wrong:
             raise CheckpointError(
                 f"load_state_dict into {type(self).__name__}: missing {missing or 'nothing'}, unexpected {unexpected or 'nothing'}, wrong "
-                f"shapes {wrong or 'none'}; build the model from the config that the weights were saved with"
+                f"shapes or kinds {wrong or 'none'}; build the model from the config that the weights were saved with"
             )
         for name, value in own.items():
-            value.data = _like(np.array(arrays[name], dtype=value.data.dtype), value.data)
+            value.data = _like(np.array(arrays[name], dtype=value.data.dtype, order="C"), value.data)
 
     def train(self, mode: bool = True) -> "Module":
         """Switch dropout and batch statistics on, here and below; return the module."""
@@ -142,7 +143,7 @@ def _named(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _like(host: np.ndarray, device_array: Any) -> Any:
-    from ..arrays.backend import device_of
+    from tinymm.arrays.backend import device_of
 
     device = device_of(device_array)
     return to_backend(host, device.name) if device else host

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autodiff import Tensor
+from tinymm.autodiff import Tensor
+
 from .attention import MultiHeadAttention
 from .basic import MLP, LayerNorm
 from .module import Module
@@ -13,8 +14,8 @@ from .module import Module
 class Block(Module):
     """Look around, then think: x + attention(norm(x)), then x + mlp(norm(x)): (B, T, D) -> (B, T, D).
 
-    With `post_norm` the norm stands behind each sum, norm(x + attention(x)), as in the original transformer and BERT; in front, as CLIP and ViT
-    have it, the residual path is a straight line to the gradient, and deep stacks train without care.
+    With `post_norm` the norm stands behind each sum, norm(x + attention(x)), as in the original transformer and BERT; in front, as CLIP
+    and ViT have it, the residual path is a straight line to the gradient, and deep stacks train without care.
     """
 
     def __init__(

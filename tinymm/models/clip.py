@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import array_module
-from ..arrays.errors import UsageError
-from ..autodiff import Tensor
-from ..layers import Module, Parameter
-from ..layers.init import normal
-from ..losses import cross_entropy_loss, l2_normalize
+from tinymm.arrays.backend import array_module
+from tinymm.arrays.errors import UsageError
+from tinymm.autodiff import Tensor
+from tinymm.layers import Module, Parameter
+from tinymm.layers.init import normal
+from tinymm.losses import cross_entropy_loss, l2_normalize
+
 from .cbow import CBOW, CBOWConfig
 from .resnet import ModifiedResNet, ResNetConfig
 from .text import TextConfig, TextTransformer
@@ -29,8 +30,8 @@ INITIAL_SCALE, LARGEST_SCALE = 1 / 0.07, 100.0
 def figure_3(image_encoder, text_encoder, I, T, W_i, W_t, t):
     """Return (loss, logits) of a batch: Figure 3 of the paper, from the second line of its body on unchanged.
 
-    I[n, h, w, c] and T[n, l] are n aligned pictures and texts, the encoders give [n, d_i] and [n, d_t], W_i[d_i, d_e] and W_t[d_t, d_e] project
-    into the joint space, and t is the logarithm of the scale. The loss is in nats; ln n is that of equal scores.
+    I[n, h, w, c] and T[n, l] are n aligned pictures and texts, the encoders give [n, d_i] and [n, d_t], W_i[d_i, d_e] and W_t[d_t, d_e]
+    project into the joint space, and t is the logarithm of the scale. The loss is in nats; ln n is that of equal scores.
     """
     n = len(I)
     # extract feature representations of each modality
@@ -162,13 +163,17 @@ class CLIP(Module):
     ) -> dict[str, Tensor]:
         """Return {"itc": the loss of Figure 3} for B ≥ 2 aligned pairs: images (B, h, w, c), ids (B, T).
 
-        The other arguments are those of all four papers' models; this one draws nothing and masks nothing. `split` wraps an encoder so that it works on
-        shards of the batch (`training.parallel`). A batch of one pair is refused: with nothing to tell apart the loss is 0.
+        The other arguments are those of all four papers' models; this one draws nothing and masks nothing. `split` wraps an encoder so
+        that it works on shards of the batch (`training.parallel`). A batch of one pair is refused: with nothing to tell apart the loss is
+        0.
         """
         if len(images) != len(ids):
             raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")
         if len(ids) < 2:
-            raise UsageError("a contrastive batch needs at least 2 pairs and 1 came: with nothing to tell apart its loss is always 0; raise the batch size")
+            raise UsageError(
+                f"a contrastive batch needs at least 2 pairs and {len(ids)} came: with nothing to tell apart its loss is always 0; "
+                "raise the batch size"
+            )
         split = split or (lambda encoder: encoder)
         W_i = self.W_i
         if W_i is None:

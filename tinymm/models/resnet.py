@@ -5,17 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.errors import ShapeError
-from ..autodiff import Tensor, ops
-from ..layers import BatchNorm2d, Conv2d, CrossAttention, Module, Parameter
-from ..layers.init import normal
+from tinymm.arrays.errors import UsageError
+from tinymm.autodiff import Tensor, ops
+from tinymm.layers import BatchNorm2d, Conv2d, CrossAttention, Module, Parameter
+from tinymm.layers.init import normal
+
+from .vit import check_images
 
 
 @dataclass(frozen=True)
 class ResNetConfig:
     """Sizes of a modified ResNet: four stages of `layers` bottlenecks, the first `width` wide, the last 32 · width.
 
-    With `output_width` the pooling projects to the joint space itself, as in the released models; without it a `W_i` follows, as in Figure 3.
+    With `output_width` the pooling projects to the joint space itself, as in the released models; without it a `W_i` follows, as in
+    Figure 3.
 
     >>> ResNetConfig(resolution=224, width=64, layers=(3, 4, 6, 3), heads=32).features
     2048
@@ -27,6 +30,12 @@ class ResNetConfig:
     layers: tuple[int, int, int, int] = (3, 4, 6, 3)
     output_width: int | None = None
     channels: int = 3
+
+    def __post_init__(self):
+        if self.resolution < 32 or self.resolution % 32:
+            raise UsageError(f"a ResNet halves its pictures five times, and {self.resolution} pixels came; choose a multiple of 32")
+        if self.width < 2 or self.width % 2:
+            raise UsageError(f"a ResNet's stem is half as wide as its first stage, and the width {self.width} came; choose an even number")
 
     @property
     def features(self) -> int:
@@ -54,8 +63,8 @@ class ConvNorm(Module):
 class Bottleneck(Module):
     """Narrow, look at neighbors, widen, and add what came in: (B, h, w, c) -> (B, h/s, w/s, 4·narrow).
 
-    Every convolution has stride 1; where the picture shrinks, an average pooling of `stride` does it, on both ways ("anti-aliased", §2.4). The last
-    gain begins at 0, so that a fresh branch is silent.
+    Every convolution has stride 1; where the picture shrinks, an average pooling of `stride` does it, on both ways ("anti-aliased",
+    §2.4). The last gain begins at 0, so that a fresh branch is silent.
     """
 
     def __init__(self, channels: int, narrow: int, stride: int, *, rng: np.random.Generator):
@@ -119,12 +128,7 @@ class ModifiedResNet(Module):
 
     def feature_map(self, images: Any) -> Tensor:
         """Return the map before pooling: (B, h, w, c) -> (B, h/32, w/32, C)."""
-        R = self.config.resolution
-        if images.ndim != 4 or images.shape[1:] != (R, R, self.config.channels):
-            raise ShapeError(
-                f"ModifiedResNet takes pictures (B, {R}, {R}, {self.config.channels}) with channels last, and {images.shape} came; use the preprocess "
-                "that belongs to the model"
-            )
+        check_images(images, self.config.resolution, self.config.channels)
         x = images
         for layer in self.stem:
             x = ops.relu(layer(x))

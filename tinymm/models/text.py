@@ -1,14 +1,13 @@
 """CLIP's text encoder: a causal transformer, read off at the end-of-text token (§2.4)."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ..arrays.errors import DataError, ShapeError
-from ..autodiff import Tensor
-from ..layers import Block, Embedding, LayerNorm, Module, Parameter, causal_mask
-from ..layers.init import normal
+from tinymm.arrays.errors import DataError, ShapeError
+from tinymm.autodiff import Tensor
+from tinymm.layers import Block, Embedding, LayerNorm, Module, Parameter, causal_mask
+from tinymm.layers.init import normal
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class TextConfig:
 def end_positions(ids: np.ndarray, end_of_text: int | None) -> np.ndarray:
     """Return where each row ends: the first place of `end_of_text`, or of the largest id if it is None: ids (B, T) -> (B,).
 
-    "Largest" breaks as soon as tokens with larger ids are added to the vocabulary, so give the id where it is known. A row without it is refused: the
-    released code would silently read off its first token.
+    "Largest" breaks as soon as tokens with larger ids are added to the vocabulary, so give the id where it is known. A row without it is
+    refused: the released code would silently read off its first token.
 
     >>> end_positions(np.array([[5, 9, 0], [9, 0, 0]]), 9)
     array([1, 0])
@@ -88,7 +87,6 @@ class TextTransformer(Module):
         """Return all tokens after the final norm: ids (B, T) -> (B, T, D)."""
         check_ids(ids, self.config.context)
         B, T = ids.shape
-        D = self.config.width
         x = self.token_embedding(ids) + self.positions[:T]  # (B, T, D)
         may_attend = causal_mask(T)  # (T, T)
         for block in self.blocks:
@@ -97,14 +95,16 @@ class TextTransformer(Module):
 
     def forward(self, ids: np.ndarray) -> Tensor:
         """Return one feature a text: ids (B, T) -> (B, D)."""
-        B, D = len(ids), self.config.width
+        B = len(ids)
         x = self.tokens(ids)[np.arange(B), end_positions(ids, self.config.end_of_text)]  # (B, D)
         return x  # (B, D)
 
 
 def check_ids(ids: np.ndarray, context: int) -> None:
-    """Raise ShapeError unless ids are (B, T) with T at most the context."""
+    """Raise ShapeError unless ids are (B, T) with T from 1 to the context."""
     if ids.ndim != 2:
         raise ShapeError(f"ids are (B, T) and {ids.shape} came; for one text write ids[None]")
-    if ids.shape[1] > context:
-        raise ShapeError(f"a text has at most {context} tokens (the context) and {ids.shape[1]} came; cut the text or use the model's tokenizer")
+    if not 1 <= ids.shape[1] <= context:
+        raise ShapeError(
+            f"a text has 1 to {context} tokens (the context) and {ids.shape[1]} came; cut the text or use the model's tokenizer"
+        )

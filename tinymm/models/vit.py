@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.errors import ShapeError, UsageError
-from ..autodiff import Tensor
-from ..layers import Block, Conv2d, LayerNorm, Module, Parameter
-from ..layers.init import normal
+from tinymm.arrays.errors import DtypeError, ShapeError, UsageError
+from tinymm.autodiff import Tensor
+from tinymm.layers import Block, Conv2d, LayerNorm, Module, Parameter
+from tinymm.layers.init import normal
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,7 @@ class ViT(Module):
     def tokens(self, images: Any) -> Tensor:
         """Return all tokens before the final norm: images (B, h, w, c), normalized -> (B, P+1, D), the class token first."""
         config = self.config
-        expected = (config.resolution, config.resolution, config.channels)
-        if images.ndim != 4 or images.shape[1:] != expected:
-            raise ShapeError(
-                f"ViT takes pictures (B, {', '.join(map(str, expected))}) with channels last, and {images.shape} came; use the preprocess that "
-                "belongs to the model"
-            )
+        check_images(images, config.resolution, config.channels)
         B, D, P = len(images), config.width, config.patches
         patches = np.reshape(self.patch_embedding(images), (B, P, D))  # (B, P, D)
         first = np.broadcast_to(self.class_embedding, (B, 1, D))  # (B, 1, D)
@@ -80,6 +75,15 @@ class ViT(Module):
 
     def forward(self, images: Any) -> Tensor:
         """Return one feature a picture: (B, h, w, c) -> (B, D)."""
-        B, D = len(images), self.config.width
-        x = self.norm_after(self.tokens(images)[:, 0])  # (B, D)
-        return x  # (B, D)
+        return self.norm_after(self.tokens(images)[:, 0])  # (B, D)
+
+
+def check_images(images: Any, resolution: int, channels: int) -> None:
+    """Raise ShapeError or DtypeError unless images are normalized pictures (B, resolution, resolution, channels)."""
+    if images.ndim != 4 or images.shape[1:] != (resolution, resolution, channels):
+        raise ShapeError(
+            f"this model takes pictures (B, {resolution}, {resolution}, {channels}) with channels last, and {images.shape} came; use the "
+            "preprocess that belongs to the model"
+        )
+    if images.dtype.kind != "f":
+        raise DtypeError(f"pictures are normalized floating-point numbers, and {images.dtype} came; use the preprocess of the model")

@@ -33,9 +33,7 @@ def load(path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str,
     return load_with_report(path, dtype=dtype, heads=heads)[0]
 
 
-def load_with_report(
-    path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str, int] | None = None
-) -> tuple[CLIP, Imported]:
+def load_with_report(path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str, int] | None = None) -> tuple[CLIP, Imported]:
     """Return `load`'s model and what was noticed on the way: `.ignored` keys, `.tied` groups of keys, `.keys` that each array came from."""
     if str(dtype) not in ("float32", "float64"):
         raise UsageError(f"a model computes in float32 or float64, dtype {dtype!r} came; narrower files are widened")
@@ -58,7 +56,8 @@ def load_with_report(
         check(found, layout, expected)
     except TinymmError as problem:
         raise CheckpointError(f"{weights.path.name}: {problem}") from None
-    model.astype(dtype)
+    if str(dtype) != str(model.t.dtype):
+        model.astype(dtype)
     model.load_state_dict({name: found.arrays.get(name, expected[name]) for name in expected})
     model.eval()
     return model, found
@@ -78,7 +77,7 @@ def export(model: CLIP, format: str, gradients: bool = False) -> dict[str, np.nd
         arrays = model.state_dict()
     exported, homeless = layout.export(arrays)
     if homeless:
-        raise UsageError(f"format {format!r} has no key for {', '.join(homeless[:4])}; export as \"tinymm\"")
+        raise UsageError(f'format {format!r} has no key for {", ".join(homeless[:4])}; export as "tinymm"')
     return exported
 
 
@@ -89,7 +88,7 @@ def _layout(config: CLIPConfig, name: str) -> Layout:
     if name != "tinymm" and text == "cbow":
         raise UsageError(f'format {name!r} has no bag of words as text encoder; use "tinymm"')
     if name == "huggingface" and not fits_hugging_face(config):
-        reason = "has no ResNet" if image == "resnet" else "reads eos_token_id 2 as \"the largest id\", which this model does not mean"
+        reason = "has no ResNet" if image == "resnet" else 'reads eos_token_id 2 as "the largest id", which this model does not mean'
         raise UsageError(f'format "huggingface" {reason}; use "openai"')
     if name == "openai":
         return clip.OPENAI_RESNET if image == "resnet" else clip.OPENAI_VIT

@@ -113,5 +113,3 @@ def _unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if all(key.startswith(wrapper) for key in arrays):
             arrays = {key.removeprefix(wrapper): array for key, array in arrays.items()}
     return arrays
-
-

@@ -86,7 +86,7 @@ class Layout:
             absent = [name for place, name in enumerate(names) if place not in parts]
             shapes = {arrays[key].shape for key in parts.values()}
             if absent:
-                found.missing.extend(absent)
+                found.incomplete[rule.ours.format(*numbers)] = tuple(absent)
             elif len(names) > 1 and (len(shapes) > 1 or () in shapes):
                 came = ", ".join(f"{name} {arrays[name].shape}" for name in names)
                 raise CheckpointError(f"arrays that are joined have one shape: {came} came; the file fits no transformer of CLIP's")
@@ -136,13 +136,13 @@ class Layout:
 class Imported:
     """What a file held: our arrays, the keys that each came from, and the keys that found no place.
 
-    `missing` and `unexpected` are errors; `ignored` are not (position numbers and the like); `tied` lists groups of keys that
-    share one array.
+    `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position numbers and the
+    like); `tied` lists groups of keys that share one array.
     """
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
+    incomplete: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unexpected: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     tied: list[tuple[str, ...]] = field(default_factory=list)

@@ -101,7 +101,8 @@ def _places(header: dict[str, Any], available: int, file: str) -> dict[str, tupl
     """Return kind, shape and first byte of each tensor, in the order of their names in the header."""
     places, spans = {}, []
     for name, entry in header.items():
-        kind, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets")) if isinstance(entry, dict) else (None,) * 3
+        said = entry if isinstance(entry, dict) else {}
+        kind, shape, offsets = said.get("dtype"), said.get("shape", ()), said.get("data_offsets", ())
         if not isinstance(kind, str) or not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or not _possible(shape):
             raise CheckpointError(f"{file}: tensor {name!r} needs dtype, shape and two data_offsets; copy the file again")
         if kind not in _DTYPES:

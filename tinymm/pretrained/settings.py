@@ -4,7 +4,7 @@
 encoder. Only what a file says (or what its program assumes when it says nothing) stands in it; the arrays know the rest.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from tinymm.arrays.errors import CheckpointError
@@ -14,7 +14,7 @@ from tinymm.models.resnet import ResNetConfig
 from tinymm.models.text import TextConfig
 from tinymm.models.vit import ViTConfig
 
-KINDS: dict[str, type] = {"vit": ViTConfig, "resnet": ResNetConfig, "transformer": TextConfig, "cbow": CBOWConfig}
+KINDS: dict[str, Any] = {"vit": ViTConfig, "resnet": ResNetConfig, "transformer": TextConfig, "cbow": CBOWConfig}
 OWN_TYPES = {"tinymm": "tinymm_clip", "openai": "tinymm_clip_openai"}
 #: Until 2023 every published config said 2, which is no token's end; `transformers` takes it as "the largest id" ever since.
 _LEGACY_END = 2
@@ -118,12 +118,12 @@ def _from_own(settings: dict[str, Any]) -> dict[str, Any]:
     declared: dict[str, Any] = {"joint_width": settings.get("joint_width")}
     for encoder in ("image", "text"):
         part = settings.get(encoder)
-        kind = KINDS.get(part.get("kind")) if isinstance(part, dict) and isinstance(part.get("kind"), str) else None
-        if part is None or kind is None:
+        kind = part.get("kind") if isinstance(part, dict) else None
+        if not isinstance(part, dict) or not isinstance(kind, str) or kind not in KINDS:
             raise CheckpointError(f"config.json: {encoder} needs a kind among {', '.join(KINDS)}; copy the file again")
-        strange = sorted(set(part) - {"kind"} - set(kind.__dataclass_fields__))
+        strange = sorted(set(part) - {"kind"} - {field.name for field in fields(KINDS[kind])})
         if strange:
-            raise CheckpointError(f"config.json: {part['kind']} has no setting {strange[0]!r}; a newer tinymm wrote it, or a typing error")
+            raise CheckpointError(f"config.json: {kind} has no setting {strange[0]!r}; a newer tinymm wrote it, or a typing error")
         declared[encoder] = dict(part)
     return declared
 

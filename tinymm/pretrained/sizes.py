@@ -6,6 +6,7 @@ with it, so that a wrong or hostile config.json fails with a sentence instead of
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,19 @@ def config_of(found: Imported, layout: Layout, declared: dict[str, Any], heads: 
     Heads: `heads` if given, else what is declared, else width / 64. Activation: what is declared, else CLIP's quick GELU.
     """
     ruler = _Ruler(found, layout)
-    measured = {"image": ruler.image(), "text": ruler.text(), "joint_width": ruler.shape("W_t", 2)[1]}
-    _agree("joint_width", declared.get("joint_width"), measured["joint_width"])
+    joint_width = ruler.shape["W_t"][1]
+    _agree("joint_width", declared.get("joint_width"), joint_width)
     parts = {}
-    for encoder in ("image", "text"):
-        sizes, said = measured[encoder], declared.get(encoder, {})
+    for encoder, sizes in (("image", ruler.image()), ("text", ruler.text())):
+        said = declared.get(encoder, {})
+        resolution = said.get("resolution")
+        if sizes["kind"] == "resnet" and type(resolution) is int and resolution // 32 * 32 == sizes["resolution"]:
+            sizes["resolution"] = resolution  # the last map forgets what is left of 32 pixels
         for key, value in sizes.items():
             _agree(f"{encoder} {key}", said.get(key), value)
         usual = sizes.get("feed_forward") == 4 * sizes["width"]
         parts[encoder] = _build(encoder, said | sizes | ({"feed_forward": None} if usual else {}), (heads or {}).get(encoder))
-    config = CLIPConfig(joint_width=measured["joint_width"], image=parts["image"], text=parts["text"])
+    config = CLIPConfig(joint_width=joint_width, image=parts["image"], text=parts["text"])
     needed, present = _least_numbers(config), sum(array.size for array in found.arrays.values())
     if needed > 2 * present + 10**6:
         raise CheckpointError(
@@ -78,6 +82,10 @@ def _build(encoder: str, settings: dict[str, Any], heads: int | None) -> Any:
                 f"the heads of the {encoder} encoder share its width {width} evenly, {count!r} came; files do not tell their number: pass "
                 'heads={"image": …, "text": …}'
             )
+    elif type(settings.get("context")) is not int or settings["context"] < 1:
+        raise CheckpointError(
+            f"the {encoder} encoder's context is a count of tokens, {settings.get('context')!r} came; correct config.json"
+        )
     if not isinstance(settings.get("eps", 1e-5), float) or not 0 < settings.get("eps", 1e-5) < 1:
         raise CheckpointError(f"the {encoder} encoder's eps is a small positive number, {settings['eps']!r} came; correct config.json")
     if settings.get("activation", "gelu") not in ("quick_gelu", "gelu", "relu"):
@@ -94,70 +102,75 @@ def _build(encoder: str, settings: dict[str, Any], heads: int | None) -> Any:
         raise CheckpointError(f"the {encoder} encoder's settings make no {kind}: {problem}; correct config.json") from problem
 
 
+_SHOWN = {  # the arrays that show an encoder's sizes, with their numbers of axes
+    "vit": {"image_encoder.patch_embedding.weight": 4, "image_encoder.positions": 2, "image_encoder.blocks.0.mlp.expand.weight": 2},
+    "resnet": {
+        "image_encoder.stem.0.conv.weight": 4,
+        "image_encoder.stem.2.conv.weight": 4,
+        "image_encoder.pool.positions": 2,
+        "image_encoder.pool.attention.output.weight": 2,
+    },
+    "transformer": {"text_encoder.token_embedding.weight": 2, "text_encoder.positions": 2, "text_encoder.blocks.0.mlp.expand.weight": 2},
+    "cbow": {"text_encoder.token_embedding.weight": 2},
+}
+
+
 class _Ruler:
     """Reads sizes off the shapes of our arrays; complains in the file's own words."""
 
     def __init__(self, found: Imported, layout: Layout) -> None:
-        self.found, self.layout = found, layout
-
-    def shape(self, name: str, axes: int) -> tuple[int, ...]:
-        """Return the shape of an array that has to be there, with this many axes and none of length zero."""
-        theirs = ", ".join(self.layout.their_names(name))
-        if name not in self.found.arrays:
-            problems = {theirs: None, **dict.fromkeys(self.found.missing)}
-            strangers = f", unexpected are {_few(self.found.unexpected)}" if self.found.unexpected else ""
-            raise CheckpointError(
-                f"a CLIP in the layout {self.layout.name!r} has keys which are missing: {_few(list(problems))}{strangers}; "
-                "check that the file is whole and is a CLIP"
-            )
-        shape = self.found.arrays[name].shape
-        if len(shape) != axes or 0 in shape:
-            raise CheckpointError(f"{theirs} has {axes} axes, shape {shape} came (in our order of axes); the file is no CLIP or damaged")
-        return shape
+        self.found = found
+        self.image_kind = "resnet" if any(name.startswith("image_encoder.stem.") for name in found.arrays) else "vit"
+        bag = layout.name == "tinymm" and "text_encoder.positions" not in found.arrays
+        self.text_kind = "cbow" if bag else "transformer"
+        needed = {**_SHOWN[self.image_kind], **_SHOWN[self.text_kind], "W_t": 2}
+        absent = [name for name in needed if name not in found.arrays]
+        if absent:
+            complain(found, layout, dict.fromkeys([*absent, *found.incomplete]), {})
+        self.shape = {name: found.arrays[name].shape for name in needed}
+        for name, axes in needed.items():
+            shape = self.shape[name]
+            if len(shape) != axes or 0 in shape:
+                keys = ", ".join(layout.their_names(name))
+                raise CheckpointError(f"{keys} has {axes} axes, shape {shape} came (in our order of axes); the file is no CLIP or damaged")
 
     def image(self) -> dict[str, Any]:
         """Return the sizes of the image encoder."""
-        if any(name.startswith("image_encoder.stem.") for name in self.found.arrays):
+        if self.image_kind == "resnet":
             return self._resnet()
-        patch, _, channels, width = self.shape("image_encoder.patch_embedding.weight", 4)
-        return {
-            "kind": "vit",
-            "resolution": patch * self._side(self.shape("image_encoder.positions", 2)[0]),
-            "patch": patch,
-            "channels": channels,
-            **self._blocks("image_encoder", width),
-        }
+        patch, _, channels, width = self.shape["image_encoder.patch_embedding.weight"]
+        resolution = patch * self._side("image_encoder.positions")
+        return {"kind": "vit", "resolution": resolution, "patch": patch, "channels": channels, **self._blocks("image_encoder", width)}
 
     def _resnet(self) -> dict[str, Any]:
-        width = self.shape("image_encoder.stem.2.conv.weight", 4)[3]
-        projected = self.shape("image_encoder.pool.attention.output.weight", 2)[1]
         return {
             "kind": "resnet",
-            "resolution": 32 * self._side(self.shape("image_encoder.pool.positions", 2)[0]),
-            "width": width,
+            "resolution": 32 * self._side("image_encoder.pool.positions"),
+            "width": self.shape["image_encoder.stem.2.conv.weight"][3],
             "layers": tuple(self._count(f"image_encoder.stages.{stage}") for stage in range(4)),
-            "output_width": None if "W_i" in self.found.arrays else projected,
-            "channels": self.shape("image_encoder.stem.0.conv.weight", 4)[2],
+            "output_width": None if "W_i" in self.found.arrays else self.shape["image_encoder.pool.attention.output.weight"][1],
+            "channels": self.shape["image_encoder.stem.0.conv.weight"][2],
         }
 
     def text(self) -> dict[str, Any]:
         """Return the sizes of the text encoder."""
-        vocabulary, width = self.shape("text_encoder.token_embedding.weight", 2)
-        if self.layout.name == "tinymm" and "text_encoder.positions" not in self.found.arrays:
+        vocabulary, width = self.shape["text_encoder.token_embedding.weight"]
+        if self.text_kind == "cbow":
             return {"kind": "cbow", "vocabulary": vocabulary, "width": width}
-        context = self.shape("text_encoder.positions", 2)[0]
+        context = self.shape["text_encoder.positions"][0]
         return {"kind": "transformer", "vocabulary": vocabulary, "context": context, **self._blocks("text_encoder", width)}
 
     def _blocks(self, encoder: str, width: int) -> dict[str, Any]:
-        hidden = self.shape(f"{encoder}.blocks.0.mlp.expand.weight", 2)[1]
+        hidden = self.shape[f"{encoder}.blocks.0.mlp.expand.weight"][1]
         return {"width": width, "layers": self._count(f"{encoder}.blocks"), "feed_forward": hidden}
 
     def _count(self, prefix: str) -> int:
         pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
         return len({match[1] for match in map(pattern.match, self.found.arrays) if match})
 
-    def _side(self, positions: int) -> int:
+    def _side(self, name: str) -> int:
         """Return the side of a square grid of positions, of which one belongs to the class token or the mean."""
+        positions = self.shape[name][0]
         side = math.isqrt(positions - 1)
         if side * side != positions - 1 or side == 0:
             raise CheckpointError(f"positions are one and a square grid, {positions} came; pictures that are not square are not read")
@@ -170,11 +183,8 @@ def _few(keys: list[str], most: int = 8) -> str:
 
 
 def check(found: Imported, layout: Layout, expected: dict[str, np.ndarray]) -> None:
-    """Raise one CheckpointError that names every key which is missing, unexpected or of a wrong shape or kind."""
+    """Raise one CheckpointError that names every key which is missing, unexpected, or of a wrong shape or kind of number."""
     absent = [name for name in expected if name not in found.arrays and not layout.is_optional(name)]
-    missing = [key for name in absent for key in layout.their_names(name) if not _arrived(found, key)]
-    surplus = [key for name in found.arrays if name not in expected for key in found.keys[name]]
-    unexpected = surplus + found.unexpected
     shared = [name for name in expected if name in found.arrays]
     wrong = [
         f"{', '.join(found.keys[name])} {found.arrays[name].shape} for {expected[name].shape}"
@@ -182,19 +192,17 @@ def check(found: Imported, layout: Layout, expected: dict[str, np.ndarray]) -> N
         if found.arrays[name].shape != expected[name].shape
     ]
     strange = [f"{found.keys[name][0]} ({found.arrays[name].dtype})" for name in shared if found.arrays[name].dtype.kind not in "fiu"]
-    parts = {
-        "missing": list(dict.fromkeys(missing)),
-        "unexpected": unexpected,
-        "wrong shapes (in our order of axes)": wrong,
-        "no plain numbers": strange,
-    }
-    complaints = [f"{what}: {_few(keys)}" for what, keys in parts.items() if keys]
-    if complaints:
+    surplus = [key for name in found.arrays if name not in expected for key in found.keys[name]]
+    complain(found, layout, absent, {"unexpected": surplus, "wrong shapes (in our order of axes)": wrong, "no plain numbers": strange})
+
+
+def complain(found: Imported, layout: Layout, absent: Iterable[str], also: dict[str, list[str]]) -> None:
+    """Raise CheckpointError if anything is absent, unexpected or listed in `also`, in one sentence and in the file's own words."""
+    missing = [key for name in absent for key in found.incomplete.get(name, layout.their_names(name))]
+    parts = {"missing": missing, **also, "unexpected": also.get("unexpected", []) + found.unexpected}
+    said = [f"{what}: {_few(keys)}" for what, keys in parts.items() if keys]
+    if said:
         raise CheckpointError(
-            f"a checkpoint in the layout {layout.name!r} fits the model key by key; {'; '.join(complaints)}; check that the file is whole "
-            "and that its config.json belongs to it"
+            f"a checkpoint in the layout {layout.name!r} fits the model key by key; {'; '.join(said)}; check that the file is whole and "
+            "that its config.json belongs to it"
         )
-
-
-def _arrived(found: Imported, key: str) -> bool:
-    return any(key in keys for keys in found.keys.values())

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.errors import CheckpointError, DataError, UsageError
+from tinymm.arrays.errors import CheckpointError, DataError, TinymmError, UsageError
 from tinymm.data.text import WordTokenizer
 
 from .safetensors_files import read_json
@@ -104,7 +104,7 @@ def _from_tokenizer_json(path: Path) -> WordTokenizer | BytePairTokenizer:
     if isinstance(model, dict) and model.get("type") == "WordLevel":
         try:
             return WordTokenizer.load(path)
-        except CheckpointError:
+        except TinymmError:
             pass  # somebody else's word-level rules: the library knows them
     library = _library()
     try:

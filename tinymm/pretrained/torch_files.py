@@ -11,6 +11,7 @@ import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ class _Slice:
     strides: tuple[int, ...]
 
 
-def _storage(identity: object) -> _Storage:
-    kind, storage_type, entry, _, numbers = identity  # type: ignore[misc]
+def _storage(identity: Any) -> _Storage:
+    kind, storage_type, entry, _, numbers = identity
     if kind != "storage" or not isinstance(storage_type, Name) or not isinstance(entry, str) or not _counts((numbers,)):
         raise TypeError("persistent id")
     name = storage_type.text.removeprefix("torch.").removeprefix("storage.").removesuffix("Storage")
@@ -63,18 +64,17 @@ def _counts(numbers: object) -> bool:
     return isinstance(numbers, tuple) and all(type(n) is int and 0 <= n < 2**60 for n in numbers)
 
 
-def _tensor(storage: object, offset: object, shape: object, strides: object, *rest: object, dtype: str | None = None) -> _Slice:
+def _tensor(storage: object, offset: Any, shape: Any, strides: Any, *rest: object, dtype: str | None = None) -> _Slice:
     """Stand in for `torch._utils._rebuild_tensor_v2`."""
     if not isinstance(storage, _Storage) or not (_counts((offset,)) and _counts(shape) and _counts(strides)):
         raise TypeError("tensor")
     dtype = dtype or storage.dtype
-    sizes: Any = shape
-    if dtype is None or len(sizes) != len(strides) or len(sizes) > 32 or math.prod(max(n, 1) for n in sizes) >= 2**40:  # type: ignore[arg-type]
+    if dtype is None or len(shape) != len(strides) or len(shape) > 32 or math.prod(max(n, 1) for n in shape) >= 2**40:
         raise TypeError("tensor")
-    return _Slice(storage, dtype, offset, sizes, strides)  # type: ignore[arg-type]
+    return _Slice(storage, dtype, offset, shape, strides)
 
 
-def _tensor_with_dtype(storage: object, offset: object, shape: object, strides: object, *rest: object) -> _Slice:
+def _tensor_with_dtype(storage: object, offset: Any, shape: Any, strides: Any, *rest: object) -> _Slice:
     """Stand in for `torch._utils._rebuild_tensor_v3`, in which the tensor brings the dtype (the unsigned ones have no storage type)."""
     dtype = rest[2].text.removeprefix("torch.") if isinstance(rest[2], Name) else ""
     if dtype not in ("uint16", "uint32", "uint64"):
@@ -91,7 +91,7 @@ def _filled(*arguments: object) -> dict:
     return {}
 
 
-_KNOWN = {
+_KNOWN: dict[str, Callable[..., object]] = {
     "collections.OrderedDict": _filled,
     "collections.defaultdict": _filled,
     "torch._utils._rebuild_tensor_v2": _tensor,
@@ -224,4 +224,3 @@ class _Storages:
         if piece.dtype == "bfloat16":
             return widen_bfloat16(array)
         return array != 0 if piece.dtype == "bool" else array
-

@@ -12,7 +12,8 @@ Nothing is proved about speed, training dynamics, or values outside the drawn ra
 """
 
 from tinymm.testing import check
-from tinymm.testing.adapters import on_torch
-from tinymm.testing.contract import PropertyFailed
+
+from .adapters import on_torch
+from .contract import PropertyFailed
 
 __all__ = ["PropertyFailed", "check", "on_torch"]

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinymm.testing.contract import Contract, never
-from tinymm.testing.strategies import random_mask, sizes
-from tinymm.testing.suite import Suite
+from .contract import Contract, never
+from .strategies import random_mask, sizes
+from .suite import Suite
 
 MEAN = "attention answers with a mean of the values it may look at; anything else invents values"
 LEAK = "what is blocked must not matter, else the model reads its answer or its padding"
@@ -277,6 +277,17 @@ def inputs_unchanged(attend: Attention, rng: Rng, Tq: int, Tk: int, D: int) -> N
     passed = attend.last_call[1] if attend.last_call else ()
     for name, before, after in zip(("q", "k", "v", "mask"), given, passed, strict=True):
         never((before.astype(after.dtype) != after).ravel(), f"{name} was changed in place, at number {{0}}")
+
+
+@attention.property("A21", why=MEAN, **letters)
+def two_keys(attend: Attention, rng: Rng, Tq: int, Tk: int, D: int) -> None:
+    """Two allowed keys share a row by the logistic function of the difference of their scores."""
+    q, k, v, _ = inputs(rng, Tq, Tk, D)
+    i, j = rng.permutation(Tk)[:2]
+    apart = q @ (k[i] - k[j]) / (np.sqrt(D) if attend.scaled else 1)
+    share = (1 / (1 + np.exp(-apart)))[:, None]
+    mask = np.tile(np.isin(np.arange(Tk), (i, j)), (Tq, 1))
+    attend.agree(attend(q, k, v, mask), share * v[i] + (1 - share) * v[j], "output of two allowed keys against its closed form")
 
 
 @attention.property("A20a", why=MEAN, needs="weights", **letters)

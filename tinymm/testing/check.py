@@ -6,7 +6,7 @@
 ('M01', 'M02', 'M03', 'M04', 'M05', 'M06')
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,9 +19,10 @@ from tinymm.testing import normalization as _normalization
 from tinymm.testing import retrieval as _retrieval
 from tinymm.testing import softmax as _softmax
 from tinymm.testing import temperature as _temperature
-from tinymm.testing.causes import CAUSES
-from tinymm.testing.contract import Contract, PropertyFailed
-from tinymm.testing.suite import Finding, Property, Suite
+
+from .causes import CAUSES
+from .contract import Contract, PropertyFailed
+from .suite import Finding, Property, Suite
 
 PROFILES = {"quick": 30, "ci": 100, "deep": 2000}
 
@@ -73,13 +74,16 @@ class Check:
             first = self.suite.properties[next(iter(broken))]
             smallest = self.suite.smallest(promised, first, count, broken[first.id])
             ran = [item.id for item in properties]
-            raise PropertyFailed(self.report(first, smallest, promised, list(broken), ran, contract), tuple(broken))
+            given = contract if examples == "ci" else {**contract, "examples": examples}
+            raise PropertyFailed(self.report(first, smallest, promised, list(broken), ran, given), tuple(broken))
         return Report(tuple(item.id for item in properties), not_run)
 
-    def properties(self, fn: Callable[..., Any], *, examples: int | str = "ci", tier: str = "strict", **contract: Any) -> Iterator[tuple]:
-        """Yield (id, callable) for each property that the contract runs: `@pytest.mark.parametrize("name, holds", …)`."""
-        for item in self.suite.select(self.promise(fn, contract), tier)[0]:
-            yield item.id, partial(self, fn, examples=examples, tier=tier, only=item.id, **contract)
+    def properties(
+        self, fn: Callable[..., Any], *, examples: int | str = "ci", tier: str = "strict", **contract: Any
+    ) -> list[tuple[str, Callable[[], Report]]]:
+        """Return (id, callable) for each property that the contract runs: `@pytest.mark.parametrize("name, holds", …)`."""
+        ids = [item.id for item in self.suite.select(self.promise(fn, contract), tier)[0]]
+        return [(key, partial(self, fn, examples=examples, tier=tier, only=key, **contract)) for key in ids]
 
     def promise(self, fn: Callable[..., Any], contract: dict[str, Any]) -> Contract:
         """Return the contract of a function."""
@@ -96,7 +100,7 @@ class Check:
         options = {name: value for name in promised.options if isinstance(value := getattr(promised, name), (str, bool, int, float))}
         convention = ", ".join(f"{name}={value!r}" for name, value in options.items() if name in promised.choices) or "the one of tinymm"
         others = f"; {', '.join(broken[1:])} broke too" if broken[1:] else ""
-        again = "".join(f", {name}={value!r}" if name in options else f", {name}=…" for name, value in given.items())
+        again = "".join(f", {name}=…" if callable(value) else f", {name}={value!r}" for name, value in given.items())
         return "\n".join(
             (
                 f"{first.id} ({first.tier}) {first.sentence}",

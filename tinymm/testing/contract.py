@@ -90,6 +90,8 @@ class Contract:
         return self.numbers("vjp", value, np.shape(arguments[position]))
 
     def _prepared(self, argument: Any) -> Any:
+        if isinstance(argument, list):
+            return [self._prepared(item) for item in argument]
         if not isinstance(argument, np.ndarray):
             return argument
         return argument.astype(self.dtype) if argument.dtype.kind == "f" else argument.copy()
@@ -119,6 +121,8 @@ def never(condition: Any, message: str) -> None:
 
 def show(value: Any) -> str:
     """Return a value on one line: an array by its first 12 numbers."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(show, value))}]"
     if not isinstance(value, np.ndarray):
         return f"{value:.6g}" if isinstance(value, float) else repr(value)
     shown = value if value.size <= 12 else value.ravel()[:12]

@@ -4,15 +4,14 @@
 A mask is boolean and true where a row may attend to a column. Rows of padding are free: nobody reads them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tinymm.testing.contract import Contract, Found, never
-from tinymm.testing.strategies import one_of, pad_to, paddings, random_mask, sizes
-from tinymm.testing.suite import Suite
+from .contract import Contract, Found, never
+from .strategies import one_of, pad_to, paddings, random_mask, sizes
+from .suite import Suite
 
 LEAK = "a row that sees its own answer makes the loss wonderfully low and the model useless"
 EMPTY = "a row that may look at nothing is 0/0 in the softmax, and a token that misses its past has less to learn from"
@@ -53,6 +52,7 @@ class CausalMask(MaskContract):
     """`fn(n) -> (n, n)`: token i may look at tokens 0 … i; `window=True` for one that forgets the far past."""
 
     window: bool = field(default=False, kw_only=True)
+    choices: ClassVar[dict[str, tuple]] = {**MaskContract.choices, "window": (False, True)}
 
     def raw(self, n: int) -> np.ndarray:
         """Return the mask as it came."""
@@ -266,41 +266,46 @@ def combined_twice(combine: MaskAlgebra, rng: np.random.Generator, n: int, m: in
 
 @dataclass
 class Reachability(Contract):
-    """`fn(mask (T, T), layers) -> (T, T)`: what row i can know of row j after some layers; True = may attend.
+    """`fn(masks) -> (T, T)`: what row i can know of row j after layers with these masks (T, T), the first layer's first.
 
     `residual=True` where every layer adds its input to its output, so that a row always knows itself.
     """
 
     residual: bool = field(default=True, kw_only=True)
+    choices: ClassVar[dict[str, tuple]] = {"residual": (True, False)}
 
-    def __call__(self, mask: np.ndarray, layers: int) -> np.ndarray:
+    def __call__(self, masks: list[np.ndarray]) -> np.ndarray:
         """Return who can know whom."""
-        return self.call("fn", mask, layers, shape=mask.shape).astype(bool)
+        return self.call("fn", masks, shape=masks[0].shape).astype(bool)
 
 
 reach = Suite("reachability", Reachability)
 DEPTH = "a stack lets through what no single layer shows: a mask is judged by what its rows can know in the end"
-draw_mask: dict[str, Any] = {"T": sizes(1, 5), "layers": sizes(1, 3)}
-Reach = Callable[[np.ndarray, int], np.ndarray]
+stack: dict[str, Any] = {"T": sizes(1, 5), "layers": sizes(1, 3)}
 
 
-@reach.property("M17a", why=DEPTH, where={"residual": (True,)}, **draw_mask)
-def reach_grows(knows: Reach, rng: np.random.Generator, T: int, layers: int) -> None:
+def drawn_masks(rng: np.random.Generator, layers: int, T: int) -> list[np.ndarray]:
+    """Return a thin random mask for each layer."""
+    return list(rng.random((layers, T, T)) < 0.35)
+
+
+@reach.property("M17a", why=DEPTH, where={"residual": (True,)}, **stack)
+def reach_grows(knows: Reachability, rng: np.random.Generator, T: int, layers: int) -> None:
     """One more layer closes nothing."""
-    mask = rng.random((T, T)) < 0.3
-    never(knows(mask, layers) & ~knows(mask, layers + 1), f"row {{0}} knows {{1}} after {layers} layers, not after one more")
+    masks = drawn_masks(rng, layers + 1, T)
+    never(knows(masks[:-1]) & ~knows(masks), f"row {{0}} knows {{1}} after {layers} layers, not after one more")
 
 
 @reach.property("M17b", why=DEPTH, T=sizes(1, 5))
-def reach_once(knows: Any, rng: np.random.Generator, T: int) -> None:
-    """One layer lets through the mask, and a residual path the row itself."""
-    mask = rng.random((T, T)) < 0.4
-    never(knows(mask, 1) != (mask | (np.eye(T, dtype=bool) & knows.residual)), "after one layer ({0}, {1}) is not as the mask says")
+def reach_once(knows: Reachability, rng: np.random.Generator, T: int) -> None:
+    """One layer lets through its mask, and a residual path the row itself."""
+    (mask,) = drawn_masks(rng, 1, T)
+    never(knows([mask]) != (mask | (np.eye(T, dtype=bool) & knows.residual)), "after one layer ({0}, {1}) is not as the mask says")
 
 
-@reach.property("M17c", why=DEPTH, more=sizes(1, 3), **draw_mask)
-def reach_composes(knows: Reach, rng: np.random.Generator, T: int, layers: int, more: int) -> None:
-    """Layers compose: reach(a + b) = reach(a)∘reach(b)."""
-    mask = rng.random((T, T)) < 0.4
-    both = knows(mask, layers) @ knows(mask, more)
-    never(knows(mask, layers + more) != both, f"({{0}}, {{1}}) after {layers + more} layers is not {layers} layers followed by {more}")
+@reach.property("M17c", why=DEPTH, more=sizes(1, 3), **stack)
+def reach_composes(knows: Reachability, rng: np.random.Generator, T: int, layers: int, more: int) -> None:
+    """A row knows what it knows of the rows that the layers before had."""
+    masks = drawn_masks(rng, layers + more, T)
+    both = knows(masks[layers:]) @ knows(masks[:layers])
+    never(knows(masks) != both, f"({{0}}, {{1}}) after {layers + more} layers is not the first {layers} followed by the rest")

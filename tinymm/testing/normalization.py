@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.testing.contract import Contract
-from tinymm.testing.strategies import one_of, sizes
-from tinymm.testing.suite import Suite
+from .contract import Contract
+from .strategies import one_of, sizes
+from .suite import Suite
 
 Array = np.ndarray
 Rng = np.random.Generator

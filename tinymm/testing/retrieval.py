@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinymm.testing.contract import Contract, never
-from tinymm.testing.strategies import distinct_scores, sizes
-from tinymm.testing.suite import Suite
+from .contract import Contract, never
+from .strategies import distinct_scores, sizes
+from .suite import Suite
 
 Array = np.ndarray
 Rng = np.random.Generator

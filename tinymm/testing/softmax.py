@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinymm.testing.contract import Contract, never
-from tinymm.testing.strategies import one_of, random_mask, sizes
-from tinymm.testing.suite import Suite
+from .contract import Contract, never
+from .strategies import one_of, random_mask, sizes
+from .suite import Suite
 
 Array = np.ndarray
 Rng = np.random.Generator

@@ -19,8 +19,9 @@ from hypothesis.strategies import SearchStrategy
 
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
-from tinymm.testing.contract import Contract, Found, show
-from tinymm.testing.strategies import seeds
+
+from .contract import Contract, Found, show
+from .strategies import seeds
 
 TIERS = ("core", "strict")
 QUIET = settings(

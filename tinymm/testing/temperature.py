@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.testing.contract import Contract, Found, never
-from tinymm.testing.strategies import one_of, orthonormal, sizes, unit
-from tinymm.testing.suite import Suite
+from .contract import Contract, Found, never
+from .strategies import one_of, orthonormal, sizes, unit
+from .suite import Suite
 
 Array = np.ndarray
 Rng = np.random.Generator

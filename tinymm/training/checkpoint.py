@@ -4,14 +4,15 @@ Nothing random is kept: batches and augmentation are functions of (seed, step), 
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..arrays.errors import CheckpointError
-from ..layers import Module
+from tinymm.arrays.errors import CheckpointError
+from tinymm.arrays.files import atomic
+from tinymm.layers import Module
+
 from .optimizers import AdamW
 
 FILE = "checkpoint.safetensors"
@@ -19,18 +20,12 @@ FILE = "checkpoint.safetensors"
 
 def save_checkpoint(folder: Path, model: Module, optimizer: AdamW, progress: dict[str, Any]) -> None:
     """Write `checkpoint.safetensors` into the run folder; a crash in the middle leaves the former one whole."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     arrays = {f"model.{name}": np.ascontiguousarray(a) for name, a in model.state_dict().items()}
     arrays |= {f"optimizer.{name}": np.ascontiguousarray(a) for name, a in optimizer.state_dict().items()}
-    temporary = folder / f".{FILE}.{os.getpid()}"
-    try:
-        save_file(arrays, temporary, metadata={"progress": json.dumps(progress)})
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, folder / FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic(folder / FILE) as file:
+        file.write(save(arrays, metadata={"progress": json.dumps(progress)}))
 
 
 def load_checkpoint(folder: Path, model: Module, optimizer: AdamW) -> None:

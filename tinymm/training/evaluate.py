@@ -4,17 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import array_module, to_backend, to_host
-from ..arrays.errors import DataError, ShapeError
-from ..autodiff import no_grad
-from ..data.batches import PairSet, ZeroShot
+from tinymm.arrays.backend import array_module, to_backend, to_host
+from tinymm.arrays.errors import DataError, ShapeError
+from tinymm.autodiff import no_grad
+from tinymm.data.batches import PairSet, ZeroShot
 
 
 def recall_at_k(scores: np.ndarray, k: int, is_match: np.ndarray | None = None, ties: str = "against") -> float:
     """Return the share of rows that have a match among their k best columns: scores (N, M), is_match (N, M) boolean or None for the diagonal.
 
-    Equal scores count against the model, or for half of it in the long run with `ties="expected"`: a collapsed model that scores everything alike must not
-    get 100 %. Rows without any match are left out.
+    Equal scores count against the model, or for half of it in the long run with `ties="expected"`: a collapsed model that scores
+    everything alike must not get 100 %, nor one whose scores are NaN. Rows without any match are left out.
 
     >>> recall_at_k(np.array([[2.0, 1.0], [3.0, 0.0]]), 1)
     0.5
@@ -31,10 +31,10 @@ def recall_at_k(scores: np.ndarray, k: int, is_match: np.ndarray | None = None, 
         raise DataError("recall_at_k: no row has a match, so there is nothing to recall; check which caption belongs to which picture")
     scores, is_match = scores[rows], is_match[rows]
     best = np.max(np.where(is_match, scores, -np.inf), axis=1, keepdims=True)
-    better = ((scores > best) & ~is_match).sum(axis=1)
-    equal = ((scores == best) & ~is_match).sum(axis=1)
     if ties == "against":
-        return float(np.mean(better + equal < k))
+        return float(np.mean((~(scores < best) & ~is_match).sum(axis=1) < k))
+    better = (~(scores <= best) & ~is_match).sum(axis=1)
+    equal = ((scores == best) & ~is_match).sum(axis=1)
     mine = ((scores == best) & is_match).sum(axis=1)
     return float(np.mean([_chance_of_hit(k - b, m, e) for b, m, e in zip(better, mine, equal, strict=True)]))
 
@@ -85,7 +85,8 @@ def retrieval(model: Any, pairs: PairSet, tokenizer: Any, ks: tuple[int, ...] = 
         if k <= scores.shape[0]:
             results[f"text_to_image_r{k}"] = recall_at_k(scores.T, k, is_match.T)
     results["r1"] = (results["image_to_text_r1"] + results["text_to_image_r1"]) / 2
-    results["chance_r1"] = (1 / scores.shape[1] + 1 / scores.shape[0]) / 2
+    captions_each = is_match.sum(axis=1)
+    results["chance_r1"] = (captions_each[captions_each > 0].mean() / scores.shape[1] + 1 / scores.shape[0]) / 2
     return results
 
 

@@ -3,16 +3,19 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import array_module, to_backend, to_host
-from ..arrays.errors import GraphError, UsageError
-from ..arrays.random import generator
-from ..autodiff import Tensor, checking
-from ..data.batches import Batch, Source, batch_indices
-from ..layers import Module
+from tinymm.arrays.backend import array_module, to_backend, to_host
+from tinymm.arrays.errors import GraphError, UsageError
+from tinymm.arrays.random import generator
+from tinymm.autodiff import Tensor, checking
+from tinymm.data.batches import Batch, Source, batch_indices
+from tinymm.layers import Module
+
 from .optimizers import AdamW
 from .parallel import threads
 from .schedules import warmup_cosine
@@ -41,6 +44,8 @@ class Recipe:
                 f"a contrastive batch needs at least 2 pairs and {self.batch_size} came: with nothing to tell apart its loss is always 0; "
                 "raise --batch-size"
             )
+        if self.overfit is not None and self.overfit < 2:
+            raise UsageError(f"overfitting needs at least 2 pairs to tell apart and {self.overfit} came; raise --overfit")
         if self.steps < 1:
             raise UsageError(f"a run needs at least 1 step and {self.steps} came; raise --steps")
 
@@ -48,8 +53,9 @@ class Recipe:
 def train(model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, start: int = 0) -> Iterator[dict[str, Any]]:
     """Train from step `start` to the recipe's last and yield a record after each step: its number, losses, scale, rate, gradient norm, seconds.
 
-    A step depends on (seed, step) and the state of model and optimizer alone, so a run that goes on from a checkpoint is bitwise the uninterrupted one.
-    A loss that is not finite is computed once more with every op checked, to name the one where it was born: GraphError.
+    A step depends on (seed, step) and the state of model and optimizer alone, so a run that goes on from a checkpoint is bitwise the
+    uninterrupted one. A loss or gradient that is not finite is computed once more with every op checked, to name the one where it was
+    born: GraphError, before any parameter has changed.
     """
     pairs = len(source) if recipe.overfit is None else min(recipe.overfit, len(source))
     batch_size = min(recipe.batch_size, pairs)
@@ -63,10 +69,12 @@ def train(model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, st
             stream = step if recipe.overfit is None else step % max(1, pairs // batch_size)
             batch = source.batch(batch_indices(pairs, batch_size, step, recipe.seed), generator(recipe.seed, 1, stream))
             losses = _losses(model, batch, generator(recipe.seed, 2, step), split)
-            total = sum(losses.values(), start=Tensor(0.0))
+            total = reduce(add, losses.values())
             if not np.isfinite(to_host(total.data)):
                 _explain(model, batch, generator(recipe.seed, 2, step), step)
             total.backward()
+            if not np.isfinite(to_host(optimizer.gradient_norm())):
+                _explain(model, batch, generator(recipe.seed, 2, step), step)
             rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
             norm = optimizer.step(rate, recipe.clip)
             if hasattr(model, "after_step"):
@@ -94,10 +102,10 @@ def _explain(model: Any, batch: Batch, rng: np.random.Generator, step: int) -> N
     """Run the step again with checking on, which raises at the op that gave the first number that is not finite."""
     with checking(), np.errstate(all="ignore"):
         try:
-            _losses(model, batch, rng)
+            reduce(add, _losses(model, batch, rng).values()).backward(into={})
         except GraphError as error:
-            raise GraphError(f"the loss of step {step + 1} is not finite: {error}") from None
+            raise GraphError(f"step {step + 1} is not finite: {error}") from None
     raise GraphError(
-        f"the loss of step {step + 1} was not finite and is finite when computed again op by op; look for parameters near the largest number, "
-        "lower the learning rate"
+        f"step {step + 1} was not finite and is finite when computed again op by op; numbers near the largest may have been summed: lower "
+        "the learning rate"
     )

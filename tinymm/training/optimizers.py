@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import array_module, to_backend, to_host
-from ..arrays.errors import CheckpointError, UsageError
-from ..layers import Module
+from tinymm.arrays.backend import array_module, to_backend, to_host
+from tinymm.arrays.errors import CheckpointError, UsageError
+from tinymm.layers import Module
 
 #: Numbers updated at once: four arrays of this size stay in a core's second-level cache.
 BLOCK = 64 * 1024
@@ -23,8 +23,8 @@ def adamw_definition(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
 
 def adamw_kernel(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
     """Return the new p of `adamw_definition`, with m and v updated where they stand, in blocks that stay in the cache."""
-    new = np.empty_like(p)
-    parts = [x.reshape(-1) for x in (p, np.ascontiguousarray(g), m, v, new)]
+    new = np.empty_like(p, order="C")
+    parts = [x.reshape(-1) for x in (p, g, m, v, new)]
     first, second = 1 / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)
     for start in range(0, p.size, BLOCK):
         a, b, mean, square, out = (x[start : start + BLOCK] for x in parts)
@@ -46,16 +46,17 @@ def adamw_kernel(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
 class AdamW:
     """Adam with decoupled weight decay over a model's parameters.
 
-    Matrices decay, vectors and numbers (gains, biases, the temperature) do not, as in CLIP's recipe (Table 18): pulling a gain toward 0 or the scale
-    toward 1 would fight the loss. Parameters get new arrays, never new numbers in the old ones, so arrays that a graph still holds stay true.
+    Matrices decay, vectors and numbers (gains, biases, the temperature) do not, as in CLIP's recipe (Table 18): pulling a gain toward 0
+    or the scale toward 1 would fight the loss. Parameters get new arrays, never new numbers in the old ones, so arrays that a graph still
+    holds stay true.
     """
 
     def __init__(self, model: Module, *, decay: float = 0.2, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-6):
         if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1) or decay < 0:
             raise UsageError(f"AdamW needs betas in [0, 1) and a decay of at least 0; betas {betas} and decay {decay} came")
         self.parameters = dict(model.named_parameters())
-        self.means = {name: np.zeros_like(p.data) for name, p in self.parameters.items()}
-        self.squares = {name: np.zeros_like(p.data) for name, p in self.parameters.items()}
+        self.means = {name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()}
+        self.squares = {name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()}
         self.decay, self.betas, self.eps = decay, betas, eps
         self.steps = 0
 

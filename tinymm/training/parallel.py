@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.errors import UsageError
-from ..autodiff import Op, Tensor
-from ..autodiff.ops.fused import together
-from ..layers import BatchNorm2d, Module
+from tinymm.arrays.errors import UsageError
+from tinymm.autodiff import Op, Tensor
+from tinymm.autodiff.ops.fused import together
+from tinymm.layers import BatchNorm2d, Module
 
 
 def default_workers(model: Module) -> int:
@@ -78,7 +78,7 @@ class _Sharded:
         def backward(g):
             gradients: list[dict] = [{} for _ in shards]
             tasks = [
-                self.pool.submit(f.backward, np.ascontiguousarray(g[s[0] : s[-1] + 1]), into)
+                self.pool.submit(f.backward, g[s[0] : s[-1] + 1], into)
                 for f, s, into in zip(features, shards, gradients, strict=True)
                 if f.requires_grad
             ]

@@ -16,41 +16,21 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from tinymm.arrays.errors import DataError, UsageError
-from tinymm.training.events import EventWriter
+from tinymm.arrays.files import atomic
+
+from .events import EventWriter
 
 PACKAGES = ("numpy", "scipy", "matplotlib", "pillow", "safetensors", "tokenizers", "cupy", "tinymm-from-scratch")
-
-
-@contextmanager
-def atomic(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file for bytes that appears under its name only when the block ends well; until then the old one stays.
-
-    The temporary name lies in the same folder, because `os.replace` is atomic only inside one file system.
-
-    >>> with atomic(getfixture("tmp_path") / "a.bin") as file:
-    ...     _ = file.write(b"whole")
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 
-from ..arrays.errors import UsageError
+from tinymm.arrays.errors import UsageError
 
 
 def warmup_cosine(step: int, steps: int, peak: float, warmup: int = 0, floor: float = 0.0) -> float:

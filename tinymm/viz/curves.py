@@ -170,8 +170,12 @@ def _label_ends(axes: Any, ends: Sequence[float], labels: Sequence[tuple[str, st
     order = np.argsort(ends)
     spaces = np.array([(labels[i][0].count("\n") + 1) * 0.165 for i in order]) * (high - low) / inches
     places = np.array([ends[i] for i in order])
+    apart = (spaces[1:] + spaces[:-1]) / 2
     for k in range(1, len(places)):
-        places[k] = max(places[k], places[k - 1] + (spaces[k] + spaces[k - 1]) / 2)
+        places[k] = max(places[k], places[k - 1] + apart[k - 1])
+    places[-1] = min(places[-1], high - spaces[-1] / 2)  # and down again, where they would leave at the top
+    for k in range(len(places) - 2, -1, -1):
+        places[k] = min(places[k], places[k + 1] - apart[k])
     for i, place in zip(order, places, strict=True):
         words, color = labels[i]
         style.write(axes, 1.012, (place - low) / (high - low), words, color=color, size=9, va="center", transform=axes.transAxes)

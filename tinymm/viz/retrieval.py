@@ -11,7 +11,8 @@ import numpy as np
 
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.viz import style
-from tinymm.viz.similarity import ranks
+
+from .similarity import ranks
 
 WIDTH, MARGIN, QUERY_WIDTH, TALL = 8.6, 0.15, 1.9, 1.12  # inches
 
@@ -135,7 +136,7 @@ def _bar(axes: Any, x: float, y: float, score: float, full: float, long: float, 
 
     axes.add_patch(Rectangle((x, y - 0.045), long, 0.09, facecolor=style.FAINT, linewidth=0))
     axes.add_patch(Rectangle((x, y - 0.045), long * max(0.0, score) / full, 0.09, facecolor=color, linewidth=0))
-    style.write(axes, x + long + 0.04, y, f"{score:.2f}".replace("-", "−"), size=8, va="center", color=color)
+    style.write(axes, x + long + 0.04, y, f"{score:z.2f}".replace("-", "−"), size=8, va="center", color=color)
 
 
 def _text_query(axes: Any, y: float, caption: str, scores: Any, right: Any, pictures: Any, top: int, full: float) -> None:
@@ -143,7 +144,7 @@ def _text_query(axes: Any, y: float, caption: str, scores: Any, right: Any, pict
     order = best_candidates(scores, right)
     first_right = int(np.flatnonzero(right[order])[0])
     shown = [*order[:top], *([order[first_right]] if first_right >= top else [])]
-    step = (WIDTH - QUERY_WIDTH - MARGIN - 0.95) / (top + 1)
+    step = (WIDTH - QUERY_WIDTH - MARGIN - 1.2) / (top + 1)
     for place, i in enumerate(shown):
         x = MARGIN + QUERY_WIDTH + (place + 0.5) * step + (0.2 if place == top else 0)
         color = style.RIGHT if right[i] else style.PADDING

@@ -110,8 +110,8 @@ def similarity_alt(matrices: Mapping[str, np.ndarray], pictures: np.ndarray, cap
         text = f"{name[:1].upper()}{name[1:]}: {hits} of {n} captions find their picture (chance: {right.mean(axis=0).sum():.3g})."
         if not right.all():
             picture, caption = divmod(int(np.where(right, -np.inf, matrix).argmax()), n)
-            text += f"\nRight pairs score {matrix[right].mean():.2f} on average, wrong ones {matrix[~right].mean():.2f}."
-            text += f"\nThe hardest wrong pair ({matrix[picture, caption]:.2f}) is the picture of “{captions[picture]}”"
+            text += f"\nRight pairs score {matrix[right].mean():z.2f} on average, wrong ones {matrix[~right].mean():z.2f}."
+            text += f"\nThe hardest wrong pair ({matrix[picture, caption]:z.2f}) is the picture of “{captions[picture]}”"
             text += f" with the caption “{captions[caption]}”."
         sentences.append(text)
     return "\n".join(sentences)
@@ -163,8 +163,8 @@ def _cells(axes: Any, matrix: np.ndarray, right: np.ndarray, image: Any, *, numb
 
 def _number(value: float) -> str:
     """Write a cosine in three letters, as .83 or −.04, and a larger number with fewer digits behind the point."""
-    text = f"{abs(value):.2f}" if abs(value) < 9.995 else f"{abs(value):.0f}"
-    return ("−" if value < 0 and float(text) else "") + text.removeprefix("0")
+    text = f"{value:z.2f}" if abs(value) < 9.995 else f"{value:.0f}"
+    return text.replace("0.", ".", 1).replace("-", "−") if abs(value) < 0.995 else text.replace("-", "−")
 
 
 def _bracket(axes: Any, x: float, rows: np.ndarray, depth: float) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinymm.arrays.errors import DataError, ShapeError
-from tinymm.training.records import atomic
+from tinymm.arrays.files import atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

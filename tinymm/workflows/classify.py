@@ -1,12 +1,15 @@
 """`classify`: which of these words fits the picture best? Zero-shot classification by prompts (CLIP, §3.1)."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from tinymm.arrays.errors import UsageError
+from tinymm.data.text import split_words
 from tinymm.training.evaluate import classifier_weights, embed_images
-from tinymm.workflows.opened import Opened, open_model
+
+from .opened import Opened, open_model
 
 
 def run(
@@ -15,21 +18,26 @@ def run(
     *,
     model: str | None = None,
     templates: Sequence[str] = ("{}",),
+    invert: bool = False,
     backend: str = "numpy",
     tokenizer: str | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, float]:
-    """Print and return the probability of each label for a picture file: the softmax of the scaled cosines with the labels' prompts."""
-    chosen = [label.strip() for label in labels if label.strip()]
-    if len(set(chosen)) < 2:
+    """Print and return the probability of each label for a picture file: the softmax of the scaled cosines with the labels' prompts.
+
+    `invert` swaps dark and light first: glyphs are white on black, and scans and screenshots mostly the other way round.
+    """
+    chosen = list(dict.fromkeys(label.strip() for label in labels if label.strip()))
+    if len(chosen) < 2:
         raise UsageError(f"classify chooses among labels and needs at least 2 different ones; {chosen} came: give --labels cat,dog")
     without = [template for template in templates if template.count("{}") != 1]
     if without:
         raise UsageError(f"a template has one {{}} for the label, and {without[0]!r} came; write --template 'a photo of a {{}}'")
     opened = open_model(model, backend=backend, tokenizer=tokenizer)
     warn_unknown(opened, chosen, say)
-    image = embed_images(opened.model, opened.preprocess(picture)[None])
-    scores = float(np.exp(opened.model.t.data)) * (image @ classifier_weights(opened.model, tuple(chosen), tuple(templates), opened.tokenizer).T)[0]
+    image = embed_images(opened.model, prepared(opened, picture, invert)[None])
+    weights = classifier_weights(opened.model, tuple(chosen), tuple(templates), opened.tokenizer)
+    scores = float(np.exp(opened.model.t.data)) * (image @ weights.T)[0]
     shares = np.exp(scores - scores.max())
     shares /= shares.sum()
     width = max(map(len, chosen))
@@ -38,13 +46,19 @@ def run(
     return {label: float(share) for label, share in zip(chosen, shares, strict=True)}
 
 
+def prepared(opened: Opened, picture: str | Path, invert: bool = False) -> np.ndarray:
+    """Return a picture file as the model takes it, (h, w, c), dark and light swapped if asked."""
+    pixels = opened.preprocess.pixels(picture)
+    return opened.preprocess.normalize(255 - pixels if invert else pixels)
+
+
 def warn_unknown(opened: Opened, texts: Sequence[str], say: Callable[[str], None]) -> None:
     """Name words that a word-level vocabulary lacks, and refuse texts that have no other: all such texts look alike to the model."""
     unknown = getattr(opened.tokenizer, "unknown", None)
     if unknown is None:
         return
     words = unknown(list(texts))
-    lost = [text for text in texts if words and not set(text.lower().split()) - set(words)]
+    lost = [text for text in texts if not set(split_words(text)) - set(words)]
     if lost:
         raise UsageError(f"the model knows no word of {lost[0]!r}; use words of its captions (the vocabulary stands in {opened.path}/tokenizer.json)")
     if words:

@@ -1,4 +1,4 @@
-"""`data check`: can training read these pictures and captions, and what is odd about them?"""
+"""`data check`: whether training can read these pictures and captions, and what is odd about them."""
 
 from collections.abc import Callable
 

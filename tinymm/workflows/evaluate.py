@@ -5,8 +5,9 @@ from typing import Any
 
 from tinymm.arrays.errors import UsageError
 from tinymm.training.records import write_json
-from tinymm.workflows.opened import open_model, open_source
-from tinymm.workflows.train import measure
+
+from .opened import open_model, open_source
+from .train import measure
 
 
 def run(
@@ -26,8 +27,9 @@ def run(
         raise UsageError(f"{opened.path} does not say what it was trained on; name the pictures and captions with --data")
     image = opened.model.config.image
     given = {} if where == "glyphs" else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
-    source = open_source(where, seed=opened.settings.get("seed") or seed, channels=image.channels, resolution=image.resolution, **given)
-    if where == "glyphs" and len(source.tokenizer.vocabulary) != len(getattr(opened.tokenizer, "vocabulary", ())):  # type: ignore[attr-defined]
+    # The run's own seed, whose split kept the validation pictures out of its training.
+    source = open_source(where, seed=opened.settings.get("seed", seed), channels=image.channels, resolution=image.resolution, **given)
+    if where == "glyphs" and source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
         raise UsageError(f"{opened.path} speaks other words than glyphs do; evaluate it on pictures and captions of yours with --data")
     results = measure(opened.model, source)
     for line in table(results):

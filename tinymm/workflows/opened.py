@@ -1,5 +1,6 @@
 """A model with what belongs to it, opened from a run folder or somebody else's checkpoint: weights, tokenizer, preprocessing."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,14 @@ def open_model(path: str | None = None, *, backend: str = "numpy", tokenizer: st
             f"{folder}: the model sees {resolution} × {resolution} × {channels} and preprocessor_config.json makes {prepare.resolution} × "
             f"{prepare.resolution} × {prepare.channels}; restore the file that belongs to the model"
         )
-    return Opened(folder, model, words, prepare, read_json(run)["settings"] if run.is_file() else {})
+    return Opened(folder, model, words, prepare, _settings(run) if run.is_file() else {})
+
+
+def _settings(run: Path) -> dict[str, Any]:
+    settings = read_json(run)["settings"]
+    if isinstance(settings.get("data"), str):
+        settings["data"] = os.path.expanduser(settings["data"])  # the record says ~ for the reader's home
+    return settings
 
 
 def open_source(data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, **given: Any) -> Source:

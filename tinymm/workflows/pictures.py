@@ -11,7 +11,8 @@ from tinymm.training.evaluate import embed_images, embed_texts
 from tinymm.training.records import read_metrics
 from tinymm.viz import curves, retrieval, style
 from tinymm.viz.similarity import similarity
-from tinymm.workflows.report import write_report
+
+from .report import write_report
 
 
 def show_pairs(source: Source, n: int = 10) -> PairSet:
@@ -31,7 +32,10 @@ def cosines(model: CLIP, pairs: PairSet, tokenizer: Tokenizer) -> np.ndarray:
 
 def draw_run(path: Path, source: Source, model: CLIP, before: np.ndarray, results: dict[str, Any], chance: float) -> None:
     """Write loss.png, similarity.png, retrieval.png and report.html; `before` holds the untrained model's cosines of the shown pairs."""
-    levels = {"loss": chance, "itc": chance, "validation_r1": results["chance"].get("validation_r1", 0.0)}
+    levels = {"loss": chance, "itc": chance}
+    if "validation_r1" in results["chance"]:
+        ways = ("r1", "image_to_text_r1", "text_to_image_r1")
+        levels |= dict.fromkeys([f"validation_{way}" for way in ways], results["chance"]["validation_r1"])
     style.save(curves.losses(read_metrics(path), chance=levels), path / "loss.png")
     shown = show_pairs(source)
     after = cosines(model, shown, source.tokenizer)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tinymm.arrays.errors import DataError, UsageError
-from tinymm.training.records import atomic, read_json, read_metrics
+from tinymm.arrays.files import atomic
+from tinymm.training.records import read_json, read_metrics
 
 PICTURES = {"similarity.png": "Pictures and captions", "loss.png": "The loss", "retrieval.png": "What it finds, failures first"}
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

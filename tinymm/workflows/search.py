@@ -1,4 +1,4 @@
-"""`search`: which pictures of a folder fit these words best?"""
+"""`search`: the pictures of a folder that fit some words best."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from tinymm.arrays.errors import DataError, UsageError
+from tinymm.data.images import SUFFIXES
 from tinymm.training.evaluate import embed_images, embed_texts
-from tinymm.workflows.classify import warn_unknown
-from tinymm.workflows.opened import open_model
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+from .classify import prepared, warn_unknown
+from .opened import open_model
 
 
 def run(
@@ -19,24 +19,32 @@ def run(
     *,
     top: int = 5,
     model: str | None = None,
+    invert: bool = False,
     backend: str = "numpy",
     tokenizer: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[tuple[str, float]]:
-    """Print and return the `top` pictures below a folder by cosine with the words; pictures that cannot be read are skipped and named."""
+    """Print and return the `top` pictures below a folder by cosine with the words; pictures that cannot be read are skipped and named.
+
+    `invert` swaps dark and light first, as in `classify`.
+    """
     place = Path(folder)
+    if top < 1:
+        raise UsageError(f"search names at least 1 picture, and --top {top} came; leave it out for 5")
+    if not words.strip():
+        raise UsageError(f"search needs words to look for, and {words!r} came; say what the picture shows")
     if not place.is_dir():
         raise UsageError(f"search looks through a folder of pictures, and {folder} is none; check the path")
-    files = sorted(p for p in place.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+    files = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
-        raise UsageError(f"{folder} holds no picture ({', '.join(sorted(ENDINGS))}); give another folder")
+        raise UsageError(f"{folder} holds no picture ({', '.join(SUFFIXES)}); give another folder")
     opened = open_model(model, backend=backend, tokenizer=tokenizer)
     warn_unknown(opened, [words], say)
     query = embed_texts(opened.model, [words], opened.tokenizer)[0]
     found, batch, names = [], [], []
     for i, file in enumerate(files):
         try:
-            batch.append(opened.preprocess(file))
+            batch.append(prepared(opened, file, invert))
             names.append(str(file.relative_to(place)))
         except DataError as problem:
             say(f"skipped: {problem}")
@@ -44,8 +52,6 @@ def run(
         if batch and (len(batch) == 64 or i == len(files) - 1):
             found += zip(names, embed_images(opened.model, np.stack(batch)) @ query, strict=True)
             batch, names = [], []
-    if batch:
-        found += zip(names, embed_images(opened.model, np.stack(batch)) @ query, strict=True)
     if not found:
         raise DataError(f"none of the {len(files)} pictures in {folder} could be read; see the lines above")
     best = sorted(found, key=lambda pair: -pair[1])[:top]

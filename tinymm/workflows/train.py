@@ -22,10 +22,11 @@ from tinymm.training.checkpoint import load_checkpoint, read_progress, save_chec
 from tinymm.training.evaluate import embed_images, linear_probe, retrieval, zero_shot
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
-from tinymm.training.parallel import default_workers
+from tinymm.training.parallel import default_workers, threads
 from tinymm.training.records import RunFolder, next_folder, write_json
-from tinymm.workflows.opened import open_model, open_source
-from tinymm.workflows.pictures import cosines, draw_run, show_pairs
+
+from .opened import open_model, open_source
+from .pictures import cosines, draw_run, show_pairs
 
 COLUMNS = (
     "step", "loss", "itc", "scale", "learning_rate", "gradient_norm", "duplicate_captions", "validation_r1",
@@ -65,12 +66,22 @@ class Settings:
     workers: int | None = None
     backend: str = "numpy"
 
+    def __post_init__(self):
+        lowest = dict.fromkeys(("resolution", "patch", "width", "layers", "text_layers", "heads", "joint", "steps"), 1)
+        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2, "overfit": 2}
+        lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate"), 0)
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < math.inf:
+                reason = ": with one pair there is nothing to tell apart" if low == 2 else ""
+                raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give a larger one, or leave it out")
+
 
 def run(settings: Settings, out: str | None = None, *, resume: str | None = None, name: str = "clip", say: Callable[[str], None] = print) -> Path:
     """Train and evaluate as the settings say and return the run folder; with `resume`, go on with that folder by its own settings.
 
-    The folder is whole at every moment: Ctrl-C or a kill loses at most the steps since the last checkpoint, and `resume` then continues bitwise as if nothing had
-    happened (on the same machine, with the same number of workers).
+    The folder is whole at every moment: Ctrl-C or a kill loses at most the steps since the last checkpoint, and `resume` then continues
+    bitwise as if nothing had happened (on the same machine, with the same number of workers).
     """
     if resume:
         folder, progress = _resumable(Path(resume))
@@ -80,7 +91,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         path, folder, progress = Path(out) if out else next_folder(name), None, None
 
     source, model = prepare(settings)
-    workers = settings.workers or default_workers(model)
+    workers = _workers(settings, model)
     settings = replace(settings, workers=workers)
     recipe = Recipe(
         steps=settings.steps, batch_size=settings.batch_size, rate=settings.rate, warmup=settings.warmup, clip=settings.clip or None,
@@ -110,13 +121,21 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     return path
 
 
+def _workers(settings: Settings, model: CLIP) -> int:
+    if settings.workers is None:
+        return default_workers(model) if settings.backend == "numpy" else 1  # threads share a CPU; a GPU takes the batch whole
+    with threads(settings.workers) as split:
+        split(model.train())  # refused here rather than at the first step, when the run folder is already there
+    return settings.workers
+
+
 def prepare(settings: Settings) -> tuple[Source, CLIP]:
     """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects."""
     if settings.init:
         opened = open_model(settings.init, backend=settings.backend, tokenizer=settings.tokenizer)
         if settings.data == "glyphs":
             source = open_source("glyphs", seed=settings.seed)
-            if len(source.tokenizer.vocabulary) != len(getattr(opened.tokenizer, "vocabulary", ())):  # type: ignore[attr-defined]
+            if source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
                 raise UsageError(f"{settings.init} speaks other words than glyphs; fine-tune it with --data on your own pictures and captions")
         else:
             image = opened.model.config.image
@@ -179,7 +198,7 @@ def _learn(folder, model, source, optimizer, recipe, settings, progress, chance,
                 say(f"the loss is still that of equal scores, ln {math.exp(chance):.0f} = {chance:.2f}: try another --rate, or --overfit 64 first")
     if seen and duplicates / seen >= 1:
         say(
-            f"{duplicates / seen:.1f} captions of a batch stand in it more than once: they are each other's wrong answers, and the loss can't reach 0; "
+            f"{duplicates / seen:.1f} captions of a batch stand in it more than once: they are each other's wrong answers, so the loss can't reach 0; "
             "give pictures captions of their own, or lower --batch-size"
         )
 

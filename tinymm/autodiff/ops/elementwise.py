@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from ...arrays.backend import erf
-from ..graph import op
+from tinymm.arrays.backend import erf
+from tinymm.autodiff.graph import op
 
 
 @op("(),()->()", numpy=np.add)
@@ -49,7 +49,7 @@ def positive(x):
 def power(x, exponent):
     """Return x to a power; whole exponents up to 4 are products, since `x**3` takes 80 times as long as `x*x*x` in float32."""
     y = _power(x, exponent)
-    return y, lambda g: g * (exponent * _power(x, exponent - 1)), lambda g: g * y * np.log(x)
+    return y, lambda g: g * (exponent * _power(x, exponent - 1)), lambda g: (g * y * np.log(x)).astype(y.dtype, copy=False)
 
 
 def _power(x, exponent):
@@ -176,18 +176,18 @@ def absolute(x):
 def maximum(a, b):
     """Return the larger of two; equal numbers share the gradient half and half."""
     y = np.maximum(a, b)
-    return y, lambda g: g * _share(a, y, b), lambda g: g * _share(b, y, a)
+    return y, lambda g: _share(g, a, y, b), lambda g: _share(g, b, y, a)
 
 
 @op("(),()->()", numpy=np.minimum)
 def minimum(a, b):
     """Return the smaller of two; equal numbers share the gradient half and half."""
     y = np.minimum(a, b)
-    return y, lambda g: g * _share(a, y, b), lambda g: g * _share(b, y, a)
+    return y, lambda g: _share(g, a, y, b), lambda g: _share(g, b, y, a)
 
 
-def _share(mine, chosen, other):
-    return (mine == chosen) * (1 - 0.5 * (mine == other))
+def _share(g, mine, chosen, other):
+    return np.where(mine == chosen, np.where(mine == other, 0.5 * g, g), 0)
 
 
 @op("(),(),()->()", numpy=np.where)

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ...arrays.errors import DtypeError
-from ..graph import op
+from tinymm.arrays.backend import vecdot
+from tinymm.arrays.errors import DtypeError
+from tinymm.autodiff.graph import op
+
 from .elementwise import gelu, quick_gelu, relu
 from .kernels import ACTIVATIONS
 from .reduce import masked_softmax, softmax
@@ -24,8 +26,13 @@ def blocks(rows: int, width: int) -> Iterator[slice]:
     >>> list(blocks(3, BLOCK // 2))
     [slice(0, 2, None), slice(2, 3, None)]
     """
-    step = max(1, BLOCK // width)
+    step = block_rows(rows, width)
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def block_rows(rows: int, width: int) -> int:
+    """Return how many rows of that width a block holds."""
+    return max(1, min(rows, BLOCK // width))
 
 
 def together(backward: Callable, n: int) -> tuple[Callable, ...]:
@@ -55,7 +62,7 @@ def layer_norm_definition(x, gain, bias, eps=1e-5):
     return centered / np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + eps) * gain + bias
 
 
-@op("(n),(n),(n)->(n)")
+@op("(...,n),(n),(n)->(...,n)")
 def layer_norm(x, gain, bias, eps=1e-5):
     """Return `layer_norm_definition` in one pass over blocks of rows: x (…, D), gain (D), bias (D) -> (…, D)."""
     D = x.shape[-1]
@@ -65,7 +72,7 @@ def layer_norm(x, gain, bias, eps=1e-5):
     mean_of = np.full_like(rows, 1 / D, shape=(D,))
     for r in blocks(len(rows), D):
         u = np.subtract(rows[r], (rows[r] @ mean_of)[:, None], out=unit[r])
-        scale[r] = 1 / np.sqrt(np.vecdot(u, u)[:, None] * (1 / D) + eps)
+        scale[r] = 1 / np.sqrt(vecdot(u, u)[:, None] * (1 / D) + eps)
         u *= scale[r]
         np.multiply(u, gain, out=y[r])
         y[r] += bias
@@ -79,7 +86,7 @@ def layer_norm(x, gain, bias, eps=1e-5):
             to_bias += np.sum(g[r], axis=0)
             to_gain += np.sum(np.multiply(g[r], u, out=d), axis=0)
             np.multiply(g[r], gain, out=d)
-            lean = np.vecdot(d, u)[:, None] * (1 / D)
+            lean = vecdot(d, u)[:, None] * (1 / D)
             d -= (d @ mean_of)[:, None]
             d -= u * lean
             d *= scale[r]
@@ -95,7 +102,7 @@ def mlp_definition(x, expand, expand_bias, contract, contract_bias, activation="
     return function(x @ expand + expand_bias) @ contract + contract_bias
 
 
-@op("(m,d),(d,f),(f),(f,e),(e)->(m,e)", cases=((((5, 3), (3, 4), (4,), (4, 2), (2,)), {"activation": "quick_gelu"}),))
+@op("(...,m,d),(d,f),(f),(f,e),(e)->(...,m,e)", cases=((((5, 3), (3, 4), (4,), (4, 2), (2,)), {"activation": "quick_gelu"}),))
 def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
     """Return `mlp_definition` in row blocks: x (…, m, D), expand (D, F), contract (F, E) -> (…, m, E).
 
@@ -106,25 +113,29 @@ def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
     F = expand.shape[1]
     hidden, helper = np.empty_like(rows, shape=(len(rows), F)), np.empty_like(rows, shape=(len(rows), F))
     y = np.empty_like(rows, shape=(len(rows), contract.shape[1]))
+    activated = np.empty_like(rows, shape=(block_rows(len(rows), F), F))
     for r in blocks(len(rows), F):
-        h = np.matmul(rows[r], expand, out=hidden[r])
+        h, a = np.matmul(rows[r], expand, out=hidden[r]), activated[: r.stop - r.start]
         h += expand_bias
-        np.matmul(forward(h, helper[r]), contract, out=y[r])
-        y[r] += contract_bias
+        forward(h, helper[r], a)
+        np.matmul(a, contract, out=y[r])
+    y += contract_bias
 
     def backward(g):
         g = g.reshape(-1, g.shape[-1])
         to_x = np.empty_like(rows)
-        parts = [np.zeros_like(w) for w in (expand, expand_bias, contract)]
+        to_expand, to_bias, to_contract = np.zeros_like(expand), np.zeros_like(expand_bias), np.zeros_like(contract)
+        activated = np.empty_like(rows, shape=(block_rows(len(rows), F), F))
+        steep, some_expand, some_contract = np.empty_like(activated), np.empty_like(expand), np.empty_like(contract)
         for r in blocks(len(rows), F):
-            activated, steep = slope(hidden[r], helper[r])
-            parts[2] += activated.T @ g[r]
-            d = np.matmul(g[r], contract.T, out=activated)
-            d *= steep
-            parts[0] += rows[r].T @ d
-            parts[1] += np.sum(d, axis=0)
-            np.matmul(d, expand.T, out=to_x[r])
-        return to_x.reshape(x.shape), *parts, np.sum(g, axis=0)
+            a, s = activated[: r.stop - r.start], steep[: r.stop - r.start]
+            slope(hidden[r], helper[r], a, s)
+            to_contract += np.matmul(a.T, g[r], out=some_contract)
+            s *= np.matmul(g[r], contract.T, out=a)
+            to_expand += np.matmul(rows[r].T, s, out=some_expand)
+            to_bias += np.sum(s, axis=0)
+            np.matmul(s, expand.T, out=to_x[r])
+        return to_x.reshape(x.shape), to_expand, to_bias, to_contract, np.sum(g, axis=0)
 
     return y.reshape(x.shape[:-1] + (contract.shape[1],)), *together(backward, 5)
 
@@ -152,9 +163,8 @@ def self_attention(qkv, may_attend=None, heads=1):
     y_heads = y.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)
     weights = np.empty_like(qkv, shape=(B, heads, T, T))
     for b in blocks(B, heads * T * max(T, D // heads)):
-        q, k, v = np.ascontiguousarray(heads_of[:, b])
-        q *= scale
-        p = np.matmul(q, np.swapaxes(k, -1, -2), out=weights[b])
+        q, k, v = heads_of[:, b].copy()
+        p = np.matmul(q * scale, np.swapaxes(k, -1, -2), out=weights[b])
         softmax_in_place(p, _part(may_attend, b))
         y_heads[b] = p @ v
 
@@ -163,11 +173,11 @@ def self_attention(qkv, may_attend=None, heads=1):
         whole = np.empty_like(qkv)
         to_q, to_k, to_v = whole.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)
         for b in blocks(B, heads * T * max(T, D // heads)):
-            q, k, v = np.ascontiguousarray(heads_of[:, b])
-            p, gb = weights[b], np.ascontiguousarray(g_heads[b])
+            q, k, v = heads_of[:, b].copy()
+            p, gb = weights[b], g_heads[b].copy()
             to_v[b] = np.swapaxes(p, -1, -2) @ gb
             d = gb @ np.swapaxes(v, -1, -2)
-            d -= np.vecdot(gb, y_heads[b])[..., None]  # Σ p·dp of the softmax's vjp, summed over Dh numbers rather than T
+            d -= vecdot(gb, y_heads[b])[..., None]  # Σ p·dp of the softmax's vjp, summed over Dh numbers rather than T
             d *= p
             d *= scale
             to_q[b] = d @ k

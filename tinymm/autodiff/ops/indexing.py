@@ -5,9 +5,9 @@ Their gradients put back what was picked, adding where it was picked twice.
 
 import numpy as np
 
-from ...arrays.backend import array_module
-from ...arrays.errors import DataError, ShapeError
-from ..graph import Tensor, op
+from tinymm.arrays.backend import array_module
+from tinymm.arrays.errors import DataError, ShapeError
+from tinymm.autodiff.graph import Tensor, op
 
 
 def _bare(index):

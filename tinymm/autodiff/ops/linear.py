@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ...arrays.backend import vecdot as backend_vecdot
-from ...arrays.errors import ShapeError
-from ..graph import op
+from tinymm.arrays.backend import vecdot as backend_vecdot
+from tinymm.arrays.errors import ShapeError
+from tinymm.autodiff.graph import op
 
 
 def _flip(x):

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from ...arrays.errors import DtypeError, ShapeError, UsageError
-from ..graph import op
+from tinymm.arrays.errors import DtypeError, ShapeError, UsageError
+from tinymm.autodiff.graph import op
 
-_AXES = (
+_AXES: tuple = (
     (((3, 4),), {}),
     (((3, 4),), {"axis": 0}),
     (((2, 3, 4),), {"axis": (0, 2), "keepdims": True}),
     (((2, 3, 4),), {"axis": -1}),
 )
-_ONE_AXIS = ((((3, 4),), {}), (((3, 4),), {"axis": 0}), (((2, 3, 4),), {"axis": 1}))
+_ONE_AXIS: tuple = ((((3, 4),), {}), (((3, 4),), {"axis": 0}), (((2, 3, 4),), {"axis": 1}))
 
 
 def _restore(g, x, axis, keepdims):
@@ -151,7 +151,7 @@ def masked_softmax(x, may_attend, axis=-1):
         )
     if np.broadcast_shapes(may_attend.shape, x.shape) != x.shape:
         raise ShapeError(
-            f"masked_softmax: the mask broadcasts to the scores {x.shape} and {may_attend.shape} came; give the scores the mask's leading axes"
+            f"masked_softmax: the mask broadcasts to the scores {x.shape} and {may_attend.shape} came; give the scores its leading axes"
         )
     blocked = np.where(may_attend, x, -np.inf)
     top = np.max(blocked, axis=axis, keepdims=True)

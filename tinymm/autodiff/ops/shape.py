@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ...arrays.errors import UsageError
-from ..graph import op
+from tinymm.arrays.errors import UsageError
+from tinymm.autodiff.graph import op
 
 
 @op(

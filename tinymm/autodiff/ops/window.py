@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ...arrays.errors import ShapeError
-from ..graph import op
+from tinymm.arrays.errors import ShapeError
+from tinymm.autodiff.graph import op
 
 
 def _windows(x, kernel, stride):

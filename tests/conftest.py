@@ -1,0 +1,27 @@
+"""Hypothesis profiles, and the backends that a test of arrays runs on."""
+
+import importlib.util
+import os
+
+import pytest
+import strict_array  # registers the backend "strict"
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("quick", max_examples=10, deadline=None)
+settings.register_profile("ci", max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("deep", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "quick"))
+
+HAS_CUPY = importlib.util.find_spec("cupy") is not None
+
+
+@pytest.fixture(
+    params=[
+        "numpy",
+        strict_array.NAME,
+        pytest.param("cupy", marks=[pytest.mark.gpu, pytest.mark.skipif(not HAS_CUPY, reason="CuPy is not installed")]),
+    ]
+)
+def backend(request):
+    """Give the name of a backend, for `to_backend` and `Module.to`."""
+    return request.param

@@ -1,0 +1,124 @@
+"""The word tokenizer: its own rules, and the agreement of its file with the tokenizers library."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinymm.arrays.errors import CheckpointError, DataError
+from tinymm.data.text import PUNCTUATION, WordTokenizer, split_words
+
+WORDS = ("a", "café", "cat", "dog", "minus-or-plus", "ςσ", "σας", "straße")
+captions = st.lists(
+    st.one_of(st.text(max_size=30), st.lists(st.sampled_from([*WORDS, *PUNCTUATION, "CAT", "ΣΑΣ", "[PAD]", "[EOT]"])).map(" ".join)),
+    min_size=1,
+    max_size=5,
+)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    tokenizer = WordTokenizer(WORDS, context=6)
+    return tokenizer, tokenizer.save(tmp_path_factory.mktemp("tokenizer"))
+
+
+def test_every_row_ends_with_the_largest_id_and_is_padded_with_zeros():
+    tokenizer = WordTokenizer(WORDS, context=6)
+    ids, is_real = tokenizer(["a dog", "", "zebra a"])
+    assert ids.tolist() == [[2, 5, 10], [10, 0, 0], [1, 2, 10]]
+    assert is_real.tolist() == [[True] * 3, [True, False, False], [True] * 3]
+    assert ids.dtype == np.int64 and is_real.dtype == bool and len(tokenizer) == 11 == tokenizer.end_of_text + 1
+
+
+@given(captions)
+def test_the_mask_says_what_is_padding_and_argmax_finds_the_end(texts):
+    tokenizer = WordTokenizer(WORDS, context=6)
+    ids, is_real = tokenizer(texts)
+    np.testing.assert_array_equal(is_real, ids != 0)
+    np.testing.assert_array_equal(ids.argmax(axis=1), is_real.sum(axis=1) - 1)
+    assert ids.shape[1] == is_real.sum(axis=1).max() <= 6
+
+
+def test_long_captions_lose_their_end_and_are_counted():
+    tokenizer = WordTokenizer(WORDS, context=3)
+    ids, _ = tokenizer(["a cat", "a cat a dog"])
+    assert ids.tolist() == [[2, 4, 10], [2, 4, 10]] and tokenizer.cut == 1
+
+
+@given(captions)
+def test_the_tokenizers_library_agrees(saved, texts):
+    library = pytest.importorskip("tokenizers")
+    tokenizer, path = saved
+    ids, is_real = tokenizer(texts)
+    theirs = library.Tokenizer.from_file(str(path)).encode_batch(texts)
+    assert [row.ids for row in theirs] == ids.tolist()
+    assert [row.attention_mask for row in theirs] == is_real.astype(int).tolist()
+
+
+def test_save_and_load_give_the_same_tokenizer(saved):
+    tokenizer, path = saved
+    for place in (path, path.parent):
+        loaded = WordTokenizer.load(place)
+        assert (loaded.vocabulary, loaded.context) == (tokenizer.vocabulary, tokenizer.context)
+    assert [file.name for file in path.parent.iterdir()] == ["tokenizer.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["model"].update(type="BPE"), "holds a BPE model but this class reads WordLevel"),
+        (lambda d: d.update(pre_tokenizer={"type": "Whitespace"}), "rules other than tinymm's"),
+        (lambda d: d.pop("model"), "no tokenizer.json that can be read"),
+    ],
+)
+def test_a_foreign_tokenizer_is_refused(saved, tmp_path, change, message):
+    content = json.loads(saved[1].read_text("utf-8"))
+    change(content)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=message):
+        WordTokenizer.load(tmp_path)
+
+
+def test_a_missing_or_broken_tokenizer_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="is not there"):
+        WordTokenizer.load(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(CheckpointError, match="can be read"):
+        WordTokenizer.load(tmp_path)
+
+
+def test_decode_undoes_known_words():
+    tokenizer = WordTokenizer(WORDS, context=6)
+    assert tokenizer.decode(tokenizer(["dog a", "a zebra dog"])[0]) == ["dog a", "a [UNK] dog"]
+    with pytest.raises(DataError, match="from 0 to 10 but came as 3 to 11"):
+        tokenizer.decode(np.array([[3, 11]]))
+
+
+def test_unknown_words_come_with_their_counts():
+    assert WordTokenizer(WORDS, 6).unknown(["A zebra, a yak", "Zebra!"]) == {"zebra": 2, "yak": 1}
+
+
+def test_vocabularies_that_can_never_match_are_refused():
+    for words, message in (((), "0 came"), (("a", "a"), "2 came, 1 of them"), (("A",), r"\['A'\]"), (("a b",), "a b"), (("a!",), "a!")):
+        with pytest.raises(DataError, match=message):
+            WordTokenizer(words, 5)
+    with pytest.raises(DataError, match="2 or more tokens, but came as 1"):
+        WordTokenizer(("a",), 1)
+
+
+def test_a_bare_string_is_not_taken_for_a_list():
+    with pytest.raises(DataError, match=r"single text 'a cat': write \[text\]"):
+        WordTokenizer(WORDS, 6)("a cat")
+
+
+@given(st.text())
+def test_splitting_is_idempotent(text):
+    words = split_words(text)
+    assert split_words(" ".join(words)) == words
+
+
+def test_words_below_the_count_are_left_out():
+    assert WordTokenizer.from_captions(["a b", "b c c"], at_least=2).vocabulary == ("b", "c")
+    assert WordTokenizer.from_captions(["a b", "b c c"]).context == 4

@@ -1,0 +1,188 @@
+"""A stand-in for CuPy that runs on the CPU: an array that refuses what CuPy's arrays refuse.
+
+It computes with NumPy and copies CuPy 13's manners: no implicit conversion to the host, no host arrays beside its own (0-d ones in
+comparisons apart), results of 0 axes stay arrays, unknown types are left to answer for themselves, functions that CuPy lacks are
+lacking here. Indices may live on the host.
+"""
+
+import types
+
+import numpy as np
+from scipy.special import erf
+
+from tinymm.arrays.backend import Device, register_device
+
+NAME = "strict"
+
+#: NumPy 2 functions that CuPy 13.6 does not have: the difference of the two namespaces, taken from its wheel.
+CUPY_LACKS = frozenset(
+    """apply_over_axes astype bitwise_count block cumulative_prod cumulative_sum einsum_path geomspace histogram_bin_edges insert
+    isnat matrix_transpose matvec nanpercentile nanquantile polyder polydiv polyint put_along_axis spacing trapezoid unique_all
+    unique_counts unique_inverse unique_values unstack vecdot vecmat
+    cond cross eig eigvals matrix_norm multi_dot svdvals vector_norm""".split()
+)
+COMPARISONS = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal}
+#: What CuPy's kernels take beside its own arrays.
+SCALARS = (bool, int, float, complex, np.generic)
+
+
+class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array on a device that the host cannot see into."""
+
+    __slots__ = ("_host",)
+    __hash__ = None
+    __array_priority__ = 100
+
+    def __init__(self, host):
+        assert type(host) is np.ndarray, type(host)
+        self._host = host
+
+    # ------------------------------------------------------------------ what it has in common with an ndarray
+    shape = property(lambda self: self._host.shape)
+    dtype = property(lambda self: self._host.dtype)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    nbytes = property(lambda self: self._host.nbytes)
+    strides = property(lambda self: self._host.strides)
+    flags = property(lambda self: self._host.flags)
+    T = property(lambda self: StrictArray(self._host.T))
+    base = property(lambda self: None if self._host.base is None else StrictArray(np.asarray(self._host.base)))
+
+    def get(self):
+        return self._host.copy()
+
+    def item(self, *index):
+        return self._host.item(*index)
+
+    def tolist(self):
+        return self._host.tolist()
+
+    def __len__(self):
+        return len(self._host)
+
+    def __bool__(self):
+        return bool(self._host)
+
+    def __int__(self):
+        return int(self._host)
+
+    def __float__(self):
+        return float(self._host)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self):
+        return f"strict {self._host!r}"
+
+    # ------------------------------------------------------------------ what it refuses
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        if method != "__call__" or getattr(np, ufunc.__name__, None) is not ufunc or ufunc.__name__ in CUPY_LACKS:
+            return NotImplemented
+        for x in (*inputs, *(out or ())):
+            if not isinstance(x, (StrictArray, np.ndarray, *SCALARS)):
+                return NotImplemented
+        if ufunc in COMPARISONS:
+            inputs = [x.item() if isinstance(x, np.ndarray) and x.ndim == 0 else x for x in inputs]
+        if out is not None:
+            options["out"] = out
+        result = _wrap(ufunc(*_deep(tuple(inputs), _inside), **_deep(options, _inside)))
+        return out[0] if out is not None else result
+
+    def __array_function__(self, func, kinds, args, options):
+        if func.__name__ in CUPY_LACKS or not all(kind in (StrictArray, np.ndarray) for kind in kinds):
+            return NotImplemented
+        if func in (np.take, np.take_along_axis):  # host indices are copied over, as in indexing
+            args = (args[0], *(x._host if isinstance(x, StrictArray) else x for x in args[1:]))
+            options = {name: x._host if isinstance(x, StrictArray) else x for name, x in options.items()}
+            return _wrap(func(_inside(args[0]), *args[1:], **options))
+        if func in (np.shape, np.ndim, np.size, np.result_type):
+            return func(*(x._host if isinstance(x, StrictArray) else x for x in args), **options)
+        return _wrap(func(*_deep(args, _inside), **_deep(options, _inside)))
+
+    def __getitem__(self, index):
+        return _wrap(self._host[_deep(index, _index)])
+
+    def __setitem__(self, index, value):
+        self._host[_deep(index, _index)] = _inside(value)
+
+
+def _inside(x):
+    """Take the numbers out of an argument; a host array is refused as CuPy's kernels refuse it."""
+    if isinstance(x, StrictArray):
+        return x._host
+    if isinstance(x, np.ndarray):
+        raise TypeError(f"Unsupported type {type(x)}")
+    return x
+
+
+def _index(x):
+    return x._host if isinstance(x, StrictArray) else x
+
+
+def _deep(x, function):
+    """Apply a function to every leaf of nested tuples, lists and dicts."""
+    if isinstance(x, (tuple, list)):
+        return type(x)(_deep(item, function) for item in x)
+    if isinstance(x, dict):
+        return {name: _deep(item, function) for name, item in x.items()}
+    return function(x)
+
+
+def _wrap(x):
+    if isinstance(x, (np.ndarray, np.generic)):
+        return StrictArray(np.asarray(x))
+    return type(x)(_wrap(item) for item in x) if isinstance(x, (tuple, list)) else x
+
+
+def _method(name):
+    def method(self, *args, **options):
+        return _wrap(getattr(self._host, name)(*_deep(args, _inside), **_deep(options, _inside)))
+
+    method.__name__ = name
+    return method
+
+
+METHODS = "sum mean max min all any argmax argmin argsort astype copy reshape transpose swapaxes ravel squeeze flatten fill cumsum"
+for _name in METHODS.split():
+    setattr(StrictArray, _name, _method(_name))
+
+
+def from_host(x):
+    """Copy a host array to the strict device."""
+    return StrictArray(np.array(x))
+
+
+def to_host(x):
+    """Copy a strict array to the host."""
+    return x.get()
+
+
+# ---------------------------------------------------------------------- the module that array_module(x) hands out
+def _creates(name):
+    return lambda *args, **options: _wrap(getattr(np, name)(*_deep(args, _index), **options))
+
+
+def _scatter_add(whole, index, values):
+    np.add.at(whole._host, _deep(index, _index), _inside(values))
+
+
+strict = types.ModuleType(NAME)
+strict.ndarray = StrictArray
+strict.add = types.SimpleNamespace(at=_scatter_add)
+CREATORS = "zeros ones empty full arange eye tri linspace array asarray ascontiguousarray zeros_like ones_like empty_like full_like"
+for _name in CREATORS.split():
+    setattr(strict, _name, _creates(_name))
+
+
+class _Grid:
+    def __getitem__(self, index):
+        return _wrap(np.ogrid[index])
+
+
+strict.ogrid = _Grid()
+
+register_device(Device(NAME, StrictArray, strict, from_host, to_host, lambda x: _wrap(np.asarray(erf(_inside(x))))))

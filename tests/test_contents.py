@@ -1,0 +1,196 @@
+"""The tree is the syllabus: what a chapter may import, what `import tinymm` costs, and how the files read."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tinymm
+
+ROOT = Path(tinymm.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+CHAPTERS = sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").exists())
+LONGEST, CEILING = 250, 350
+
+
+def name(path):
+    return path.relative_to(ROOT.parent).as_posix()
+
+
+def imports(path):
+    """Yield (line, module) for every import of a file, those inside functions too, relative ones made absolute."""
+    package = list(path.relative_to(ROOT.parent).with_suffix("").parts)[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            front = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*front, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
+
+
+# ---------------------------------------------------------------------- who imports whom
+def test_chapters_are_those_of_the_contents_page():
+    listed = re.findall(r"^\d+ +(\w+)", tinymm.__doc__, re.M)
+    assert listed == CHAPTERS, "tinymm/__init__.py lists the chapters in alphabetical order, which is reading order"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name != "__main__.py"], ids=name)
+def test_a_chapter_imports_only_chapters_before_it(path):
+    parts = path.relative_to(ROOT).parts
+    chapter = parts[0] if len(parts) > 1 else None  # tinymm/__init__.py itself may import the first chapters
+    for line, module in imports(path):
+        if module.startswith("tinymm."):
+            imported = module.split(".")[1]
+            if chapter is not None and imported in CHAPTERS:
+                assert imported <= chapter, f"{name(path)}:{line} imports {imported}, which sorts after {chapter}"
+
+
+def test_import_law_sees_imports_inside_functions(tmp_path):
+    """The law itself is tested: a planted import of a later chapter, hidden in a function, is found."""
+    planted = ROOT / "arrays" / "planted.py"  # never written, only its place matters
+
+    class Planted(type(planted)):
+        def read_text(self, *_, **__):
+            return "def f():\n    from ..models import clip\n    import tinymm.viz.curves\n    from . import errors\n"
+
+    found = [module for _, module in imports(Planted(planted))]
+    assert found == ["tinymm.models.clip", "tinymm.viz.curves", "tinymm.arrays.errors"]
+
+
+def test_import_tinymm_imports_numpy_only():
+    """In a fresh interpreter, what `import tinymm` adds to `import numpy` is tinymm and the standard library."""
+    code = (
+        "import sys, numpy.random\nbefore = set(sys.modules)\nimport tinymm\n"
+        "added = {m.split('.')[0] for m in set(sys.modules) - before}\n"
+        "print(*sorted(added - set(sys.stdlib_module_names) - {'tinymm', 'numpy'}))"
+    )
+    added = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent).stdout
+    assert added.split() == []
+
+
+@pytest.mark.parametrize("chapter", [c for c in CHAPTERS if c not in ("testing", "workflows")])
+def test_a_chapter_imports_without_extras(chapter):
+    """Every chapter opens where only NumPy is installed: what else it uses is imported by the function that uses it."""
+    code = (
+        "import sys\n"
+        "for m in ('scipy', 'matplotlib', 'PIL', 'hypothesis', 'tokenizers', 'torch', 'transformers', 'safetensors', 'tqdm', 'cupy'):\n"
+        f"    sys.modules[m] = None\nimport tinymm.{chapter}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
+    assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
+
+
+# ---------------------------------------------------------------------- how files read
+def test_files_are_short(capsys):
+    lengths = sorted(((len(p.read_text().splitlines()), name(p)) for p in [*FILES, *TESTS] if p in FILES), reverse=True)
+    with capsys.disabled():
+        over = [f"{where} {n}" for n, where in lengths if n > LONGEST]
+        if over:
+            print(f"\nlonger than {LONGEST} lines: {', '.join(over)}")
+    assert lengths[0][0] <= CEILING, f"{lengths[0][1]} has {lengths[0][0]} lines: two ideas, two files"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_module_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{name(path)} begins with a sentence on why it exists"
+
+
+@pytest.mark.parametrize("init", [p for p in FILES if p.name == "__init__.py"], ids=name)
+def test_package_names_its_files_in_reading_order(init):
+    doc = ast.get_docstring(ast.parse(init.read_text())) or ""
+    siblings = [p.stem for p in init.parent.glob("*.py") if p.stem not in ("__init__", "__main__")]
+    siblings += [p.parent.name for p in init.parent.glob("*/__init__.py")]
+    missing = [sibling for sibling in siblings if not re.search(rf"\b{sibling}\b", doc)]
+    assert not missing, f"{name(init)} says in which order to read the folder and leaves out {', '.join(sorted(missing))}"
+
+
+def test_no_drawer_for_everything():
+    assert not [name(p) for p in [*FILES, *TESTS] if p.stem in ("utils", "util", "helpers", "helper", "common", "misc")]
+
+
+def test_test_files_have_unique_names():
+    stems = [p.stem for p in TESTS if p.stem.startswith("test_")]
+    assert len(set(stems)) == len(stems), sorted({s for s in stems if stems.count(s) > 1})
+
+
+BRITISH = (
+    r"\b(\w*(colour|behaviour|favour|honour|neighbour|flavour|labell|modell|travell|cancell|analys(?=e[ds]?\b|ing))\w*|"
+    r"(\w+al|optim|organ|recogn|summar|minim|maxim|token|vector|parallel|emphas|regular|random|standard|synchron|custom)"
+    r"is(e|ed|es|er|ers|ing|ation|ations)|centre[ds]?|grey|licence|artefacts?|whilst|metres?|programme[ds]?)\b"
+)
+#: Words of American English that the pattern takes for others.
+AMERICAN = {"optimism", "advertise", "labellum"}
+
+
+def prose(path):
+    """Yield (line, text) of everything that is read: the whole file, since names are words too."""
+    return enumerate(path.read_text().splitlines(), 1)
+
+
+@pytest.mark.parametrize("path", [p for p in [*FILES, *TESTS] if p != Path(__file__)], ids=lambda p: "/".join(p.parts[-2:]))
+def test_words(path):
+    """American spelling, nothing left to do, and no path of anybody's machine."""
+    patterns = {
+        "an American spelling": BRITISH,
+        "done work": r"\b(TODO|FIXME|XXX|HACK)\b",
+        "no path of a machine": r"(?<![\w.])/(root|Users|work|mnt)/\w",
+        "no name of a host": r"\b(localhost|127\.0\.0\.1|\w+\.(internal|local|lan))\b",
+    }
+    for line, text in prose(path):
+        for wish, pattern in patterns.items():
+            found = [m.group(0) for m in re.finditer(pattern, text, re.I if wish.startswith("an A") else 0)]
+            found = [word for word in found if word.lower() not in AMERICAN]
+            assert not found, f"{path.name}:{line}: {found[0]!r}, where {wish} belongs"
+
+
+# ---------------------------------------------------------------------- rules for rules
+#: Creation does not dispatch on a device's arrays, and `np.add.at` does so wrongly: `*_like` and `array_module(x)` do.
+NOT_IN_RULES = {
+    "zeros", "ones", "empty", "full", "arange", "eye", "identity", "tri", "array", "asarray", "ascontiguousarray", "asfortranarray", "linspace",
+    "random", "ogrid", "mgrid", "indices", "fromfunction", "add.at", "add.reduceat", "lib.stride_tricks.as_strided", "vecdot",
+}  # fmt: skip
+#: (file, function) pairs where the array is the host's: index arithmetic, and a branch for host arrays.
+ON_THE_HOST = {("indexing", "vjp", "add.reduceat")}
+
+
+def calls_of_numpy(tree):
+    """Yield (line, innermost function, dotted name after np.) for every use of NumPy inside a function's body."""
+
+    def walk(node, function):
+        if isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            function = getattr(node, "name", function)
+            for child in [*getattr(node, "body", [])] if isinstance(node, ast.FunctionDef) else [node.body]:
+                yield from walk(child, function)
+            return
+        if isinstance(node, ast.Attribute) and function is not None:
+            dotted = ast.unparse(node)
+            if dotted.startswith("np."):
+                yield node.lineno, function, dotted.removeprefix("np.")
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, function)
+
+    yield from walk(tree, None)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "autodiff" / "ops").glob("*.py")), ids=lambda p: p.stem)
+def test_rules_create_no_arrays_by_themselves(path):
+    for line, function, used in calls_of_numpy(ast.parse(path.read_text())):
+        if used in NOT_IN_RULES and (path.stem, function, used) not in ON_THE_HOST:
+            raise AssertionError(
+                f"{name(path)}:{line}: np.{used} does not run on every device; use *_like, array_module(x) or arrays.backend"
+            )
+
+
+def test_the_lint_of_rules_sees_what_it_looks_for():
+    source = (
+        "X = np.array([1])\ndef rule(x):\n    def vjp(g):\n        np.add.at(x, 0, g)\n"
+        "    return np.zeros(3), lambda g: np.eye(2) + np.exp(g)\n"
+    )
+    found = [(function, used) for _, function, used in calls_of_numpy(ast.parse(source))]
+    assert ("vjp", "add.at") in found and ("rule", "zeros") in found and ("rule", "eye") in found
+    assert not any(used == "array" for _, used in found)

@@ -1,0 +1,143 @@
+"""What the prose says is run: the examples in docstrings and the shape comments at the ends of lines."""
+
+import doctest
+import importlib
+import importlib.util
+import pkgutil
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shape_comments import ShapeComments
+
+import tinymm
+from tinymm.layers.attention import record_attention
+from tinymm.models.clip import CLIP, CLIPConfig
+
+ROOT = Path(tinymm.__file__).parent
+MODULES = ["tinymm", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "tinymm.") if not m.name.endswith("__main__"))]
+#: Installed by extras; a module whose examples need one of them is passed over where it is missing.
+OPTIONAL = {"hypothesis", "tokenizers", "cupy", "torch", "transformers", "tensorboard", "emoji", "sklearn", "skimage", "ftfy", "mpi4py"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests(name, request):
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name in OPTIONAL:
+            pytest.skip(f"{error.name} is not installed")
+        raise
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    tests = [test for test in finder.find(module, name) if test.examples]
+    written = len(re.findall(r"^ *>>> ", Path(module.__file__).read_text(), re.M))
+    found = sum(len(test.examples) for test in tests)
+    assert found == written, f"{name} has {written} lines of examples and {found} are found: is an object hidden from doctest?"
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    report = []
+    for test in tests:
+        test.globs["getfixture"] = request.getfixturevalue  # as pytest's own doctests have it
+        runner.run(test, out=report.append)
+    assert not runner.failures, "".join(report)
+
+
+# ---------------------------------------------------------------------- shape comments
+FILES = sorted(path for folder in ("layers", "losses", "models") for path in (ROOT / folder).glob("*.py"))
+
+
+def run_clip(image, text):
+    """Run a forward and a backward pass of a tiny CLIP, once more with its attention recorded."""
+    rng = np.random.default_rng(0)
+    model = CLIP(CLIPConfig.tiny(image, text), rng)
+    images = rng.standard_normal((3, 32, 32, 3)).astype(np.float32)
+    ids = np.array([[5, 7, 49, 0, 0], [6, 49, 0, 0, 0], [7, 8, 9, 10, 49]])
+    model.losses(images, ids)["itc"].backward()
+    with record_attention():
+        model(images, ids)
+
+
+def test_every_shape_comment_is_executed_and_true():
+    with ShapeComments(FILES) as comments:
+        for image in ("vit", "resnet"):
+            for text in ("transformer", "cbow"):
+                run_clip(image, text)
+    assert not comments.lies, "\n".join(sorted(set(comments.lies)))
+    assert not comments.silent, f"no run reaches {', '.join(comments.silent)}"
+    assert len(comments.executed) > 20
+
+
+# ---------------------------------------------------------------------- the tracer itself
+@pytest.fixture
+def traced(tmp_path):
+    """Write a module, call its `run` under the tracer and return the report."""
+
+    def trace(body, **arguments):
+        path = tmp_path / "written.py"
+        path.write_text("import numpy as np\n" + textwrap.dedent(body))
+        spec = importlib.util.spec_from_file_location("written", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        with ShapeComments([path]) as comments:
+            module.run(**arguments)
+        return comments
+
+    return trace
+
+
+TRUE = """
+    def run():
+        x = np.ones((2, 3, 12))  # (B, T, 3*D)
+        q, k = np.ones((2, 2, 3, 4))  # each (B, T, D)
+        y, z = x[0], (
+            q[:, :, 0]
+        )  # (T, 3*D), (B, T)
+        for _ in range(2):
+            x = x + 1  # (B, T, 3*D)
+        w = inner(k)  # (B, P+1)
+        return w  # (..., P+1)
+
+    def inner(B):
+        T = 2
+        D = np.ones((3, T))  # (P, T)
+        return np.ones((2, 5))  # (P-1, T+3)
+"""
+
+
+def test_true_comments_are_true(traced):
+    comments = traced(TRUE)
+    assert comments.lies == [] and comments.silent == [] and len(comments.claims) == 8
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lie"),
+    [
+        ("# (B, T, 3*D)\n        q", "# (B, T, D)\n        q", "written.py:5: D is 12 and 4 came in (2, 3, 4)"),
+        ("# each (B, T, D)", "# each (B, T, T)", "written.py:5: T is 3 and 4 came in (2, 3, 4)"),
+        ("# (T, 3*D), (B, T)", "# (T, 3*D), (T, B)", "written.py:8: T is 3 and 2 came in (2, 3)"),
+        ("# (..., P+1)", "# (..., P+2)", "written.py:12: P+2 is 6 and 5 came in (2, 5)"),
+        ("# (P, T)", "# (T, P)", "written.py:16: T is 2 and 3 came in (3, 2)"),
+        ("# (P-1, T+3)", "# (P-1, T+4)", "written.py:17: T+4 is 6 and 5 came in (2, 5)"),
+        ("# (B, P+1)", "# (B, P+1, c)", "written.py:11: (B, P+1, c) has 3 axes and (2, 5) came"),
+        ("# (B, P+1)", "# (B, K*Q)", "written.py:11: K and Q of K*Q are bound nowhere, 5 came in (2, 5)"),
+        ("x = x + 1  # (B, T, 3*D)", "x = x + 1  # (B, T, 2*D)", "written.py:10: 2*D is 8 and 12 came in (2, 3, 12)"),
+    ],
+)
+def test_lying_comment_is_found(traced, old, new, lie):
+    assert TRUE.count(old) == 1
+    assert lie in traced(TRUE.replace(old, new)).lies
+
+
+def test_comment_that_never_runs_is_named(traced):
+    comments = traced("def run(flag):\n    if flag:\n        x = np.ones(3)  # (D)\n    return None  # (D)\n", flag=False)
+    assert comments.silent == ["written.py:4"]
+
+
+def test_prose_in_brackets_is_no_shape(traced):
+    assert traced("def run():\n    x = 1  # (see the paper, §2)\n    # (B, T)\n    return x\n").claims == []
+
+
+def test_comment_on_nothing_is_refused(traced):
+    with pytest.raises(AssertionError, match="written.py:3: a shape comment stands on an assignment or a return"):
+        traced("def run():\n    print()  # (B, T)\n")

@@ -1,0 +1,155 @@
+"""The properties can fail: right implementations pass, planted mistakes do not, and nobody is spared by accident."""
+
+import numpy as np
+import pytest
+import right
+from right import RIGHT
+from wrong import WRONG, broken_by
+
+from tinymm.arrays.errors import UsageError
+from tinymm.testing import PropertyFailed, check
+from tinymm.testing.causes import CAUSES
+
+ACCEPTED = [(suite, name, dtype) for suite, variants in RIGHT.items() for name in variants for dtype in ("float64", "float32")]
+PLANTED = [(suite, name) for suite, mistakes in WRONG.items() for name in mistakes]
+NEEDS_NOT_MET = {"contrastive_loss": {"C17b", "C17c"}}  # they need logits; every other property runs on the plain variant
+
+
+@pytest.mark.parametrize("suite, name, dtype", ACCEPTED)
+def test_right_implementations_pass(suite, name, dtype):
+    report = check.CHECKS[suite](**RIGHT[suite][name], dtype=dtype, examples="ci" if name == "plain" else "quick")
+    if name == "plain":
+        assert set(report.not_run) == NEEDS_NOT_MET.get(suite, set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite, name, dtype", ACCEPTED)
+def test_right_implementations_pass_two_thousand_cases(suite, name, dtype):
+    check.CHECKS[suite](**RIGHT[suite][name], dtype=dtype, examples="deep")
+
+
+@pytest.mark.parametrize("suite", WRONG)
+def test_planted_mistakes_are_caught(suite):
+    """Each mistake breaks the first and the last property that the shipped table says it breaks."""
+    for name, contract in WRONG[suite].items():
+        ids = CAUSES[suite][name].split()
+        one = check.CHECKS[suite]
+        options = dict(contract)
+        promised = one.promise(options.pop("fn"), options)
+        chosen = [one.suite.properties[key] for key in {ids[0], ids[-1]}]
+        assert set(one.suite.findings(promised, chosen, 100)) == {ids[0], ids[-1]}, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", WRONG)
+def test_the_table_of_causes_is_what_the_mistakes_break(suite):
+    assert {name: " ".join(broken_by(suite, contract, 100)) for name, contract in WRONG[suite].items()} == CAUSES[suite]
+
+
+def test_the_table_of_causes_names_every_mistake():
+    assert {suite: list(mistakes) for suite, mistakes in WRONG.items()} == {suite: list(rows) for suite, rows in CAUSES.items()}
+    assert len(PLANTED) >= 150
+
+
+@pytest.mark.parametrize("suite", WRONG)
+def test_every_property_catches_a_mistake(suite):
+    caught = {key for ids in CAUSES[suite].values() for key in ids.split()}
+    assert caught == set(check.CHECKS[suite].suite.properties)
+
+
+@pytest.mark.parametrize(
+    "suite, key, mistake",
+    [
+        ("causal_mask", "M01", "floats"),
+        ("causal_mask", "M02", "all open"),
+        ("padding_mask", "M07", "forgotten"),
+        ("prefix_mask", "M11", "plain causal"),
+        ("prefix_mask", "M12", "rows open too"),
+        ("prefix_mask", "M14", "open suffix"),
+        ("softmax", "S03", "no shift by the maximum"),
+        ("layer_norm", "L01b", "unbiased variance"),
+        ("contrastive_loss", "C11", "logarithm of the softmax"),
+        ("recall", "R05", "ties count as hits"),
+        ("recall", "R07", "any row counts"),
+    ],
+)
+def test_irreplaceable_properties_alone_catch_a_mistake(suite, key, mistake):
+    assert CAUSES[suite][mistake] == key
+
+
+def test_equal_scores_are_a_weak_test_of_a_loss():
+    """The popular "equals ln n when all is equal" misses the commonest mistake, and most others."""
+    missed = [name for name, ids in CAUSES["contrastive_loss"].items() if "C01" not in ids.split()]
+    assert "one direction only" in missed
+    assert len(missed) > len(CAUSES["contrastive_loss"]) / 2
+
+
+def test_finite_additive_masks_pass_the_core_and_fail_the_strict_tier():
+    check.attention(right.additive_attention, tier="core", examples="quick")
+    with pytest.raises(PropertyFailed) as failure:
+        check.attention(right.additive_attention, examples="quick")
+    assert failure.value.failed == ("A14s", "A15s")
+
+
+@pytest.mark.parametrize(
+    "suite, variant, broken",
+    [
+        ("causal_mask", "true means ignore", "M02"),
+        ("padding_mask", "rows of padding blocked too", "M08"),
+        ("attention", "unscaled", "A07"),
+        ("contrastive_loss", "divisor", "C05"),
+        ("contrastive_loss", "unit rows", "C08"),
+    ],
+)
+def test_a_right_function_under_another_contract_fails(suite, variant, broken):
+    """A contract is a promise: without the variant's options (or with others) a right function breaks properties."""
+    options = {"rows": "same"} if suite == "padding_mask" else {}
+    with pytest.raises(PropertyFailed) as failure:
+        check.CHECKS[suite](RIGHT[suite][variant]["fn"], examples="quick", **options)
+    assert broken in failure.value.failed
+    assert "another convention than" in str(failure.value)
+
+
+def test_one_line_parametrization():
+    names = dict(check.layer_norm.properties(right.layer_norm, vjp=right.layer_norm_vjp, examples=5))
+    assert list(names) == list(check.layer_norm.suite.properties)
+    assert names["L03"]().passed == ("L03",)
+
+
+@pytest.mark.parametrize("key, holds", check.causal_mask.properties(right.causal_mask, examples="quick"))
+def test_properties_as_parameters(key, holds):
+    assert holds().passed == (key,)
+
+
+def test_a_vjp_that_a_function_carries_is_used():
+    def fn(x):
+        return right.softmax(x)
+
+    fn.vjp = right.softmax_vjp
+    assert "S08c" in check.softmax(fn, examples="quick").passed
+
+
+def test_unknown_options_are_refused_with_the_known_ones():
+    with pytest.raises(UsageError, match="true_means, additive, window; polarity came"):
+        check.causal_mask(right.causal_mask, polarity=1)
+    with pytest.raises(UsageError, match="'multiply', 'divide', 'log'; 'times' came"):
+        check.contrastive_loss(right.loss, scale="times")
+    with pytest.raises(UsageError, match="'quick', 'ci', 'deep' or a whole number above 0; 0 came"):
+        check.softmax(right.softmax, examples=0)
+    with pytest.raises(UsageError, match="'Z9' is no property of it; it has S01"):
+        check.softmax(right.softmax, only="Z9")
+    with pytest.raises(UsageError, match="'core', 'strict'; 'all' came"):
+        check.softmax(right.softmax, tier="all")
+    with pytest.raises(UsageError, match="'float64', 'float32'; 'float16' came"):
+        check.softmax(right.softmax, dtype="float16")
+
+
+def test_functions_get_the_promised_dtype():
+    seen = set()
+
+    def fn(x):
+        seen.add(x.dtype)
+        return right.softmax(x)
+
+    check.softmax(fn, dtype="float32", examples=3)
+    assert seen == {np.dtype("float32")}

@@ -1,0 +1,108 @@
+"""The report of a failure: five lines that a student can act on, whatever the function did."""
+
+import numpy as np
+import pytest
+import right
+from hypothesis import given
+from wrong import WRONG
+
+from tinymm.testing import PropertyFailed, check, strategies
+
+
+def report(one, fn, **options):
+    with pytest.raises(PropertyFailed) as failure:
+        one(fn, **{"examples": "quick", **options})
+    return str(failure.value).splitlines(), failure.value.failed
+
+
+def test_five_lines_and_one_to_run_it_again():
+    lines, failed = report(check.causal_mask, lambda n: np.tri(n, k=1, dtype=bool))
+    assert lines == [
+        "M02 (core) No token sees a later one.",
+        "found: token 0 sees the later token 1; M06 broke too",
+        "smallest failing input: fn(2); n = 2",
+        "why it matters: a row that sees its own answer makes the loss wonderfully low and the model useless",
+        "likely cause: the same properties break as with “sees one token ahead”; "
+        "or another convention than true_means='attend', additive=False, window=False",
+        "again: check.causal_mask(fn, examples='quick', only='M02')",
+    ]
+    assert failed == ("M02", "M06")
+
+
+def test_numbers_are_shown_at_their_smallest():
+    lines, _ = report(check.contrastive_loss, WRONG["contrastive_loss"]["one direction only"]["fn"])
+    assert lines[0].startswith("C02")
+    assert "came where" in lines[1] and "allowed difference 2e-09" in lines[1]
+    assert "n = 2, E = 1, scale = 1, seed = 0" in lines[2]
+    assert "“one direction only”" in lines[4] and "inputs='raw', scale='multiply'" in lines[4]
+
+
+def test_the_line_to_run_again_fails_in_the_same_place():
+    fn = WRONG["causal_mask"]["right up to four tokens"]["fn"]
+    first, again = report(check.causal_mask, fn)[0], report(check.causal_mask, fn, only="M02")[0]
+    assert again[0] == first[0] and again[2] == first[2]
+    assert "n = 5" in again[2]
+
+
+@pytest.mark.parametrize(
+    "fn, found",
+    [
+        (lambda x: 1 / 0, "fn raised ZeroDivisionError: division by zero"),
+        (lambda x: x[None], "fn returned shape (1, 1, 2) where (1, 2) belongs"),
+        (lambda x: x * np.nan, "fn returned 2 of 2 numbers NaN or infinite"),
+        (lambda x: None, "fn returned NoneType where an array of numbers belongs"),
+        (lambda x: "no", "fn returned str where an array of numbers belongs"),
+        (lambda x, y: x, "fn raised TypeError"),
+    ],
+)
+def test_misbehavior_is_a_finding_and_no_crash(fn, found):
+    lines, _ = report(check.softmax, fn)
+    assert found in lines[1]
+    assert lines[2].startswith("smallest failing input: fn([[")
+
+
+def test_large_arrays_are_cut_to_twelve_numbers():
+    lines, _ = report(check.softmax, lambda x: right.softmax(x) if x.size < 15 else right.softmax(x) * 2)
+    assert lines[2].count(",") < 20
+    assert "array beginning" in lines[2]
+
+
+def test_a_function_that_throws_dice_is_called_so():
+    rng = np.random.default_rng(0)
+    lines, _ = report(check.softmax, lambda x: right.softmax(x) * (1 + (rng.random() < 0.2)))
+    assert "the function gives different results for one input" in lines[1] or "came where" in lines[1]
+
+
+def test_verbose_prints_what_passed_and_what_was_not_run(capsys):
+    check.softmax(right.softmax, verbose=True, examples=5)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "✓ S01 Probabilities: none negative, and they sum to 1 along the axis."
+    assert lines[-1].startswith("– S08c") and lines[-1].endswith("(not run: give vjp=)")
+
+
+def test_inputs_changed_in_place_do_not_spoil_other_properties():
+    def fn(q, k, v, mask):
+        out = right.attention(q, k, v, mask)
+        k[...] = 0
+        return out
+
+    assert report(check.attention, fn)[1] == ("A19",)
+
+
+@given(strategies.paddings(side="right"))
+def test_right_padding_has_real_tokens_first(is_real):
+    assert is_real.any(axis=1).all()
+    assert not (is_real[:, 1:] & ~is_real[:, :-1]).any()
+
+
+@given(strategies.paddings(side="left"), strategies.masks(3, 2), strategies.unit_embeddings(3, 4))
+def test_drawn_padding_masks_and_embeddings_keep_their_promises(is_real, mask, rows):
+    assert not (is_real[:, :-1] & ~is_real[:, 1:]).any()
+    assert mask.shape == (3, 2) and mask.any(axis=1).all()
+    assert np.allclose((rows**2).sum(axis=1), 1)
+
+
+@given(strategies.similarities(3), strategies.normals(2, 5))
+def test_drawn_scores_are_distinct_and_normals_have_their_shape(scores, numbers):
+    assert len(np.unique(scores)) == 9
+    assert numbers.shape == (2, 5)
