@@ -6,6 +6,10 @@ import os
 import pytest
 import strict_array  # registers the backend "strict"
 from hypothesis import HealthCheck, settings
+from threadpoolctl import threadpool_limits
+
+# The tests' matrices are small: a second thread of the matrix library would only wait for the first, at full speed.
+ONE_THREAD = threadpool_limits(limits=1, user_api="blas")
 
 settings.register_profile("quick", max_examples=10, deadline=None)
 settings.register_profile("ci", max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
