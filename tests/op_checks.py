@@ -72,21 +72,23 @@ def fixed_examples(op: Op, count: int = 4, dtype=np.float64) -> list[Example]:
 
 
 def fill(op: Op, shapes, options: dict, seed: int, dtype) -> Example:
-    """Fill shapes with numbers of the op's domain, away from its kinks; an input without a vjp gets booleans."""
+    """Fill shapes with numbers of the op's domain, away from its kinks; an input without a vjp gets booleans.
+
+    All numbers of an example differ clearly, since equal ones are kinks of maxima and pooling: each comes from a cell of its own.
+    """
     rng = np.random.default_rng(seed)
-    arrays = [_numbers(op, shape, rng).astype(dtype) for shape in shapes]
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    low, high = op.domain
+    cells = rng.permutation(sum(sizes)) + rng.uniform(0.25, 0.75, sum(sizes))
+    x = low + (high - low) * cells / max(1, sum(sizes))
+    for kink in op.kinks:
+        x = np.where(np.abs(x - kink) < 0.05, kink + np.where(x < kink, -0.1, 0.1), x)
+    arrays = [part.reshape(shape).astype(dtype) for part, shape in zip(np.split(x, np.cumsum(sizes)[:-1]), shapes, strict=True)]
     _, *vjps = op.rule(*arrays, **options)
     arrays = [np.asarray(rng.random(a.shape) < 0.5) if vjp is None else a for a, vjp in zip(arrays, vjps, strict=True)]
     for array in arrays:
         array.flags.writeable = False
     return Example(arrays, options, rng)
-
-
-def _numbers(op: Op, shape, rng):
-    x = rng.uniform(*op.domain, size=shape)
-    for kink in op.kinks:
-        x = np.where(np.abs(x - kink) < 0.05, kink + np.where(x < kink, -0.1, 0.1), x)
-    return np.asarray(x)
 
 
 def cotangent(value, rng):

@@ -40,9 +40,7 @@ def claims_of(path: Path) -> list[Claim]:
         for token in tokenize.tokenize(file.readline):
             if token.type != tokenize.COMMENT or not token.line[: token.start[1]].strip() or not (match := COMMENT.match(token.string)):
                 continue
-            shapes = tuple(
-                tuple(axis.strip() for axis in text.split(",") if axis.strip()) for text in re.findall(r"\(([^()]*)\)", match["shapes"])
-            )
+            shapes = tuple(tuple(axis.strip() for axis in text.split(",") if axis.strip()) for text in re.findall(r"\(([^()]*)\)", match["shapes"]))
             if not all(AXIS.fullmatch(axis) for shape in shapes for axis in shape):
                 continue  # prose in brackets
             line = token.start[0]

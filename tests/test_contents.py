@@ -151,8 +151,8 @@ def test_words(path):
 # ---------------------------------------------------------------------- rules for rules
 #: Creation does not dispatch on a device's arrays, and `np.add.at` does so wrongly: `*_like` and `array_module(x)` do.
 NOT_IN_RULES = {
-    "zeros", "ones", "empty", "full", "arange", "eye", "identity", "tri", "array", "asarray", "ascontiguousarray", "asfortranarray", "linspace",
-    "random", "ogrid", "mgrid", "indices", "fromfunction", "add.at", "add.reduceat", "lib.stride_tricks.as_strided", "vecdot",
+    "zeros", "ones", "empty", "full", "arange", "eye", "identity", "tri", "array", "asarray", "ascontiguousarray", "asfortranarray",
+    "linspace", "random", "ogrid", "mgrid", "indices", "fromfunction", "add.at", "add.reduceat", "lib.stride_tricks.as_strided", "vecdot",
 }  # fmt: skip
 #: (file, function) pairs where the array is the host's: index arithmetic, and a branch for host arrays.
 ON_THE_HOST = {("indexing", "vjp", "add.reduceat")}
@@ -181,16 +181,11 @@ def calls_of_numpy(tree):
 def test_rules_create_no_arrays_by_themselves(path):
     for line, function, used in calls_of_numpy(ast.parse(path.read_text())):
         if used in NOT_IN_RULES and (path.stem, function, used) not in ON_THE_HOST:
-            raise AssertionError(
-                f"{name(path)}:{line}: np.{used} does not run on every device; use *_like, array_module(x) or arrays.backend"
-            )
+            raise AssertionError(f"{name(path)}:{line}: np.{used} does not run on every device; use *_like, array_module(x) or arrays.backend")
 
 
 def test_the_lint_of_rules_sees_what_it_looks_for():
-    source = (
-        "X = np.array([1])\ndef rule(x):\n    def vjp(g):\n        np.add.at(x, 0, g)\n"
-        "    return np.zeros(3), lambda g: np.eye(2) + np.exp(g)\n"
-    )
+    source = "X = np.array([1])\ndef rule(x):\n    def vjp(g):\n        np.add.at(x, 0, g)\n    return np.zeros(3), lambda g: np.eye(2) + np.exp(g)\n"
     found = [(function, used) for _, function, used in calls_of_numpy(ast.parse(source))]
     assert ("vjp", "add.at") in found and ("rule", "zeros") in found and ("rule", "eye") in found
     assert not any(used == "array" for _, used in found)

@@ -60,12 +60,11 @@ def _with_block(size, check):
 @given(st.lists(sizes, max_size=3), st.integers(2, 7), dtypes, block_sizes, seeds)
 def test_layer_norm(front, D, dtype, block, seed):
     x, gain, bias = numbers(seed, dtype, (*front, D), (D,), (D,))
+    x += 9 * np.arange(D, dtype=dtype)  # no row is nearly constant: its division by almost nothing would magnify float32's rounding
     eps = 1e-5
     _with_block(
         block,
-        lambda: assert_equal(
-            lambda *t: fused.layer_norm(*t, eps=eps), lambda *t: fused.layer_norm_definition(*t, eps=eps), [x, gain, bias], seed
-        ),
+        lambda: assert_equal(lambda *t: fused.layer_norm(*t, eps=eps), lambda *t: fused.layer_norm_definition(*t, eps=eps), [x, gain, bias], seed),
     )
 
 
@@ -127,9 +126,7 @@ def test_self_attention(B, H, T, Dh, kind, dtype, block, seed):
         mask.flags.writeable = False
     _with_block(
         block,
-        lambda: assert_equal(
-            lambda t: fused.self_attention(t, may_attend=mask, heads=H), lambda t: attention_of_packed(t, mask, H), [qkv], seed
-        ),
+        lambda: assert_equal(lambda t: fused.self_attention(t, may_attend=mask, heads=H), lambda t: attention_of_packed(t, mask, H), [qkv], seed),
     )
 
 

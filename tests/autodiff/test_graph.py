@@ -49,9 +49,7 @@ def test_random_graphs(steps, seed):
         values = list(leaves)
         for i, j, name in steps:
             arguments = (values[i % len(values)],) if name == "tanh" else (values[i % len(values)], values[j % len(values)])
-            values.append(
-                np.tanh(CATALOGUE[name](*arguments).data) if not isinstance(arguments[0], Tensor) else np.tanh(CATALOGUE[name](*arguments))
-            )
+            values.append(np.tanh(CATALOGUE[name](*arguments).data) if not isinstance(arguments[0], Tensor) else np.tanh(CATALOGUE[name](*arguments)))
         return sum(np.sum(v * (k + 1)) for k, v in enumerate(values))
 
     rng = np.random.default_rng(seed)

@@ -58,9 +58,7 @@ def test_ndarray_beside_a_tensor(name, t):
             np.testing.assert_array_equal(y.data, call(*(v.data if v is t else v for v in (a, b))))
 
 
-@pytest.mark.parametrize(
-    "number", [2, 2.0, np.float64(2), np.float32(2), np.int64(2), np.int8(2), np.array(2.0)], ids=lambda n: type(n).__name__
-)
+@pytest.mark.parametrize("number", [2, 2.0, np.float64(2), np.float32(2), np.int64(2), np.int8(2), np.array(2.0)], ids=lambda n: type(n).__name__)
 @pytest.mark.parametrize("name", [name for name in OPERATORS if name != "matmul"])
 def test_numbers_beside_a_tensor(name, number, t):
     for a, b in ((t, number), (number, t)):
@@ -150,6 +148,9 @@ def test_a_mask_on_the_host_is_refused_with_the_way_out():
     scores = Tensor(to_backend(np.ones((2, 2)), strict_array.NAME))
     with pytest.raises(DeviceError, match="argument 0 lives on strict and argument 1 on numpy"):
         CATALOGUE["masked_softmax"](scores, np.tri(2, dtype=bool))
+    packed = Tensor(to_backend(np.ones((1, 2, 6)), strict_array.NAME))
+    with pytest.raises(DeviceError, match="argument 0 lives on strict and argument 1 on numpy"):
+        CATALOGUE["self_attention"](packed, may_attend=np.tri(2, dtype=bool), heads=1)
 
 
 def test_results_without_axes_are_arrays(backend):
@@ -183,9 +184,7 @@ def test_silent_conversion_is_refused(name, t):
         CONVERSIONS[name](t)
 
 
-@pytest.mark.parametrize(
-    "interface", ["__cuda_array_interface__", "__array_interface__", "__array_struct__", "__cupy_get_ndarray__", "__dlpack__"]
-)
+@pytest.mark.parametrize("interface", ["__cuda_array_interface__", "__array_interface__", "__array_struct__", "__cupy_get_ndarray__", "__dlpack__"])
 def test_no_side_door(interface, t):
     """CuPy, and NumPy itself, would take the numbers through any of these and drop the gradient."""
     assert not hasattr(t, interface)
@@ -256,9 +255,7 @@ def test_plain_functions_compute_on_the_numbers(name, t):
 
 @pytest.mark.parametrize("function", sorted(FLAT - {np.floor_divide, np.heaviside}, key=lambda f: f.__name__), ids=lambda f: f.__name__)
 def test_flat_functions_are_refused(function, t):
-    with pytest.raises(
-        GraphError, match=r"is flat almost everywhere, so its gradient would be zero without a word; use np\.\w+\(t\.data\)"
-    ):
+    with pytest.raises(GraphError, match=r"is flat almost everywhere, so its gradient would be zero without a word; use np\.\w+\(t\.data\)"):
         function(t)
 
 
@@ -330,9 +327,7 @@ def test_a_leaf_can_be_copied(copier, t):
     np.testing.assert_array_equal(twin.data, t.data)
 
 
-@pytest.mark.parametrize(
-    "bad", ["text", None, 1j, [object()], np.array(["2020-01-01"], dtype="datetime64[D]")], ids=lambda b: type(b).__name__
-)
+@pytest.mark.parametrize("bad", ["text", None, 1j, [object()], np.array(["2020-01-01"], dtype="datetime64[D]")], ids=lambda b: type(b).__name__)
 def test_a_tensor_holds_real_numbers(bad):
     with pytest.raises(DtypeError, match=r"a Tensor holds real numbers or booleans and .* came; convert the data first"):
         Tensor(bad)

@@ -48,7 +48,7 @@ def by_hand(text):
     ranks = {tuple(merge.split()): rank for rank, merge in enumerate(MERGES)}
     byte_of = dict(zip([b for b in range(256) if 33 <= b <= 126 or 161 <= b <= 172 or b >= 174], LETTERS, strict=False))
     byte_of |= dict(zip([b for b in range(256) if b not in byte_of], LETTERS[188:], strict=True))
-    words = re.findall(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+", re.sub(r"\s+", " ", text).strip().lower())
+    words = re.findall(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+", cleaned(text))
     rows = [IDS[START]]
     for word in words:
         pieces = [byte_of[b] for b in word.encode()]
@@ -102,7 +102,7 @@ def test_texts_are_cleaned_as_openai_does():
 
 def test_cleaning_without_ftfy_composes_too(monkeypatch):
     monkeypatch.setitem(sys.modules, "ftfy", None)
-    assert cleaned("CAFE\u0301 &lt;b&gt;") == "café <b>"
+    assert cleaned("CAFE\u0301 &amp;lt;b&gt;") == "café <b>"
 
 
 @pytest.mark.parametrize("settings", [{"text_config": {"max_position_embeddings": 5}}, {"text": {"context": 5}}])

@@ -165,6 +165,8 @@ def test_archives_that_are_no_checkpoints_are_refused(tmp_path):
 
     refused("this one contains itself", archive(tmp_path / "a", None, raw=CYCLE))
     refused("tensors are stored uncompressed", archive(tmp_path / "b", good, {"0": bytes(10**6)}, compression=zipfile.ZIP_DEFLATED))
+    small = archive(tmp_path / "b", good, {"0": bytes(2000), "1": os.urandom(4000)}, compression=zipfile.ZIP_DEFLATED)
+    refused("tensors are stored uncompressed", small)
     refused("has one entry NAME/data.pkl, this one has 2", archive(tmp_path / "c", good, extra={"v/data.pkl": b"."}))
     refused("the file says b'big'", archive(tmp_path / "d", good, extra={"w/byteorder": b"big"}))
     with zipfile.ZipFile(tmp_path / "e", "w") as z:

@@ -58,8 +58,7 @@ def _register_cupy() -> Device:
         from cupyx.scipy.special import erf
     except ImportError:
         raise DeviceError(
-            "backend 'cupy' needs CuPy, which does not import here; install the extra that fits the driver "
-            "(cuda12 or cuda13), or use backend 'numpy'"
+            "backend 'cupy' needs CuPy, which does not import here; install the extra that fits the driver (cuda12 or cuda13), or use backend 'numpy'"
         ) from None
     device = Device("cupy", cupy.ndarray, cupy, cupy.asarray, cupy.asnumpy, erf)
     register_device(device)

@@ -52,6 +52,7 @@ class BatchNorm2d(Module):
         if not self.training:
             scale = self.gain / np.sqrt(self.running_variance.data + self.eps)
             return (x - self.running_mean.data) * scale + self.bias
+        x = x if isinstance(x, Tensor) else Tensor(x)
         mean = np.mean(x, axis=(0, 1, 2))  # (c)
         centered = x - mean  # (B, h, w, c)
         variance = np.mean(centered * centered, axis=(0, 1, 2))  # (c)

@@ -182,5 +182,5 @@ class CLIP(Module):
         return {"itc": loss}
 
     def after_step(self) -> None:
-        """Keep the scale within [1, 100] (§2.5), on the parameter and after the step, so that no gradient is masked by it."""
-        self.t.data = np.clip(self.t.data, 0.0, math.log(LARGEST_SCALE)).astype(self.t.dtype)
+        """Keep the scale at 100 or less (§2.5), on the parameter and after the step, so that no gradient is masked by it."""
+        self.t.data = np.minimum(self.t.data, self.t.dtype.type(math.log(LARGEST_SCALE)))

@@ -22,8 +22,9 @@ def save_checkpoint(folder: Path, model: Module, optimizer: AdamW, progress: dic
     """Write `checkpoint.safetensors` into the run folder; a crash in the middle leaves the former one whole."""
     from safetensors.numpy import save
 
-    arrays = {f"model.{name}": np.ascontiguousarray(a) for name, a in model.state_dict().items()}
-    arrays |= {f"optimizer.{name}": np.ascontiguousarray(a) for name, a in optimizer.state_dict().items()}
+    # Not np.ascontiguousarray, which gives a number an axis.
+    arrays = {f"model.{name}": np.asarray(a, order="C") for name, a in model.state_dict().items()}
+    arrays |= {f"optimizer.{name}": np.asarray(a, order="C") for name, a in optimizer.state_dict().items()}
     with atomic(folder / FILE) as file:
         file.write(save(arrays, metadata={"progress": json.dumps(progress)}))
 
@@ -34,6 +35,8 @@ def load_checkpoint(folder: Path, model: Module, optimizer: AdamW) -> None:
     parts: dict[str, dict] = {"model": {}, "optimizer": {}}
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
+        if part not in parts:
+            raise CheckpointError(f"{folder / FILE} is no checkpoint of a run (it holds {name!r}); start a new run")
         parts[part][rest] = array
     optimizer.load_state_dict(parts["optimizer"])
     model.load_state_dict(parts["model"])

@@ -57,17 +57,13 @@ def train(model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, st
     uninterrupted one. A loss or gradient that is not finite is computed once more with every op checked, to name the one where it was
     born: GraphError, before any parameter has changed.
     """
-    pairs = len(source) if recipe.overfit is None else min(recipe.overfit, len(source))
-    batch_size = min(recipe.batch_size, pairs)
-    if batch_size < 2:
-        raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {pairs}; add pictures with captions")
+    if len(source) < 2:
+        raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")
     model.train()
     with threads(recipe.workers) as split:
         for step in range(start, recipe.steps):
             began = time.perf_counter()
-            # Overfitting repeats the same augmentation too: the question is whether the model *can* learn these pairs.
-            stream = step if recipe.overfit is None else step % max(1, pairs // batch_size)
-            batch = source.batch(batch_indices(pairs, batch_size, step, recipe.seed), generator(recipe.seed, 1, stream))
+            batch = batch_at(source, recipe, step)
             losses = _losses(model, batch, generator(recipe.seed, 2, step), split)
             total = reduce(add, losses.values())
             if not np.isfinite(to_host(total.data)):
@@ -89,6 +85,16 @@ def train(model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, st
                 "duplicate_captions": len(batch.captions) - len(set(batch.captions)),
                 "seconds": time.perf_counter() - began,
             }
+
+
+def batch_at(source: Source, recipe: Recipe, step: int) -> Batch:
+    """Return the batch of a step, counted from 0: all of the data, or of the first `overfit` pairs, where that is less than a batch."""
+    pairs = min(recipe.overfit or len(source), len(source))
+    batch_size = min(recipe.batch_size, pairs)
+    if recipe.overfit is not None:
+        # The same batches with the same augmentation again and again: the question is whether the model *can* learn these pairs.
+        step %= pairs // batch_size
+    return source.batch(batch_indices(pairs, batch_size, step, recipe.seed), generator(recipe.seed, 1, step))
 
 
 def _losses(model: Any, batch: Batch, rng: np.random.Generator, split: Callable | None = None) -> dict[str, Tensor]:

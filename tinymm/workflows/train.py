@@ -20,7 +20,7 @@ from tinymm.models.vit import ViTConfig
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import load_checkpoint, read_progress, save_checkpoint
 from tinymm.training.evaluate import embed_images, linear_probe, retrieval, zero_shot
-from tinymm.training.loop import Recipe, train
+from tinymm.training.loop import Recipe, batch_at, train
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import default_workers, threads
 from tinymm.training.records import RunFolder, next_folder, write_json
@@ -171,13 +171,14 @@ def _learn(folder, model, source, optimizer, recipe, settings, progress, chance,
     from tqdm import tqdm
 
     validation = source.validation()
-    duplicates = seen = 0
+    duplicates, recent = 0, []
     bar = tqdm(total=recipe.steps, initial=progress["step"], unit="step", mininterval=1.0, dynamic_ncols=True, disable=None)
     with bar:
         for record in train(model, source, optimizer, recipe, start=progress["step"]):
             step = record["step"]
             progress["step"] = step
-            duplicates, seen = duplicates + record["duplicate_captions"], seen + 1
+            duplicates += record["duplicate_captions"]
+            recent.append(record["loss"])
             last = step == recipe.steps
             if len(validation) > 1 and (step % settings.validate_every == 0 or last):
                 found = retrieval(model, validation, source.tokenizer)
@@ -194,11 +195,11 @@ def _learn(folder, model, source, optimizer, recipe, settings, progress, chance,
             bar.set_postfix_str(f"loss {record['loss']:.3f} (equal scores {chance:.3f}), best R@1 {max(progress['best'], 0):.3f}", refresh=False)
             if step % settings.checkpoint_every == 0 and not last:
                 save_checkpoint(folder.path, model, optimizer, progress)
-            if seen == 50 and record["loss"] > chance - 0.05 and step == 50:
+            if len(recent) == step == 50 and np.mean(recent[-20:]) > chance - 0.05:
                 say(f"the loss is still that of equal scores, ln {math.exp(chance):.0f} = {chance:.2f}: try another --rate, or --overfit 64 first")
-    if seen and duplicates / seen >= 1:
+    if duplicates >= max(1, len(recent)):
         say(
-            f"{duplicates / seen:.1f} captions of a batch stand in it more than once: they are each other's wrong answers, so the loss can't reach 0; "
+            f"{duplicates / len(recent):.1f} captions of a batch stand in it more than once: they are each other's wrong answers, so the loss can't reach 0; "
             "give pictures captions of their own, or lower --batch-size"
         )
 
@@ -219,8 +220,11 @@ def measure(model: CLIP, source: Source, settings: Settings | None = None) -> di
     chance: dict[str, float] = {}
     sets = {"validation": source.validation(), **source.tests()}
     if settings is not None and settings.overfit:
-        batch = source.batch(np.arange(min(settings.overfit, len(source))), generator(settings.seed, 1, 0))
-        sets["overfit"] = PairSet(np.asarray(batch.images), list(batch.captions), np.arange(len(batch)))
+        recipe = Recipe(1, batch_size=settings.batch_size, seed=settings.seed, overfit=settings.overfit)
+        pairs = min(settings.overfit, len(source))
+        batches = [batch_at(source, recipe, step) for step in range(pairs // min(settings.batch_size, pairs))]
+        captions = [caption for batch in batches for caption in batch.captions]
+        sets["overfit"] = PairSet(np.concatenate([batch.images for batch in batches]), captions, np.arange(len(captions)))
     for name, pairs in sets.items():
         if len(pairs) < 2:
             continue

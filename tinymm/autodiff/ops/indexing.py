@@ -109,8 +109,7 @@ def embedding(table, ids):
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= len(table):
             raise DataError(
-                f"embedding: ids must lie in [0, {len(table)}) and {low if low < 0 else high} came; "
-                "use the tokenizer that belongs to the model"
+                f"embedding: ids must lie in [0, {len(table)}) and {low if low < 0 else high} came; use the tokenizer that belongs to the model"
             )
 
     def vjp(g):

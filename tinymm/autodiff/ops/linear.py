@@ -93,9 +93,7 @@ def einsum(*arrays, subscripts):
     inputs, _, output = subscripts.replace(" ", "").partition("->")
     names = inputs.split(",")
     if "->" not in subscripts or "." in subscripts or any(len(set(name)) < len(name) for name in [*names, output]):
-        raise ShapeError(
-            f"einsum of a Tensor takes letters, each once an input, with the result written out as in 'ij,jk->ik'; {subscripts!r} came"
-        )
+        raise ShapeError(f"einsum of a Tensor takes letters, each once an input, with the result written out as in 'ij,jk->ik'; {subscripts!r} came")
     value = np.einsum(subscripts, *arrays)
 
     def vjp_of(i):

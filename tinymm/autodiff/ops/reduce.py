@@ -146,13 +146,10 @@ def masked_softmax(x, may_attend, axis=-1):
     """
     if may_attend.dtype != bool:
         raise DtypeError(
-            f"a mask is boolean with True = may attend, and {may_attend.dtype} came; write mask.astype(bool), "
-            "or additive == 0 if it holds 0 and -inf"
+            f"a mask is boolean with True = may attend, and {may_attend.dtype} came; write mask.astype(bool), or additive == 0 if it holds 0 and -inf"
         )
     if np.broadcast_shapes(may_attend.shape, x.shape) != x.shape:
-        raise ShapeError(
-            f"masked_softmax: the mask broadcasts to the scores {x.shape} and {may_attend.shape} came; give the scores its leading axes"
-        )
+        raise ShapeError(f"masked_softmax: the mask broadcasts to the scores {x.shape} and {may_attend.shape} came; give the scores its leading axes")
     blocked = np.where(may_attend, x, -np.inf)
     top = np.max(blocked, axis=axis, keepdims=True)
     p = np.exp(blocked - np.where(np.isfinite(top), top, 0))

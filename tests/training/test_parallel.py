@@ -1,0 +1,101 @@
+"""A batch over several threads: the same loss and gradients as in one, for every batch size, or a refusal with its reason."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import randomized, tiny_batch, tiny_clip
+
+from tinymm import no_grad
+from tinymm.arrays.errors import DataError, UsageError
+from tinymm.autodiff.tensor import MODE
+from tinymm.training.parallel import default_workers, threads
+
+MODELS = {text: randomized(tiny_clip("vit", text, dtype="float64")) for text in ("transformer", "cbow")}
+
+
+def loss_and_gradients(model, images, ids, workers):
+    for parameter in model.parameters():
+        parameter.grad = None
+    with threads(workers) as split:
+        loss = model.losses(images, ids, split=split)["itc"]
+        loss.backward()
+    return [loss.data, *(parameter.grad for parameter in model.parameters())]
+
+
+@settings(max_examples=8)
+@given(st.sampled_from(list(MODELS)), st.integers(2, 9), st.sampled_from([2, 3]), st.integers(0, 99))
+def test_shards_give_the_loss_and_gradients_of_the_whole(text, pairs, workers, seed):
+    model = MODELS[text]
+    images, ids = tiny_batch(model, pairs, seed)
+    whole, parts = (loss_and_gradients(model, images, ids, n) for n in (1, workers))
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=1e-12 * max(1, np.abs(a).max()))
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_a_run_is_bitwise_its_repetition(workers):
+    images, ids = tiny_batch(MODELS["transformer"], 7)
+    for a, b in zip(*(loss_and_gradients(MODELS["transformer"], images, ids, workers) for _ in range(2)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_more_workers_than_pairs_leave_some_idle():
+    model = MODELS["transformer"]
+    images, ids = tiny_batch(model, 2)
+    loss = loss_and_gradients(model, images, ids, 4)[0]
+    np.testing.assert_allclose(loss, loss_and_gradients(model, images, ids, 1)[0], atol=1e-12)
+
+
+def test_the_encoder_runs_in_other_threads_and_inherits_no_grad():
+    model, seen = MODELS["transformer"], []
+
+    def spy(ids):
+        seen.append((threading.get_ident(), len(ids), MODE.get()))
+        return model.text_encoder(ids)
+
+    spy.training, spy.modules, spy.parameters = True, model.text_encoder.modules, model.text_encoder.parameters
+    _, ids = tiny_batch(model, 5)
+    with threads(2) as split, no_grad():
+        features = split(spy)(ids)
+    assert not features.requires_grad and features.shape == (5, 32)
+    assert sorted(n for _, n, _ in seen) == [2, 3] and {mode for *_, mode in seen} == {0}
+    assert threading.get_ident() not in {thread for thread, *_ in seen}
+
+
+def test_the_matrix_library_is_held_to_one_thread_meanwhile_and_released_after():
+    from threadpoolctl import threadpool_info
+
+    def blas():
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    before = blas()
+    with threads(2):
+        assert set(blas()) == {1}
+    assert blas() == before
+
+
+def test_batch_statistics_are_refused_with_the_reason_and_allowed_in_evaluation():
+    model = tiny_clip("resnet", dtype="float64")
+    images, ids = tiny_batch(model)
+    assert default_workers(model) == 1 <= default_workers(MODELS["cbow"]) <= 4
+    with threads(2) as split, pytest.raises(UsageError, match="normalizes over the whole batch, and 2 workers would .* use --workers 1"):
+        model.losses(images, ids, split=split)
+    model.eval()
+    whole = model.losses(images, ids)["itc"].item()
+    with threads(2) as split:
+        assert model.losses(images, ids, split=split)["itc"].item() == pytest.approx(whole, abs=1e-12)
+
+
+def test_an_error_in_a_thread_is_the_error_of_the_call():
+    model = MODELS["transformer"]
+    images, ids = tiny_batch(model)
+    with threads(2) as split, pytest.raises(DataError, match="99 came; use the tokenizer"):
+        model.losses(images, np.where(ids == 49, 99, ids), split=split)
+
+
+def test_no_workers_are_refused():
+    with pytest.raises(UsageError, match="at least one worker is needed and 0 came"), threads(0):
+        pass
