@@ -19,7 +19,7 @@ CUPY_LACKS = frozenset(
     """apply_over_axes astype bitwise_count block cumulative_prod cumulative_sum einsum_path geomspace histogram_bin_edges insert
     isnat matrix_transpose matvec nanpercentile nanquantile polyder polydiv polyint put_along_axis spacing trapezoid unique_all
     unique_counts unique_inverse unique_values unstack vecdot vecmat
-    cond cross eig eigvals matrix_norm multi_dot svdvals vector_norm""".split()
+    cond eig eigvals matrix_norm multi_dot svdvals vector_norm""".split()
 )
 COMPARISONS = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal}
 #: What CuPy's kernels take beside its own arrays.

@@ -119,16 +119,18 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
     said = {
         "data": "'glyphs' or a path to pictures and captions", "image": "picture encoder: vit or resnet", "text": "text encoder: transformer or cbow",
         "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
-        "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads", "joint": "width E of the joint space",
+        "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads",
+        "joint": "width E of the joint space",
         "steps": "training steps", "batch_size": "pairs a step, at least 2", "rate": "peak learning rate", "warmup": "steps of warm-up",
-        "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none", "overfit": "train on the first N pairs only, to see that the model can learn",
+        "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none",
+        "overfit": "train on the first N pairs only, to see that the model can learn",
         "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "tokenizer of --init, where it brings none",
         "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations", "workers": "threads that share each batch",
     }  # fmt: skip
     choices = {"image": ("vit", "resnet"), "text": ("transformer", "cbow")}
     for field in fields(Settings):
         if field.name in said:
-            kind = {int: int, float: float, int | None: int}.get(field.type, str)  # type: ignore[call-overload]
+            kind = {int: int, float: float, int | None: int}.get(field.type, str)  # type: ignore[arg-type, call-overload]
             flag = "--" + field.name.replace("_", "-")
             shown = f" (default: {field.default})" if field.default is not None else ""
             parser.add_argument(flag, type=kind, default=field.default, choices=choices.get(field.name), help=said[field.name] + shown)

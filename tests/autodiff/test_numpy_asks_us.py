@@ -291,6 +291,7 @@ def test_unknown_functions_are_refused_with_the_nearest(call, hint, t):
             r"np\.sum of a Tensor takes \(x, axis=None, \*, keepdims=False\): got an unexpected .*'dtype'",
         ),
         (lambda t: np.sum(t, 0, np.float32), r"np\.sum of a Tensor takes .*too many positional"),
+        (lambda t: np.var(t, 0, np.float32), r"np\.var of a Tensor takes .*too many positional"),
         (lambda t: np.mean(t, where=np.array([True, False])), r"np\.mean of a Tensor .*'where'; leave it out, or use t\.data"),
         (lambda t: np.max(t, initial=0.0), r"np\.max of a Tensor .*'initial'"),
         (lambda t: np.reshape(t, (4,), order="F"), r"np\.reshape of a Tensor .*'order'"),

@@ -13,9 +13,13 @@ import pytest
 from tinymm import pretrained
 from tinymm.models.clip import CLIP, CLIPConfig, figure_3
 from tinymm.models.resnet import ResNetConfig
+from tinymm.pretrained.torch_files import read_torch_file
 
 REFERENCE = Path(__file__).parent / "reference"
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
+#: The random ResNet's attention pool has scores up to 70 and all but one-hot weights: single precision rounds such a score by 4e-6, and the
+#: softmax's gradient subtracts nearly equal numbers. PyTorch's own float32 gradients are 4e-5 off, ours 3e-5 to 9e-5 by the number of threads.
+ROUNDED = 3e-4
 #: A softmax does not see what is added to all of its scores: this gradient is zero but for rounding.
 ZERO = "visual.attnpool.k_proj.bias"
 
@@ -57,17 +61,12 @@ def test_all_parameter_gradients_agree_with_the_original_code(name, dtype):
     found = pretrained.export(model, "openai", gradients=True)
     assert found.keys() == gradients.keys()
     largest = max(np.abs(value).max() for value in gradients.values())
+    tolerance = ROUNDED if (name, dtype) == ("rn", "float32") else TOLERANCE[dtype]
     for key, value in gradients.items():
         if key == ZERO:
             assert max(np.abs(found[key]).max(), np.abs(value).max()) < (1e-13 if dtype == "float64" else 1e-5) * largest
-        elif dtype == "float64":
-            assert off(found[key], value) < 1e-9, key
         else:
-            assert off(found[key], value) < (2e-5 if name == "vit" else 5e-5), key  # the ResNet in torch's own float32: 3.7e-5
-    if dtype == "float32":
-        kept = [key for key in gradients if key != ZERO]
-        difference = sum(np.sum((found[key] - gradients[key]) ** 2) for key in kept)
-        assert (difference / sum(np.sum(gradients[key] ** 2) for key in kept)) ** 0.5 < 2e-5
+            assert off(found[key], value) < tolerance, key
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -89,8 +88,6 @@ def test_batch_norm_in_training_agrees_with_the_original_code(dtype):
 @pytest.mark.parametrize("name", ["vit", "rn"])
 def test_export_gives_the_file_back(name):
     original = pretrained.load(REFERENCE / f"openai_{name}.pt")
-    from tinymm.pretrained.torch_files import read_torch_file
-
     file = read_torch_file(REFERENCE / f"openai_{name}.pt")
     exported = pretrained.export(original, "openai")
     assert file.keys() - exported.keys() == {"input_resolution", "context_length", "vocab_size"}
@@ -98,6 +95,33 @@ def test_export_gives_the_file_back(name):
     for key, array in exported.items():
         np.testing.assert_array_equal(array, file[key])
         assert array.dtype == file[key].dtype
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["vit", "rn"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_torchscript_archive_in_half_precision_as_openai_released(name, tmp_path):
+    torch = pytest.importorskip("torch")
+    root = torch.nn.Module()
+    for key, array in read_torch_file(REFERENCE / f"openai_{name}.pt").items():
+        *path, last = key.split(".")
+        module = root
+        for part in path:
+            if part not in dict(module.named_children()):
+                module.add_module(part, torch.nn.Module())
+            module = getattr(module, part)
+        value = torch.tensor(array).half() if array.dtype == np.float32 else torch.tensor(array)
+        if array.dtype == np.float32 and "running" not in last:
+            module.register_parameter(last, torch.nn.Parameter(value))
+        else:
+            module.register_buffer(last, value)
+    torch.jit.script(root).save(str(tmp_path / "released.pt"))
+    model, report = pretrained.load_with_report(tmp_path / "released.pt")
+    assert sorted(report.ignored) == ["context_length", "input_resolution", "vocab_size"]
+    for key, array in pretrained.export(model, "openai").items():
+        np.testing.assert_array_equal(array, root.state_dict()[key].float().numpy() if array.dtype.kind == "f" else array)
+        assert array.dtype == np.float32 or key.endswith("num_batches_tracked")
 
 
 PAIRS = [("vit", "transformer"), ("resnet", "transformer"), ("vit", "cbow"), ("resnet", "cbow"), ("released", "transformer")]
@@ -135,8 +159,6 @@ def test_saving_and_loading_is_bitwise_the_same(pair, tmp_path):
             assert state[name].flags.c_contiguous  # the other order would round products differently
         assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
         assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "config.json").stat().st_mode
-        images = (
-            np.random.default_rng(0).normal(size=(3, *(3 * [model.config.image.resolution])[:2], model.config.image.channels)).astype(dtype)
-        )
+        images = np.random.default_rng(0).normal(size=(3, *(3 * [model.config.image.resolution])[:2], model.config.image.channels)).astype(dtype)
         ids = np.array([[2, 49, 0], [3, 4, 49], [49, 0, 0]])
         assert again(images, ids).data.tobytes() == model.eval()(images, ids).data.tobytes()

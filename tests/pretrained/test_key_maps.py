@@ -48,9 +48,7 @@ def test_what_the_rearrangements_mean():
     np.testing.assert_array_equal(joined, np.concatenate([linear.T, linear.T + 10, linear.T + 20], axis=1))
 
 
-@pytest.mark.parametrize(
-    ("layout", "image"), [*((layout, "vit") for layout in VIT_LAYOUTS), *((layout, "resnet") for layout in RESNET_LAYOUTS)]
-)
+@pytest.mark.parametrize(("layout", "image"), [*((layout, "vit") for layout in VIT_LAYOUTS), *((layout, "resnet") for layout in RESNET_LAYOUTS)])
 @pytest.mark.parametrize("projected", [False, True])
 def test_every_array_of_a_model_has_one_place_in_every_layout(layout, image, projected):
     config = CLIPConfig.tiny(image)

@@ -279,13 +279,6 @@ def test_a_vit_in_every_format(form, tmp_path):
     assert same(pretrained.load(tmp_path), model_of())
 
 
-@pytest.mark.parametrize("resolution", [32, 48])
-def test_a_resnet_of_any_resolution_comes_back(resolution, tmp_path):
-    config = replace(CLIPConfig.tiny("resnet"), image=ResNetConfig(resolution=resolution, width=4, heads=4, layers=(1, 1, 1, 1)))
-    pretrained.save(CLIP(config, np.random.default_rng(0)), tmp_path)
-    assert pretrained.load(tmp_path).config == config
-
-
 def test_formats_that_lack_an_encoder_say_so(tmp_path):
     for model, form, said in [
         (model_of("resnet"), "huggingface", 'has no ResNet; use "openai"'),

@@ -43,9 +43,7 @@ def theirs(name, dtype=None, seed=0):
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for key, parameter in model.named_parameters():
-            center = (
-                1.0 if key.endswith(("norm1.weight", "norm2.weight", "layernorm.weight", "layrnorm.weight", "layer_norm.weight")) else 0.0
-            )
+            center = 1.0 if key.endswith(("norm1.weight", "norm2.weight", "layernorm.weight", "layrnorm.weight", "layer_norm.weight")) else 0.0
             numbers = center + 0.3 * rng.normal(size=parameter.shape)
             parameter.copy_(torch.tensor(numbers.astype(np.float32)))  # the same numbers in both precisions
         model.logit_scale.fill_(1.25)

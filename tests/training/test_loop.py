@@ -108,7 +108,7 @@ class Broken(Module):
         return {"itc": np.sum(self.weight * 0.5), "other": np.sum(self.weight * 2.0) + root}
 
 
-@pytest.mark.parametrize("kind, message", [("loss", "step 2 is not finite: log gave a value"), ("gradient", "step 2 is not finite: the gradient of sqrt")])
+@pytest.mark.parametrize("kind, message", [("loss", "log gave a value"), ("gradient", "the gradient of sqrt")])
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:divide by zero:RuntimeWarning")
 def test_numbers_that_are_not_finite_name_their_op_before_anything_has_changed(kind, message):
     model, source = Broken(kind), source_of("vit")
@@ -116,7 +116,7 @@ def test_numbers_that_are_not_finite_name_their_op_before_anything_has_changed(k
     first = next(steps)
     assert first["loss"] == first["itc"] + first["other"] == 7.5 and first["scale"] is None
     held = model.weight.data
-    with pytest.raises(GraphError, match=message):
+    with pytest.raises(GraphError, match=f"step 2 is not finite: {message}"):
         next(steps)
     assert model.weight.data is held and np.isfinite(held).all()
 

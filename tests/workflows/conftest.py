@@ -78,6 +78,14 @@ def command(capsys):
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Leave the pictures out of a run folder, for tests that do not look at them."""
+    from tinymm.workflows import train
+
+    monkeypatch.setattr(train, "draw_run", lambda *_: None)
+
+
+@pytest.fixture
 def here(tmp_path, monkeypatch):
     """Work in an empty folder of its own."""
     monkeypatch.chdir(tmp_path)

@@ -113,10 +113,10 @@ class CrossAttention(Module):
         mixed = np.swapaxes(attention(q, k, v, may_attend), 1, 2)  # (B, Tq, H, Dh)
         return self.output(np.reshape(mixed, (*mixed.shape[:2], -1)))
 
-    def _heads(self, x: Tensor) -> Tensor:
+    def _heads(self, x: Any) -> Any:
         B, T, D = x.shape
         H = self.heads
-        return np.swapaxes(np.reshape(x, (B, T, H, D // H)), 1, 2)  # (B, H, T, Dh)
+        return x.reshape(B, T, H, D // H).swapaxes(1, 2)  # (B, H, T, Dh)
 
 
 def _ready(may_attend: Any, shape: tuple[int, ...], x: Any) -> Any:

@@ -1,7 +1,7 @@
 """A model is a tree of modules; its parameters are found by walking the attributes, and the path of attributes is their name."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -110,23 +110,23 @@ class Module:
         for name, value in own.items():
             value.data = _like(np.array(arrays[name], dtype=value.data.dtype, order="C"), value.data)
 
-    def train(self, mode: bool = True) -> "Module":
+    def train(self, mode: bool = True) -> Self:
         """Switch dropout and batch statistics on, here and below; return the module."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> "Module":
+    def eval(self) -> Self:
         """Switch dropout and batch statistics off, here and below; return the module."""
         return self.train(False)
 
-    def to(self, backend: str) -> "Module":
+    def to(self, backend: str) -> Self:
         """Move all numbers to `"numpy"` or `"cupy"`; return the module."""
         for _, value in self._named_state():
             value.data = to_backend(value.data, backend)
         return self
 
-    def astype(self, dtype: Any) -> "Module":
+    def astype(self, dtype: Any) -> Self:
         """Turn all floating-point numbers into another kind; return the module."""
         for _, value in self._named_state():
             if value.data.dtype.kind == "f":

@@ -29,5 +29,6 @@ def cross_entropy_loss(logits: Any, labels: np.ndarray, axis: int = -1) -> Tenso
     classes = logits.shape[axis]
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         raise DataError(f"cross_entropy_loss: labels lie in [0, {classes}) and {labels.min()} to {labels.max()} came; check the class list")
-    picked = np.take_along_axis(ops.log_softmax(logits, axis=axis), np.expand_dims(labels, axis), axis=axis)
+    log_p: Any = ops.log_softmax(logits, axis=axis)
+    picked: Any = np.take_along_axis(log_p, np.expand_dims(labels, axis), axis=axis)
     return -np.mean(picked)

@@ -29,6 +29,12 @@ def load(path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str,
     included. float16 and bfloat16 are widened to `dtype`, "float32" or "float64". `heads`, such as `{"image": 4, "text": 2}`, counts
     where no config does; OpenAI's files don't tell, and width / 64 is right for all that were released. Raises CheckpointError, with
     every missing, unexpected or misshapen key by its original name. Torch is not needed, and nothing in the file is executed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save(CLIP(CLIPConfig.tiny("resnet", "cbow"), generator(0)), folder)
+    ...     load(folder).config == CLIPConfig.tiny("resnet", "cbow")
+    True
     """
     return load_with_report(path, dtype=dtype, heads=heads)[0]
 
@@ -69,6 +75,9 @@ def export(model: CLIP, format: str, gradients: bool = False) -> dict[str, np.nd
     `format` is "openai", "huggingface" or "tinymm" (our own names). Exported arrays only move numbers about, so comparing all gradients
     with another program's is a comparison of two dictionaries. Parameters without a gradient are left out. Raises UsageError where the
     layout has no word for an encoder: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
+
+    >>> export(CLIP(CLIPConfig.tiny(), generator(0)), "openai")["visual.transformer.resblocks.1.attn.in_proj_weight"].shape
+    (96, 32)
     """
     layout = _layout(model.config, format)
     if gradients:
@@ -112,6 +121,12 @@ def save(model: CLIP, folder: str | os.PathLike, format: str | None = None) -> N
     By default in the format that most programs can open: a ViT with a text transformer as a Hugging Face folder, for
     `CLIPModel.from_pretrained(folder)`; a ResNet under OpenAI's keys with a config.json of model_type "tinymm_clip_openai", which keeps
     the sizes and heads; a bag of words under our own names ("tinymm_clip"). Both files are written whole or not at all.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save(CLIP(CLIPConfig.tiny(), generator(0)), folder)
+    ...     sorted(os.listdir(folder))
+    ['config.json', 'model.safetensors']
     """
     format = format or best_format(model.config)  # noqa: A001
     arrays = export(model, format)

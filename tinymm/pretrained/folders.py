@@ -60,8 +60,7 @@ def _find(folder: Path) -> Path:
         return single[0]
     held = ", ".join(p.name for p in (single or files)[:5]) or "no file"
     raise CheckpointError(
-        f"a model's folder holds {_WEIGHTS[0]}, {_WEIGHTS[2]} or one single file of weights; {str(folder)!r} holds {held}; "
-        "name the file itself"
+        f"a model's folder holds {_WEIGHTS[0]}, {_WEIGHTS[2]} or one single file of weights; {str(folder)!r} holds {held}; name the file itself"
     )
 
 

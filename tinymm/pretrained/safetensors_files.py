@@ -156,6 +156,10 @@ def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, np.ndarray],
     """Write the arrays as one safetensors file, whole or not at all; `metadata` is text for other programs' eyes.
 
     Raises DtypeError for numbers that the format has no name for, such as complex ones.
+
+    >>> write_safetensors("never.safetensors", {"w": np.ones(2, complex)})
+    Traceback (most recent call last):
+    tinymm.arrays.errors.DtypeError: safetensors holds real numbers, w is complex128; write its parts under two names
     """
     kinds = {np.dtype(code): kind for kind, code in _DTYPES.items() if kind not in ("BF16", "BOOL")} | {np.dtype(bool): "BOOL"}
     little = {name: np.asarray(array, dtype=np.asarray(array).dtype.newbyteorder("<"), order="C") for name, array in arrays.items()}

@@ -33,9 +33,6 @@ def config_of(found: Imported, layout: Layout, declared: dict[str, Any], heads: 
     parts = {}
     for encoder, sizes in (("image", ruler.image()), ("text", ruler.text())):
         said = declared.get(encoder, {})
-        resolution = said.get("resolution")
-        if sizes["kind"] == "resnet" and type(resolution) is int and resolution // 32 * 32 == sizes["resolution"]:
-            sizes["resolution"] = resolution  # the last map forgets what is left of 32 pixels
         for key, value in sizes.items():
             _agree(f"{encoder} {key}", said.get(key), value)
         usual = sizes.get("feed_forward") == 4 * sizes["width"]
@@ -83,9 +80,7 @@ def _build(encoder: str, settings: dict[str, Any], heads: int | None) -> Any:
                 'heads={"image": …, "text": …}'
             )
     elif type(settings.get("context")) is not int or settings["context"] < 1:
-        raise CheckpointError(
-            f"the {encoder} encoder's context is a count of tokens, {settings.get('context')!r} came; correct config.json"
-        )
+        raise CheckpointError(f"the {encoder} encoder's context is a count of tokens, {settings.get('context')!r} came; correct config.json")
     if not isinstance(settings.get("eps", 1e-5), float) or not 0 < settings.get("eps", 1e-5) < 1:
         raise CheckpointError(f"the {encoder} encoder's eps is a small positive number, {settings['eps']!r} came; correct config.json")
     if settings.get("activation", "gelu") not in ("quick_gelu", "gelu", "relu"):

@@ -79,6 +79,12 @@ def tokenizer(path: str | os.PathLike) -> WordTokenizer | BytePairTokenizer:
     Looked for, in this order: `tokenizer.json` (ours is read with `json` alone, another one needs the `tokenizers` package),
     `vocab.json` with `merges.txt`, and OpenAI's `bpe_simple_vocab_16e6.txt.gz`, which may also be named itself. The context is
     that of the model's config.json, or 77.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = WordTokenizer(("cat", "dog"), context=4).save(folder)
+    ...     tokenizer(folder)(["dog cat"])[0]
+    array([[3, 2, 4]])
     """
     path = Path(path)
     if not path.exists():

@@ -199,8 +199,7 @@ class _Storages:
         described, size = sum(math.prod(s.shape) for s in slices.values()), os.path.getsize(self.path)
         if described > max(size, 2**16):
             raise CheckpointError(
-                f"{self.path.name}: the tensors have {described:,} numbers together, the file only {size:,} bytes; "
-                "it was not written by torch.save"
+                f"{self.path.name}: the tensors have {described:,} numbers together, the file only {size:,} bytes; it was not written by torch.save"
             )
         arrays = {piece: self.cut(name, piece) for name, piece in slices.items()}
         return {name: arrays[piece] for name, piece in slices.items()}

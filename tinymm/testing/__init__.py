@@ -5,14 +5,14 @@ which property broke, what was found, the smallest input that breaks it, why it 
 go in and arrays come out, so a function of any library can be checked; `on_torch` adapts one of PyTorch.
 
 Read `strategies` (what is drawn), `contract` (what is promised), `suite` (how a property is declared and run), then a
-family: `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`, `temperature`; `check` is the door.
+family: `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`, `temperature`; `check` is the door, `causes`
+the table behind "likely cause", `adapters` what makes a function of PyTorch one of arrays.
 A further family is a module of its own with a `Contract` and a `Suite`, and one line in `check`.
 
 Nothing is proved about speed, training dynamics, or values outside the drawn ranges: sizes up to 8, normal numbers.
 """
 
-from tinymm.testing import check
-
+from . import check
 from .adapters import on_torch
 from .contract import PropertyFailed
 

@@ -1,4 +1,4 @@
-"""How we look inside: pictures whose titles are findings, drawn the same way in every run folder.
+"""Chapter 10, how we look inside: pictures whose titles are findings, drawn the same way in every run folder.
 
 Read `style` first (four colors that mean the same thing everywhere, and how a file is written), then `similarity` (the matrix
 that CLIP is about), `curves` (a loss beside what it would be if the model knew nothing), `retrieval` (failures first),

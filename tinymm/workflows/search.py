@@ -41,7 +41,8 @@ def run(
     opened = open_model(model, backend=backend, tokenizer=tokenizer)
     warn_unknown(opened, [words], say)
     query = embed_texts(opened.model, [words], opened.tokenizer)[0]
-    found, batch, names = [], [], []
+    found: list[tuple[str, float]] = []
+    batch, names = [], []
     for i, file in enumerate(files):
         try:
             batch.append(prepared(opened, file, invert))

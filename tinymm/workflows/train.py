@@ -138,9 +138,9 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
             if source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
                 raise UsageError(f"{settings.init} speaks other words than glyphs; fine-tune it with --data on your own pictures and captions")
         else:
-            image = opened.model.config.image
+            seen = opened.model.config.image
             source = open_source(
-                settings.data, seed=settings.seed, channels=image.channels, resolution=image.resolution, tokenizer=opened.tokenizer,
+                settings.data, seed=settings.seed, channels=seen.channels, resolution=seen.resolution, tokenizer=opened.tokenizer,
                 preprocess=opened.preprocess,
             )  # fmt: skip
         return source, opened.model
@@ -155,7 +155,7 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
         image = ResNetConfig(source.preprocess.resolution, width // 8, settings.heads, layers=(1, 1, 1, 1), channels=channels)
     words = {"vocabulary": len(tokenizer), "context": tokenizer.context, "width": width, "end_of_text": tokenizer.end_of_text}
     text = CBOWConfig(**words) if settings.text == "cbow" else TextConfig(**words, layers=settings.text_layers, heads=settings.heads)
-    return source, CLIP(CLIPConfig(settings.joint, image, text), generator(settings.seed)).to(settings.backend)  # type: ignore[return-value]
+    return source, CLIP(CLIPConfig(settings.joint, image, text), generator(settings.seed)).to(settings.backend)
 
 
 def _resumable(path: Path) -> tuple[RunFolder, dict[str, Any]]:
@@ -199,8 +199,8 @@ def _learn(folder, model, source, optimizer, recipe, settings, progress, chance,
                 say(f"the loss is still that of equal scores, ln {math.exp(chance):.0f} = {chance:.2f}: try another --rate, or --overfit 64 first")
     if duplicates >= max(1, len(recent)):
         say(
-            f"{duplicates / len(recent):.1f} captions of a batch stand in it more than once: they are each other's wrong answers, so the loss can't reach 0; "
-            "give pictures captions of their own, or lower --batch-size"
+            f"{duplicates / len(recent):.1f} captions of a batch stand in it more than once: they are each other's wrong answers, so the loss "
+            "can't reach 0; give pictures captions of their own, or lower --batch-size"
         )
 
 
@@ -221,8 +221,8 @@ def measure(model: CLIP, source: Source, settings: Settings | None = None) -> di
     sets = {"validation": source.validation(), **source.tests()}
     if settings is not None and settings.overfit:
         recipe = Recipe(1, batch_size=settings.batch_size, seed=settings.seed, overfit=settings.overfit)
-        pairs = min(settings.overfit, len(source))
-        batches = [batch_at(source, recipe, step) for step in range(pairs // min(settings.batch_size, pairs))]
+        count = min(settings.overfit, len(source))
+        batches = [batch_at(source, recipe, step) for step in range(count // min(settings.batch_size, count))]
         captions = [caption for batch in batches for caption in batch.captions]
         sets["overfit"] = PairSet(np.concatenate([batch.images for batch in batches]), captions, np.arange(len(captions)))
     for name, pairs in sets.items():

@@ -1,0 +1,178 @@
+"""The command line: help with examples that parse, codes, one sentence for what cannot work, and nothing left behind."""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+from conftest import TINY, train_command
+
+import tinymm
+from tinymm.__main__ import build_parser, main
+
+
+def commands(parser, path=()):
+    """Yield (path, parser) of every command."""
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not actions:
+        yield path, parser
+    for action in actions:
+        for name, sub in action.choices.items():
+            yield from commands(sub, (*path, name))
+
+
+ALL = dict(commands(build_parser()))
+EXPECTED = ["demo", "train clip", "eval", "classify", "search", "data check", "check", "bench"]
+
+
+def test_every_command_of_the_design_is_there():
+    assert [" ".join(path) for path in ALL] == EXPECTED
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_has_an_example_and_the_example_parses(path, command):
+    said = command(*path, "--help")
+    assert said.code == 0 and not said.error
+    example = ALL[path].epilog.removeprefix("example: python -m tinymm ")
+    assert example in " ".join(said.out.split())
+    assert example.startswith(" ".join(path))
+    build_parser().parse_args(shlex.split(example))
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if path != ("data", "check")], ids=" ".join)
+def test_common_flags(path):
+    flags = {flag for action in ALL[path]._actions for flag in action.option_strings}
+    assert {"--seed", "--backend", "--out", "--debug"} <= flags
+    assert ("--model" in flags) == (path[0] in ("eval", "classify", "search"))
+    assert ("--invert" in flags) == (path[0] in ("classify", "search"))
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["train"], "MODEL"),
+        (["train", "clip", "--image", "vgg"], "invalid choice: 'vgg'"),
+        (["train", "clip", "--steps", "many"], "invalid int value: 'many'"),
+        (["eval", "--seed", "-1"], "a seed is a whole number from 0 on, and '-1' came"),
+        (["eval", "--seed", "x"], "a seed is a whole number from 0 on, and 'x' came"),
+        (["check", "--backend", "tpu"], "invalid choice: 'tpu'"),
+        (["classify", "a.png"], "--labels"),
+    ],
+)
+def test_a_line_that_cannot_be_parsed_gives_code_2(arguments, message, command):
+    said = command(*arguments)
+    assert said.code == 2 and message in said.error and not said.out
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--batch-size", "1"], "--batch-size is at least 2"),
+        (["--overfit", "1"], "--overfit is at least 2"),
+        (["--steps", "0"], "--steps is at least 1"),
+        (["--checkpoint-every", "0"], "--checkpoint-every is at least 1"),
+        (["--validate-every", "0"], "--validate-every is at least 1"),
+        (["--workers", "0"], "--workers is at least 1"),
+        (["--rate", "-1"], "--rate is at least 0"),
+        (["--heads", "3"], "32 over 3 heads came"),
+        (["--patch", "7"], "16 over 7 came; choose a divisor"),
+        (["--image", "resnet", "--workers", "2", "--resolution", "32"], "normalizes over the whole batch, and 2 workers"),
+        (["--image", "resnet"], "16 pixels came; choose a multiple of 32"),
+        (["--image", "resnet", "--resolution", "32", "--width", "8"], "the width 1 came; choose an even number"),
+        (["--data", "nowhere"], "'nowhere' is neither"),
+        (["--init", "nowhere"], "nowhere does not exist"),
+        (["--out", "taken"], "already holds 1 file (something.txt); continue that run with --resume, or name another folder with --out"),
+        (["--out", "taken/something.txt"], "already holds 1 file"),
+    ],
+)
+def test_a_training_that_cannot_work_is_refused_before_anything_is_written(more, message, pictures, here, command):
+    (here / "taken").mkdir()
+    (here / "taken" / "something.txt").write_text("mine")
+    said = command(*train_command(pictures, "out", "--steps", 2), *more)
+    assert said.code == 2 and message in said.error, said.error
+    assert said.error.startswith("tinymm: ") and len(said.error.splitlines()) == 1
+    assert sorted(str(path.relative_to(here)) for path in here.rglob("*")) == ["taken", "taken/something.txt"]
+    assert (here / "taken" / "something.txt").read_text() == "mine"
+
+
+def test_a_missing_gpu_is_one_sentence(pictures, here, command):
+    try:
+        import cupy  # noqa: F401
+    except ImportError:
+        said = command(*train_command(pictures, "out", "--steps", 2, "--backend", "cupy"))
+        assert said.code == 2 and "needs CuPy, which does not import here; install the extra" in said.error
+        assert list(here.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(here):
+    from tinymm.arrays.errors import CheckpointError
+
+    with pytest.raises(CheckpointError, match="does not exist"):
+        main(["eval", "--model", "nowhere", "--debug"])
+
+
+def test_an_interrupt_gives_130_and_says_how_to_go_on(monkeypatch, command):
+    from tinymm.workflows import check
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, "run", interrupted)
+    said = command("check")
+    assert said.code == 130 and "--resume FOLDER" in said.error
+
+
+def test_demo_passes_what_was_given_and_leaves_the_rest_to_the_defaults(monkeypatch, trained, command):
+    from tinymm.workflows import train
+
+    seen = {}
+
+    def run(settings, out=None, **options):
+        seen.update(settings=settings, out=out, **options)
+        return trained
+
+    monkeypatch.setattr(train, "run", run)
+    said = command("demo", "--steps", 7, "--seed", 3)
+    assert seen == {"settings": train.Settings(steps=7, seed=3), "out": None, "name": "demo"}
+    assert said.code == 0 and said.lines[-1].startswith(f"run folder: {trained} · open ")
+    assert train.Settings().data == "glyphs" and train.Settings().steps == 1360
+
+
+def test_flags_are_settings_with_their_defaults():
+    from tinymm.workflows.train import Settings
+
+    given = vars(build_parser().parse_args(["train", "clip"]))
+    shared = Settings.__dataclass_fields__.keys() & given.keys()
+    assert shared == Settings.__dataclass_fields__.keys()
+    assert Settings(**{name: given[name] for name in shared}) == Settings()
+
+
+def test_help_is_light():
+    code = (
+        "import sys\nfrom tinymm.__main__ import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        "heavy = {'matplotlib', 'scipy', 'PIL', 'hypothesis', 'tokenizers', 'safetensors', 'tqdm', 'torch', 'tinymm.testing'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    path = {"PYTHONPATH": tinymm.__path__[0] + "/.."}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=path)
+    assert done.stdout.splitlines()[-1] == "[]" and "usage: python -m tinymm" in done.stdout
+
+
+def test_the_version(command):
+    assert command("--version").out.strip() == f"tinymm {tinymm.__version__}"
+
+
+@pytest.mark.slow
+def test_glyphs_from_end_to_end(here, command):
+    small = [a for a in TINY if a not in ("--resolution", "16", "--patch", "8")]
+    said = command("train", "clip", "--out", "out", *small, "--steps", 60, "--validate-every", 30, "--rate", 3e-3)
+    results = json.loads((here / "out" / "results.json").read_text())
+    assert said.code == 0 and {"unseen_characters_r1", "unseen_face_r1", "unseen_characters_all_r1"} <= set(results)
+    assert results["chance"]["unseen_characters_r1"] == pytest.approx(1 / 150)
+    assert command("classify", "a.png", "--labels", "latin,greek", "--model", "out").code == 2
+    assert command("eval", "--model", "out").code == 0
