@@ -36,7 +36,7 @@ def write_vocabulary(folder):
 def write_tokenizer_json(folder):
     made = pretrained.tokenizer(write_openai(folder))
     (folder / "bpe_simple_vocab_16e6.txt.gz").unlink()
-    made.library.save(str(folder / "tokenizer.json"))
+    made.save(folder)
     return folder
 
 

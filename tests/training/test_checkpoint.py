@@ -5,7 +5,7 @@ import pytest
 from tiny import TinySource, clip_for
 
 from tinymm.arrays.errors import CheckpointError
-from tinymm.training import checkpoint
+from tinymm.pretrained import safetensors_files
 from tinymm.training.checkpoint import FILE, load_checkpoint, read_progress, save_checkpoint
 from tinymm.training.optimizers import AdamW
 
@@ -52,14 +52,14 @@ def test_an_exception_in_the_middle_leaves_the_former_one_and_nothing_else(tmp_p
 
     from contextlib import contextmanager
 
-    atomic = checkpoint.atomic
+    atomic = safetensors_files.atomic
 
     @contextmanager
     def full(path):
         with atomic(path) as file:
             yield Full(file)
 
-    monkeypatch.setattr(checkpoint, "atomic", full)
+    monkeypatch.setattr(safetensors_files, "atomic", full)
     with pytest.raises(OSError, match="no space"):
         save_checkpoint(tmp_path, *pair(seed=1), {"step": 2})
     assert (tmp_path / FILE).read_bytes() == before and [path.name for path in tmp_path.iterdir()] == [FILE]

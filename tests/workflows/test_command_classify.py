@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +69,12 @@ def test_unknown_words_are_named_once_and_labels_of_nothing_else_refused(trained
     assert said[0] == "unknown words, read as one and the same: okapi, zebra"
     with pytest.raises(UsageError, match=r"knows no word of 'zebra!'; use words of its captions \(the vocabulary stands in .*tokenizer.json\)"):
         shares(trained, pictures / "p00.png", ["red", "zebra!"])
+
+
+def test_a_tokenizer_of_sub_words_knows_every_word():
+    said = []
+    classify.warn_unknown(SimpleNamespace(tokenizer=lambda texts: texts), ["zebra", ""], said.append)
+    assert said == []
 
 
 @pytest.mark.parametrize(

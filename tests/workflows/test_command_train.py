@@ -91,6 +91,14 @@ def test_captions_that_repeat_in_a_batch_are_reported(here, command, undrawn):
     assert "7.0 captions of a batch stand in it more than once" in said.out and "lower --batch-size" in said.out
 
 
+def test_captions_longer_than_the_model_s_context_are_counted(trained, here, command, undrawn):
+    folder = draw(here / "data", count=8)
+    lines = (folder / "captions.csv").read_text().replace("a ", "a a a a a ")
+    (folder / "captions.csv").write_text(lines)
+    said = command(*train_command(folder, "out", "--steps", 1, "--init", trained))
+    assert "captions longer than 5 tokens lost their end, " in said.out
+
+
 @pytest.mark.parametrize("form", ["run", "folder"])
 def test_fine_tuning_begins_with_the_weights_words_and_preprocessing_of_the_model(form, trained, here, command, undrawn):
     source = trained
@@ -118,7 +126,7 @@ def test_fine_tuning_on_words_that_the_model_does_not_speak_is_refused(trained, 
     [
         ({"batch_size": 1}, r"--batch-size is at least 2: with one pair there is nothing to tell apart, and 1 came"),
         ({"overfit": 1}, "--overfit is at least 2"),
-        ({"workers": 0}, "--workers is at least 1, and 0 came; give a larger one, or leave it out"),
+        ({"workers": 0}, "--workers is at least 1, and 0 came; give another, or leave it out"),
         ({"checkpoint_every": 0}, "--checkpoint-every is at least 1"),
         ({"rate": float("nan")}, "--rate is at least 0, and nan came"),
         ({"rate": float("inf")}, "--rate is at least 0, and inf came"),

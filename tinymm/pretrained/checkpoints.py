@@ -9,13 +9,14 @@ import numpy as np
 
 from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import CheckpointError, TinymmError, UsageError
+from tinymm.arrays.files import atomic
 from tinymm.arrays.random import generator
 from tinymm.models.clip import CLIP, CLIPConfig
 
 from . import clip
 from .folders import read_weights
 from .key_maps import Imported, Layout
-from .safetensors_files import replacing, write_safetensors
+from .safetensors_files import write_safetensors
 from .settings import fits_hugging_face, kind_of, read_settings, write_settings
 from .sizes import check, config_of
 
@@ -133,6 +134,6 @@ def save(model: CLIP, folder: str | os.PathLike, format: str | None = None) -> N
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     settings = write_settings(model.config, format, str(model.t.dtype))
-    with replacing(folder / "config.json") as temporary:
-        temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    with atomic(folder / "config.json") as file:
+        file.write(json.dumps(settings, indent=2).encode() + b"\n")
         write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})  # "pt": transformers asks for the axes' order

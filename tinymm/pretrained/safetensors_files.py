@@ -8,14 +8,14 @@ gaps and without overlaps, as the format demands.
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinymm.arrays.errors import CheckpointError, DtypeError
+from tinymm.arrays.files import atomic
 
 LARGEST_HEADER = 100_000_000  # bytes, the format's own bound
 LARGEST_JSON = 64 * 2**20
@@ -136,45 +136,17 @@ def _possible(shape: list[int]) -> bool:
     return len(shape) <= 32 and math.prod(max(n, 1) for n in shape) < 2**48  # an empty array may still have axes too long for NumPy
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder, whose file takes the place of `path` when the block ends well.
-
-    Readers see the old file or the whole new one, and nothing between: the bytes are on the disk before the name changes hands.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.temporary")
-    try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Write the arrays as one safetensors file, whole or not at all; `metadata` is text for other programs' eyes.
 
     Raises DtypeError for numbers that the format has no name for, such as complex ones.
-
-    >>> write_safetensors("never.safetensors", {"w": np.ones(2, complex)})
-    Traceback (most recent call last):
-    tinymm.arrays.errors.DtypeError: safetensors holds real numbers, w is complex128; write its parts under two names
     """
-    kinds = {np.dtype(code): kind for kind, code in _DTYPES.items() if kind not in ("BF16", "BOOL")} | {np.dtype(bool): "BOOL"}
-    little = {name: np.asarray(array, dtype=np.asarray(array).dtype.newbyteorder("<"), order="C") for name, array in arrays.items()}
-    strange = [f"{name} is {array.dtype}" for name, array in little.items() if array.dtype not in kinds]
+    from safetensors.numpy import save
+
+    # The library writes memory as it lies, so a transposed view must be laid out first.
+    laid_out = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    strange = [f"{name} is {array.dtype}" for name, array in laid_out.items() if array.dtype.kind not in "fiub"]
     if strange:
         raise DtypeError(f"safetensors holds real numbers, {strange[0]}; write its parts under two names")
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    end = 0
-    names = sorted(little, key=lambda name: (-little[name].itemsize, name))  # the widest first, so that every array is aligned
-    for name in names:
-        start, end = end, end + little[name].nbytes
-        header[name] = {"dtype": kinds[little[name].dtype], "shape": little[name].shape, "data_offsets": (start, end)}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in names:
-            file.write(little[name].tobytes())
+    with atomic(path) as file:
+        file.write(save(laid_out, dict(metadata) if metadata else None))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import CheckpointError, DataError, TinymmError, UsageError
+from tinymm.arrays.files import atomic
 from tinymm.data.text import WordTokenizer
 
 from .safetensors_files import read_json
@@ -56,6 +57,13 @@ class BytePairTokenizer:
         is_real = np.arange(ids.shape[1]) < lengths[:, None]
         ids[is_real] = [number for row in rows for number in row]
         return ids, is_real
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write `tokenizer.json` into the folder, whole or not at all; `tokenizer(folder)` and the `tokenizers` package open it."""
+        path = Path(folder) / "tokenizer.json"
+        with atomic(path) as file:
+            file.write(self.library.to_str(pretty=True).encode())
+        return path
 
 
 def cleaned(text: str) -> str:

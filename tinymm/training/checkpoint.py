@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import CheckpointError
-from tinymm.arrays.files import atomic
 from tinymm.layers import Module
+from tinymm.pretrained.safetensors_files import write_safetensors
 
 from .optimizers import AdamW
 
@@ -20,13 +20,9 @@ FILE = "checkpoint.safetensors"
 
 def save_checkpoint(folder: Path, model: Module, optimizer: AdamW, progress: dict[str, Any]) -> None:
     """Write `checkpoint.safetensors` into the run folder; a crash in the middle leaves the former one whole."""
-    from safetensors.numpy import save
-
-    # Not np.ascontiguousarray, which gives a number an axis.
-    arrays = {f"model.{name}": np.asarray(a, order="C") for name, a in model.state_dict().items()}
-    arrays |= {f"optimizer.{name}": np.asarray(a, order="C") for name, a in optimizer.state_dict().items()}
-    with atomic(folder / FILE) as file:
-        file.write(save(arrays, metadata={"progress": json.dumps(progress)}))
+    arrays = {f"model.{name}": a for name, a in model.state_dict().items()}
+    arrays |= {f"optimizer.{name}": a for name, a in optimizer.state_dict().items()}
+    write_safetensors(folder / FILE, arrays, {"progress": json.dumps(progress)})
 
 
 def load_checkpoint(folder: Path, model: Module, optimizer: AdamW) -> None:

@@ -74,7 +74,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
                 reason = ": with one pair there is nothing to tell apart" if low == 2 else ""
-                raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give a larger one, or leave it out")
+                raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give another, or leave it out")
 
 
 def run(settings: Settings, out: str | None = None, *, resume: str | None = None, name: str = "clip", say: Callable[[str], None] = print) -> Path:
@@ -202,6 +202,8 @@ def _learn(folder, model, source, optimizer, recipe, settings, progress, chance,
             f"{duplicates / len(recent):.1f} captions of a batch stand in it more than once: they are each other's wrong answers, so the loss "
             "can't reach 0; give pictures captions of their own, or lower --batch-size"
         )
+    if cut := getattr(source.tokenizer, "cut", 0):
+        say(f"captions longer than {model.config.text.context} tokens lost their end, {cut:,} times in all; shorten them")
 
 
 def _keep(path: Path, model: CLIP, source: Source) -> None:
