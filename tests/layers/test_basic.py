@@ -98,6 +98,13 @@ def test_unknown_activations_are_refused():
         MLP(3, 5, "swish", rng=rng(0))
 
 
+@pytest.mark.parametrize("eps", [1e-5, 1e-12, 0.1])
+def test_layer_norm_uses_its_own_eps(eps):
+    x = rng(0).standard_normal((3, 7)) * 1e-2
+    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+    np.testing.assert_allclose(LayerNorm(7, eps).astype("float64")(x).data, expected, rtol=1e-9)
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize("eps", [1e-5, 1e-12])
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-11), ("float32", 2e-5)])

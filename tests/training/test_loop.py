@@ -9,7 +9,7 @@ from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import GraphError, UsageError
 from tinymm.layers import Module, Parameter
 from tinymm.training.checkpoint import load_checkpoint, save_checkpoint
-from tinymm.training.loop import Recipe, train
+from tinymm.training.loop import Recipe, batch_at, train
 from tinymm.training.optimizers import AdamW
 
 KEYS = {"step", "loss", "itc", "scale", "learning_rate", "gradient_norm", "duplicate_captions", "seconds"}
@@ -78,6 +78,19 @@ def test_the_loss_falls_and_overfitting_repeats_its_batches():
     assert len({record["loss"] for record in still}) == 1
     _, moving = learn(steps=3, rate=0.0)
     assert len({record["loss"] for record in moving}) == 3
+
+
+def test_a_picture_that_comes_again_is_augmented_anew_unless_it_is_to_be_overfitted():
+    source = source_of("vit")
+
+    def noise(recipe, step):
+        batch = batch_at(source, recipe, step)
+        return (batch.images - source.pictures[batch.image_ids])[np.argsort(batch.image_ids)]
+
+    once, again = (noise(Recipe(9, batch_size=12), step) for step in (0, 1))  # an epoch each
+    assert not np.allclose(np.sort(once, axis=0), np.sort(again, axis=0), atol=1e-5)
+    np.testing.assert_array_equal(*(noise(Recipe(9, batch_size=2, overfit=4), step) for step in (1, 3)))
+    assert set(batch_at(source, Recipe(9, batch_size=4, overfit=4), 5).image_ids) == {0, 1, 2, 3}
 
 
 def test_duplicate_captions_are_counted():

@@ -1,50 +1,11 @@
-"""A folder of drawn pictures with captions, a model trained on it for a few steps, and commands run in this process."""
+"""A folder of drawn pictures, a model trained on it for a few steps, and commands run in this process."""
 
-import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
+from small_runs import draw, train_command
 
-import tinymm
 from tinymm.__main__ import main
-
-COLORS = {"red": (230, 30, 30), "green": (30, 210, 30), "blue": (40, 40, 235), "white": (245, 245, 245)}
-SHAPES = {"square": (slice(8, 32), slice(12, 36)), "bar": (slice(16, 24), slice(2, 46)), "pole": (slice(2, 38), slice(20, 28))}
-TINY = "--resolution 16 --patch 8 --width 32 --layers 1 --text-layers 1 --heads 2 --joint 16 --batch-size 8 --warmup 2 --workers 1".split()
-
-
-def draw(folder: Path, count=24, first=0):
-    """Write `count` pictures of 40 × 48 pixels, light on dark, and captions.csv; return the folder."""
-    from PIL import Image
-
-    folder.mkdir(parents=True, exist_ok=True)
-    rng, lines = np.random.default_rng(first), ["file,caption"]
-    kinds = list(itertools.product(COLORS, SHAPES))
-    for i in range(first, first + count):
-        color, shape = kinds[i % len(kinds)]
-        pixels = rng.integers(0, 40, (40, 48, 3)).astype(np.uint8)
-        pixels[SHAPES[shape]] = COLORS[color]
-        Image.fromarray(pixels).save(folder / f"p{i:02}.png")
-        lines.append(f"p{i:02}.png,a {color} {shape}" + (" again" if i >= len(kinds) else ""))
-    (folder / "captions.csv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def train_command(data, out, *more):
-    """Return the arguments that train a tiny model."""
-    return ["train", "clip", "--data", str(data), "--out", str(out), *TINY, *map(str, more)]
-
-
-def start(*arguments):
-    """Run a command in a process of its own, which finds the package where this one found it."""
-    path = os.pathsep.join([str(Path(tinymm.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "tinymm", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path})
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import draw
+from small_runs import draw
 
 from tinymm.autodiff import CATALOGUE
 from tinymm.workflows import check

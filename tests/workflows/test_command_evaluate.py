@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
-from conftest import draw
+from small_runs import draw
+
+from tinymm.workflows import evaluate
 
 
 def test_on_its_own_data_a_run_gets_the_numbers_of_its_training_again(trained, here, command):
@@ -15,9 +17,13 @@ def test_on_its_own_data_a_run_gets_the_numbers_of_its_training_again(trained, h
     assert said.lines == [f"{'validation R@1':<32}{found['validation_r1']:>8.3f}   chance {found['chance']['validation_r1']:.3f}"]
 
 
-def test_the_validation_pictures_stay_those_that_the_run_did_not_train_on(trained, here, command):
+def test_the_validation_pictures_stay_those_that_the_run_did_not_train_on(trained, here, command, monkeypatch):
+    seeds, open_source = [], evaluate.open_source
+    monkeypatch.setattr(evaluate, "open_source", lambda where, seed, **options: seeds.append(seed) or open_source(where, seed=seed, **options))
     first, other = command("eval", "--model", trained), command("eval", "--model", trained, "--seed", 7)
-    assert first.lines == other.lines
+    assert first.lines == other.lines and seeds == [0, 0], "the split follows the run's own seed"
+    shutil.copytree(trained, here / "model", ignore=shutil.ignore_patterns("run.json"))
+    assert command("eval", "--model", "model", "--data", draw(here / "other"), "--seed", 7).code == 0 and seeds[-1] == 7
 
 
 def test_the_last_run_is_the_default(trained, here, command):

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import draw, train_command
+from small_runs import draw, train_command
 
 from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
@@ -49,6 +49,25 @@ def test_what_was_saved_is_the_best_model_by_validation(trained, pictures):
     settings = train.Settings(**json.loads((trained / "run.json").read_text())["settings"])
     source, _ = train.prepare(settings)
     assert train.measure(pretrained.load(trained), source)["validation_r1"] == results["validation_r1"]
+
+
+@pytest.mark.parametrize("found, best", [((0.2, 0.9, 0.5), 4), ((0.9, 0.2, 0.5), 2), ((0.5, 0.5, 0.5), 6)])
+def test_the_model_that_is_kept_is_the_best_and_of_equals_the_last(found, best, pictures, here, command, undrawn, monkeypatch):
+    recalls, kept, retrieval, keep = iter(found), [], train.retrieval, train._keep
+
+    def scripted(*arguments):
+        right = retrieval(*arguments)
+        return right | {"r1": next(recalls, right["r1"])}
+
+    def watched(path, model, source):
+        keep(path, model, source)
+        kept.append(weights(path))
+
+    monkeypatch.setattr(train, "retrieval", scripted)
+    monkeypatch.setattr(train, "_keep", watched)
+    assert command(*train_command(pictures, "out", "--steps", 6, "--validate-every", 2)).code == 0
+    assert json.loads((here / "out" / "results.json").read_text())["best_step"] == best
+    assert weights(here / "out") == kept[-1]
 
 
 def test_the_same_seed_gives_the_same_files_and_another_others(pictures, here, command, undrawn):

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from conftest import start, train_command
+from small_runs import start, train_command
 
 from tinymm.training import records
 from tinymm.training.checkpoint import FILE

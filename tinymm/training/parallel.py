@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import UsageError
+from tinymm.arrays.memory import keep_freed_memory
 from tinymm.autodiff import Op, Tensor
 from tinymm.autodiff.ops.fused import together
 from tinymm.layers import BatchNorm2d, Module
@@ -43,6 +44,7 @@ def threads(workers: int) -> Iterator[Callable[[Module], Callable]]:
     """
     if workers < 1:
         raise UsageError(f"at least one worker is needed and {workers} came; leave --workers out for a good default")
+    keep_freed_memory()
     if workers == 1:
         yield lambda encoder: encoder
         return
