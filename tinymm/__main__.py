@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo = _add(commands, "demo", "train a small CLIP on the built-in glyphs and evaluate it", "demo --out runs/first", _demo)
     _common(demo, out="the run folder (default: the next free runs/demo-N)")
     demo.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
-    demo.add_argument("--steps", type=int, metavar="N", help="fewer steps for a first look (default: 1360)")
+    demo.add_argument("--steps", type=int, metavar="N", help="fewer steps for a first look (default: 1200)")
 
     train = commands.add_parser("train", help="train a model on glyphs or on your own pictures and captions")
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)
@@ -119,6 +119,7 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
     said = {
         "data": "'glyphs' or a path to pictures and captions", "image": "picture encoder: vit or resnet", "text": "text encoder: transformer or cbow",
         "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
+        "expansion": "how many times wider the feed-forward layers are, F / D",
         "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads",
         "joint": "width E of the joint space",
         "steps": "training steps", "batch_size": "pairs a step, at least 2", "rate": "peak learning rate", "warmup": "steps of warm-up",

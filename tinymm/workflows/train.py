@@ -47,11 +47,12 @@ class Settings:
     resolution: int = 32
     patch: int = 8
     width: int = 128
+    expansion: int = 2
     layers: int = 3
     text_layers: int = 2
     heads: int = 4
     joint: int = 128
-    steps: int = 1360
+    steps: int = 1200
     batch_size: int = 128
     rate: float = 2e-3
     warmup: int = 60
@@ -61,13 +62,13 @@ class Settings:
     init: str | None = None
     tokenizer: str | None = None
     checkpoint_every: int = 100
-    validate_every: int = 170
+    validate_every: int = 150
     seed: int = 0
     workers: int | None = None
     backend: str = "numpy"
 
     def __post_init__(self):
-        lowest = dict.fromkeys(("resolution", "patch", "width", "layers", "text_layers", "heads", "joint", "steps"), 1)
+        lowest = dict.fromkeys(("resolution", "patch", "width", "expansion", "layers", "text_layers", "heads", "joint", "steps"), 1)
         lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2, "overfit": 2}
         lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate"), 0)
         for name, low in lowest.items():
@@ -150,11 +151,15 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
     tokenizer: Any = source.tokenizer
     image: Any = None
     if settings.image == "vit":
-        image = ViTConfig(source.preprocess.resolution, settings.patch, width, settings.layers, settings.heads, channels=channels)
+        image = ViTConfig(
+            source.preprocess.resolution, settings.patch, width, settings.layers, settings.heads, channels, feed_forward=settings.expansion * width
+        )
     else:
         image = ResNetConfig(source.preprocess.resolution, width // 8, settings.heads, layers=(1, 1, 1, 1), channels=channels)
     words = {"vocabulary": len(tokenizer), "context": tokenizer.context, "width": width, "end_of_text": tokenizer.end_of_text}
-    text = CBOWConfig(**words) if settings.text == "cbow" else TextConfig(**words, layers=settings.text_layers, heads=settings.heads)
+    text = CBOWConfig(**words) if settings.text == "cbow" else TextConfig(
+        **words, layers=settings.text_layers, heads=settings.heads, feed_forward=settings.expansion * width
+    )
     return source, CLIP(CLIPConfig(settings.joint, image, text), generator(settings.seed)).to(settings.backend)
 
 
