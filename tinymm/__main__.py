@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo = _add(commands, "demo", "train a small CLIP on the built-in glyphs and evaluate it", "demo --out runs/first", _demo)
     _common(demo, out="the run folder (default: the next free runs/demo-N)")
     demo.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
-    demo.add_argument("--steps", type=int, metavar="N", help="fewer steps for a first look (default: 1200)")
+    demo.add_argument("--steps", type=int, metavar="N", help="fewer steps for a first look (default: 1100)")
 
     train = commands.add_parser("train", help="train a model on glyphs or on your own pictures and captions")
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)

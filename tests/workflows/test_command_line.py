@@ -144,7 +144,7 @@ def test_demo_passes_what_was_given_and_leaves_the_rest_to_the_defaults(monkeypa
     said = command("demo", "--steps", 7, "--seed", 3)
     assert seen == {"settings": train.Settings(steps=7, seed=3), "out": None, "name": "demo"}
     assert said.code == 0 and said.lines[-1].startswith(f"run folder: {trained} · open ")
-    assert train.Settings().data == "glyphs" and train.Settings().steps == 1200
+    assert train.Settings().data == "glyphs" and train.Settings().steps == 1100
 
 
 def test_flags_are_settings_with_their_defaults():

@@ -47,12 +47,12 @@ class Settings:
     resolution: int = 32
     patch: int = 8
     width: int = 128
-    expansion: int = 2
+    expansion: int = 4
     layers: int = 3
-    text_layers: int = 2
+    text_layers: int = 1
     heads: int = 4
     joint: int = 128
-    steps: int = 1200
+    steps: int = 1100
     batch_size: int = 128
     rate: float = 2e-3
     warmup: int = 60
@@ -62,7 +62,7 @@ class Settings:
     init: str | None = None
     tokenizer: str | None = None
     checkpoint_every: int = 100
-    validate_every: int = 150
+    validate_every: int = 220
     seed: int = 0
     workers: int | None = None
     backend: str = "numpy"
