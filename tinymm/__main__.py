@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     check_data = _add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _data_check)
     check_data.add_argument("path")
+    _common(check_data)
 
     check = _add(commands, "check", "check the gradient of ops by name (default: all)", "check softmax conv2d", _check)
     check.add_argument("names", nargs="*", metavar="OP")
@@ -181,10 +182,10 @@ def _search(seed: int, out: str | None, **options: Any) -> None:
         write_json(out, dict(found))
 
 
-def _data_check(path: str) -> int:
+def _data_check(path: str, out: str | None, **options: Any) -> int:
     from tinymm.workflows import data
 
-    return 0 if data.run(path) else 2
+    return 0 if data.run(path, out=out) else 2
 
 
 def _check(out: str | None, **options: Any) -> None:

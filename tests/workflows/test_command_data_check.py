@@ -7,6 +7,7 @@ import pytest
 from small_runs import draw
 
 from tinymm.autodiff import CATALOGUE
+from tinymm.training.records import read_json
 from tinymm.workflows import check
 
 
@@ -15,8 +16,9 @@ def test_good_data_is_counted_and_broken_pictures_give_code_2(here, command):
     said = command("data", "check", folder)
     assert said.code == 0 and "24 pictures, 24 captions" in said.out and "skipped: 0" in said.out
     (folder / "p03.png").write_bytes((folder / "p03.png").read_bytes()[:300])
-    said = command("data", "check", folder)
+    said = command("data", "check", folder, "--out", here / "report.json")
     assert said.code == 2 and "p03.png" in said.out and not said.error
+    assert read_json(here / "report.json")["skipped"][0][0].endswith("p03.png")
 
 
 @pytest.mark.parametrize(
