@@ -10,7 +10,7 @@ def keep_freed_memory() -> bool:
     """Ask the C library to keep freed arrays for the next ones, and say whether it will.
 
     By default glibc hands large arrays back to the system at once, and the next step's arrays are mapped page by page again: 8,000 page faults a step
-    in workload W1, a seventh of the demo's time. One pool for all threads keeps what one has freed for the others. Elsewhere than on
+    in workload W1. One pool for all threads keeps what one has freed for the others. Elsewhere than on
     Linux nothing is done.
 
     >>> keep_freed_memory() in (True, False)

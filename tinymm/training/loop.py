@@ -69,10 +69,11 @@ def train(model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, st
             if not np.isfinite(to_host(total.data)):
                 _explain(model, batch, generator(recipe.seed, 2, step), step)
             total.backward()
-            if not np.isfinite(to_host(optimizer.gradient_norm())):
+            norm = optimizer.gradient_norm()
+            if not np.isfinite(to_host(norm)):
                 _explain(model, batch, generator(recipe.seed, 2, step), step)
             rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
-            norm = optimizer.step(rate, recipe.clip)
+            optimizer.step(rate, recipe.clip, norm)
             if hasattr(model, "after_step"):
                 model.after_step()
             yield {

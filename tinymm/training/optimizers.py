@@ -68,13 +68,14 @@ class AdamW:
                 total = total + np.vdot(p.grad, p.grad)
         return np.sqrt(total)
 
-    def step(self, rate: float, clip: float | None = None) -> Any:
+    def step(self, rate: float, clip: float | None = None, norm: Any = None) -> Any:
         """Take one step at a learning rate, drop the gradients and return their length before clipping.
 
-        With `clip`, gradients longer than it are scaled down to it as one vector, which bounds a step and keeps its direction.
+        With `clip`, gradients longer than it are scaled down to it as one vector, which bounds a step and keeps its direction. A caller that has
+        the length already hands it in as `norm`.
         """
         self.steps += 1
-        norm = self.gradient_norm()
+        norm = self.gradient_norm() if norm is None else norm
         scale = None if clip is None else np.minimum(1.0, clip / (norm + 1e-6))
         for name, p in self.parameters.items():
             if p.grad is None:
