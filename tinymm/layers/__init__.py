@@ -3,15 +3,24 @@
 Read `module` (how parameters are found), `init`, `basic`, `convolution`, `masks`, `attention`, `transformer`.
 """
 
-from .attention import CrossAttention, MultiHeadAttention, attention, record_attention
+from .attention import Cache, CrossAttention, MultiHeadAttention, attention, record_attention
 from .basic import MLP, Dropout, Embedding, LayerNorm, Linear
 from .convolution import BatchNorm2d, Conv2d
-from .masks import causal_mask, cross_mask, padding_mask, prefix_mask, reachability
+from .masks import (
+    bidirectional_mask,
+    causal_mask,
+    cross_mask,
+    multimodal_causal_mask,
+    padding_mask,
+    prefix_mask,
+    reachability,
+    unimodal_mask,
+)
 from .module import Buffer, Module, Parameter
 from .transformer import Block
 
 __all__ = [
-    "MLP", "BatchNorm2d", "Block", "Buffer", "Conv2d", "CrossAttention", "Dropout", "Embedding", "LayerNorm", "Linear", "Module",
-    "MultiHeadAttention", "Parameter", "attention", "causal_mask", "cross_mask", "padding_mask", "prefix_mask", "reachability",
-    "record_attention",
+    "MLP", "BatchNorm2d", "Block", "Buffer", "Cache", "Conv2d", "CrossAttention", "Dropout", "Embedding", "LayerNorm", "Linear", "Module",
+    "MultiHeadAttention", "Parameter", "attention", "bidirectional_mask", "causal_mask", "cross_mask", "multimodal_causal_mask",
+    "padding_mask", "prefix_mask", "reachability", "record_attention", "unimodal_mask",
 ]  # fmt: skip

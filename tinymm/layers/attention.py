@@ -53,6 +53,38 @@ def attention(q: Any, k: Any, v: Any, may_attend: Any = None) -> Tensor:
     return mixed
 
 
+class Cache:
+    """Keys and values (B, H, Tk, Dh) of what one attention has seen already, so that later positions need not compute them again.
+
+    They are Tensors that remember: gradients of later positions flow back through them. One cache a layer, for one sequence.
+
+    >>> cache = Cache()
+    >>> cache.extend(Tensor(np.ones((1, 2, 3, 4))), Tensor(np.ones((1, 2, 3, 4))))[0].shape
+    (1, 2, 3, 4)
+    >>> cache.extend(Tensor(np.ones((1, 2, 1, 4))), Tensor(np.ones((1, 2, 1, 4))))[0].shape, cache.length
+    ((1, 2, 4, 4), 4)
+    """
+
+    def __init__(self, keys: Any = None, values: Any = None):
+        self.keys, self.values = keys, values
+
+    @property
+    def length(self) -> int:
+        """How many positions are remembered."""
+        return 0 if self.keys is None else self.keys.shape[2]
+
+    def extend(self, k: Any, v: Any) -> tuple[Any, Any]:
+        """Append the keys and values of new positions and return all of them."""
+        if self.keys is not None:
+            k, v = np.concatenate([self.keys, k], axis=2), np.concatenate([self.values, v], axis=2)
+        self.keys, self.values = k, v
+        return k, v
+
+    def pick(self, rows: np.ndarray) -> "Cache":
+        """Return the cache of these rows of the batch, in this order: beam search keeps some and doubles others."""
+        return Cache(np.take(self.keys, rows, axis=0), np.take(self.values, rows, axis=0))
+
+
 class MultiHeadAttention(Module):
     """Attention in `heads` subspaces at once, over the sequence itself (B, T, D) -> (B, T, D).
 
@@ -71,16 +103,18 @@ class MultiHeadAttention(Module):
             linear.bias.data = np.zeros_like(linear.bias.data)  # type: ignore[union-attr]
         self.heads = heads
 
-    def forward(self, x: Any, may_attend: Any = None) -> Tensor:
-        """Look over x (B, T, D) under a mask that broadcasts to (B, H, T, T)."""
+    def forward(self, x: Any, may_attend: Any = None, cache: Cache | None = None) -> Tensor:
+        """Look over x (B, T, D) under a mask that broadcasts to (B, H, T, T), or (B, H, T, Tk) with the Tk - T positions of a cache in front."""
         H = self.heads
         qkv = self.qkv(x)  # (B, T, 3*D)
-        if may_attend is not None:
-            may_attend = _ready(may_attend, (len(x), H, x.shape[1], x.shape[1]), qkv)
-        if _maps.get() is None:
+        if cache is None and _maps.get() is None:
+            if may_attend is not None:
+                may_attend = _ready(may_attend, (len(x), H, x.shape[1], x.shape[1]), qkv)
             return self.output(ops.self_attention(qkv, may_attend=may_attend, heads=H))  # (B, T, D)
         B, T, D = x.shape
         q, k, v = np.transpose(np.reshape(qkv, (B, T, 3, H, D // H)), (2, 0, 3, 1, 4))  # each (B, H, T, Dh)
+        if cache is not None:
+            k, v = cache.extend(k, v)  # each (B, H, Tk, Dh)
         mixed = np.swapaxes(attention(q, k, v, may_attend), 1, 2)  # (B, T, H, Dh)
         return self.output(np.reshape(mixed, (B, T, D)))  # (B, T, D)
 

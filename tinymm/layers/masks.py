@@ -59,6 +59,56 @@ def cross_mask(may_look: np.ndarray, is_real: np.ndarray) -> np.ndarray:
     return rows[:, None, :, None] & columns[:, None, None, :]
 
 
+def unimodal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
+    """Return (B, 1, Q+T, Q+T) for ITC: queries see queries, text sees text, neither sees the other (BLIP-2 §3.1, Figure 2).
+
+    The order is [queries ; text], is_real (B, T). Either side must be described by its own modality alone, since the two are then compared.
+
+    >>> unimodal_mask(2, np.array([[True, True, False]]))[0, 0].astype(int)
+    array([[1, 1, 0, 0, 0],
+           [1, 1, 0, 0, 0],
+           [0, 0, 1, 1, 0],
+           [0, 0, 1, 1, 0],
+           [0, 0, 1, 1, 0]])
+    """
+    is_query, real = _queries_and_text(Q, is_real)
+    return real & (is_query[:, None] == is_query)
+
+
+def multimodal_causal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
+    """Return (B, 1, Q+T, Q+T) for ITG: queries see queries only, a word sees all queries and the words up to itself (BLIP-2 §3.1, Figure 2).
+
+    What a word knows of the picture it knows through the queries; would the queries see the text, they could whisper the next word.
+
+    >>> multimodal_causal_mask(2, np.array([[True, True, False]]))[0, 0].astype(int)
+    array([[1, 1, 0, 0, 0],
+           [1, 1, 0, 0, 0],
+           [1, 1, 1, 0, 0],
+           [1, 1, 1, 1, 0],
+           [1, 1, 1, 1, 0]])
+    """
+    _, real = _queries_and_text(Q, is_real)
+    return real & prefix_mask(Q, Q + is_real.shape[1])
+
+
+def bidirectional_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
+    """Return (B, 1, Q+T, Q+T) for ITM: all see all queries and all real words (BLIP-2 §3.1, Figure 2).
+
+    >>> bidirectional_mask(2, np.array([[True, True, False]]))[0, 0].astype(int)[0]
+    array([1, 1, 1, 1, 0])
+    """
+    is_query, real = _queries_and_text(Q, is_real)
+    return real & np.ones((len(is_query), 1), bool)
+
+
+def _queries_and_text(Q: int, is_real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of [queries ; text] are queries, (Q+T,), and which columns may be seen at all, (B, 1, 1, Q+T)."""
+    if Q < 0:
+        raise ShapeError(f"the number of queries is 0 or more and {Q} came; use the length of the model's query tokens")
+    B, T = check_is_real(is_real).shape
+    return np.arange(Q + T) < Q, padding_mask(np.concatenate([np.ones((B, Q), bool), is_real], axis=1))
+
+
 def reachability(masks: list[np.ndarray]) -> np.ndarray:
     """Return (…, T, T): which input each output may depend on after a stack of layers with these masks and residual links.
 

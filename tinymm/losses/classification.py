@@ -32,3 +32,17 @@ def cross_entropy_loss(logits: Any, labels: np.ndarray, axis: int = -1) -> Tenso
     log_p: Any = ops.log_softmax(logits, axis=axis)
     picked: Any = np.take_along_axis(log_p, np.expand_dims(labels, axis), axis=axis)
     return -np.mean(picked)
+
+
+def soft_cross_entropy_loss(logits: Any, targets: Any, axis: int = -1) -> Tensor:
+    """Return the mean of -Σ target · ln softmax(logits) along `axis`: logits and targets of one shape, targets summing to 1 there.
+
+    With smoothed targets the least loss is their entropy, not 0 (Szegedy et al. 2016, §7).
+
+    >>> round(soft_cross_entropy_loss(np.zeros((2, 4)), np.full((2, 4), 0.25)).item(), 4), round(float(np.log(4)), 4)
+    (1.3863, 1.3863)
+    """
+    if logits.shape != targets.shape:
+        raise ShapeError(f"soft_cross_entropy_loss: logits {logits.shape} and targets {targets.shape} differ; give each logit its probability")
+    log_p: Any = ops.log_softmax(logits, axis=axis)
+    return -np.mean(np.sum(log_p * targets.astype(log_p.dtype), axis=axis))

@@ -1,0 +1,82 @@
+"""Image-text matching (ITM): does this text belong to this picture? Asked of the pairs that a contrastive model finds hardest to tell apart.
+
+ALBEF (Li et al. 2021, §3.2) introduced it, BLIP and BLIP-2 kept it. A model that knows nothing but that one pair in three is true has the
+loss ln 3 - ⅔ ln 2 = 0.6365 (`ITM_PRIOR`) and is right 2 times in 3.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinymm.arrays.errors import DataError, ShapeError
+from tinymm.autodiff import Tensor
+
+from .classification import cross_entropy_loss
+
+#: The loss of a model that answers "1 in 3" whatever it sees: the entropy of that coin, in nats.
+ITM_PRIOR = math.log(3) - 2 / 3 * math.log(2)
+
+
+def hard_negatives(similarities: np.ndarray, image_ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a wrong picture for each text and a wrong text for each picture, the likelier the more similar: two arrays of indices (B,).
+
+    `similarities` (B, B) are scaled as in the contrastive loss, pictures in rows; a text's picture is drawn by the softmax of its column, a
+    picture's text by that of its row. Pairs of one `image_ids` (B,) are true and never drawn: they are taken out *before* the softmax, since
+    a softmax that they fill leaves only zeros behind. DataError where nothing is left to draw from.
+
+    >>> S = np.array([[9.0, 5.0, 0.0], [0.0, 9.0, 5.0], [5.0, 0.0, 9.0]]) * 20
+    >>> hard_negatives(S, np.arange(3), np.random.default_rng(0))
+    (array([2, 0, 1]), array([1, 2, 0]))
+    """
+    B = len(similarities)
+    if similarities.shape != (B, B) or np.shape(image_ids) != (B,):
+        raise ShapeError(
+            f"hard_negatives takes similarities (B, B) and image_ids (B,), and {similarities.shape} with {np.shape(image_ids)} came; one of "
+            "each for each pair of the batch"
+        )
+    same = image_ids[:, None] == image_ids
+    if same.all(axis=1).any():
+        row = int(same.all(axis=1).argmax())
+        raise DataError(
+            f"hard_negatives: pair {row} has no candidate, because all {B} pictures of the batch have its id {image_ids[row]}; make batches "
+            "of at least two different pictures"
+        )
+    allowed = np.where(same, -np.inf, similarities)
+    return _draw(allowed.T, rng), _draw(allowed, rng)
+
+
+def _draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw one column a row with the probabilities of the row's softmax: the largest logit after Gumbel noise (Gumbel 1954)."""
+    return np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+
+
+def itm_pairs(image_for_text: np.ndarray, text_for_image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which picture stands beside which text in the 3B pairs of ITM, and their labels: (images (3B,), texts (3B,), labels (3B,)).
+
+    First the B true pairs (label 1), then each text with its hard picture, then each picture with its hard text (label 0).
+
+    >>> itm_pairs(np.array([1, 0]), np.array([1, 0]))
+    (array([0, 1, 1, 0, 0, 1]), array([0, 1, 0, 1, 1, 0]), array([1, 1, 0, 0, 0, 0]))
+    """
+    own = np.arange(len(image_for_text))
+    if np.shape(text_for_image) != np.shape(image_for_text):
+        raise ShapeError(
+            f"itm_pairs takes a picture for each text and a text for each picture, and {np.shape(image_for_text)} with "
+            f"{np.shape(text_for_image)} came; draw both for the same batch"
+        )
+    return np.concatenate([own, image_for_text, own]), np.concatenate([own, own, text_for_image]), np.repeat([1, 0, 0], len(own))
+
+
+def itm_loss(logits: Any, labels: np.ndarray) -> Tensor:
+    """Return the cross-entropy of "does not match" (0) and "matches" (1): logits (n, 2), or (n, Q, 2) averaged over queries; labels (n,).
+
+    Every query of BLIP-2 votes, and it is the logits that are averaged, not their probabilities or losses (§3.1).
+
+    >>> prior = np.log(np.array([[2 / 3, 1 / 3]] * 3))
+    >>> round(itm_loss(prior, np.array([1, 0, 0])).item(), 4), round(ITM_PRIOR, 4)
+    (0.6365, 0.6365)
+    """
+    if logits.ndim not in (2, 3) or logits.shape[-1] != 2:
+        raise ShapeError(f"itm_loss takes logits (n, 2) or (n, Q, 2), and {logits.shape} came; the head has two outputs")
+    return cross_entropy_loss(np.mean(logits, axis=1) if logits.ndim == 3 else logits, labels)
