@@ -100,6 +100,25 @@ class ZeroShot:
         return [[template.format(name) for template in self.templates] for name in self.classes]
 
 
+@dataclass(frozen=True)
+class Swaps:
+    """N pictures `(N, h, w, c)`, each with a `right` caption and a `wrong` one: which of the two fits better?"""
+
+    images: np.ndarray
+    right: list[str]
+    wrong: list[str]
+
+    def __post_init__(self) -> None:
+        if not len(self.images) == len(self.right) == len(self.wrong):
+            raise ShapeError(
+                f"Swaps needs a right and a wrong caption for each of {len(self.images)} pictures, and {len(self.right)} with "
+                f"{len(self.wrong)} came: add the others."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
 class Tokenizer(Protocol):
     """Sentences in, `(ids (B, T) int64, is_real (B, T) bool)` out, trimmed to the longest of them."""
 
@@ -110,7 +129,8 @@ class Source(Protocol):
     """What training reads: any object with these names is a data set.
 
     `len(source)` counts the training pictures, `batch` draws their captions and augmentation from `rng`; `validation()` is
-    for choosing a checkpoint and is never trained on; `tests()` are for the report and are never chosen by.
+    for choosing a checkpoint and is never trained on; `tests()` are for the report and are never chosen by. A source may also
+    say which pictures stand together, `batch_indices(batch_size, step, seed)`, and have wrong captions, `swaps()`.
     """
 
     name: str

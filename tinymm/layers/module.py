@@ -42,6 +42,7 @@ class Module:
     """
 
     training = True
+    frozen = False
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Run `forward`."""
@@ -81,9 +82,13 @@ class Module:
         """Return the parameters, each once."""
         return [parameter for _, parameter in self.named_parameters()]
 
+    def trainable(self) -> dict[str, Parameter]:
+        """Return the parameters that training changes, by name: all but the frozen ones."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
     def count(self) -> int:
         """Return how many numbers training changes."""
-        return sum(parameter.size for parameter in self.parameters())
+        return sum(parameter.size for parameter in self.trainable().values())
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return {attribute path: array on the host} of all parameters and buffers."""
@@ -113,12 +118,21 @@ class Module:
     def train(self, mode: bool = True) -> Self:
         """Switch dropout and batch statistics on, here and below; return the module."""
         for module in self.modules():
-            module.training = mode
+            module.training = mode and not module.frozen
         return self
 
     def eval(self) -> Self:
         """Switch dropout and batch statistics off, here and below; return the module."""
         return self.train(False)
+
+    def freeze(self) -> Self:
+        """Stop training what is here and below, and switch it to evaluation for good; gradients still flow *through* it; return the module."""
+        for parameter in self.parameters():
+            parameter.requires_grad = False
+            parameter.grad = None
+        for module in self.modules():
+            module.frozen, module.training = True, False
+        return self
 
     def to(self, backend: str) -> Self:
         """Move all numbers to `"numpy"` or `"cupy"`; return the module."""

@@ -28,6 +28,9 @@ class ViTConfig:
     activation: str = "quick_gelu"
     eps: float = 1e-5
     feed_forward: int | None = None  # 4 · width
+    norm_before: bool = True
+    norm_after: bool = True
+    patch_bias: bool = False
 
     def __post_init__(self):
         if self.resolution % self.patch:
@@ -42,24 +45,25 @@ class ViTConfig:
 
 
 class ViT(Module):
-    """CLIP's vision transformer (§2.4): (B, h, w, c) -> (B, D), the class token after the last layer.
+    """A vision transformer: (B, h, w, c) -> (B, D), the class token after the last layer.
 
-    Differs from the original ViT, as CLIP does: a layer norm before the first block (`norm_before`, "ln_pre" in the released code), patches
-    without bias, QuickGELU, and the final norm on the class token only.
+    By default CLIP's (§2.4), which differs from the original: a layer norm before the first block (`norm_before`, "ln_pre" in the released
+    code), patches without bias, QuickGELU, and the final norm on the class token only. ALBEF, BLIP and BLIP-2 look at all `tokens`; theirs
+    has no norm before, patches with bias, exact GELU, and in BLIP-2 no norm after, which then belongs to the part that is trained.
     """
 
     def __init__(self, config: ViTConfig, rng: np.random.Generator):
         D, P = config.width, config.patches
         self.config = config
-        self.patch_embedding = Conv2d(config.channels, D, config.patch, rng=rng, stride=config.patch)
+        self.patch_embedding = Conv2d(config.channels, D, config.patch, rng=rng, stride=config.patch, bias=config.patch_bias)
         self.class_embedding = Parameter(normal(rng, (D,), D**-0.5))
         self.positions = Parameter(normal(rng, (P + 1, D), D**-0.5))
-        self.norm_before = LayerNorm(D, config.eps)
+        self.norm_before = LayerNorm(D, config.eps) if config.norm_before else None
         self.blocks = [
             Block(D, config.heads, rng=rng, feed_forward=config.feed_forward, activation=config.activation, eps=config.eps)
             for _ in range(config.layers)
         ]
-        self.norm_after = LayerNorm(D, config.eps)
+        self.norm_after = LayerNorm(D, config.eps) if config.norm_after else None
 
     def tokens(self, images: Any) -> Tensor:
         """Return all tokens before the final norm: images (B, h, w, c), normalized -> (B, P+1, D), the class token first."""
@@ -68,14 +72,16 @@ class ViT(Module):
         B, D, P = len(images), config.width, config.patches
         patches = np.reshape(self.patch_embedding(images), (B, P, D))  # (B, P, D)
         first = np.broadcast_to(self.class_embedding, (B, 1, D))  # (B, 1, D)
-        x = self.norm_before(np.concatenate([first, patches], axis=1) + self.positions)  # (B, P+1, D)
+        x = np.concatenate([first, patches], axis=1) + self.positions  # (B, P+1, D)
+        x = x if self.norm_before is None else self.norm_before(x)  # (B, P+1, D)
         for block in self.blocks:
             x = block(x)  # (B, P+1, D)
         return x  # (B, P+1, D)
 
     def forward(self, images: Any) -> Tensor:
         """Return one feature a picture: (B, h, w, c) -> (B, D)."""
-        return self.norm_after(self.tokens(images)[:, 0])  # (B, D)
+        x = self.tokens(images)[:, 0]  # (B, D)
+        return x if self.norm_after is None else self.norm_after(x)  # (B, D)
 
 
 def check_images(images: Any, resolution: int, channels: int) -> None:

@@ -9,52 +9,41 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .key_maps import Layout, Rule
+from .key_maps import Layout, Rule, linear, norm
 
 
-def _linear(ours: str, theirs: str) -> tuple[Rule, ...]:
-    return (
-        Rule(f"{ours}.weight", (f"{theirs}.weight",), "transpose"),
-        Rule(f"{ours}.bias", (f"{theirs}.bias",)),
-    )
-
-
-def _norm(ours: str, theirs: str) -> tuple[Rule, ...]:
-    return Rule(f"{ours}.gain", (f"{theirs}.weight",)), Rule(f"{ours}.bias", (f"{theirs}.bias",))
-
-
-def _convolution_and_norm(ours: str, convolution: str, norm: str) -> tuple[Rule, ...]:
+def _convolution_and_norm(ours: str, convolution: str, batch_norm: str) -> tuple[Rule, ...]:
     return (
         Rule(f"{ours}.conv.weight", (f"{convolution}.weight",), "convolution"),
-        *_norm(f"{ours}.norm", norm),
-        Rule(f"{ours}.norm.running_mean", (f"{norm}.running_mean",)),
-        Rule(f"{ours}.norm.running_variance", (f"{norm}.running_var",)),
-        Rule(f"{ours}.norm.batches_seen", (f"{norm}.num_batches_tracked",), optional=True),
+        *norm(f"{ours}.norm", batch_norm),
+        Rule(f"{ours}.norm.running_mean", (f"{batch_norm}.running_mean",)),
+        Rule(f"{ours}.norm.running_variance", (f"{batch_norm}.running_var",)),
+        Rule(f"{ours}.norm.batches_seen", (f"{batch_norm}.num_batches_tracked",), optional=True),
     )
 
 
 def _openai_blocks(ours: str, theirs: str) -> tuple[Rule, ...]:
     return (
-        *_norm(f"{ours}.norm_1", f"{theirs}.ln_1"),
+        *norm(f"{ours}.norm_1", f"{theirs}.ln_1"),
         Rule(f"{ours}.attention.qkv.weight", (f"{theirs}.attn.in_proj_weight",), "transpose"),
         Rule(f"{ours}.attention.qkv.bias", (f"{theirs}.attn.in_proj_bias",)),
-        *_linear(f"{ours}.attention.output", f"{theirs}.attn.out_proj"),
-        *_norm(f"{ours}.norm_2", f"{theirs}.ln_2"),
-        *_linear(f"{ours}.mlp.expand", f"{theirs}.mlp.c_fc"),
-        *_linear(f"{ours}.mlp.contract", f"{theirs}.mlp.c_proj"),
+        *linear(f"{ours}.attention.output", f"{theirs}.attn.out_proj"),
+        *norm(f"{ours}.norm_2", f"{theirs}.ln_2"),
+        *linear(f"{ours}.mlp.expand", f"{theirs}.mlp.c_fc"),
+        *linear(f"{ours}.mlp.contract", f"{theirs}.mlp.c_proj"),
     )
 
 
 def _hugging_face_blocks(ours: str, theirs: str) -> tuple[Rule, ...]:
     heads = [f"{theirs}.self_attn.{letter}_proj" for letter in "qkv"]
     return (
-        *_norm(f"{ours}.norm_1", f"{theirs}.layer_norm1"),
+        *norm(f"{ours}.norm_1", f"{theirs}.layer_norm1"),
         Rule(f"{ours}.attention.qkv.weight", tuple(f"{head}.weight" for head in heads), "transpose"),
         Rule(f"{ours}.attention.qkv.bias", tuple(f"{head}.bias" for head in heads)),
-        *_linear(f"{ours}.attention.output", f"{theirs}.self_attn.out_proj"),
-        *_norm(f"{ours}.norm_2", f"{theirs}.layer_norm2"),
-        *_linear(f"{ours}.mlp.expand", f"{theirs}.mlp.fc1"),
-        *_linear(f"{ours}.mlp.contract", f"{theirs}.mlp.fc2"),
+        *linear(f"{ours}.attention.output", f"{theirs}.self_attn.out_proj"),
+        *norm(f"{ours}.norm_2", f"{theirs}.layer_norm2"),
+        *linear(f"{ours}.mlp.expand", f"{theirs}.mlp.fc1"),
+        *linear(f"{ours}.mlp.contract", f"{theirs}.mlp.fc2"),
     )
 
 
@@ -63,9 +52,9 @@ _VIT = (
     Rule("image_encoder.patch_embedding.weight", ("visual.conv1.weight",), "convolution"),
     Rule("image_encoder.class_embedding", ("visual.class_embedding",)),
     Rule("image_encoder.positions", ("visual.positional_embedding",)),
-    *_norm("image_encoder.norm_before", "visual.ln_pre"),
+    *norm("image_encoder.norm_before", "visual.ln_pre"),
     *_openai_blocks("image_encoder.blocks.{}", "visual.transformer.resblocks.{}"),
-    *_norm("image_encoder.norm_after", "visual.ln_post"),
+    *norm("image_encoder.norm_after", "visual.ln_post"),
     _IMAGE_PROJECTION,
 )
 
@@ -81,7 +70,7 @@ def _resnet() -> tuple[Rule, ...]:
         rules += _convolution_and_norm(f"{ours}.shortcut", f"{theirs}.downsample.0", f"{theirs}.downsample.1")
     rules.append(Rule("image_encoder.pool.positions", ("visual.attnpool.positional_embedding",)))
     for part, letter in {"query": "q", "key": "k", "value": "v", "output": "c"}.items():
-        rules += _linear(f"image_encoder.pool.attention.{part}", f"visual.attnpool.{letter}_proj")
+        rules += linear(f"image_encoder.pool.attention.{part}", f"visual.attnpool.{letter}_proj")
     return (*rules, _IMAGE_PROJECTION)
 
 
@@ -89,7 +78,7 @@ _TEXT = (
     Rule("text_encoder.token_embedding.weight", ("token_embedding.weight",)),
     Rule("text_encoder.positions", ("positional_embedding",)),
     *_openai_blocks("text_encoder.blocks.{}", "transformer.resblocks.{}"),
-    *_norm("text_encoder.norm_after", "ln_final"),
+    *norm("text_encoder.norm_after", "ln_final"),
     Rule("W_t", ("text_projection",)),
 )
 _SCALE = (Rule("t", ("logit_scale",)),)
@@ -113,14 +102,14 @@ HUGGING_FACE = Layout(
         Rule("image_encoder.patch_embedding.weight", ("vision_model.embeddings.patch_embedding.weight",), "convolution"),
         Rule("image_encoder.class_embedding", ("vision_model.embeddings.class_embedding",)),
         Rule("image_encoder.positions", ("vision_model.embeddings.position_embedding.weight",)),
-        *_norm("image_encoder.norm_before", "vision_model.pre_layrnorm"),  # the typo is the real key
+        *norm("image_encoder.norm_before", "vision_model.pre_layrnorm"),  # the typo is the real key
         *_hugging_face_blocks("image_encoder.blocks.{}", "vision_model.encoder.layers.{}"),
-        *_norm("image_encoder.norm_after", "vision_model.post_layernorm"),
+        *norm("image_encoder.norm_after", "vision_model.post_layernorm"),
         Rule("W_i", ("visual_projection.weight",), "transpose"),
         Rule("text_encoder.token_embedding.weight", ("text_model.embeddings.token_embedding.weight",)),
         Rule("text_encoder.positions", ("text_model.embeddings.position_embedding.weight",)),
         *_hugging_face_blocks("text_encoder.blocks.{}", "text_model.encoder.layers.{}"),
-        *_norm("text_encoder.norm_after", "text_model.final_layer_norm"),
+        *norm("text_encoder.norm_after", "text_model.final_layer_norm"),
         Rule("W_t", ("text_projection.weight",), "transpose"),
         *_SCALE,
     ),

@@ -9,12 +9,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from tinymm.arrays.errors import CheckpointError
 
 _AXES = {"same": None, "transpose": (1, 0), "convolution": (2, 3, 1, 0)}
+_LEADING = {"one leading axis": 1, "two leading axes": 2}
 _INDEX = "(0|[1-9][0-9]{0,3})"
 
 
@@ -23,8 +25,10 @@ class Rule:
     """One kind of array under both names; `{}` stands for a layer's number, the same on both sides.
 
     `theirs` with several names: their arrays are joined along our last axis, as query, key and value in one weight.
-    `change` is what theirs undergo to become ours: "same", "transpose" (torch's Linear weights are (out, in)) or
-    "convolution" (torch's kernels are (out, in, h, w), ours (h, w, in, out)). `optional`: files may lack it.
+    `change` is what theirs undergo to become ours: "same", "transpose" (torch's Linear weights are (out, in)), "convolution" (torch's
+    kernels are (out, in, h, w), ours (h, w, in, out)), "one leading axis" or "two leading axes" (of length 1, which ours lack), or "no key
+    bias" (EVA stores the biases of query and value; the key's, which no softmax sees, stands between them as zeros). `optional`: files may
+    lack it.
     """
 
     ours: str
@@ -44,6 +48,11 @@ class Rule:
 
     def import_(self, arrays: list[np.ndarray]) -> np.ndarray:
         """Make our array of theirs; arrays of a wrong number of axes stay as they are, for the check of shapes to name them."""
+        if self.change in _LEADING:
+            leading = _LEADING[self.change]
+            return arrays[0].reshape(arrays[0].shape[leading:]) if arrays[0].shape[:leading] == (1,) * leading else arrays[0]
+        if self.change == "no key bias":
+            return np.concatenate([arrays[0], np.zeros_like(arrays[0]), arrays[1]])
         axes = _AXES[self.change]
         moved = [x if axes is None or x.ndim != len(axes) else x.transpose(axes) for x in arrays]
         # in plain C order: the sums of a matrix product are rounded differently where a weight lies the other way
@@ -51,6 +60,10 @@ class Rule:
 
     def export(self, array: np.ndarray) -> list[np.ndarray]:
         """Make their arrays of ours."""
+        if self.change in _LEADING:
+            return [array.reshape((1,) * _LEADING[self.change] + array.shape)]
+        if self.change == "no key bias":
+            return np.split(array, 3)[::2]
         axes = _AXES[self.change]
         parts = np.split(array, len(self.theirs), axis=-1) if len(self.theirs) > 1 else [array]
         return [part if axes is None else part.transpose(np.argsort(axes)) for part in parts]
@@ -58,6 +71,19 @@ class Rule:
 
 def _pattern(name: str) -> re.Pattern[str]:
     return re.compile(re.escape(name).replace(r"\{\}", _INDEX), re.ASCII)
+
+
+def linear(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
+    """Return the two rules of a linear map."""
+    return (
+        Rule(f"{ours}.weight", (f"{theirs}.weight",), "transpose", **options),
+        Rule(f"{ours}.bias", (f"{theirs}.bias",), **options),
+    )
+
+
+def norm(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
+    """Return the two rules of a layer norm."""
+    return Rule(f"{ours}.gain", (f"{theirs}.weight",), **options), Rule(f"{ours}.bias", (f"{theirs}.bias",), **options)
 
 
 @dataclass(frozen=True)

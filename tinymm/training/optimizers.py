@@ -54,7 +54,7 @@ class AdamW:
     def __init__(self, model: Module, *, decay: float = 0.2, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-6):
         if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1) or decay < 0:
             raise UsageError(f"AdamW needs betas in [0, 1) and a decay of at least 0; betas {betas} and decay {decay} came")
-        self.parameters = dict(model.named_parameters())
+        self.parameters = model.trainable()
         self.means = {name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()}
         self.squares = {name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()}
         self.decay, self.betas, self.eps = decay, betas, eps

@@ -1,0 +1,157 @@
+"""BERT: text that looks both ways, and, with cross-attention, at a picture (Devlin et al. 2019; as used by ALBEF, BLIP and the Q-Former).
+
+The norm stands behind each sum ("post-norm"), as in the first transformers. One stack serves three ways: without a picture it encodes text;
+with one it fuses the two; under a causal mask, with the language head, it writes.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tinymm.arrays.errors import ShapeError, UsageError
+from tinymm.autodiff import Tensor, ops
+from tinymm.layers import MLP, Cache, CrossAttention, Embedding, LayerNorm, Linear, Module, MultiHeadAttention, Parameter, padding_mask
+from tinymm.layers.init import normal
+
+from .text import check_ids
+
+#: BERT draws every weight of its linear maps and tables from N(0, 0.02²).
+STD = 0.02
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """Sizes of a BERT over `vocabulary` ids and at most `context` tokens.
+
+    `memory_width` is that of the picture's tokens and None where there is no cross-attention; `crosses_from` is the first layer that has it
+    (6 of 12 in ALBEF, 0 in BLIP). `token_types` counts BERT's sentence types, of which only the first is used (ALBEF has 2, the others none).
+
+    >>> BertConfig.paper().feed_forward
+    3072
+    """
+
+    vocabulary: int
+    context: int
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int | None = None  # 4 · width
+    activation: str = "gelu"
+    eps: float = 1e-12
+    memory_width: int | None = None
+    crosses_from: int = 0
+    token_types: int = 0
+
+    def __post_init__(self):
+        if self.feed_forward is None:
+            object.__setattr__(self, "feed_forward", 4 * self.width)
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> "BertConfig":
+        """Return a config for tests and first steps."""
+        return replace(cls(vocabulary=50, context=12, width=32, layers=2, heads=4), **changes)
+
+    @classmethod
+    def paper(cls, **changes: Any) -> "BertConfig":
+        """Return BERT-base, uncased."""
+        return replace(cls(vocabulary=30522, context=512, width=768, layers=12, heads=12), **changes)
+
+
+class BertLayer(Module):
+    """Look around, look at the picture, think; a norm behind each sum: (B, T, D) -> (B, T, D)."""
+
+    def __init__(self, config: BertConfig, crosses: bool, *, rng: np.random.Generator):
+        D, eps = config.width, config.eps
+        self.attention = MultiHeadAttention(D, config.heads, rng=rng, stds=(STD, STD))
+        self.norm_1 = LayerNorm(D, eps)
+        self.cross = CrossAttention(D, config.heads, rng=rng, memory_width=config.memory_width, std=STD) if crosses else None
+        self.norm_cross = LayerNorm(D, eps) if crosses else None
+        self.mlp = MLP(D, config.feed_forward or 4 * D, config.activation, rng=rng, stds=(STD, STD))
+        self.norm_2 = LayerNorm(D, eps)
+
+    def forward(self, x: Any, may_attend: Any = None, memory: Any = None, cache: Cache | None = None) -> Tensor:
+        """Return x (B, T, D) after one round; without `memory` (B, Tk, M) the cross-attention is left out."""
+        x = self.norm_1(x + self.attention(x, may_attend, cache))  # (B, T, D)
+        if self.cross is not None and memory is not None:
+            x = self.norm_cross(x + self.cross(x, memory))  # (B, T, D)
+        return self.norm_2(x + self.mlp(x))  # (B, T, D)
+
+
+class TextEmbedding(Module):
+    """Word and position, added: ids (B, T) -> (B, T, D). The norm behind it is its owner's, since the Q-Former shares it with its queries."""
+
+    def __init__(self, vocabulary: int, context: int, width: int, token_types: int = 0, *, rng: np.random.Generator):
+        self.words = Embedding(vocabulary, width, rng=rng, std=STD)
+        self.positions = Parameter(normal(rng, (context, width), STD))
+        self.types = Parameter(normal(rng, (token_types, width), STD)) if token_types else None
+
+    def forward(self, ids: np.ndarray, start: int = 0) -> Tensor:
+        """Embed tokens that stand at the places `start`, `start` + 1, …"""
+        check_ids(ids, len(self.positions) - start)
+        x = self.words(ids) + self.positions[start : start + ids.shape[1]]
+        return x if self.types is None else x + self.types[0]
+
+
+class Bert(Module):
+    """The stack: ids (B, T) -> (B, T, D), the first token's row standing for the text.
+
+    >>> model = Bert(BertConfig.tiny(), np.random.default_rng(0))
+    >>> model(np.array([[1, 5, 2]]), np.array([[True, True, True]])).shape
+    (1, 3, 32)
+    """
+
+    def __init__(self, config: BertConfig, rng: np.random.Generator):
+        self.config = config
+        self.embedding = TextEmbedding(config.vocabulary, config.context, config.width, config.token_types, rng=rng)
+        self.norm = LayerNorm(config.width, config.eps)
+        crosses = [config.memory_width is not None and i >= config.crosses_from for i in range(config.layers)]
+        self.blocks = [BertLayer(config, cross, rng=rng) for cross in crosses]
+
+    def forward(
+        self, ids: np.ndarray, is_real: np.ndarray | None = None, may_attend: Any = None, memory: Any = None, caches: list[Cache] | None = None
+    ) -> Tensor:
+        """Return all tokens after the last layer: ids (B, T) -> (B, T, D).
+
+        Tokens see the real ones, `is_real` (B, T), or what the mask `may_attend` says; `memory` (B, Tk, M) is what the cross-attention looks
+        at, and `caches`, one a layer, remember the tokens that came before.
+        """
+        if may_attend is None and is_real is not None:
+            may_attend = padding_mask(is_real)
+        x = self.norm(self.embedding(ids, caches[0].length if caches else 0))  # (B, T, D)
+        return self.encode(x, may_attend, memory, caches=caches)  # (B, T, D)
+
+    def encode(self, x: Any, may_attend: Any = None, memory: Any = None, *, first: int = 0, last: int | None = None, caches: Any = None) -> Tensor:
+        """Run the layers from `first` to before `last` on hidden states x (B, T, D): ALBEF reads a text with half of them and fuses with the rest."""
+        check_memory(memory, x, self.config.memory_width)
+        for i, block in list(enumerate(self.blocks))[first:last]:
+            x = block(x, may_attend, memory, caches[i] if caches else None)  # (B, T, D)
+        return x
+
+
+def check_memory(memory: Any, x: Any, width: int | None) -> None:
+    """Raise ShapeError or UsageError unless the picture's tokens are (B, Tk, width), one picture for each row of x."""
+    if memory is None:
+        return
+    if width is None:
+        raise UsageError(f"a text encoder without memory_width has no cross-attention, and memory {memory.shape} came; set memory_width")
+    if memory.ndim != 3 or memory.shape[-1] != width:
+        raise ShapeError(f"cross-attention looks at (B, tokens, {width}) and {memory.shape} came; use the picture encoder it was built for")
+    if len(memory) != len(x):
+        raise ShapeError(f"each row looks at a picture of its own, and {len(x)} rows with {len(memory)} pictures came; repeat the pictures")
+
+
+class LanguageHead(Module):
+    """From hidden states to words (BERT's masked-language head): x (B, T, D) -> logits (B, T, V).
+
+    A linear map, GELU, a norm, and then the word table itself, transposed: what a word means as input is what it must look like as output.
+    """
+
+    def __init__(self, vocabulary: int, width: int, eps: float = 1e-12, *, rng: np.random.Generator):
+        self.dense = Linear(width, width, rng=rng, std=STD)
+        self.norm = LayerNorm(width, eps)
+        self.bias = Parameter(np.zeros(vocabulary, np.float32))
+
+    def forward(self, x: Any, words: Embedding) -> Tensor:
+        """Return the logits of x (…, D) over the words of that table (V, D)."""
+        return self.norm(ops.gelu(self.dense(x))) @ words.weight.T + self.bias

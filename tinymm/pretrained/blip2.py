@@ -1,0 +1,105 @@
+"""BLIP-2's key maps: LAVIS's layout, in which the paper's code saves, and Hugging Face's models, each declared once and read both ways.
+
+LAVIS files hold what was trained and lack the frozen parts. Hugging Face has no place for the language head of stage 1 nor for the
+temperature: those cannot be written there, and a model from there begins them anew.
+"""
+
+from dataclasses import replace
+
+from .bert import bert_embedding, bert_layer, language_head
+from .key_maps import Layout, Rule, linear, norm
+
+
+def _under(prefix: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """Return the rules with a prefix before our names, for a model that is a part of another."""
+    return tuple(replace(rule, ours=prefix + rule.ours) for rule in rules)
+
+
+def _vision(patches: str, first: str, positions: str, blocks: str, names: tuple[str, ...], biases: Rule) -> tuple[Rule, ...]:
+    """Return the rules of EVA's ViT; LAVIS and Hugging Face differ in words only, and in how the attention's biases are stored."""
+    qkv, output, norm_1, norm_2 = names
+    ours = "image_encoder.blocks.{}"
+    return (
+        Rule("image_encoder.patch_embedding.weight", (f"{patches}.weight",), "convolution"),
+        Rule("image_encoder.patch_embedding.bias", (f"{patches}.bias",)),
+        Rule("image_encoder.class_embedding", (first,), "two leading axes"),
+        Rule("image_encoder.positions", (positions,), "one leading axis"),
+        *norm(f"{ours}.norm_1", f"{blocks}.{norm_1}"),
+        Rule(f"{ours}.attention.qkv.weight", (f"{blocks}.{qkv}.weight",), "transpose"),
+        biases,
+        *linear(f"{ours}.attention.output", f"{blocks}.{output}"),
+        *norm(f"{ours}.norm_2", f"{blocks}.{norm_2}"),
+        *linear(f"{ours}.mlp.expand", f"{blocks}.mlp.fc1"),
+        *linear(f"{ours}.mlp.contract", f"{blocks}.mlp.fc2"),
+    )
+
+
+def _layers(theirs: str, inner: str) -> tuple[Rule, ...]:
+    """Return the rules of the Q-Former's layers: BERT's, and a feed-forward of the queries' own."""
+    ours = "blocks.{}"
+    return (
+        *bert_layer(ours, theirs, inner),
+        *linear(f"{ours}.query_mlp.expand", f"{theirs}.intermediate_query.dense"),
+        *linear(f"{ours}.query_mlp.contract", f"{theirs}.output_query.dense"),
+        *norm(f"{ours}.query_norm", f"{theirs}.output_query.LayerNorm"),
+    )
+
+
+_LAVIS_BIASES = ("visual_encoder.blocks.{}.attn.q_bias", "visual_encoder.blocks.{}.attn.v_bias")
+_LAVIS = (
+    *_vision(
+        "visual_encoder.patch_embed.proj", "visual_encoder.cls_token", "visual_encoder.pos_embed", "visual_encoder.blocks.{}",
+        ("attn.qkv", "attn.proj", "norm1", "norm2"), Rule("image_encoder.blocks.{}.attention.qkv.bias", _LAVIS_BIASES, "no key bias"),
+    ),
+    *norm("norm_vision", "ln_vision"),
+    Rule("qformer.queries", ("query_tokens",), "one leading axis"),
+    *_under("qformer.", bert_embedding("embedding", "Qformer.bert.embeddings")),
+    *norm("qformer.norm", "Qformer.bert.embeddings.LayerNorm"),
+    *_under("qformer.", _layers("Qformer.bert.encoder.layer.{}", "self")),
+)  # fmt: skip
+_POSITIONS = r"Qformer\.bert\.embeddings\.position_ids"
+
+#: Stage 1 of the paper's code (`Blip2Qformer`).
+LAVIS_STAGE_1 = Layout(
+    "lavis",
+    (
+        *_LAVIS,
+        *language_head("language_head", "Qformer.cls.predictions"),
+        *linear("image_projection", "vision_proj"),
+        *linear("text_projection", "text_proj"),
+        *linear("itm_head", "itm_head"),
+        Rule("temperature", ("temp",)),
+    ),
+    (_POSITIONS, r"Qformer\.cls\.predictions\.decoder\.(weight|bias)"),  # tied to the words, and to the bias
+)
+
+_HF_VISION = (
+    *_vision(
+        "vision_model.embeddings.patch_embedding", "vision_model.embeddings.class_embedding", "vision_model.embeddings.position_embedding",
+        "vision_model.encoder.layers.{}", ("self_attn.qkv", "self_attn.projection", "layer_norm1", "layer_norm2"),
+        Rule("image_encoder.blocks.{}.attention.qkv.bias", ("vision_model.encoder.layers.{}.self_attn.qkv.bias",)),
+    ),
+    *norm("norm_vision", "vision_model.post_layernorm"),
+    Rule("qformer.queries", ("query_tokens",), "one leading axis"),
+)  # fmt: skip
+
+
+def _hugging_face(prefix: str) -> tuple[Rule, ...]:
+    return *norm("norm", f"{prefix}layernorm"), *_layers(f"{prefix}encoder.layer.{{}}", "attention")
+
+
+#: `Blip2QFormerModel`: the stack alone. The queries stand outside of it, and so do the words.
+HF_QFORMER = Layout("huggingface", _hugging_face(""))
+#: `Blip2ForImageTextRetrieval`: stage 1 without what only training needs.
+HF_RETRIEVAL = Layout(
+    "huggingface",
+    (
+        *_HF_VISION,
+        *_under("qformer.", _hugging_face("qformer.")),
+        *_under("qformer.", bert_embedding("embedding", "embeddings")),
+        *linear("image_projection", "vision_projection"),
+        *linear("text_projection", "text_projection"),
+        *linear("itm_head", "itm_head"),
+    ),
+    (r"embeddings\.position_ids",),
+)
