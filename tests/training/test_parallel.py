@@ -56,7 +56,7 @@ def test_the_encoder_runs_in_other_threads_and_inherits_no_grad():
         seen.append((threading.get_ident(), len(ids), MODE.get()))
         return model.text_encoder(ids)
 
-    spy.training, spy.modules, spy.parameters = True, model.text_encoder.modules, model.text_encoder.parameters
+    spy.training, spy.modules, spy.trainable = True, model.text_encoder.modules, model.text_encoder.trainable
     _, ids = tiny_batch(model, 5)
     with threads(2) as split, no_grad():
         features = split(spy)(ids)

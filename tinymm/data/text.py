@@ -16,7 +16,7 @@ import numpy as np
 
 from tinymm.arrays.errors import CheckpointError, DataError
 
-PAD, UNK, EOT = "[PAD]", "[UNK]", "[EOT]"
+PAD, UNK, EOT, CLS, DEC = "[PAD]", "[UNK]", "[EOT]", "[CLS]", "[DEC]"
 PAD_ID, UNK_ID = 0, 1
 PUNCTUATION = '.,!?;:"()*#~'
 _PUNCTUATION = re.compile(f"[{PUNCTUATION}]")
@@ -41,15 +41,19 @@ class WordTokenizer:
     EOT is the largest so that a text encoder finds it as CLIP's does, at the argmax of the ids. A caption longer than
     `context - 1` words loses its end and keeps its EOT; `cut` counts how often that has happened.
 
+    With `framed` a caption also begins with a token of its own, CLS, as BERT's do, and there is one more that no caption holds, DEC, which
+    takes CLS's place where a model is to write: `begin` and `decode`. The words keep their ids.
+
     >>> tokenizer = WordTokenizer(("cat", "dog"), context=4)
     >>> ids, is_real = tokenizer(["dog", "a cat"])
     >>> ids.tolist(), is_real.tolist()
     ([[3, 4, 0], [1, 2, 4]], [[True, True, False], [True, True, True]])
     """
 
-    def __init__(self, vocabulary: Sequence[str], context: int) -> None:
+    def __init__(self, vocabulary: Sequence[str], context: int, *, framed: bool = False) -> None:
         self.vocabulary = tuple(vocabulary)
         self.context = int(context)
+        self.framed = framed
         self.cut = 0
         unusable = [word for word in self.vocabulary if split_words(word) != [word]]
         if unusable:
@@ -57,10 +61,19 @@ class WordTokenizer:
         distinct = len(set(self.vocabulary))
         if not 0 < distinct == len(self.vocabulary):
             raise DataError(f"A vocabulary has words, each once, but {len(self.vocabulary)} came, {distinct} of them distinct: sort a set.")
-        if self.context < 2:
-            raise DataError(f"A context has room for a word and EOT, 2 or more tokens, but came as {context}: raise it.")
+        if self.context < 2 + framed:
+            raise DataError(f"A context has room for a word and EOT, {2 + framed} or more tokens, but came as {context}: raise it.")
         self.pad, self.unknown_id, self.end_of_text = PAD_ID, UNK_ID, len(self.vocabulary) + 2
+        self.begin, self.decode_token = (self.end_of_text + 1, self.end_of_text + 2) if framed else (None, None)
         self._ids = {word: number for number, word in enumerate(self.vocabulary, start=2)}
+
+    def with_frame(self) -> "WordTokenizer":
+        """Return the same words with CLS in front and DEC at hand, one token more context.
+
+        >>> WordTokenizer(("cat", "dog"), context=4).with_frame()(["dog"])[0].tolist()
+        [[5, 3, 4]]
+        """
+        return WordTokenizer(self.vocabulary, self.context + 1, framed=True)
 
     @classmethod
     def from_captions(cls, captions: Iterable[str], *, context: int | None = None, at_least: int = 1) -> "WordTokenizer":
@@ -76,7 +89,7 @@ class WordTokenizer:
         return cls(kept, max(2, longest + 1) if context is None else context)
 
     def __len__(self) -> int:
-        return len(self.vocabulary) + 3
+        return len(self.vocabulary) + (5 if self.framed else 3)
 
     def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
         """Return `ids (B, T)` int64 and `is_real (B, T)` bool, T being the longest of these texts with its EOT."""
@@ -84,7 +97,8 @@ class WordTokenizer:
             raise DataError(f"A tokenizer takes a list of texts but got the single text {texts[:40]!r}: write [text].")
         rows = []
         for text in texts:
-            row = [self._ids.get(word, UNK_ID) for word in split_words(text)]
+            row = [] if self.begin is None else [self.begin]
+            row += [self._ids.get(word, UNK_ID) for word in split_words(text)]
             self.cut += len(row) >= self.context
             rows.append(row[: self.context - 1] + [self.end_of_text])
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
@@ -99,10 +113,11 @@ class WordTokenizer:
         if ids.size and not 0 <= ids.min() <= ids.max() < len(self):
             raise DataError(f"Token ids go from 0 to {len(self) - 1} but came as {ids.min()} to {ids.max()}: use the ids' own tokenizer.")
         names = (PAD, UNK, *self.vocabulary)
+        silent = {PAD_ID, self.begin, self.decode_token}
         texts = []
         for row in ids.tolist():
             end = row.index(self.end_of_text) if self.end_of_text in row else len(row)
-            texts.append(" ".join(names[number] for number in row[:end] if number != PAD_ID))
+            texts.append(" ".join(names[number] for number in row[:end] if number not in silent))
         return texts
 
     def unknown(self, texts: Iterable[str]) -> dict[str, int]:
@@ -114,7 +129,7 @@ class WordTokenizer:
         """Write `tokenizer.json`, which `tokenizers.Tokenizer.from_file` opens and reads alike, and return its path."""
         path = Path(folder) / "tokenizer.json"
         unfinished = path.with_name(path.name + ".part")
-        unfinished.write_text(json.dumps(_layout(self.vocabulary, self.context), indent=1, ensure_ascii=False), encoding="utf-8")
+        unfinished.write_text(json.dumps(_layout(self), indent=1, ensure_ascii=False), encoding="utf-8")
         os.replace(unfinished, path)
         return path
 
@@ -135,24 +150,28 @@ class WordTokenizer:
         if kind != "WordLevel":
             raise CheckpointError(f"{path} holds a {kind} model but this class reads WordLevel: open it with pretrained.tokenizer.")
         vocabulary = sorted(words, key=words.get)
-        tokenizer = cls(vocabulary[2:-1], context)
-        if found != _layout(tokenizer.vocabulary, context):
+        framed = CLS in words
+        tokenizer = cls(vocabulary[2 : -3 if framed else -1], context, framed=framed)
+        if found != _layout(tokenizer):
             raise CheckpointError(f"{path} is a WordLevel tokenizer with rules other than tinymm's: open it with pretrained.tokenizer.")
         return tokenizer
 
 
-def _layout(vocabulary: tuple[str, ...], context: int) -> dict[str, Any]:
+def _layout(tokenizer: WordTokenizer) -> dict[str, Any]:
     """Return the `tokenizers` library's description of these rules.
 
     The special tokens are upper case and not listed as added tokens: no text can spell them, so no caption can fake an EOT.
     """
-    end = len(vocabulary) + 2
-    special = {"SpecialToken": {"id": EOT, "type_id": 0}}
+    tokens = (PAD, UNK, *tokenizer.vocabulary, EOT, *((CLS, DEC) if tokenizer.framed else ()))
+    ids = {word: i for i, word in enumerate(tokens)}
     first, second = ({"Sequence": {"id": name, "type_id": number}} for number, name in enumerate("AB"))
+    used = (CLS, EOT) if tokenizer.framed else (EOT,)
+    frame = {name: {"SpecialToken": {"id": name, "type_id": 0}} for name in used}
+    begin = [frame[CLS]] if tokenizer.framed else []
     punctuation = {"type": "Replace", "pattern": {"Regex": f"[{re.escape(PUNCTUATION)}]"}, "content": " "}
     return {
         "version": "1.0",
-        "truncation": {"direction": "Right", "max_length": context, "strategy": "LongestFirst", "stride": 0},
+        "truncation": {"direction": "Right", "max_length": tokenizer.context, "strategy": "LongestFirst", "stride": 0},
         "padding": {
             "strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": None, "pad_id": PAD_ID, "pad_type_id": 0,
             "pad_token": PAD,
@@ -161,9 +180,10 @@ def _layout(vocabulary: tuple[str, ...], context: int) -> dict[str, Any]:
         "normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, punctuation]},
         "pre_tokenizer": {"type": "WhitespaceSplit"},
         "post_processor": {
-            "type": "TemplateProcessing", "single": [first, special], "pair": [first, special, second, special],
-            "special_tokens": {EOT: {"id": EOT, "ids": [end], "tokens": [EOT]}},
+            "type": "TemplateProcessing", "single": [*begin, first, frame[EOT]],
+            "pair": [*begin, first, frame[EOT], second, frame[EOT]],
+            "special_tokens": {name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in used},
         },
         "decoder": None,
-        "model": {"type": "WordLevel", "vocab": {word: i for i, word in enumerate((PAD, UNK, *vocabulary, EOT))}, "unk_token": UNK},
+        "model": {"type": "WordLevel", "vocab": ids, "unk_token": UNK},
     }  # fmt: skip

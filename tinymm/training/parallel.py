@@ -55,40 +55,55 @@ def threads(workers: int) -> Iterator[Callable[[Module], Callable]]:
 
 
 class _Sharded:
-    """An encoder that cuts its batch into shards: batch (B, …) -> (B, D), equal to the encoder's own result to rounding."""
+    """An encoder, or a method of a model, that cuts its batch into shards: arrays (B, …) -> (B, …), equal to its own result to rounding."""
 
-    def __init__(self, encoder: Module, pool: ThreadPoolExecutor, workers: int):
-        if has_batch_statistics(encoder) and encoder.training:
+    def __init__(self, encoder: Any, pool: ThreadPoolExecutor, workers: int):
+        module = getattr(encoder, "__self__", encoder)
+        if has_batch_statistics(module) and module.training:
             raise UsageError(
                 f"batch normalization normalizes over the whole batch, and {workers} workers would each see a part; use --workers 1 "
                 "(the matrix library then uses all cores), or a vision transformer"
             )
         self.encoder, self.pool, self.workers = encoder, pool, workers
-        self.parameters = encoder.parameters()
+        self.parameters = list(module.trainable().values())
         # The shards' sum is an op like any other, except that its inputs are the leaves that all shards share.
         self.join = Op(self._run, catalogued=False)
 
-    def __call__(self, batch: Any) -> Tensor:
+    def __call__(self, *batch: Any) -> Tensor:
         return self.join(*self.parameters, batch=batch)
 
-    def _run(self, *parameters: Any, batch: Any) -> tuple:
-        shards = np.array_split(np.arange(len(batch)), min(self.workers, len(batch)))
+    def _run(self, *parameters: Any, batch: tuple) -> tuple:
+        B = len(batch[0])
+        shards = [slice(s[0], s[-1] + 1) for s in np.array_split(np.arange(B), min(self.workers, B))]
         # Each thread inherits no_grad() or checking() through a copy of the context.
-        tasks = [self.pool.submit(copy_context().run, self.encoder, batch[s[0] : s[-1] + 1]) for s in shards]
+        tasks = [self.pool.submit(copy_context().run, self.encoder, *(x[s] for x in batch)) for s in shards]
         features = [task.result() for task in tasks]
+        # A loss that leaves a part of the model out must leave its parameters without a gradient, here as anywhere.
+        reached = set().union(*(_leaves(f) for f in features))
 
         def backward(g):
             gradients: list[dict] = [{} for _ in shards]
             tasks = [
-                self.pool.submit(f.backward, g[s[0] : s[-1] + 1], into)
-                for f, s, into in zip(features, shards, gradients, strict=True)
-                if f.requires_grad
+                self.pool.submit(f.backward, g[s], into) for f, s, into in zip(features, shards, gradients, strict=True) if f.requires_grad
             ]
             for task in tasks:
                 task.result()
-            return [_sum([into[p] for into in gradients if p in into], p) for p in self.parameters]
+            return [_sum([into[p] for into in gradients if p in into], p) for p in self.parameters if p in reached]
 
-        return np.concatenate([f.data for f in features]), *together(backward, len(parameters))
+        vjps = iter(together(backward, len(reached)))
+        return np.concatenate([f.data for f in features]), *(next(vjps) if p in reached else None for p in self.parameters)
+
+
+def _leaves(result: Tensor) -> set[Tensor]:
+    """Return the parameters that a result was made from."""
+    seen, stack = {result}, [result]
+    while stack:
+        made_by = stack.pop().made_by
+        for x, _ in made_by[1] if made_by else ():
+            if x not in seen:
+                seen.add(x)
+                stack.append(x)
+    return {x for x in seen if x.made_by is None and x.requires_grad}
 
 
 def _sum(parts: list, parameter: Tensor) -> Any:
