@@ -6,7 +6,7 @@ import numpy as np
 
 from tinymm.autodiff import Tensor
 
-from .attention import MultiHeadAttention
+from .attention import Cache, MultiHeadAttention
 from .basic import MLP, LayerNorm
 from .module import Module
 
@@ -37,10 +37,10 @@ class Block(Module):
         self.mlp = MLP(width, feed_forward or 4 * width, activation, rng=rng, stds=mlp_stds)
         self.post_norm = post_norm
 
-    def forward(self, x: Any, may_attend: Any = None) -> Tensor:
-        """Return x (B, T, D) after one round of looking (under a mask that broadcasts to (B, H, T, T)) and thinking."""
+    def forward(self, x: Any, may_attend: Any = None, cache: Cache | None = None) -> Tensor:
+        """Return x (B, T, D) after one round of looking (under a mask that broadcasts to (B, H, T, T), see `attention`) and thinking."""
         if self.post_norm:
-            x = self.norm_1(x + self.attention(x, may_attend))
+            x = self.norm_1(x + self.attention(x, may_attend, cache))
             return self.norm_2(x + self.mlp(x))
-        x = x + self.attention(self.norm_1(x), may_attend)
+        x = x + self.attention(self.norm_1(x), may_attend, cache)
         return x + self.mlp(self.norm_2(x))
