@@ -4,9 +4,12 @@ LAVIS files hold what was trained and lack the frozen parts. Hugging Face has no
 temperature: those cannot be written there, and a model from there begins them anew.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+from . import opt
 from .bert import bert_embedding, bert_layer, language_head
+from .clip import HUGGING_FACE as HUGGING_FACE_CLIP
 from .key_maps import Layout, Rule, linear, norm
 
 
@@ -59,7 +62,7 @@ _LAVIS = (
 )  # fmt: skip
 _POSITIONS = r"Qformer\.bert\.embeddings\.position_ids"
 
-#: Stage 1 of the paper's code (`Blip2Qformer`).
+#: The paper's code: stage 1 (`Blip2Qformer`) and stage 2 with an OPT (`Blip2OPT`).
 LAVIS_STAGE_1 = Layout(
     "lavis",
     (
@@ -71,6 +74,11 @@ LAVIS_STAGE_1 = Layout(
         Rule("temperature", ("temp",)),
     ),
     (_POSITIONS, r"Qformer\.cls\.predictions\.decoder\.(weight|bias)"),  # tied to the words, and to the bias
+)
+LAVIS_STAGE_2 = Layout(
+    "lavis",
+    (*_LAVIS, *linear("projection", "opt_proj"), *_under("language_model.", opt.rules("opt_model.model.decoder."))),
+    (_POSITIONS, r"opt_model\.lm_head\.weight"),
 )
 
 _HF_VISION = (
@@ -88,9 +96,9 @@ def _hugging_face(prefix: str) -> tuple[Rule, ...]:
     return *norm("norm", f"{prefix}layernorm"), *_layers(f"{prefix}encoder.layer.{{}}", "attention")
 
 
-#: `Blip2QFormerModel`: the stack alone. The queries stand outside of it, and so do the words.
-HF_QFORMER = Layout("huggingface", _hugging_face(""))
-#: `Blip2ForImageTextRetrieval`: stage 1 without what only training needs.
+#: `Blip2QFormerModel`: the stack alone. Its queries stand outside of it, and so do the words.
+HF_QFORMER = Layout("huggingface", _hugging_face(""), homeless=("queries", "embedding.words.weight", "embedding.positions"))
+#: `Blip2ForImageTextRetrieval`: stage 1 without what only its training needs, the language head and the temperature.
 HF_RETRIEVAL = Layout(
     "huggingface",
     (
@@ -102,4 +110,49 @@ HF_RETRIEVAL = Layout(
         *linear("itm_head", "itm_head"),
     ),
     (r"embeddings\.position_ids",),
+    homeless=("temperature", *(rule.ours for rule in language_head("language_head", ""))),
 )
+#: `Blip2ForConditionalGeneration` with an OPT: stage 2.
+HF_GENERATION = Layout(
+    "huggingface",
+    (
+        *_HF_VISION,
+        *_under("qformer.", _hugging_face("qformer.")),
+        *linear("projection", "language_projection"),
+        *_under("language_model.", opt.rules("language_model.model.decoder.")),
+    ),
+    (r"language_model\.lm_head\.weight",),
+)
+
+
+def own(*layouts: Layout) -> Layout:
+    """Return the layout of our own names, for models that no other program has: every array under itself.
+
+    >>> own(HF_QFORMER).their_names("queries")
+    ('queries',)
+    """
+    names = dict.fromkeys(rule.ours for layout in layouts for rule in layout.rules)
+    return Layout("tinymm", tuple(Rule(name, (name,)) for name in names))
+
+
+_CLIPS_VIT = own(HUGGING_FACE_CLIP)  # a frozen encoder that `train clip` made has norms that EVA's lacks
+TINYMM_STAGE_1, TINYMM_STAGE_2 = own(LAVIS_STAGE_1, _CLIPS_VIT), own(LAVIS_STAGE_2, _CLIPS_VIT)
+
+
+def recognize(keys: Iterable[str]) -> tuple[str, Layout] | None:
+    """Return which of "stage 1", "stage 2" and "Q-Former" a file holds, and its layout, or None if it is no BLIP-2.
+
+    >>> recognize(["query_tokens", "qformer.layernorm.bias", "itm_head.bias"])[0]
+    'stage 1'
+    """
+    keys = set(keys)
+    starts = {key.split(".", 1)[0] for key in keys}
+    if "Qformer" in starts:
+        return ("stage 2", LAVIS_STAGE_2) if "opt_proj.weight" in keys else ("stage 1", LAVIS_STAGE_1)
+    if "query_tokens" in keys and "qformer" in starts:
+        return ("stage 2", HF_GENERATION) if "language_projection" in starts else ("stage 1", HF_RETRIEVAL)
+    if "qformer.queries" in keys:
+        return ("stage 2", TINYMM_STAGE_2) if "projection.weight" in keys else ("stage 1", TINYMM_STAGE_1)
+    if "layernorm.weight" in keys and any("intermediate_query" in key for key in keys):
+        return "Q-Former", HF_QFORMER
+    return None

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,25 +12,35 @@ from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import CheckpointError, TinymmError, UsageError
 from tinymm.arrays.files import atomic
 from tinymm.arrays.random import generator
+from tinymm.layers import Module
 from tinymm.models.clip import CLIP, CLIPConfig
 
-from . import clip
+from .families import FAMILIES, Family, family_of
 from .folders import read_weights
-from .key_maps import Imported, Layout
+from .frozen import with_frozen_parts
+from .key_maps import Imported
 from .safetensors_files import write_safetensors
-from .settings import fits_hugging_face, kind_of, read_settings, write_settings
-from .sizes import check, config_of
+from .sizes import check
 
-FORMATS = ("huggingface", "openai", "tinymm")
+FORMATS = ("huggingface", "openai", "lavis", "tinymm")
+_PARTS = ("image", "text", "qformer", "language")
 
 
-def load(path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str, int] | None = None) -> CLIP:
-    """Return the CLIP that a file or folder holds, in eval mode: OpenAI's, open_clip's, Hugging Face's, or one that `save` wrote.
+def load(
+    path: str | os.PathLike,
+    *,
+    dtype: str = "float32",
+    heads: Mapping[str, int] | None = None,
+    frozen: str | os.PathLike | list[str | os.PathLike] | None = None,
+) -> Any:
+    """Return the model that a file or folder holds, in eval mode: CLIP, BLIP-2's stages, a Q-Former, an OPT, or what `save` wrote.
 
     `path`: a folder with config.json and weights (also a run folder), or a file: safetensors, or a torch zip archive, TorchScript
-    included. float16 and bfloat16 are widened to `dtype`, "float32" or "float64". `heads`, such as `{"image": 4, "text": 2}`, counts
-    where no config does; OpenAI's files don't tell, and width / 64 is right for all that were released. Raises CheckpointError, with
-    every missing, unexpected or misshapen key by its original name. Torch is not needed, and nothing in the file is executed.
+    included. CLIP comes from OpenAI, open_clip or Hugging Face; BLIP-2 from LAVIS or Hugging Face (`Blip2ForImageTextRetrieval`,
+    `Blip2ForConditionalGeneration` with OPT, `Blip2QFormerModel`). float16 and bfloat16 are widened to `dtype`, "float32" or "float64".
+    `heads`, such as `{"image": 4, "text": 2}` (also "qformer", "language"), counts where no config does. `frozen` names the files of the
+    frozen parts that a LAVIS file lacks. Raises CheckpointError, with every missing, unexpected or misshapen key by its original name. Torch
+    is not needed, and nothing in the file is executed.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -37,50 +48,62 @@ def load(path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str,
     ...     load(folder).config == CLIPConfig.tiny("resnet", "cbow")
     True
     """
-    return load_with_report(path, dtype=dtype, heads=heads)[0]
+    return load_with_report(path, dtype=dtype, heads=heads, frozen=frozen)[0]
 
 
-def load_with_report(path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str, int] | None = None) -> tuple[CLIP, Imported]:
-    """Return `load`'s model and what was noticed on the way: `.ignored` keys, `.tied` groups of keys, `.keys` that each array came from."""
+def load_with_report(
+    path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str, int] | None = None, frozen: Any = None
+) -> tuple[Any, Imported]:
+    """Return `load`'s model and what was noticed: `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds."""
     if str(dtype) not in ("float32", "float64"):
         raise UsageError(f"a model computes in float32 or float64, dtype {dtype!r} came; narrower files are widened")
-    if heads is not None and (set(heads) - {"image", "text"} or not all(type(count) is int and count > 0 for count in heads.values())):
+    if heads is not None and (set(heads) - set(_PARTS) or not all(type(count) is int and count > 0 for count in heads.values())):
         raise UsageError(f'heads is {{"image": count, "text": count}} or one of the two, {heads!r} came')
     weights = read_weights(path)
-    layout = clip.recognize(weights.arrays)
-    if layout is None:
-        few = ", ".join(map(repr, list(weights.arrays)[:4]))
-        raise CheckpointError(
-            f"{weights.path.name}: the keys are those of no layout of CLIP's (OpenAI, open_clip, Hugging Face, tinymm), they begin with "
-            f"{few}; convert the file, or load another model"
-        )
+    if frozen is not None:
+        with_frozen_parts(weights, [frozen] if isinstance(frozen, (str, os.PathLike)) else frozen)
+    family, layout = _recognized(weights)
     found = layout.import_(weights.arrays)
     found.tied = weights.tied
     try:
-        config = config_of(found, layout, read_settings(weights.settings, layout.name), dict(heads or {}))
-        model = CLIP(config, generator(0))
+        model = family.build(found, layout, weights.settings, dict(heads or {}))
         expected = model.state_dict()
         check(found, layout, expected)
     except TinymmError as problem:
         raise CheckpointError(f"{weights.path.name}: {problem}") from None
-    if str(dtype) != str(model.t.dtype):
+    if str(dtype) != "float32":
         model.astype(dtype)
+    found.fresh = sorted(expected.keys() - found.arrays.keys())
     model.load_state_dict({name: found.arrays.get(name, expected[name]) for name in expected})
     model.eval()
     return model, found
 
 
-def export(model: CLIP, format: str, gradients: bool = False) -> dict[str, np.ndarray]:  # noqa: A002 - the word that users know
+def _recognized(weights: Any) -> tuple[Family, Any]:
+    for family in FAMILIES:
+        layout = family.recognize(weights.arrays, weights.settings)
+        if layout is not None:
+            return family, layout
+    few = ", ".join(map(repr, list(weights.arrays)[:4]))
+    raise CheckpointError(
+        f"{weights.path.name}: the keys are those of no layout that is known (CLIP: OpenAI, open_clip, Hugging Face; BLIP-2: LAVIS, Hugging "
+        f"Face; OPT: Hugging Face; tinymm's own), they begin with {few}; convert the file, or load another model"
+    )
+
+
+def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.ndarray]:  # noqa: A002 - the word that users know
     """Return {original key: array} of the model's weights, or with `gradients` of the parameters' `.grad`.
 
-    `format` is "openai", "huggingface" or "tinymm" (our own names). Exported arrays only move numbers about, so comparing all gradients
-    with another program's is a comparison of two dictionaries. Parameters without a gradient are left out. Raises UsageError where the
-    layout has no word for an encoder: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
+    `format` is "openai", "huggingface", "lavis" or "tinymm" (our own names). Exported arrays only move numbers about, so comparing all
+    gradients with another program's is a comparison of two dictionaries. Parameters without a gradient are left out. Raises UsageError where
+    the layout has no word for a part: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
 
     >>> export(CLIP(CLIPConfig.tiny(), generator(0)), "openai")["visual.transformer.resblocks.1.attn.in_proj_weight"].shape
     (96, 32)
     """
-    layout = _layout(model.config, format)
+    if format not in FORMATS:
+        raise UsageError(f"a format is {', '.join(FORMATS)}, {format!r} came")
+    layout = family_of(model).layout_for(model.config, format)  # type: ignore[attr-defined]
     if gradients:
         arrays = {name: to_host(value.grad) for name, value in model.named_parameters() if value.grad is not None}
     else:
@@ -91,37 +114,21 @@ def export(model: CLIP, format: str, gradients: bool = False) -> dict[str, np.nd
     return exported
 
 
-def _layout(config: CLIPConfig, name: str) -> Layout:
-    if name not in FORMATS:
-        raise UsageError(f"a format is {', '.join(FORMATS)}, {name!r} came")
-    image, text = kind_of(config.image), kind_of(config.text)
-    if name != "tinymm" and text == "cbow":
-        raise UsageError(f'format {name!r} has no bag of words as text encoder; use "tinymm"')
-    if name == "huggingface" and not fits_hugging_face(config):
-        reason = "has no ResNet" if image == "resnet" else 'reads eos_token_id 2 as "the largest id", which this model does not mean'
-        raise UsageError(f'format "huggingface" {reason}; use "openai"')
-    if name == "openai":
-        return clip.OPENAI_RESNET if image == "resnet" else clip.OPENAI_VIT
-    return clip.HUGGING_FACE if name == "huggingface" else clip.TINYMM
+def best_format(model: Module) -> str:
+    """Return the format in which most programs can open this model.
 
-
-def best_format(config: CLIPConfig) -> str:
-    """Return the format in which most programs can open a model of this config.
-
-    >>> best_format(CLIPConfig.tiny("vit")), best_format(CLIPConfig.tiny("resnet")), best_format(CLIPConfig.tiny("vit", "cbow"))
-    ('huggingface', 'openai', 'tinymm')
+    >>> [best_format(CLIP(CLIPConfig.tiny(*pair), generator(0))) for pair in (("vit",), ("resnet",), ("vit", "cbow"))]
+    ['huggingface', 'openai', 'tinymm']
     """
-    if kind_of(config.text) == "cbow":
-        return "tinymm"
-    return "huggingface" if fits_hugging_face(config) else "openai"
+    return family_of(model).best_format(model.config)  # type: ignore[attr-defined]
 
 
-def save(model: CLIP, folder: str | os.PathLike, format: str | None = None) -> None:  # noqa: A002
+def save(model: Module, folder: str | os.PathLike, format: str | None = None) -> None:  # noqa: A002
     """Write `config.json` and `model.safetensors` into the folder, from which `load` returns the same model, bit for bit in its dtype.
 
-    By default in the format that most programs can open: a ViT with a text transformer as a Hugging Face folder, for
+    By default in the format that most programs can open: a CLIP of ViT and text transformer as a Hugging Face folder, for
     `CLIPModel.from_pretrained(folder)`; a ResNet under OpenAI's keys with a config.json of model_type "tinymm_clip_openai", which keeps
-    the sizes and heads; a bag of words under our own names ("tinymm_clip"). Both files are written whole or not at all.
+    the sizes and heads; what no other program has under our own names. Both files are written whole or not at all.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -129,11 +136,11 @@ def save(model: CLIP, folder: str | os.PathLike, format: str | None = None) -> N
     ...     sorted(os.listdir(folder))
     ['config.json', 'model.safetensors']
     """
-    format = format or best_format(model.config)  # noqa: A001
+    format = format or best_format(model)  # noqa: A001
     arrays = export(model, format)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = write_settings(model.config, format, str(model.t.dtype))
+    settings = family_of(model).settings_for(model.config, format, str(model.parameters()[0].dtype))  # type: ignore[attr-defined]
     with atomic(folder / "config.json") as file:
         file.write(json.dumps(settings, indent=2).encode() + b"\n")
         write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})  # "pt": transformers asks for the axes' order

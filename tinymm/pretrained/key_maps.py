@@ -88,11 +88,15 @@ def norm(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
 
 @dataclass(frozen=True)
 class Layout:
-    """A family of files: its rules, and the keys that may stand in a file without being weights."""
+    """A family of files: its rules, the keys that may stand in a file without being weights, and our names that have no place there.
+
+    What is `homeless` begins anew in a model that such a file is loaded into, and is left out where one is written.
+    """
 
     name: str
     rules: tuple[Rule, ...]
     ignorable: tuple[str, ...] = ()
+    homeless: tuple[str, ...] = ()
 
     def import_(self, arrays: Mapping[str, np.ndarray]) -> "Imported":
         """Return our arrays, and what did not fit."""
@@ -115,7 +119,7 @@ class Layout:
                 found.incomplete[rule.ours.format(*numbers)] = tuple(absent)
             elif len(names) > 1 and (len(shapes) > 1 or () in shapes):
                 came = ", ".join(f"{name} {arrays[name].shape}" for name in names)
-                raise CheckpointError(f"arrays that are joined have one shape: {came} came; the file fits no transformer of CLIP's")
+                raise CheckpointError(f"arrays that are joined have one shape: {came} came; the file is damaged")
             else:
                 ours = rule.ours.format(*numbers)
                 found.keys[ours] = names
@@ -143,7 +147,7 @@ class Layout:
     def is_optional(self, ours: str) -> bool:
         """Say whether a file may lack this array of ours."""
         found = self._rule_of(ours)
-        return found is not None and found[0].optional
+        return ours in self.homeless or found is not None and found[0].optional
 
     def export(self, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
         """Return their arrays, and the names of ours for which the layout has no place."""
@@ -151,6 +155,8 @@ class Layout:
         homeless = []
         for ours, array in arrays.items():
             found = self._rule_of(ours)
+            if ours in self.homeless:
+                continue
             if found is None:
                 homeless.append(ours)
             else:
@@ -163,7 +169,7 @@ class Imported:
     """What a file held: our arrays, the keys that each came from, and the keys that found no place.
 
     `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position numbers and the
-    like); `tied` lists groups of keys that share one array.
+    like); `tied` lists groups of keys that share one array, and `fresh` our arrays that the file has none for and that begin anew.
     """
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -172,6 +178,7 @@ class Imported:
     unexpected: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     tied: list[tuple[str, ...]] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
 
 
 def tied_keys(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:

@@ -1,0 +1,140 @@
+"""BLIP-2's configs: from what a file declares and what its arrays show, to the config of stage 1, of stage 2, or of a Q-Former alone; and back."""
+
+from dataclasses import asdict
+from typing import Any
+
+from tinymm.arrays.errors import CheckpointError
+from tinymm.arrays.random import generator
+from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
+from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
+from tinymm.models.opt import OPTConfig
+from tinymm.models.qformer import QFormer, QFormerConfig
+from tinymm.models.vit import ViTConfig
+
+from . import opt
+from .key_maps import Imported, Layout
+from .measured import agreed, opt_sizes, qformer_sizes, shape_of, vit_sizes
+
+#: What EVA's ViT-g has: its heads are 88 wide, and no file says so.
+_EVA_WIDTH, _EVA_HEADS = 1408, 16
+OWN_TYPES = {"tinymm_blip2_stage1": BLIP2Stage1, "tinymm_blip2_stage2": BLIP2Stage2}
+
+_VISION = {
+    "image_size": "resolution", "patch_size": "patch", "hidden_size": "width", "num_hidden_layers": "layers",
+    "num_attention_heads": "heads", "intermediate_size": "feed_forward", "hidden_act": "activation", "layer_norm_eps": "eps",
+}  # fmt: skip
+_QFORMER = {
+    "hidden_size": "width", "num_hidden_layers": "layers", "num_attention_heads": "heads", "intermediate_size": "feed_forward",
+    "hidden_act": "activation", "layer_norm_eps": "eps", "encoder_hidden_size": "memory_width", "cross_attention_frequency": "cross_every",
+}  # fmt: skip
+_WORDS = {"vocab_size": "vocabulary", "max_position_embeddings": "context"}
+# What the paper's code and transformers assume of what no array shows.
+_VISION_ASSUMED = {"heads": None, "activation": "gelu", "eps": 1e-6}
+_QFORMER_ASSUMED = {"activation": "gelu", "eps": 1e-12}
+_BERT_SEPARATOR = 102
+
+
+def declared(settings: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """Return what the settings beside a file declare, in our words: `image`, `qformer`, `language`, and what belongs to the whole."""
+    if settings.get("model_type") in OWN_TYPES:
+        return {name: value for name, value in settings.items() if name != "model_type"}
+    if layout.name != "huggingface":
+        return {}
+    qformer = settings if settings.get("model_type") == "blip_2_qformer" else _part(settings, "qformer_config")
+    vision = _renamed(_part(settings, "vision_config"), _VISION)
+    said: dict[str, Any] = {"image": vision, "qformer": _renamed(qformer, _QFORMER | _WORDS), "norm_eps": vision.get("eps", 1e-6)}
+    if settings.get("num_query_tokens") is not None:
+        said["qformer"]["queries"] = settings["num_query_tokens"]
+    if isinstance(settings.get("text_config"), dict):
+        if settings["text_config"].get("model_type", "opt") != "opt":
+            raise CheckpointError(
+                f"BLIP-2's language model is an OPT here, and {settings['text_config']['model_type']!r} came; load a folder with OPT"
+            )
+        said["language"] = opt.declared(settings["text_config"])
+    return said
+
+
+def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    part = settings.get(name) or {}
+    if not isinstance(part, dict):
+        raise CheckpointError(f"config.json: {name} is an object of settings, a {type(part).__name__} came; copy the file again")
+    return part
+
+
+def _renamed(theirs: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    return {ours: theirs[key] for key, ours in names.items() if theirs.get(key) is not None}
+
+
+def build_stage_1(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage1:
+    """Return a fresh stage 1 of the sizes that the arrays show."""
+    said, arrays = declared(settings, layout), found.arrays
+    config = BLIP2Config(
+        _image(arrays, said, heads), _qformer(arrays, said, heads), shape_of(arrays, "image_projection.weight", 2)[1],
+        **_rest(said, "decode", "end_of_text", "norm_eps", "smoothing"),
+    ) if layout.name == "tinymm" else BLIP2Config(
+        _image(arrays, said, heads), qformer := _qformer(arrays, said, heads), shape_of(arrays, "image_projection.weight", 2)[1],
+        end_of_text=min(_BERT_SEPARATOR, (qformer.vocabulary or 1) - 1), norm_eps=said.get("norm_eps", 1e-5),
+    )  # fmt: skip
+    return BLIP2Stage1(config, generator(0))
+
+
+def build_stage_2(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage2:
+    """Return a fresh stage 2 of the sizes that the arrays show."""
+    said, arrays = declared(settings, layout), found.arrays
+    language = OPTConfig(**agreed("language model", opt_sizes(arrays, "language_model."), said.get("language", {}), heads=heads.get("language")))
+    config = BLIP2Stage2Config(_image(arrays, said, heads), _qformer(arrays, said, heads), language, said.get("norm_eps", 1e-5))
+    return BLIP2Stage2(config, generator(0))
+
+
+def build_qformer(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> QFormer:
+    """Return a fresh Q-Former; its queries and words, which the file keeps elsewhere, begin anew."""
+    said = declared(settings, layout)
+    said["qformer"] = {"queries": 32} | said["qformer"]
+    if not settings.get("use_qformer_text_input") and not any(".mlp." in name and "query" not in name for name in found.arrays):
+        said["qformer"].pop("vocabulary", None)
+    return QFormer(_qformer(found.arrays, said, heads), generator(0))
+
+
+def _image(arrays: dict[str, Any], said: dict[str, Any], heads: dict[str, int]) -> ViTConfig:
+    sizes = vit_sizes(arrays)
+    count = heads.get("image") or (_EVA_HEADS if sizes["width"] == _EVA_WIDTH else None)
+    return ViTConfig(**agreed("image encoder", sizes, _VISION_ASSUMED | said.get("image", {}), heads=count))
+
+
+def _qformer(arrays: dict[str, Any], said: dict[str, Any], heads: dict[str, int]) -> QFormerConfig:
+    prefix = "qformer." if any(name.startswith("qformer.") for name in arrays) else ""
+    sizes, spoken = qformer_sizes(arrays, prefix), dict(said.get("qformer", {}))
+    if prefix and "vocabulary" not in sizes:
+        spoken.pop("vocabulary", None), spoken.pop("context", None)  # stage 2 drops the words' half, whatever its config says
+    if sizes["layers"] <= 1 or sizes["cross_every"] == sizes["layers"]:
+        sizes["cross_every"] = spoken.get("cross_every", sizes["cross_every"])
+    return QFormerConfig(**agreed("Q-Former", sizes, _QFORMER_ASSUMED | spoken, heads=heads.get("qformer")))
+
+
+def _rest(said: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: said[name] for name in names if said.get(name) is not None}
+
+
+# ---------------------------------------------------------------------- writing
+def fits_hugging_face(image: ViTConfig) -> bool:
+    """Say whether transformers' BLIP-2 has this picture encoder: EVA's kind of ViT, which is not CLIP's."""
+    return image.patch_bias and not image.norm_before and not image.norm_after and image.channels == 3
+
+
+def settings_for(config: BLIP2Config | BLIP2Stage2Config, name: str, dtype: str) -> dict[str, Any]:
+    """Return the config.json of either stage, in our own words or in Hugging Face's."""
+    second = isinstance(config, BLIP2Stage2Config)
+    if name != "huggingface":
+        return {"model_type": "tinymm_blip2_stage2" if second else "tinymm_blip2_stage1", **asdict(config)}
+    vision = {theirs: getattr(config.image, ours) for theirs, ours in _VISION.items()}
+    qformer = {theirs: getattr(config.qformer, ours) for theirs, ours in (_QFORMER | _WORDS).items()}
+    qformer = {key: value for key, value in qformer.items() if value is not None}
+    language = opt.settings_for(config.language, name, dtype) if second else {"model_type": "opt"}
+    return {
+        "architectures": ["Blip2ForConditionalGeneration" if second else "Blip2ForImageTextRetrieval"],
+        "model_type": "blip-2", "dtype": dtype, "num_query_tokens": config.qformer.queries,
+        "vision_config": {"model_type": "blip_2_vision_model", "qkv_bias": True, **vision, "layer_norm_eps": config.norm_eps},
+        "qformer_config": {"model_type": "blip_2_qformer", "use_qformer_text_input": not second, **qformer},
+        "text_config": language,
+        **({} if second else {"image_text_hidden_size": config.joint_width}),  # type: ignore[union-attr]
+    }  # fmt: skip

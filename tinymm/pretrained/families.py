@@ -1,0 +1,103 @@
+"""Which models there are, and for each: how its files are recognized, how it is built from one, and how it is written."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tinymm.arrays.errors import UsageError
+from tinymm.arrays.random import generator
+from tinymm.layers import Module
+from tinymm.models.blip2 import BLIP2Stage1
+from tinymm.models.blip2_stage2 import BLIP2Stage2
+from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.models.opt import OPT
+from tinymm.models.qformer import QFormer
+
+from . import blip2, blip2_settings, clip, opt, settings
+from .key_maps import Imported, Layout
+from .sizes import config_of
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model and its files.
+
+    `recognize(keys, settings)` gives the layout of a file that is of this kind, else None. `build(found, layout, settings, heads)` gives a
+    fresh model of the sizes that the arrays show. `layout_for(config, format)`, `settings_for(config, format, dtype)` and
+    `best_format(config)` are for writing.
+    """
+
+    model: type[Module]
+    recognize: Callable[[Iterable[str], dict[str, Any]], Layout | None]
+    build: Callable[[Imported, Layout, dict[str, Any], dict[str, int]], Any]
+    layout_for: Callable[[Any, str], Layout]
+    settings_for: Callable[[Any, str, str], dict[str, Any]]
+    best_format: Callable[[Any], str]
+
+
+def family_of(model: Module) -> Family:
+    """Return the family that a model belongs to."""
+    for family in FAMILIES:
+        if type(model) is family.model:
+            return family
+    raise UsageError(f"models with files of their own are {', '.join(f.model.__name__ for f in FAMILIES)}, and {type(model).__name__} came")
+
+
+# ---------------------------------------------------------------------- CLIP
+def _build_clip(found: Imported, layout: Layout, said: dict[str, Any], heads: dict[str, int]) -> CLIP:
+    return CLIP(config_of(found, layout, settings.read_settings(said, layout.name), heads), generator(0))
+
+
+def _clip_layout(config: CLIPConfig, name: str) -> Layout:
+    image, text = settings.kind_of(config.image), settings.kind_of(config.text)
+    if name == "lavis":
+        raise UsageError('format "lavis" is BLIP-2\'s; write a CLIP as "huggingface", "openai" or "tinymm"')
+    if name != "tinymm" and text == "cbow":
+        raise UsageError(f'format {name!r} has no bag of words as text encoder; use "tinymm"')
+    if name == "huggingface" and not settings.fits_hugging_face(config):
+        reason = "has no ResNet" if image == "resnet" else 'reads eos_token_id 2 as "the largest id", which this model does not mean'
+        raise UsageError(f'format "huggingface" {reason}; use "openai"')
+    if name == "openai":
+        return clip.OPENAI_RESNET if image == "resnet" else clip.OPENAI_VIT
+    return clip.HUGGING_FACE if name == "huggingface" else clip.TINYMM
+
+
+def _best_clip_format(config: CLIPConfig) -> str:
+    if settings.kind_of(config.text) == "cbow":
+        return "tinymm"
+    return "huggingface" if settings.fits_hugging_face(config) else "openai"
+
+
+# ---------------------------------------------------------------------- BLIP-2
+def _blip2(model: type[Module], kind: str, build: Callable, layouts: dict[str, Layout]) -> Family:
+    def recognize(keys: Iterable[str], said: dict[str, Any]) -> Layout | None:
+        found = blip2.recognize(keys)
+        return found[1] if found and found[0] == kind else None
+
+    def layout_for(config: Any, name: str) -> Layout:
+        if name not in layouts:
+            raise UsageError(f"format {name!r} has no {model.__name__}; use {', '.join(layouts)}")
+        if name in ("huggingface", "lavis") and hasattr(config, "image") and not blip2_settings.fits_hugging_face(config.image):
+            raise UsageError(f'format {name!r} knows EVA\'s kind of ViT only, and this encoder has the norms of CLIP\'s; use "tinymm"')
+        return layouts[name]
+
+    def best_format(config: Any) -> str:
+        second = "tinymm" not in layouts or model is BLIP2Stage2 and blip2_settings.fits_hugging_face(config.image)
+        return "huggingface" if second else "tinymm"  # Hugging Face's stage 1 lacks what training and captions need
+
+    return Family(model, recognize, build, layout_for, blip2_settings.settings_for, best_format)
+
+
+FAMILIES = (
+    _blip2(
+        BLIP2Stage1, "stage 1", blip2_settings.build_stage_1,
+        {"lavis": blip2.LAVIS_STAGE_1, "huggingface": blip2.HF_RETRIEVAL, "tinymm": blip2.TINYMM_STAGE_1},
+    ),
+    _blip2(
+        BLIP2Stage2, "stage 2", blip2_settings.build_stage_2,
+        {"lavis": blip2.LAVIS_STAGE_2, "huggingface": blip2.HF_GENERATION, "tinymm": blip2.TINYMM_STAGE_2},
+    ),
+    _blip2(QFormer, "Q-Former", blip2_settings.build_qformer, {"huggingface": blip2.HF_QFORMER}),
+    Family(OPT, opt.recognize, opt.build, opt.layout_for, opt.settings_for, lambda config: "huggingface"),
+    Family(CLIP, lambda keys, said: clip.recognize(keys), _build_clip, _clip_layout, settings.write_settings, _best_clip_format),
+)  # fmt: skip

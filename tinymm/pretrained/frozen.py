@@ -1,0 +1,30 @@
+"""The parts that a LAVIS file lacks: it keeps what was trained, and the frozen picture encoder and language model lie in files of their own."""
+
+import os
+from typing import Any
+
+from tinymm.arrays.errors import CheckpointError
+
+from .folders import Weights, read_weights
+
+#: EVA's file has more than BLIP-2 uses of it: a last norm, a head, and a fortieth block.
+_EVA_UNUSED = ("norm.", "fc_norm.", "head.", "blocks.39.", "rope.", "mask_token")
+
+
+def with_frozen_parts(weights: Weights, paths: list[Any]) -> None:
+    """Add the arrays of the frozen parts' files to a LAVIS file's own, under the prefixes that they have there."""
+    for path in paths:
+        part = read_weights(os.fspath(path))
+        if "patch_embed.proj.weight" in part.arrays:
+            kept = {key: array for key, array in part.arrays.items() if not key.startswith(_EVA_UNUSED)}
+            weights.arrays |= {f"visual_encoder.{key}": array for key, array in kept.items()}
+        elif any(key.endswith("decoder.embed_positions.weight") for key in part.arrays):
+            inner = "" if "model.decoder.embed_positions.weight" in part.arrays else "model."
+            weights.arrays |= {f"opt_model.{inner}{key}": array for key, array in part.arrays.items()}
+            weights.settings.setdefault("text_config", part.settings)
+        else:
+            few = ", ".join(map(repr, list(part.arrays)[:3]))
+            raise CheckpointError(
+                f"{part.path.name}: a frozen part is EVA's ViT (patch_embed, blocks …) or an OPT (decoder …), and this file begins with {few}; "
+                "name the file of the picture encoder or of the language model"
+            )

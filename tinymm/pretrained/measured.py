@@ -1,0 +1,98 @@
+"""Sizes read off arrays under our own names: what a ViT, a BERT-like stack or an OPT must have been built with.
+
+A config.json may be missing, and may lie; so sizes that arrays show are measured, and only what they can't show (heads, activations, eps,
+special ids) is taken from the file or from the caller. A model is built only where both agree, so that no file can ask for a terabyte.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tinymm.arrays.errors import CheckpointError
+from tinymm.models.opt import OFFSET
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def shape_of(arrays: Arrays, name: str, axes: int) -> tuple[int, ...]:
+    """Return the shape of an array that a model can't be without; CheckpointError if it is missing or has another number of axes."""
+    if name not in arrays:
+        raise CheckpointError(f"the file lacks the array for {name}, which shows the model's size; check that the file is whole")
+    shape = arrays[name].shape
+    if len(shape) != axes or 0 in shape:
+        raise CheckpointError(f"the array for {name} has {axes} axes, and shape {shape} came; the file is damaged or of another model")
+    return shape
+
+
+def layers_of(arrays: Arrays, prefix: str) -> int:
+    """Return how many numbers follow the prefix, as in `blocks.0.…`, `blocks.1.…`."""
+    pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
+    return len({match[1] for match in map(pattern.match, arrays) if match})
+
+
+def vit_sizes(arrays: Arrays, prefix: str = "image_encoder.") -> dict[str, Any]:
+    """Return the sizes of a vision transformer over square pictures."""
+    patch, _, channels, width = shape_of(arrays, f"{prefix}patch_embedding.weight", 4)
+    positions = shape_of(arrays, f"{prefix}positions", 2)[0]
+    side = math.isqrt(positions - 1)
+    if side * side != positions - 1 or side == 0:
+        raise CheckpointError(f"positions are one and a square grid, {positions} came; pictures that are not square are not read")
+    return {
+        "resolution": patch * side, "patch": patch, "channels": channels, "width": width, "layers": layers_of(arrays, f"{prefix}blocks"),
+        "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.expand.weight", 2)[1],
+        "norm_before": f"{prefix}norm_before.gain" in arrays, "norm_after": f"{prefix}norm_after.gain" in arrays,
+        "patch_bias": f"{prefix}patch_embedding.bias" in arrays,
+    }  # fmt: skip
+
+
+def qformer_sizes(arrays: Arrays, prefix: str = "qformer.") -> dict[str, Any]:
+    """Return the sizes of a Q-Former; `queries` is left out where the file keeps them elsewhere."""
+    memory_width, width = shape_of(arrays, f"{prefix}blocks.0.cross.key.weight", 2)
+    layers = layers_of(arrays, f"{prefix}blocks")
+    crossing = [i for i in range(layers) if f"{prefix}blocks.{i}.cross.key.weight" in arrays]
+    every = crossing[1] if len(crossing) > 1 else layers
+    if crossing != list(range(0, layers, every)):
+        raise CheckpointError(f"a Q-Former looks at the picture every so many layers, and layers {crossing} of {layers} came; the file is damaged")
+    sizes = {
+        "width": width, "layers": layers, "memory_width": memory_width, "cross_every": every,
+        "feed_forward": shape_of(arrays, f"{prefix}blocks.0.query_mlp.expand.weight", 2)[1],
+    }  # fmt: skip
+    if f"{prefix}queries" in arrays:
+        sizes["queries"] = shape_of(arrays, f"{prefix}queries", 2)[0]
+    if f"{prefix}embedding.words.weight" in arrays:
+        sizes["vocabulary"] = shape_of(arrays, f"{prefix}embedding.words.weight", 2)[0]
+        sizes["context"] = shape_of(arrays, f"{prefix}embedding.positions", 2)[0]
+    return sizes
+
+
+def opt_sizes(arrays: Arrays, prefix: str = "") -> dict[str, Any]:
+    """Return the sizes of an OPT."""
+    vocabulary, width = shape_of(arrays, f"{prefix}token_embedding.weight", 2)
+    return {
+        "vocabulary": vocabulary, "width": width, "context": shape_of(arrays, f"{prefix}positions", 2)[0] - OFFSET,
+        "layers": layers_of(arrays, f"{prefix}blocks"), "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.expand.weight", 2)[1],
+    }  # fmt: skip
+
+
+def agreed(what: str, measured: dict[str, Any], declared: Mapping[str, Any], head_width: int = 64, heads: int | None = None) -> dict[str, Any]:
+    """Return measured and declared settings together; CheckpointError names the first that the file declares otherwise.
+
+    Heads are those given, declared, or the width over `head_width`: no array shows them.
+    """
+    for name, value in measured.items():
+        said = declared.get(name)
+        if said is not None and said != value:
+            raise CheckpointError(
+                f"the config and the arrays agree; {what} {name} is {said!r} in the config and {value!r} by the arrays; put the config.json "
+                "of this very file beside it"
+            )
+    together = {name: value for name, value in declared.items() if value is not None} | measured
+    count = heads or together.get("heads") or max(1, measured["width"] // head_width)
+    if type(count) is not int or count < 1 or measured["width"] % count:
+        raise CheckpointError(
+            f"the heads of {what} share its width {measured['width']} evenly, {count!r} came; files do not tell their number: pass heads="
+        )
+    return together | {"heads": count}
