@@ -81,10 +81,10 @@ class BertLayer(Module):
 class TextEmbedding(Module):
     """Word and position, added: ids (B, T) -> (B, T, D). The norm behind it is its owner's, since the Q-Former shares it with its queries."""
 
-    def __init__(self, vocabulary: int, context: int, width: int, token_types: int = 0, *, rng: np.random.Generator):
-        self.words = Embedding(vocabulary, width, rng=rng, std=STD)
-        self.positions = Parameter(normal(rng, (context, width), STD))
-        self.types = Parameter(normal(rng, (token_types, width), STD)) if token_types else None
+    def __init__(self, vocabulary: int, context: int, width: int, token_types: int = 0, *, rng: np.random.Generator, std: float = STD):
+        self.words = Embedding(vocabulary, width, rng=rng, std=std)
+        self.positions = Parameter(normal(rng, (context, width), std))
+        self.types = Parameter(normal(rng, (token_types, width), std)) if token_types else None
 
     def forward(self, ids: np.ndarray, start: int = 0) -> Tensor:
         """Embed tokens that stand at the places `start`, `start` + 1, …"""

@@ -39,6 +39,7 @@ class QFormerConfig:
     activation: str = "gelu"
     eps: float = 1e-12
     cross_every: int = 2
+    std: float = STD  # of the fresh weights; a narrow model learns sooner from larger ones, √(768 / width) times as large
 
     def __post_init__(self):
         if self.queries < 1 or self.cross_every < 1:
@@ -63,15 +64,15 @@ class QFormerLayer(Module):
     """One round for rows [queries ; words]: look around together, queries look at the picture, each kind thinks for itself."""
 
     def __init__(self, config: QFormerConfig, crosses: bool, *, rng: np.random.Generator):
-        D, eps, F = config.width, config.eps, config.feed_forward or 4 * config.width
-        self.attention = MultiHeadAttention(D, config.heads, rng=rng, stds=(STD, STD))
+        D, eps, F, std = config.width, config.eps, config.feed_forward or 4 * config.width, config.std
+        self.attention = MultiHeadAttention(D, config.heads, rng=rng, stds=(std, std))
         self.norm_1 = LayerNorm(D, eps)
-        self.cross = CrossAttention(D, config.heads, rng=rng, memory_width=config.memory_width, std=STD) if crosses else None
+        self.cross = CrossAttention(D, config.heads, rng=rng, memory_width=config.memory_width, std=std) if crosses else None
         self.norm_cross = LayerNorm(D, eps) if crosses else None
-        self.query_mlp, self.query_norm = MLP(D, F, config.activation, rng=rng, stds=(STD, STD)), LayerNorm(D, eps)
+        self.query_mlp, self.query_norm = MLP(D, F, config.activation, rng=rng, stds=(std, std)), LayerNorm(D, eps)
         self.mlp = self.norm_2 = None
         if config.vocabulary is not None:
-            self.mlp, self.norm_2 = MLP(D, F, config.activation, rng=rng, stds=(STD, STD)), LayerNorm(D, eps)
+            self.mlp, self.norm_2 = MLP(D, F, config.activation, rng=rng, stds=(std, std)), LayerNorm(D, eps)
 
     def forward(self, x: Any, Q: int, may_attend: Any, memory: Any, cache: Cache | None = None) -> Tensor:
         """Return x (B, Q+T, D) after one round; the first Q rows are queries."""
@@ -99,8 +100,8 @@ class QFormer(Module):
         self.config = config
         D = config.width
         # From zero all queries would stay one and the same forever; the paper's code draws them.
-        self.queries = Parameter(normal(rng, (config.queries, D), STD))
-        self.embedding = None if config.vocabulary is None else TextEmbedding(config.vocabulary, config.context, D, rng=rng)
+        self.queries = Parameter(normal(rng, (config.queries, D), config.std))
+        self.embedding = None if config.vocabulary is None else TextEmbedding(config.vocabulary, config.context, D, rng=rng, std=config.std)
         self.norm = LayerNorm(D, config.eps)
         self.blocks = [QFormerLayer(config, i % config.cross_every == 0, rng=rng) for i in range(config.layers)]
         self._copy_text_half()

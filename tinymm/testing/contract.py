@@ -123,6 +123,8 @@ def show(value: Any) -> str:
     """Return a value on one line: an array by its first 12 numbers."""
     if isinstance(value, list):
         return f"[{', '.join(map(show, value))}]"
+    if isinstance(value, np.random.Generator):
+        return "rng"  # its address says nothing; the seed that made it stands beside
     if not isinstance(value, np.ndarray):
         return f"{value:.6g}" if isinstance(value, float) else repr(value)
     shown = value if value.size <= 12 else value.ravel()[:12]

@@ -39,6 +39,13 @@ class MaskContract(Contract):
             return np.where(allow, 0.0, -np.inf)
         return allow if self.true_means == "attend" else ~allow
 
+    def matrices(self, raw: np.ndarray, B: int, T: int) -> np.ndarray:
+        """Return a mask that broadcasts to (B, 1, T, T) as (B, T, T), True = may attend."""
+        try:
+            return self.allow(np.broadcast_to(raw, (B, 1, T, T))[:, 0])
+        except ValueError:
+            raise Found(f"fn returned shape {raw.shape}, which does not broadcast to {(B, 1, T, T)}") from None
+
     def demand_type(self, raw: np.ndarray) -> None:
         """Demand booleans, or 0 and very negative numbers of an additive mask."""
         if self.additive:
@@ -127,12 +134,7 @@ class PaddingMask(MaskContract):
 
     def __call__(self, is_real: np.ndarray) -> np.ndarray:
         """Return the mask as True = may attend."""
-        B, T = is_real.shape
-        raw = self.call("fn", is_real, finite=False)
-        try:
-            return self.allow(np.broadcast_to(raw, (B, 1, T, T))[:, 0])
-        except ValueError:
-            raise Found(f"fn returned shape {raw.shape}, which does not broadcast to {(B, 1, T, T)}") from None
+        return self.matrices(self.call("fn", is_real, finite=False), *is_real.shape)
 
 
 padding = Suite("padding_mask", PaddingMask)

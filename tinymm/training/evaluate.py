@@ -75,7 +75,11 @@ def retrieval(model: Any, pairs: PairSet, tokenizer: Any, ks: tuple[int, ...] = 
     A picture with several captions is found by any of them; a caption without a picture is a distractor that pictures must not choose.
     """
     model.eval()
-    scores = embed_images(model, pairs.images) @ embed_texts(model, list(pairs.captions), tokenizer).T
+    return recalls(embed_images(model, pairs.images) @ embed_texts(model, list(pairs.captions), tokenizer).T, pairs, ks)
+
+
+def recalls(scores: np.ndarray, pairs: PairSet, ks: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
+    """Return what `retrieval` does for scores (N pictures, M captions) that are there already."""
     owner = np.asarray(pairs.image_of_caption)
     is_match = owner[None, :] == np.arange(len(pairs.images))[:, None]
     results = {}
@@ -88,6 +92,18 @@ def retrieval(model: Any, pairs: PairSet, tokenizer: Any, ks: tuple[int, ...] = 
     captions_each = is_match.sum(axis=1)
     results["chance_r1"] = (captions_each[captions_each > 0].mean() / scores.shape[1] + 1 / scores.shape[0]) / 2
     return results
+
+
+def swap_accuracy(right: np.ndarray, wrong: np.ndarray) -> float:
+    """Return how often a picture's right caption scores above a wrong one: right (N,), wrong (N,); a tie within rounding counts one half.
+
+    A bag of words gives both captions of a swap the same score but for rounding, and so gets exactly one half.
+
+    >>> swap_accuracy(np.array([1.0, 2.0]), np.array([0.0, 2.0]))
+    0.75
+    """
+    tie = np.isclose(right, wrong, rtol=1e-5, atol=1e-6)
+    return float(np.mean(np.where(tie, 0.5, right > wrong)))
 
 
 def classifier_weights(model: Any, classes: tuple[str, ...], templates: tuple[str, ...], tokenizer: Any) -> np.ndarray:

@@ -50,8 +50,12 @@ class Recipe:
             raise UsageError(f"a run needs at least 1 step and {self.steps} came; raise --steps")
 
 
-def train(model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, start: int = 0) -> Iterator[dict[str, Any]]:
+def train(
+    model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, start: int = 0, losses: Callable | None = None
+) -> Iterator[dict[str, Any]]:
     """Train from step `start` to the recipe's last and yield a record after each step: its number, losses, scale, rate, gradient norm, seconds.
+
+    `losses` replaces `model.losses`, with the same arguments: to leave an objective out, say.
 
     A step depends on (seed, step) and the state of model and optimizer alone, so a run that goes on from a checkpoint is bitwise the
     uninterrupted one. A loss or gradient that is not finite is computed once more with every op checked, to name the one where it was
@@ -60,18 +64,19 @@ def train(model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, st
     if len(source) < 2:
         raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")
     model.train()
+    losses_of = losses or model.losses  # type: ignore[attr-defined]
     with threads(recipe.workers) as split:
         for step in range(start, recipe.steps):
             began = time.perf_counter()
             batch = batch_at(source, recipe, step)
-            losses = _losses(model, batch, generator(recipe.seed, 2, step), split)
-            total = reduce(add, losses.values())
+            found = _losses(losses_of, model, batch, generator(recipe.seed, 2, step), split)
+            total = reduce(add, found.values())
             if not np.isfinite(to_host(total.data)):
-                _explain(model, batch, generator(recipe.seed, 2, step), step)
+                _explain(losses_of, model, batch, generator(recipe.seed, 2, step), step)
             total.backward()
             norm = optimizer.gradient_norm()
             if not np.isfinite(to_host(norm)):
-                _explain(model, batch, generator(recipe.seed, 2, step), step)
+                _explain(losses_of, model, batch, generator(recipe.seed, 2, step), step)
             rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
             optimizer.step(rate, recipe.clip, norm)
             if hasattr(model, "after_step"):
@@ -79,13 +84,20 @@ def train(model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, st
             yield {
                 "step": step + 1,
                 "loss": float(to_host(total.data)),
-                **{name: float(to_host(loss.data)) for name, loss in losses.items()},
-                "scale": float(np.exp(to_host(model.t.data))) if hasattr(model, "t") else None,
+                **{name: float(to_host(loss.data)) for name, loss in found.items()},
+                **_scale(model),
                 "learning_rate": rate,
                 "gradient_norm": float(norm),
                 "duplicate_captions": len(batch.captions) - len(set(batch.captions)),
                 "seconds": time.perf_counter() - began,
             }
+
+
+def _scale(model: Any) -> dict[str, float]:
+    """Return what multiplies the cosines, or divides them, in the paper's own words."""
+    if hasattr(model, "t"):
+        return {"scale": float(np.exp(to_host(model.t.data)))}
+    return {"temperature": float(to_host(model.temperature.data))} if hasattr(model, "temperature") else {}
 
 
 def batch_at(source: Source, recipe: Recipe, step: int) -> Batch:
@@ -100,18 +112,18 @@ def batch_at(source: Source, recipe: Recipe, step: int) -> Batch:
     return source.batch(batch_indices(pairs, batch_size, step, recipe.seed), generator(recipe.seed, 1, step))
 
 
-def _losses(model: Any, batch: Batch, rng: np.random.Generator, split: Callable | None = None) -> dict[str, Tensor]:
+def _losses(losses_of: Callable, model: Any, batch: Batch, rng: np.random.Generator, split: Callable | None = None) -> dict[str, Tensor]:
     backend = array_module(model.parameters()[0].data).__name__
     images = to_backend(batch.images, backend)
     options = {} if split is None else {"split": split}
-    return model.losses(images, batch.ids, batch.is_real, rng=rng, image_ids=batch.image_ids, **options)
+    return losses_of(images, batch.ids, batch.is_real, rng=rng, image_ids=batch.image_ids, **options)
 
 
-def _explain(model: Any, batch: Batch, rng: np.random.Generator, step: int) -> None:
+def _explain(losses_of: Callable, model: Any, batch: Batch, rng: np.random.Generator, step: int) -> None:
     """Run the step again with checking on, which raises at the op that gave the first number that is not finite."""
     with checking(), np.errstate(all="ignore"):
         try:
-            reduce(add, _losses(model, batch, rng).values()).backward(into={})
+            reduce(add, _losses(losses_of, model, batch, rng).values()).backward(into={})
         except GraphError as error:
             raise GraphError(f"step {step + 1} is not finite: {error}") from None
     raise GraphError(

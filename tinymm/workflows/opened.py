@@ -1,17 +1,22 @@
 """A model with what belongs to it, opened from a run folder or somebody else's checkpoint: weights, tokenizer, preprocessing."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinymm import pretrained
 from tinymm.arrays.errors import CheckpointError, UsageError
-from tinymm.data import glyphs, pairs
+from tinymm.data import glyphs, pairs, shapes
 from tinymm.data.batches import Source, Tokenizer
 from tinymm.data.images import Preprocess, preprocess
 from tinymm.models.clip import CLIP
 from tinymm.training.records import last_run, read_json
+
+
+#: Data that is there without a download, by name.
+BUILT_IN: dict[str, Callable[[int], Source]] = {"glyphs": glyphs.load, "shapes": shapes.load}
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,9 @@ def _settings(run: Path) -> dict[str, Any]:
 
 
 def open_source(data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, **given: Any) -> Source:
-    """Return the data set of that name, `glyphs`, or the pairs of pictures and captions at that path."""
-    if data == "glyphs":
-        return glyphs.load(seed)
+    """Return the data set of that name, `glyphs` or `shapes`, or the pairs of pictures and captions at that path."""
+    if data in BUILT_IN:
+        return BUILT_IN[data](seed)
     if not Path(data).exists():
-        raise UsageError(f"--data is 'glyphs' or a path to your pictures and captions, and {data!r} is neither; see `data --help`")
+        raise UsageError(f"--data is {', '.join(map(repr, BUILT_IN))} or a path to your pictures and captions, and {data!r} is none; see `data --help`")
     return pairs.load(data, resolution=resolution, channels=channels, seed=seed, **given)

@@ -12,19 +12,21 @@ from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.data.batches import PairSet, Source
+from tinymm.layers.init import normal
 from tinymm.models.cbow import CBOWConfig
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.resnet import ResNetConfig
 from tinymm.models.text import TextConfig
 from tinymm.models.vit import ViTConfig
 from tinymm.training.checkpoint import FILE as CHECKPOINT
-from tinymm.training.checkpoint import load_checkpoint, read_progress, save_checkpoint
+from tinymm.training.checkpoint import load_checkpoint, read_progress
 from tinymm.training.evaluate import embed_images, linear_probe, retrieval, zero_shot
-from tinymm.training.loop import Recipe, batch_at, train
+from tinymm.training.loop import Recipe, batch_at
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import default_workers, threads
 from tinymm.training.records import RunFolder, next_folder, write_json
 
+from .learning import learn
 from .opened import open_model, open_source
 from .pictures import cosines, draw_run, show_pairs
 
@@ -52,6 +54,7 @@ class Settings:
     text_layers: int = 1
     heads: int = 4
     joint: int = 128
+    position_std: float | None = None
     steps: int = 1100
     batch_size: int = 128
     rate: float = 2e-3
@@ -70,7 +73,7 @@ class Settings:
     def __post_init__(self):
         lowest = dict.fromkeys(("resolution", "patch", "width", "expansion", "layers", "text_layers", "heads", "joint", "steps"), 1)
         lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2, "overfit": 2}
-        lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate"), 0)
+        lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "position_std"), 0)
         for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
@@ -85,7 +88,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     bitwise as if nothing had happened (on the same machine, with the same number of workers).
     """
     if resume:
-        folder, progress = _resumable(Path(resume))
+        folder, progress = resumable(Path(resume))
         settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
         path = folder.path
     else:
@@ -111,9 +114,12 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     progress = progress or {"step": 0, "best": -1.0, "best_step": 0}
     folder = folder or RunFolder.create(path, asdict(settings), COLUMNS)
     with folder:
-        _learn(folder, model, source, optimizer, recipe, settings, progress, chance, say)
-        if progress["best_step"] == 0:
-            _keep(folder.path, model, source)
+        validation = source.validation()
+        learn(
+            folder, model, source, optimizer, recipe, progress, chance=chance, checkpoint_every=settings.checkpoint_every,
+            validate_every=settings.validate_every, keep=lambda: _keep(folder.path, model, source), say=say,
+            validate=lambda: _validated(model, validation, source) if len(validation) > 1 else {},
+        )  # fmt: skip
         best = pretrained.load(folder.path).to(settings.backend)
         results = measure(best, source, settings) | {"steps": settings.steps, "best_step": progress["best_step"], "chance_loss": chance}
         folder.write_results(results)
@@ -160,10 +166,14 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
     text = CBOWConfig(**words) if settings.text == "cbow" else TextConfig(
         **words, layers=settings.text_layers, heads=settings.heads, feed_forward=settings.expansion * width
     )
-    return source, CLIP(CLIPConfig(settings.joint, image, text), generator(settings.seed)).to(settings.backend)
+    model = CLIP(CLIPConfig(settings.joint, image, text), generator(settings.seed))
+    if settings.position_std is not None and settings.image == "vit":
+        places = model.image_encoder.positions
+        places.data = normal(generator(settings.seed, 4), places.shape, settings.position_std)
+    return source, model.to(settings.backend)
 
 
-def _resumable(path: Path) -> tuple[RunFolder, dict[str, Any]]:
+def resumable(path: Path) -> tuple[RunFolder, dict[str, Any]]:
     if not (path / CHECKPOINT).exists():
         state = "is finished" if (path / "results.json").exists() else "was stopped before its first checkpoint"
         raise UsageError(f"--resume goes on from {CHECKPOINT}, and {path} {state if path.is_dir() else 'does not exist'}; start a new run with --out")
@@ -171,44 +181,9 @@ def _resumable(path: Path) -> tuple[RunFolder, dict[str, Any]]:
     return RunFolder.resume(path, progress["step"]), progress
 
 
-def _learn(folder, model, source, optimizer, recipe, settings, progress, chance, say) -> None:
-    """Run the loop: log every step, validate and keep the best model, write a checkpoint now and then; update `progress` in place."""
-    from tqdm import tqdm
-
-    validation = source.validation()
-    duplicates, recent = 0, []
-    bar = tqdm(total=recipe.steps, initial=progress["step"], unit="step", mininterval=1.0, dynamic_ncols=True, disable=None)
-    with bar:
-        for record in train(model, source, optimizer, recipe, start=progress["step"]):
-            step = record["step"]
-            progress["step"] = step
-            duplicates += record["duplicate_captions"]
-            recent.append(record["loss"])
-            last = step == recipe.steps
-            if len(validation) > 1 and (step % settings.validate_every == 0 or last):
-                found = retrieval(model, validation, source.tokenizer)
-                model.train()
-                record |= {"validation_r1": found["r1"]}
-                record |= {f"validation_{way}_r1": found[f"{way}_r1"] for way in ("image_to_text", "text_to_image")}
-                if found["r1"] >= progress["best"]:
-                    progress |= {"best": found["r1"], "best_step": step}
-                    _keep(folder.path, model, source)
-                if bar.disable:
-                    say(f"step {step}/{recipe.steps}  loss {record['loss']:.3f} (equal scores {chance:.3f})  validation R@1 {found['r1']:.3f}")
-            folder.append(record)
-            bar.update()
-            bar.set_postfix_str(f"loss {record['loss']:.3f} (equal scores {chance:.3f}), best R@1 {max(progress['best'], 0):.3f}", refresh=False)
-            if step % settings.checkpoint_every == 0 and not last:
-                save_checkpoint(folder.path, model, optimizer, progress)
-            if len(recent) == step == 50 and np.mean(recent[-20:]) > chance - 0.05:
-                say(f"the loss is still that of equal scores, ln {math.exp(chance):.0f} = {chance:.2f}: try another --rate, or --overfit 64 first")
-    if duplicates >= max(1, len(recent)):
-        say(
-            f"{duplicates / len(recent):.1f} captions of a batch stand in it more than once: they are each other's wrong answers, so the loss "
-            "can't reach 0; give pictures captions of their own, or lower --batch-size"
-        )
-    if cut := getattr(source.tokenizer, "cut", 0):
-        say(f"captions longer than {model.config.text.context} tokens lost their end, {cut:,} times in all; shorten them")
+def _validated(model: CLIP, validation: PairSet, source: Source) -> dict[str, float]:
+    found = retrieval(model, validation, source.tokenizer)
+    return {f"validation_{name}": found[name] for name in ("r1", "image_to_text_r1", "text_to_image_r1")}
 
 
 def _keep(path: Path, model: CLIP, source: Source) -> None:

@@ -1,0 +1,264 @@
+# ruff: noqa: D401 (a property's docstring is a statement, not a command)
+"""Properties of image-text matching: how wrong pairs are drawn, how pairs are laid out, and the loss of the head (ALBEF §3.2; BLIP-2 §3.1).
+
+Trap: a symmetric matrix of similarities hides swapped directions, so the winners of rows and of columns here differ.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinymm.arrays.random import generator
+
+from .contract import Contract, Found, never
+from .strategies import sizes
+from .suite import Suite
+
+Array = np.ndarray
+Rng = np.random.Generator
+TRUE = "a true pair under the label “does not match” teaches the opposite of what it shows"
+HARD = "random negatives are told apart at a glance; only those that contrast cannot separate teach details"
+SEED = "a run that cannot be repeated cannot be understood"
+PAIRS = "a label beside the wrong pair teaches nonsense at the same speed"
+HEAD = "logits are averaged over queries; averaged probabilities or losses, or one query's word, are another model's"
+GROUND = "a fresh head costs ln 3 − ⅔ ln 2 = 0.6365, for one pair in three is true; with the classes swapped it learns the opposite"
+WINS = 60.0
+
+
+def whole_numbers(contract: Contract, value: Any, shape: tuple[int, ...] | None, below: int) -> Array:
+    """Return what fn returned as whole numbers of that shape in [0, below); anything else is a finding."""
+    array = contract.numbers("fn", value, shape)
+    if array.dtype.kind == "f":
+        raise Found(f"fn returned {array.dtype} where whole numbers belong")
+    array = array.astype(int)
+    never((array < 0) | (array >= below), f"fn returned {{0}}-th number outside [0, {below})")
+    return array
+
+
+@dataclass
+class HardNegatives(Contract):
+    """`fn(S (B, B), ids (B,), rng) -> (image_for_text (B,), text_for_image (B,))`, indices drawn by the softmax of columns and of rows.
+
+    S is scaled as in the contrastive loss, pictures in rows; pairs of equal ids are true, and never drawn. `order="texts_first"` for a
+    function that returns text_for_image first.
+    """
+
+    order: str = field(default="images_first", kw_only=True)
+    choices: ClassVar[dict[str, tuple]] = {"order": ("images_first", "texts_first")}
+
+    def __call__(self, S: Array, ids: Array, rng: Rng) -> tuple[Array, Array]:
+        """Return image_for_text and text_for_image."""
+        found = self.result("fn", S, ids, rng)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise Found(f"fn returned {type(found).__name__} where two arrays of indices belong")
+        first, second = (whole_numbers(self, value, ids.shape, len(ids)) for value in found)
+        return (first, second) if self.order == "images_first" else (second, first)
+
+
+hard_negatives = Suite("hard_negatives", HardNegatives)
+
+
+def trained(rng: Rng, ids: Array) -> Array:
+    """Return similarities as a trained model has them: those of true pairs are higher."""
+    return rng.normal(size=(len(ids), len(ids))) + 4.0 * (ids[:, None] == ids)
+
+
+def distinct(rng: Rng, n: int) -> Array:
+    """Return n ids without any order."""
+    return rng.choice(1000, size=n, replace=False)
+
+
+def winners(rng: Rng, n: int) -> Array:
+    """Return for each of n rows another row, such that nowhere two are each other's winner."""
+    order, winner = rng.permutation(n), np.empty(n, dtype=int)
+    winner[order] = np.roll(order, 1)
+    return winner
+
+
+@hard_negatives.property("N01", why=TRUE, n=sizes(2, 6))
+def never_its_own(draw: HardNegatives, rng: Rng, n: int) -> None:
+    """The own pair is never drawn."""
+    ids, own = distinct(rng, n), np.arange(n)
+    image_for_text, text_for_image = draw(trained(rng, ids), ids, rng)
+    never(image_for_text == own, "text {0} got its own picture")
+    never(text_for_image == own, "picture {0} got its own text")
+
+
+@hard_negatives.property("N02", why="with several captions a picture, another caption of it is as true as its own", n=sizes(3, 6), k=sizes(2, 3))
+def never_a_true_one(draw: HardNegatives, rng: Rng, n: int, k: int) -> None:
+    """A pair of one id is never drawn."""
+    ids = rng.permutation(distinct(rng, k)[np.arange(n) % k])
+    image_for_text, text_for_image = draw(trained(rng, ids), ids, rng)
+    never(ids[image_for_text] == ids, "text {0} got a picture of its own id")
+    never(ids[text_for_image] == ids, "picture {0} got a text of its own id")
+
+
+@hard_negatives.property("N03", why=HARD, n=sizes(3, 6))
+def hardest_text(draw: HardNegatives, rng: Rng, n: int) -> None:
+    """A text far above all others of its row is drawn for the picture."""
+    S, ids, winner = rng.normal(size=(n, n)), distinct(rng, n), winners(rng, n)
+    S[np.arange(n), winner] += WINS
+    never(draw(S, ids, rng)[1] != winner, f"picture {{0}} did not get the text that is {WINS:g} above all others")
+
+
+@hard_negatives.property("N04", why=HARD, n=sizes(3, 6))
+def hardest_picture(draw: HardNegatives, rng: Rng, n: int) -> None:
+    """A picture far above all others of its column is drawn for the text."""
+    S, ids, winner = rng.normal(size=(n, n)), distinct(rng, n), winners(rng, n)
+    S[winner, np.arange(n)] += WINS
+    never(draw(S, ids, rng)[0] != winner, f"text {{0}} did not get the picture that is {WINS:g} above all others")
+
+
+@hard_negatives.property("N05", why=SEED, n=sizes(3, 6))
+def repeatable(draw: HardNegatives, rng: Rng, n: int) -> None:
+    """From one state of the generator come the same draws."""
+    S, ids, seed = rng.normal(size=(n, n)), distinct(rng, n), int(rng.integers(10**6))
+    first, again = ([index for _ in range(4) for index in draw(S, ids, same)] for same in map(generator, (seed, seed)))
+    never(np.concatenate(first) != np.concatenate(again), "draw {0} differs between two runs from one state of the generator")
+
+
+@hard_negatives.property(
+    "N06s",
+    why="in a trained model the true pair fills the softmax: set to zero afterwards, it leaves 0/0 or an even draw behind",
+    tier="strict",
+    n=sizes(3, 6),
+)
+def sure_of_its_own(draw: HardNegatives, rng: Rng, n: int) -> None:
+    """The hardest wrong pair is drawn also where the true pair is 10⁴ above it."""
+    S, ids, winner, own = rng.normal(size=(n, n)), distinct(rng, n), winners(rng, n), np.arange(n)
+    S[own, winner] += WINS
+    S[own, own] = 1e4
+    never(draw(S, ids, rng)[1] != winner, "picture {0} did not get the hardest wrong text")
+    never(draw(S.T, ids, rng)[0] != winner, "text {0} did not get the hardest wrong picture")
+
+
+@hard_negatives.property("N12", why="a batch of one picture has no wrong pair; drawn all the same, true pairs are labeled wrong", n=sizes(1, 4))
+def nothing_to_draw(draw: HardNegatives, rng: Rng, n: int) -> None:
+    """Where nothing can be drawn, an error names the row."""
+    try:
+        draw.result("fn", rng.normal(size=(n, n)), np.full(n, 7), rng)
+    except Found as refused:
+        if not any(int(number) < n for number in re.findall(r"\d+", str(refused.__cause__))):
+            raise Found(f"the error names none of the {n} rows: {refused.__cause__}") from None
+        return
+    raise Found(f"all {n} pictures have the id 7, and wrong pairs were drawn without an error")
+
+
+@hard_negatives.property("N13", why="a softmax that is too flat draws easy negatives, one too sharp the same few again and again")
+def frequencies(draw: HardNegatives, rng: Rng) -> None:
+    """Five hundred draws have on average the score that the softmax gives them, within six standard deviations."""
+    n, calls = 32, 8
+    S, ids = 2 * rng.normal(size=(n, n)), np.arange(n)
+    drawn = [draw(S, ids, rng) for _ in range(calls)]
+    for scores, found, what in ((S.T, [d[0] for d in drawn], "pictures for texts"), (S, [d[1] for d in drawn], "texts for pictures")):
+        p = np.exp(scores) * ~np.eye(n, dtype=bool)
+        p /= p.sum(axis=1, keepdims=True)
+        mean = (p * scores).sum(axis=1)
+        spread = np.sqrt(((p * scores**2).sum(axis=1) - mean**2).sum() * calls) / (n * calls)
+        reached = np.mean([scores[np.arange(n), index].mean() for index in found])
+        far = abs(reached - mean.mean()) / spread
+        never(far > 6, f"{what} score {reached:.3g} on average, the softmax {mean.mean():.3g}: {far:.0f} standard deviations apart")
+
+
+@dataclass
+class ItmPairs(Contract):
+    """`fn(image_for_text (B,), text_for_image (B,)) -> (images (3B,), texts (3B,), labels (3B,))`: which picture beside which text, 1 = true.
+
+    A function that lays out features instead of indices is one of indices once it is handed `np.arange` for features.
+    """
+
+    def __call__(self, image_for_text: Array, text_for_image: Array) -> tuple[Array, Array, Array]:
+        """Return pictures, texts and labels, all of one length."""
+        found = self.result("fn", image_for_text, text_for_image)
+        if not isinstance(found, (tuple, list)) or len(found) != 3:
+            raise Found(f"fn returned {type(found).__name__} where three arrays of whole numbers belong")
+        shape, B = np.shape(found[0]), len(image_for_text)
+        images, texts = (whole_numbers(self, value, shape, B) for value in found[:2])
+        return images, texts, whole_numbers(self, found[2], shape, 2)
+
+
+itm_pairs = Suite("itm_pairs", ItmPairs)
+
+
+def wrong_for(rng: Rng, n: int) -> Array:
+    """Return for each of n another of them."""
+    return (np.arange(n) + rng.integers(1, n, size=n)) % n
+
+
+@itm_pairs.property("N07", why="a third of ITM's batch is true: wrong texts and wrong pictures count alike", n=sizes(2, 6))
+def three_groups(pair: ItmPairs, rng: Rng, n: int) -> None:
+    """There are 3B pairs, and B of them are true."""
+    _, _, labels = pair(wrong_for(rng, n), wrong_for(rng, n))
+    pair.agree(len(labels), 3 * n, f"pairs for a batch of {n}", 0)
+    pair.agree(labels.sum(), n, f"labels 1 for a batch of {n}", 0)
+
+
+@itm_pairs.property("N08", why=PAIRS, n=sizes(2, 6))
+def labels_are_true(pair: ItmPairs, rng: Rng, n: int) -> None:
+    """The label is 1 where a picture stands beside its own text."""
+    images, texts, labels = pair(wrong_for(rng, n), wrong_for(rng, n))
+    never((images == texts) != (labels == 1), "the label of pair {0} is not what it shows")
+
+
+@itm_pairs.property("N09", why=PAIRS, n=sizes(2, 6))
+def as_drawn(pair: ItmPairs, rng: Rng, n: int) -> None:
+    """The pairs are the true ones, each text with its drawn picture, and each picture with its drawn text."""
+    image_for_text, text_for_image = wrong_for(rng, n), wrong_for(rng, n)
+    images, texts, _ = pair(image_for_text, text_for_image)
+    own = np.arange(n)
+    expected = Counter((int(i), int(j)) for pairs in ((own, own), (image_for_text, own), (own, text_for_image)) for i, j in zip(*pairs, strict=True))
+    found = Counter((int(i), int(j)) for i, j in zip(images, texts, strict=True))
+    for name, more, less in (("missing", expected, found), ("too many", found, expected)):
+        apart = sorted((more - less).elements())
+        never(bool(apart), f"pairs (picture, text) {name}: {apart[:3]}")
+
+
+@dataclass
+class ItmLoss(Contract):
+    """`fn(logits (n, Q, 2), labels (n,)) -> ()`: cross-entropy of the logits' mean over queries; output 1 is “matches”, and so is label 1.
+
+    `queries=False` for a head that gives logits (n, 2); `order="yes_no"` where output 0 and label 0 are “matches”.
+    """
+
+    queries: bool = field(default=True, kw_only=True)
+    order: str = field(default="no_yes", kw_only=True)
+    choices: ClassVar[dict[str, tuple]] = {"queries": (True, False), "order": ("no_yes", "yes_no")}
+
+    def __call__(self, logits: Array, matches: Array) -> float:
+        """Return the loss of logits (n, Q, 2), “no” before “yes”; Q is 1 for a head without queries."""
+        logits, labels = (logits, matches) if self.order == "no_yes" else (logits[..., ::-1], 1 - matches)
+        return float(self.call("fn", logits if self.queries else logits[:, 0], labels, shape=()))
+
+
+itm_loss = Suite("itm_loss", ItmLoss)
+
+
+def closed_form(difference: Array, matches: Array) -> float:
+    """Return the mean surprise where the logit of “yes” exceeds that of “no” by a difference."""
+    return float(np.logaddexp(0, np.where(matches == 1, -difference, difference)).mean())
+
+
+@itm_loss.property("N10a", why=HEAD, n=sizes(1, 6))
+def one_query(loss: ItmLoss, rng: Rng, n: int) -> None:
+    """With one query the logits (b, a + b) cost softplus(∓a)."""
+    a, b, matches = 3 * rng.normal(size=n), rng.normal(size=n), rng.integers(2, size=n)
+    loss.agree(loss(np.stack([b, a + b], axis=-1)[:, None], matches), closed_form(a, matches), "loss of one query against its closed form")
+
+
+@itm_loss.property("N10b", why=HEAD, where={"queries": (True,)}, n=sizes(1, 6))
+def two_queries(loss: ItmLoss, rng: Rng, n: int) -> None:
+    """Two queries with the logits (0, a) and (0, −a/3) cost softplus(∓a/3)."""
+    a, matches, nothing = 3 * rng.normal(size=n), rng.integers(2, size=n), np.zeros(n)
+    logits = np.stack([nothing, a, nothing, -a / 3], axis=-1).reshape(n, 2, 2)
+    loss.agree(loss(logits, matches), closed_form(a / 3, matches), "loss of two queries against its closed form")
+
+
+@itm_loss.property("N11", why=GROUND, n=sizes(1, 3), Q=sizes(1, 4))
+def prior(loss: ItmLoss, n: int, Q: int) -> None:
+    """A head that always says “one in three” costs ln 3 − ⅔ ln 2."""
+    logits = np.tile(np.log([2 / 3, 1 / 3]), (3 * n, Q, 1))
+    loss.agree(loss(logits, np.repeat([1, 0, 0], n)), np.log(3) - 2 / 3 * np.log(2), f"loss of {3 * n} pairs, one in three true")
