@@ -1,6 +1,7 @@
 """`python -m tinymm COMMAND`: parses the command line and calls one file of `workflows/`; all of the work is there."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -43,7 +44,23 @@ def build_parser() -> argparse.ArgumentParser:
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)
     clip = _add(models, "clip", "train CLIP", "train clip --data my_pictures --steps 2000 --image resnet --text cbow", _train_clip)
     _common(clip, out="the run folder (default: the next free runs/clip-N)")
-    _training_options(clip)
+    _settings_flags(clip, "train", CLIP_SAID)
+
+    blip2 = _add(
+        models, "blip2", "train BLIP-2: the Q-Former (stage 1), then in front of a language model (stage 2)", "train blip2 --stage 1 --out runs/queries", _train_blip2
+    )  # fmt: skip
+    _common(blip2, out="the run folder (default: the next free runs/blip2-stage1-N or -stage2-N)")
+    _settings_flags(blip2, "train_blip2", BLIP2_SAID)
+
+    caption = _add(commands, "caption", "say what pictures show", "caption a.png --beams 3", _caption)
+    caption.add_argument("pictures", nargs="+", metavar="PICTURE")
+    caption.add_argument("--prompt", metavar="TEXT", help="the beginning of the text, which the model goes on from (stage 2)")
+    caption.add_argument("--beams", type=int, default=1, metavar="N", help="beginnings kept side by side (default: 1, greedy)")
+    caption.add_argument("--nucleus", type=float, metavar="P", help="draw each word from the likeliest ones that together have this probability")
+    caption.add_argument("--temperature", type=float, default=1.0, metavar="T", help="flatter (above 1) or sharper draws (default: 1)")
+    caption.add_argument("--longest", type=int, metavar="N", help="most new words (default: what the model has room for)")
+    _common(caption)
+    _model(caption)
 
     evaluate = _add(commands, "eval", "print a model's recall and accuracy beside chance", "eval --model runs/first", _evaluate)
     _common(evaluate, out="write the numbers to this JSON file too")
@@ -113,26 +130,42 @@ def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", metavar="PATH", help="the tokenizer's folder, for a file of weights that brings none")
 
 
-def _training_options(parser: argparse.ArgumentParser) -> None:
-    """Add one flag for each field of `train.Settings`, with its type and default."""
-    from tinymm.workflows.train import Settings
+#: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own.
+CLIP_SAID = {
+    "data": "'glyphs', 'shapes' or a path to pictures and captions", "image": "picture encoder: vit or resnet",
+    "text": "text encoder: transformer or cbow",
+    "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
+    "expansion": "how many times wider the feed-forward layers are, F / D",
+    "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads",
+    "joint": "width E of the joint space", "position_std": "standard deviation of a ViT's fresh positions (default: D to the -1/2)",
+    "steps": "training steps", "batch_size": "pairs a step, at least 2", "rate": "peak learning rate", "warmup": "steps of warm-up",
+    "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none",
+    "overfit": "train on the first N pairs only, to see that the model can learn",
+    "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "tokenizer of --init, where it brings none",
+    "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations", "workers": "threads that share each batch",
+}  # fmt: skip
+BLIP2_SAID = {
+    "stage": "1: the queries learn from pictures and texts; 2: they learn to speak to a language model", "data": CLIP_SAID["data"],
+    "encoder": "stage 1: the run of `train clip` whose frozen picture encoder is used (default: train one first)",
+    "init": "stage 2: the run of stage 1 to go on from (default: the last one)",
+    "language": "stage 2: the run or folder of the frozen language model (default: train one first, on the training captions)",
+    "objectives": "stage 1: which of the three losses to train on", "queries": "number of queries Q", "width": "width D of the Q-Former",
+    "expansion": CLIP_SAID["expansion"], "layers": "layers of the Q-Former, of which every second looks at the picture",
+    "heads": "attention heads", "joint": CLIP_SAID["joint"], "steps": "training steps (default: 900 in stage 1, 500 in stage 2)",
+    "batch_size": CLIP_SAID["batch_size"], "rate": CLIP_SAID["rate"], "warmup": CLIP_SAID["warmup"], "decay": CLIP_SAID["decay"],
+    "clip": CLIP_SAID["clip"], "encoder_steps": "steps of the encoder, where it is trained first",
+    "language_steps": "steps of the language model, where it is trained first",
+    "checkpoint_every": CLIP_SAID["checkpoint_every"], "validate_every": CLIP_SAID["validate_every"], "workers": CLIP_SAID["workers"],
+}  # fmt: skip
 
-    said = {
-        "data": "'glyphs' or a path to pictures and captions", "image": "picture encoder: vit or resnet", "text": "text encoder: transformer or cbow",
-        "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
-        "expansion": "how many times wider the feed-forward layers are, F / D",
-        "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads",
-        "joint": "width E of the joint space",
-        "steps": "training steps", "batch_size": "pairs a step, at least 2", "rate": "peak learning rate", "warmup": "steps of warm-up",
-        "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none",
-        "overfit": "train on the first N pairs only, to see that the model can learn",
-        "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "tokenizer of --init, where it brings none",
-        "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations", "workers": "threads that share each batch",
-    }  # fmt: skip
-    choices = {"image": ("vit", "resnet"), "text": ("transformer", "cbow")}
-    for field in fields(Settings):
+
+def _settings_flags(parser: argparse.ArgumentParser, workflow: str, said: dict[str, str]) -> None:
+    """Add one flag for each field of a training workflow's `Settings`, with its type and default."""
+    settings = importlib.import_module(f"tinymm.workflows.{workflow}").Settings
+    choices: dict[str, tuple] = {"image": ("vit", "resnet"), "text": ("transformer", "cbow"), "stage": (1, 2)}
+    for field in fields(settings):
         if field.name in said:
-            kind = {int: int, float: float, int | None: int}.get(field.type, str)  # type: ignore[arg-type, call-overload]
+            kind = {int: int, float: float, int | None: int, float | None: float}.get(field.type, str)  # type: ignore[arg-type, call-overload]
             flag = "--" + field.name.replace("_", "-")
             shown = f" (default: {field.default})" if field.default is not None else ""
             parser.add_argument(flag, type=kind, default=field.default, choices=choices.get(field.name), help=said[field.name] + shown)
@@ -156,6 +189,24 @@ def _train_clip(out: str | None, resume: str | None, **options: Any) -> None:
     path = train.run(train.Settings(**options), out, resume=resume)
     print("\n".join(evaluate.table(read_json(path / "results.json"))))
     print(f"run folder: {path} · open {path / 'report.html'}")
+
+
+def _train_blip2(out: str | None, resume: str | None, **options: Any) -> None:
+    from tinymm.training.records import read_json
+    from tinymm.workflows import evaluate, train_blip2
+
+    path = train_blip2.run(train_blip2.Settings(**options), out, resume=resume)
+    print("\n".join(evaluate.table(read_json(path / "results.json"))))
+    print(f"run folder: {path} · open {path / 'report.html'}")
+
+
+def _caption(out: str | None, **options: Any) -> None:
+    from tinymm.training.records import write_json
+    from tinymm.workflows import caption
+
+    found = caption.run(**options)
+    if out:
+        write_json(out, found)
 
 
 def _evaluate(**options: Any) -> None:

@@ -92,9 +92,10 @@ class Shapes:
         wrong = [scene.swapped() for scene in self.held_out]
         return {kind: Swaps(images, right, [captions[kind] for captions in wrong]) for kind in wrong[0]}
 
-    def references(self) -> list[tuple[str, ...]]:
-        """Return all true captions of each held-out scene, any of which is a right answer."""
-        return [scene.captions() for scene in self.held_out]
+    def references(self, pairs: PairSet) -> list[tuple[str, ...]]:
+        """Return all true captions of each picture's scene, any of which is a right answer."""
+        both = {str(scene): scene.captions() for scene in all_scenes()}
+        return [both[caption] for caption in pairs.captions]
 
     def captions(self) -> list[str]:
         """Return all captions of the training scenes, what a language model may read."""

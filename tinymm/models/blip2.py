@@ -93,6 +93,8 @@ class BLIP2Stage1(Module):
         self.text_projection = Linear(D, E, rng=rng)
         self.itm_head = Linear(D, 2, rng=rng)
         self.temperature = Parameter(np.full((), 0.07, np.float32))
+        # All that tells the three objectives apart. Replace one to see what it is for.
+        self.masks = {"itc": unimodal_mask, "itm": bidirectional_mask, "itg": multimodal_causal_mask}
 
     # ------------------------------------------------------------------ the three losses
     def losses(
@@ -164,19 +166,19 @@ class BLIP2Stage1(Module):
     def features(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
         """Return queries and text in the joint space, not normalized, under the uni-modal mask: (B, Q+1, E), the text last."""
         Q = self.config.qformer.queries
-        x = self.qformer(self.norm_vision(tokens), ids, unimodal_mask(Q, is_real))  # (B, Q+T, D)
+        x = self.qformer(self.norm_vision(tokens), ids, self.masks["itc"](Q, is_real))  # (B, Q+T, D)
         return np.concatenate([self.image_projection(x[:, :Q]), self.text_projection(x[:, Q : Q + 1])], axis=1)
 
     def words(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
         """Return the logits of each next word under the multimodal causal mask, the first token being [DEC]: (B, T, V)."""
         Q = self.config.qformer.queries
-        x = self.qformer(self.norm_vision(tokens), self.decoding(ids), multimodal_causal_mask(Q, is_real))  # (B, Q+T, D)
+        x = self.qformer(self.norm_vision(tokens), self.decoding(ids), self.masks["itg"](Q, is_real))  # (B, Q+T, D)
         return self.language_head(x[:, Q:], self.qformer.embedding.words)  # type: ignore[union-attr]
 
     def match(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
         """Return every query's logits of "does not match" and "matches" under the bi-directional mask: (B, Q, 2)."""
         Q = self.config.qformer.queries
-        x = self.qformer(self.norm_vision(tokens), ids, bidirectional_mask(Q, is_real))  # (B, Q+T, D)
+        x = self.qformer(self.norm_vision(tokens), ids, self.masks["itm"](Q, is_real))  # (B, Q+T, D)
         return self.itm_head(x[:, :Q])
 
     def decoding(self, ids: np.ndarray) -> np.ndarray:
@@ -188,7 +190,11 @@ class BLIP2Stage1(Module):
     # ------------------------------------------------------------------ use
     def encode_image(self, images: Any) -> Tensor:
         """Return each query's unit vector in the joint space: (B, h, w, c) -> (B, Q, E)."""
-        return l2_normalize(self.image_projection(self.qformer(self.norm_vision(self.image_tokens(images)))))
+        return self.project_queries(self.image_tokens(images))
+
+    def project_queries(self, tokens: Any) -> Tensor:
+        """Return what `encode_image` does, of tokens (B, P+1, M) that are there already."""
+        return l2_normalize(self.image_projection(self.qformer(self.norm_vision(tokens))))
 
     def encode_text(self, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
         """Return each text's unit vector in the joint space: (B, T) -> (B, E)."""

@@ -228,16 +228,21 @@ def next_folder(name: str, root: str | Path = "runs") -> Path:
     return path
 
 
-def last_run(root: str | Path = "runs", *, holding: str = "run.json") -> Path:
+def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_type: tuple[str, ...] | None = None) -> Path:
     """Return the run folder under `root` that was started or resumed last, among those that hold a file named `holding`.
 
-    The time is the one written in `run.json`: file dates change when a folder is copied.
+    `of_type` names the model types, as `config.json` says them, that will do. The time is the one written in `run.json`: file dates change
+    when a folder is copied.
     """
     found = []
     for file in Path(root).glob("*/run.json"):
-        if (file.parent / holding).exists():
-            description = read_json(file)
-            found.append((max([description["started"], *(item["time"] for item in description["resumed"])]), file.parent))
+        if not (file.parent / holding).exists():
+            continue
+        if of_type and read_json(file.parent / "config.json").get("model_type") not in of_type:
+            continue
+        description = read_json(file)
+        found.append((max([description["started"], *(item["time"] for item in description["resumed"])]), file.parent))
     if not found:
-        raise UsageError(f"the last run is looked for under {root}: 0 folders there hold {holding}; run `demo`, or name one with --model")
+        kind = f" of type {' or '.join(of_type)}" if of_type else ""
+        raise UsageError(f"the last run is looked for under {root}: 0 folders there hold {holding}{kind}; train one, or name one with --model")
     return max(found)[1]

@@ -9,7 +9,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.data.text import split_words
 from tinymm.training.evaluate import classifier_weights, embed_images
 
-from .opened import Opened, open_model
+from .opened import Opened, clip_for
 
 
 def run(
@@ -33,7 +33,7 @@ def run(
     without = [template for template in templates if template.count("{}") != 1]
     if without:
         raise UsageError(f"a template has one {{}} for the label, and {without[0]!r} came; write --template 'a photo of a {{}}'")
-    opened = open_model(model, backend=backend, tokenizer=tokenizer)
+    opened = clip_for("classify", model, backend, tokenizer)
     warn_unknown(opened, chosen, say)
     image = embed_images(opened.model, prepared(opened, picture, invert)[None])
     weights = classifier_weights(opened.model, tuple(chosen), tuple(templates), opened.tokenizer)

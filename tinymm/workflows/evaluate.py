@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
+from tinymm.models.clip import CLIP
 from tinymm.training.records import write_json
 
-from .opened import open_model, open_source
+from . import train_blip2
+from .opened import BUILT_IN, CLIPS, STAGE_1, STAGE_2, open_model, open_source
 from .train import measure
 
 
@@ -21,17 +23,23 @@ def run(
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Print and return recall both ways, zero-shot and probe accuracy on the model's own data or on `data`; write them to the file `out` if given."""
-    opened = open_model(model, backend=backend, tokenizer=tokenizer)
+    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*CLIPS, *STAGE_1, *STAGE_2))
     where = data or opened.settings.get("data")
     if where is None:
         raise UsageError(f"{opened.path} does not say what it was trained on; name the pictures and captions with --data")
     image = opened.model.config.image
-    given = {} if where == "glyphs" else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
+    if not isinstance(opened.model, CLIP):
+        source = train_blip2.framed_source(where, opened.settings.get("seed", seed), opened)
+        return _told(train_blip2.measure(opened.model, source), out, say)
+    given = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     # The run's own seed, whose split kept the validation pictures out of its training.
     source = open_source(where, seed=opened.settings.get("seed", seed), channels=image.channels, resolution=image.resolution, **given)
-    if where == "glyphs" and source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
-        raise UsageError(f"{opened.path} speaks other words than glyphs do; evaluate it on pictures and captions of yours with --data")
-    results = measure(opened.model, source)
+    if where in BUILT_IN and source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
+        raise UsageError(f"{opened.path} speaks other words than {where} do; evaluate it on pictures and captions of yours with --data")
+    return _told(measure(opened.model, source), out, say)
+
+
+def _told(results: dict[str, Any], out: str | None, say: Callable[[str], None]) -> dict[str, Any]:
     for line in table(results):
         say(line)
     if out:

@@ -24,31 +24,53 @@ class Opened:
     """A model in eval mode, its tokenizer, its preprocessing and the folder that they came from."""
 
     path: Path
-    model: CLIP
+    model: Any
     tokenizer: Tokenizer
     preprocess: Preprocess
     settings: dict[str, Any]
 
 
-def open_model(path: str | None = None, *, backend: str = "numpy", tokenizer: str | None = None, heads: dict[str, int] | None = None) -> Opened:
-    """Open a run folder, a folder of somebody else's or a single file; without a path, the last run that has a model.
+#: What config.json calls the models that commands ask for, and what their users do.
+CLIPS = ("clip", "tinymm_clip", "tinymm_clip_openai")
+STAGE_1, STAGE_2 = ("tinymm_blip2_stage1",), ("tinymm_blip2_stage2",)
+
+
+def open_model(
+    path: str | None = None,
+    *,
+    backend: str = "numpy",
+    tokenizer: str | None = None,
+    heads: dict[str, int] | None = None,
+    of_type: tuple[str, ...] | None = None,
+) -> Opened:
+    """Open a run folder, a folder of somebody else's or a single file; without a path, the last run with a model of one of the types.
 
     A file such as OpenAI's `.pt` brings no tokenizer: give the folder or file of one.
     """
-    folder = Path(path) if path else last_run(holding="model.safetensors")
+    folder = Path(path) if path else last_run(holding="model.safetensors", of_type=of_type)
     if not folder.exists():
         raise CheckpointError(f"a model is a run folder, a Hugging Face folder or a file of weights, and {folder} does not exist; check the path")
     model = pretrained.load(folder, heads=heads).to(backend)
     words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent))
+    if not hasattr(model.config, "image"):
+        raise UsageError(f"this command needs a model that sees pictures, and {folder} holds a {type(model).__name__}; name another with --model")
     described, run = folder / "preprocessor_config.json", folder / "run.json"
     resolution, channels = model.config.image.resolution, model.config.image.channels
-    prepare = Preprocess.from_dict(read_json(described)) if described.is_file() else preprocess("clip", resolution)
+    prepare = Preprocess.from_dict(read_json(described)) if described.is_file() else preprocess("clip" if isinstance(model, CLIP) else "blip2", resolution)
     if (prepare.resolution, prepare.channels) != (resolution, channels):
         raise CheckpointError(
             f"{folder}: the model sees {resolution} × {resolution} × {channels} and preprocessor_config.json makes {prepare.resolution} × "
             f"{prepare.resolution} × {prepare.channels}; restore the file that belongs to the model"
         )
     return Opened(folder, model, words, prepare, _settings(run) if run.is_file() else {})
+
+
+def clip_for(command: str, path: str | None, backend: str, tokenizer: str | None) -> Opened:
+    """Open a CLIP for a command that compares pictures and texts in its joint space; UsageError for another kind of model."""
+    opened = open_model(path, backend=backend, tokenizer=tokenizer, of_type=CLIPS)
+    if not isinstance(opened.model, CLIP):
+        raise UsageError(f"{command} takes a CLIP, and {opened.path} holds a {type(opened.model).__name__}; name a run of `train clip` with --model")
+    return opened
 
 
 def _settings(run: Path) -> dict[str, Any]:

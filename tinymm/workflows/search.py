@@ -10,7 +10,7 @@ from tinymm.data.images import SUFFIXES
 from tinymm.training.evaluate import embed_images, embed_texts
 
 from .classify import prepared, warn_unknown
-from .opened import open_model
+from .opened import clip_for
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
     files = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise UsageError(f"{folder} holds no picture ({', '.join(SUFFIXES)}); give another folder")
-    opened = open_model(model, backend=backend, tokenizer=tokenizer)
+    opened = clip_for("search", model, backend, tokenizer)
     warn_unknown(opened, [words], say)
     query = embed_texts(opened.model, [words], opened.tokenizer)[0]
     found: list[tuple[str, float]] = []

@@ -20,14 +20,14 @@ from tinymm.models.text import TextConfig
 from tinymm.models.vit import ViTConfig
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import load_checkpoint, read_progress
-from tinymm.training.evaluate import embed_images, linear_probe, retrieval, zero_shot
+from tinymm.training.evaluate import embed_images, embed_texts, linear_probe, retrieval, swap_accuracy, zero_shot
 from tinymm.training.loop import Recipe, batch_at
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import default_workers, threads
 from tinymm.training.records import RunFolder, next_folder, write_json
 
 from .learning import learn
-from .opened import open_model, open_source
+from .opened import BUILT_IN, clip_for, open_source
 from .pictures import cosines, draw_run, show_pairs
 
 COLUMNS = (
@@ -139,11 +139,11 @@ def _workers(settings: Settings, model: CLIP) -> int:
 def prepare(settings: Settings) -> tuple[Source, CLIP]:
     """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects."""
     if settings.init:
-        opened = open_model(settings.init, backend=settings.backend, tokenizer=settings.tokenizer)
-        if settings.data == "glyphs":
-            source = open_source("glyphs", seed=settings.seed)
+        opened = clip_for("train clip", settings.init, settings.backend, settings.tokenizer)
+        if settings.data in BUILT_IN:
+            source = open_source(settings.data, seed=settings.seed)
             if source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
-                raise UsageError(f"{settings.init} speaks other words than glyphs; fine-tune it with --data on your own pictures and captions")
+                raise UsageError(f"{settings.init} speaks other words than {settings.data}; fine-tune it with --data on your own pictures and captions")
         else:
             seen = opened.model.config.image
             source = open_source(
@@ -213,6 +213,12 @@ def measure(model: CLIP, source: Source, settings: Settings | None = None) -> di
         found = retrieval(model, pairs, source.tokenizer)
         results |= {f"{name}_{key}": value for key, value in found.items() if not key.startswith("chance")}
         chance[f"{name}_r1"] = found["chance_r1"]
+    if hasattr(source, "swaps"):
+        for kind, swapped in source.swaps().items():
+            features = embed_images(model, swapped.images)
+            sides = [np.sum(features * embed_texts(model, list(texts), source.tokenizer), axis=1) for texts in (swapped.right, swapped.wrong)]
+            results[f"swap_{kind.replace(' ', '_')}"] = swap_accuracy(*sides)
+            chance[f"swap_{kind.replace(' ', '_')}"] = 0.5
     for name, task in source.zero_shot().items():
         found = zero_shot(model, task, source.tokenizer)
         results[f"zero_shot_{name}"] = found["mean_class_accuracy"]

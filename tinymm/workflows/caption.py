@@ -1,0 +1,51 @@
+"""`caption`: what a trained model says of pictures."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinymm.arrays.errors import UsageError
+from tinymm.arrays.random import generator
+from tinymm.models.blip2_stage2 import BLIP2Stage2
+from tinymm.training.evaluate_blip2 import write_captions
+
+from .classify import prepared
+from .opened import STAGE_1, STAGE_2, open_model
+
+
+def run(
+    pictures: Sequence[str],
+    *,
+    model: str | None = None,
+    prompt: str | None = None,
+    beams: int = 1,
+    nucleus: float | None = None,
+    temperature: float = 1.0,
+    longest: int | None = None,
+    seed: int = 0,
+    backend: str = "numpy",
+    tokenizer: str | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, str]:
+    """Print and return a caption for each picture, by a model that writes: either stage of BLIP-2.
+
+    Greedy by default; `beams` keeps that many beginnings, `nucleus` draws by `seed`. A `prompt` is the beginning of the text, for stage 2.
+    """
+    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*STAGE_2, *STAGE_1))
+    if not hasattr(opened.model, "caption"):
+        raise UsageError(f"{opened.path} holds a {type(opened.model).__name__}, which does not write; use a run of `train blip2`")
+    options: dict[str, Any] = {"beams": beams, "nucleus": nucleus, "temperature": temperature, "max_new_tokens": longest}
+    if nucleus is not None:
+        options["rng"] = generator(seed)
+    if prompt:
+        if not isinstance(opened.model, BLIP2Stage2):
+            raise UsageError(f"a prompt is the beginning of a language model's text, and {opened.path} holds a stage 1; use a run of stage 2")
+        ids, is_real = opened.tokenizer([prompt])
+        options |= {"ids": ids[:, :-1], "is_real": is_real[:, :-1]}  # without the end: the text goes on
+    found = {}
+    for picture in pictures:
+        text = write_captions(opened.model, np.stack([prepared(opened, picture)]), opened.tokenizer, **options)[0]
+        found[str(picture)] = text
+        say(f"{picture}: {f'{prompt} ' if prompt else ''}{text}")
+    return found

@@ -1,0 +1,273 @@
+"""`train blip2 --stage 1|2`: from data to a run folder with a trained stage, its numbers and its pictures.
+
+Stage 1 needs a picture encoder, a run of `train clip` on the same data; stage 2 needs a stage 1 and a language model. What is not named is
+trained first, into a folder inside of this run's.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tinymm import pretrained
+from tinymm.arrays.errors import UsageError
+from tinymm.arrays.random import generator
+from tinymm.data.batches import Source
+from tinymm.data.sentences import Sentences
+from tinymm.losses import ITM_PRIOR
+from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
+from tinymm.models.blip2_stage2 import BLIP2Stage2
+from tinymm.models.opt import OPT, OPTConfig
+from tinymm.models.qformer import QFormerConfig
+from tinymm.models.vit import ViT
+from tinymm.training import evaluate_blip2 as measures
+from tinymm.training.checkpoint import FILE as CHECKPOINT
+from tinymm.training.checkpoint import load_checkpoint
+from tinymm.training.loop import Recipe
+from tinymm.training.optimizers import AdamW
+from tinymm.training.parallel import default_workers
+from tinymm.training.records import RunFolder, last_run, next_folder, read_json, write_json
+
+from . import train
+from .learning import learn
+from .opened import STAGE_1, Opened, open_model, open_source
+
+OBJECTIVES = ("itc", "itm", "itg")
+COLUMNS = (
+    "step", "loss", "itc", "itm", "itg", "lm", "temperature", "learning_rate", "gradient_norm", "duplicate_captions", "validation_r1",
+    "validation_itm_accuracy", "validation_captions_exact", "seconds",
+)  # fmt: skip
+#: Steps and batch size of what is trained on the way, and of each stage, on `shapes`.
+ENCODER = {"width": 128, "layers": 3, "text_layers": 2, "joint": 64, "batch_size": 64, "steps": 1500, "position_std": 0.2, "validate_every": 300}
+STEPS = {1: 900, 2: 500}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run of `train blip2` depends on, as `run.json` keeps it.
+
+    `encoder` is a run of `train clip`, `init` a run of stage 1 to go on from, `language` a language model; None trains the first and the last
+    on the way, and takes the last run of stage 1. `steps` None means the stage's own number.
+    """
+
+    stage: int = 1
+    data: str = "shapes"
+    encoder: str | None = None
+    init: str | None = None
+    language: str | None = None
+    objectives: str = "itc,itm,itg"
+    queries: int = 8
+    width: int = 128
+    expansion: int = 2
+    layers: int = 4
+    heads: int = 4
+    joint: int = 64
+    steps: int | None = None
+    batch_size: int = 48
+    rate: float = 1.5e-3
+    warmup: int = 50
+    decay: float = 0.05
+    clip: float = 1.0
+    encoder_steps: int = 1500
+    language_steps: int = 600
+    checkpoint_every: int = 100
+    validate_every: int = 300
+    seed: int = 0
+    workers: int | None = None
+    backend: str = "numpy"
+
+    def __post_init__(self):
+        if self.stage not in STEPS:
+            raise UsageError(f"BLIP-2 has the stages 1 and 2, and --stage {self.stage} came; choose one")
+        names = self.objectives.split(",")
+        if not names or set(names) - set(OBJECTIVES):
+            raise UsageError(f"--objectives are some of {','.join(OBJECTIVES)}, and {self.objectives!r} came; separate them by commas")
+        lowest = dict.fromkeys(("queries", "width", "expansion", "layers", "heads", "joint", "steps", "encoder_steps", "language_steps"), 1)
+        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2}
+        lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate"), 0)
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < math.inf:
+                reason = ": with one pair there is nothing to contrast" if name == "batch_size" else ""
+                raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give another, or leave it out")
+
+
+def run(settings: Settings, out: str | None = None, *, resume: str | None = None, say: Callable[[str], None] = print) -> Path:
+    """Train the stage and return the run folder; with `resume`, go on with that folder by its own settings."""
+    progress: dict[str, Any] = {"step": 0, "best": -1.0, "best_step": 0}
+    if resume:
+        folder, progress = train.resumable(Path(resume))
+        settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
+    else:
+        path = Path(out) if out else next_folder(f"blip2-stage{settings.stage}")
+        settings = replace(settings, steps=settings.steps or STEPS[settings.stage])
+        if settings.stage == 2 and settings.init is None:
+            settings = replace(settings, init=str(last_run(holding="model.safetensors", of_type=STAGE_1)))
+        folder = RunFolder.create(path, asdict(settings), COLUMNS)
+    with folder:
+        source, model = (prepare_stage_1 if settings.stage == 1 else prepare_stage_2)(settings, folder.path, say)
+        workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
+        recipe = Recipe(
+            settings.steps or STEPS[settings.stage], settings.batch_size, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers
+        )
+        optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
+        if progress["step"]:
+            load_checkpoint(folder.path, model, optimizer)
+        chances = chance_levels(settings, model, source)
+        say(
+            f"{source.name}: {len(source):,} training pictures · stage {settings.stage}: {model.count():,} trained parameters, the rest is frozen · "
+            f"batch {min(settings.batch_size, len(source))}"
+        )
+        learn(
+            folder, model, source, optimizer, recipe, progress, chance=sum(chances.values()), checkpoint_every=settings.checkpoint_every,
+            validate_every=settings.validate_every, validate=partial(validated, model, source), keep=partial(keep, folder.path, model, source),
+            best_of="validation_itm_accuracy" if settings.stage == 1 else "validation_captions_exact", say=say,
+            losses=partial(model.losses, objectives=tuple(settings.objectives.split(","))) if settings.stage == 1 else None,
+        )  # fmt: skip
+        best = pretrained.load(folder.path).to(settings.backend)
+        results = measure(best, source) | {"steps": recipe.steps, "best_step": progress["best_step"]}
+        folder.write_results(results)
+        (folder.path / CHECKPOINT).unlink(missing_ok=True)
+    from .pictures_blip2 import draw
+
+    draw(folder.path, source, best, chances, results)
+    return folder.path
+
+
+def chance_levels(settings: Settings, model: Any, source: Source) -> dict[str, float]:
+    """Return what each loss is for a model that knows nothing: ln B, the prior's 0.6365, and ln V."""
+    if settings.stage == 2:
+        return {"lm": math.log(model.config.language.vocabulary)}
+    every = {"itc": math.log(min(settings.batch_size, len(source))), "itm": ITM_PRIOR, "itg": math.log(model.config.qformer.vocabulary)}
+    return {name: every[name] for name in settings.objectives.split(",")}
+
+
+# ---------------------------------------------------------------------- what a stage starts from
+def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) -> tuple[Source, BLIP2Stage1]:
+    """Return the data and a fresh stage 1 in front of the frozen picture encoder, which is trained first if none is named."""
+    opened = open_model(settings.encoder or str(_trained_encoder(settings, path / "encoder", say)), backend=settings.backend)
+    encoder = getattr(opened.model, "image_encoder", None)
+    if not isinstance(encoder, ViT):
+        raise UsageError(f"--encoder is a CLIP with a vision transformer, and {opened.path} holds none; train one with `train clip --image vit`")
+    source = framed_source(settings.data, settings.seed, opened)
+    words: Any = source.tokenizer
+    qformer = QFormerConfig(
+        settings.queries, settings.width, settings.layers, settings.heads, encoder.config.width, vocabulary=len(words), context=words.context,
+        feed_forward=settings.expansion * settings.width, std=0.02 * math.sqrt(768 / settings.width),
+    )  # fmt: skip
+    config = BLIP2Config(encoder.config, qformer, settings.joint, decode=words.decode_token, end_of_text=words.end_of_text)
+    return source, BLIP2Stage1(config, generator(settings.seed), encoder).to(settings.backend)
+
+
+def _trained_encoder(settings: Settings, path: Path, say: Callable[[str], None]) -> Path:
+    if (path / "results.json").exists():
+        return path
+    say(f"no --encoder is named: CLIP is trained first, into {path}")
+    clip = train.Settings(
+        **ENCODER | {"steps": settings.encoder_steps}, data=settings.data, seed=settings.seed, workers=settings.workers, backend=settings.backend  # type: ignore[arg-type]
+    )
+    resumed = str(path) if (path / CHECKPOINT).exists() else None
+    return train.run(clip, str(path), resume=resumed, say=say)
+
+
+def prepare_stage_2(settings: Settings, path: Path, say: Callable[[str], None]) -> tuple[Source, BLIP2Stage2]:
+    """Return the data and a stage 2 that goes on from a stage 1, in front of a frozen language model, which is trained first if none is named."""
+    opened = open_model(settings.init, backend=settings.backend)
+    if not isinstance(opened.model, BLIP2Stage1):
+        raise UsageError(f"--init is a run of `train blip2 --stage 1`, and {opened.path} holds a {type(opened.model).__name__}; name another")
+    source = framed_source(settings.data, settings.seed, opened)
+    language = pretrained.load(settings.language or _trained_language_model(settings, source, opened.model, path / "language", say))
+    if not isinstance(language, OPT) or language.config.vocabulary != len(source.tokenizer):  # type: ignore[arg-type]
+        raise UsageError(f"--language is an OPT that speaks the {len(source.tokenizer)} words of the data; leave it out to train one")  # type: ignore[arg-type]
+    return source, BLIP2Stage2.from_stage_1(opened.model, language, generator(settings.seed)).to(settings.backend)
+
+
+def _trained_language_model(settings: Settings, source: Any, first: BLIP2Stage1, path: Path, say: Callable[[str], None]) -> Path:
+    """Train a small OPT on the training captions alone, never those of the held-out scenes, and return its run folder."""
+    if (path / "model.safetensors").exists():
+        return path
+    say(f"no --language is named: a language model is trained first on the training captions, into {path}")
+    words = source.tokenizer
+    context = first.config.qformer.queries + words.context + 1
+    config = OPTConfig(len(words), context, 128, 2, 4, begin=words.begin, end=words.end_of_text)
+    model = OPT(config, generator(settings.seed, 5)).to(settings.backend)
+    sentences = Sentences(source.captions(), words)
+    recipe = Recipe(settings.language_steps, min(64, len(sentences)), 2e-3, 50, 1.0, settings.seed, settings.workers or 1)
+    columns = ("step", "loss", "lm", "learning_rate", "gradient_norm", "duplicate_captions", "seconds")
+    with RunFolder.create(path, asdict(settings) | {"config": asdict(config)}, columns) as folder:
+        learn(
+            folder, model, sentences, AdamW(model, decay=0.05, betas=(0.9, 0.98), eps=1e-8), recipe, {"step": 0, "best": -1.0, "best_step": 0},
+            chance=math.log(len(words)), checkpoint_every=recipe.steps, validate_every=recipe.steps, validate=dict,
+            keep=partial(keep, path, model, source), say=say,
+        )  # fmt: skip
+    return path
+
+
+def framed_source(data: str, seed: int, opened: Opened) -> Source:
+    """Return the data set with captions as [CLS] … [SEP], in the words and the preprocessing of the model that was opened."""
+    seen = opened.model.config.image
+    given = {} if data in ("glyphs", "shapes") else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
+    source: Any = open_source(data, seed=seed, channels=seen.channels, resolution=seen.resolution, **given)
+    if not hasattr(source.tokenizer, "with_frame"):
+        raise UsageError(f"BLIP-2 is trained on whole words here, and {opened.path} brings sub-words; train an encoder with `train clip` first")
+    if (source.preprocess.resolution, source.preprocess.channels) != (seen.resolution, seen.channels):
+        raise UsageError(
+            f"{data} has pictures of {source.preprocess.resolution} × {source.preprocess.resolution} × {source.preprocess.channels}, and the encoder of "
+            f"{opened.path} takes {seen.resolution} × {seen.resolution} × {seen.channels}; name one that was trained on this data"
+        )
+    source.tokenizer = source.tokenizer if source.tokenizer.framed else source.tokenizer.with_frame()
+    return source
+
+
+# ---------------------------------------------------------------------- while it runs, and after
+def validated(model: Any, source: Source) -> dict[str, float]:
+    """Return the columns of a validation: recall and matching in stage 1, captions in stage 2, on new pictures of known scenes."""
+    pairs = source.validation()
+    if len(pairs) < 2:
+        return {}
+    model.eval()
+    if isinstance(model, BLIP2Stage2):
+        return {"validation_captions_exact": measures.captions(model, pairs, source.tokenizer, _references(source, pairs))["exact"]}
+    found = measures.stage_1(model, pairs, source.tokenizer, thorough=False)
+    return {"validation_r1": found["itc_r1"], "validation_itm_accuracy": found["itm_accuracy"]}
+
+
+def _references(source: Any, pairs: Any) -> list[tuple[str, ...]] | None:
+    return source.references(pairs) if hasattr(source, "references") else None
+
+
+def keep(path: Path, model: Any, source: Any) -> None:
+    """Write the model with what belongs to it, each file whole or not at all."""
+    pretrained.save(model, path)
+    source.tokenizer.save(path)
+    write_json(path / "preprocessor_config.json", source.preprocess.to_dict())
+
+
+def measure(model: Any, source: Source) -> dict[str, Any]:
+    """Return what results.json holds of either stage: each honest test, swapped captions, and the chance levels under "chance"."""
+    results: dict[str, Any] = {}
+    chance: dict[str, float] = {}
+    model.eval()
+    for name, pairs in (source.tests() or {"validation": source.validation()}).items():
+        references = _references(source, pairs)
+        if isinstance(model, BLIP2Stage2):
+            found = {f"captions_{key}": value for key, value in measures.captions(model, pairs, source.tokenizer, references).items()}
+            levels = dict.fromkeys(found, 0.0)
+        else:
+            found = measures.stage_1(model, pairs, source.tokenizer, references=references)
+            levels = found.pop("chance")
+        results |= {f"{name}_{key}": value for key, value in found.items()}
+        chance |= {f"{name}_{key}": value for key, value in levels.items()}
+    if isinstance(model, BLIP2Stage1) and hasattr(source, "swaps"):
+        found = measures.swaps(model, source.swaps(), source.tokenizer)
+        results |= found
+        chance |= dict.fromkeys(found, 0.5)
+    return results | {"chance": chance}
+
+
+def encoder_of(path: Path) -> Path:
+    """Return the picture encoder's run that a run of stage 1 was trained on."""
+    named = read_json(path / "run.json")["settings"].get("encoder")
+    return Path(named) if named else path / "encoder"
