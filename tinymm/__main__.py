@@ -46,9 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     _common(clip, out="the run folder (default: the next free runs/clip-N)")
     _settings_flags(clip, "train", CLIP_SAID)
 
-    blip2 = _add(
-        models, "blip2", "train BLIP-2: the Q-Former (stage 1), then in front of a language model (stage 2)", "train blip2 --stage 1 --out runs/queries", _train_blip2
-    )  # fmt: skip
+    said = "train BLIP-2: the Q-Former (stage 1), then in front of a language model (stage 2)"
+    blip2 = _add(models, "blip2", said, "train blip2 --stage 1 --out runs/queries", _train_blip2)
     _common(blip2, out="the run folder (default: the next free runs/blip2-stage1-N or -stage2-N)")
     _settings_flags(blip2, "train_blip2", BLIP2_SAID)
 

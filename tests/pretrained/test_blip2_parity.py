@@ -90,10 +90,8 @@ def test_what_a_retrieval_folder_lacks_begins_anew_and_is_named(tmp_path):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("use", ["queries", "text", "itm", "itg"])
 def test_the_qformer_alone_in_its_four_uses(tmp_path, use, dtype):
-    folder = tmp_path
-    theirs, ours = theirs_and_ours(
-        transformers.Blip2QFormerModel(transformers.Blip2QFormerConfig(**QFORMER, use_qformer_text_input=True, attn_implementation="sdpa")), folder, dtype
-    )
+    alone = transformers.Blip2QFormerConfig(**QFORMER, use_qformer_text_input=True, attn_implementation="sdpa")
+    theirs, ours = theirs_and_ours(transformers.Blip2QFormerModel(alone), tmp_path, dtype)
     assert isinstance(ours, QFormer)
     rng = np.random.default_rng(1)
     ours.queries.data = rng.standard_normal((Q, 16)).astype(dtype)  # the folder has neither queries nor words

@@ -106,7 +106,8 @@ def test_itg_by_cached_keys_is_itg_by_the_mask(right):
             p.grad = None
     silent = {name for name, g in gradients[1].items() if not np.any(g)}
     # The last layer's query feed-forward hears nothing of ITG: no word looks at what it gives.
-    assert silent == {f"qformer.blocks.3.query_{name}" for name in ("mlp.expand.weight", "mlp.expand.bias", "mlp.contract.weight", "mlp.contract.bias", "norm.gain", "norm.bias")}
+    parts = ("mlp.expand.weight", "mlp.expand.bias", "mlp.contract.weight", "mlp.contract.bias", "norm.gain", "norm.bias")
+    assert silent == {f"qformer.blocks.3.query_{part}" for part in parts}
     for name, g in gradients[1].items():
         if name not in silent:
             np.testing.assert_allclose(gradients[0][name], g, atol=1e-11 * max(1, np.abs(g).max()))

@@ -102,7 +102,7 @@ class ZeroShot:
 
 @dataclass(frozen=True)
 class Swaps:
-    """N pictures `(N, h, w, c)`, each with a `right` caption and a `wrong` one: which of the two fits better?"""
+    """N pictures `(N, h, w, c)`, each with a `right` caption and a `wrong` one, to see which of the two a model prefers."""
 
     images: np.ndarray
     right: list[str]

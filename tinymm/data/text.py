@@ -64,7 +64,8 @@ class WordTokenizer:
         if self.context < 2 + framed:
             raise DataError(f"A context has room for a word and EOT, {2 + framed} or more tokens, but came as {context}: raise it.")
         self.pad, self.unknown_id, self.end_of_text = PAD_ID, UNK_ID, len(self.vocabulary) + 2
-        self.begin, self.decode_token = (self.end_of_text + 1, self.end_of_text + 2) if framed else (None, None)
+        self.begin: int | None = self.end_of_text + 1 if framed else None
+        self.decode_token: int | None = self.end_of_text + 2 if framed else None
         self._ids = {word: number for number, word in enumerate(self.vocabulary, start=2)}
 
     def with_frame(self) -> "WordTokenizer":

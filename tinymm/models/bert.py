@@ -66,7 +66,7 @@ class BertLayer(Module):
         self.attention = MultiHeadAttention(D, config.heads, rng=rng, stds=(STD, STD))
         self.norm_1 = LayerNorm(D, eps)
         self.cross = CrossAttention(D, config.heads, rng=rng, memory_width=config.memory_width, std=STD) if crosses else None
-        self.norm_cross = LayerNorm(D, eps) if crosses else None
+        self.norm_cross: Any = LayerNorm(D, eps) if crosses else None
         self.mlp = MLP(D, config.feed_forward or 4 * D, config.activation, rng=rng, stds=(STD, STD))
         self.norm_2 = LayerNorm(D, eps)
 
@@ -87,7 +87,7 @@ class TextEmbedding(Module):
         self.types = Parameter(normal(rng, (token_types, width), std)) if token_types else None
 
     def forward(self, ids: np.ndarray, start: int = 0) -> Tensor:
-        """Embed tokens that stand at the places `start`, `start` + 1, …"""
+        """Embed tokens that stand at the places from `start` on."""
         check_ids(ids, len(self.positions) - start)
         x = self.words(ids) + self.positions[start : start + ids.shape[1]]
         return x if self.types is None else x + self.types[0]

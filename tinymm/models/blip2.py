@@ -167,7 +167,8 @@ class BLIP2Stage1(Module):
         """Return queries and text in the joint space, not normalized, under the uni-modal mask: (B, Q+1, E), the text last."""
         Q = self.config.qformer.queries
         x = self.qformer(self.norm_vision(tokens), ids, self.masks["itc"](Q, is_real))  # (B, Q+T, D)
-        return np.concatenate([self.image_projection(x[:, :Q]), self.text_projection(x[:, Q : Q + 1])], axis=1)
+        both: Any = np.concatenate([self.image_projection(x[:, :Q]), self.text_projection(x[:, Q : Q + 1])], axis=1)  # (B, Q+1, E)
+        return both
 
     def words(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
         """Return the logits of each next word under the multimodal causal mask, the first token being [DEC]: (B, T, V)."""

@@ -152,7 +152,7 @@ class OPT(Module):
         order = np.argsort(real, axis=1, kind="stable")  # padding to the left, so that each prompt's last token stands last
         ids, real = np.take_along_axis(ids, order, axis=1), np.take_along_axis(real, order, axis=1)
         with no_grad():
-            x = self.embed(ids)
+            x: Any = self.embed(ids)
             if embeddings is not None:
                 x = np.concatenate([embeddings, x], axis=1)
                 real = np.concatenate([np.ones(embeddings.shape[:2], bool), real], axis=1)

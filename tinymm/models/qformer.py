@@ -20,7 +20,7 @@ from .bert import STD, TextEmbedding, check_memory
 
 @dataclass(frozen=True)
 class QFormerConfig:
-    """Sizes of a Q-Former with Q `queries` that look at tokens of `memory_width` in the layers 0, `cross_every`, 2 · `cross_every`, …
+    """Sizes of a Q-Former with Q `queries` that look at tokens of `memory_width` in every `cross_every`-th layer, from the first on.
 
     `vocabulary` None leaves the text half out, as stage 2 does.
 
@@ -68,9 +68,10 @@ class QFormerLayer(Module):
         self.attention = MultiHeadAttention(D, config.heads, rng=rng, stds=(std, std))
         self.norm_1 = LayerNorm(D, eps)
         self.cross = CrossAttention(D, config.heads, rng=rng, memory_width=config.memory_width, std=std) if crosses else None
-        self.norm_cross = LayerNorm(D, eps) if crosses else None
+        self.norm_cross: Any = LayerNorm(D, eps) if crosses else None
         self.query_mlp, self.query_norm = MLP(D, F, config.activation, rng=rng, stds=(std, std)), LayerNorm(D, eps)
-        self.mlp = self.norm_2 = None
+        self.mlp: Any = None
+        self.norm_2: Any = None
         if config.vocabulary is not None:
             self.mlp, self.norm_2 = MLP(D, F, config.activation, rng=rng, stds=(std, std)), LayerNorm(D, eps)
 
@@ -78,14 +79,15 @@ class QFormerLayer(Module):
         """Return x (B, Q+T, D) after one round; the first Q rows are queries."""
         x = self.norm_1(x + self.attention(x, may_attend, cache))  # (B, Q+T, D)
         queries, words = x[:, :Q], x[:, Q:]
-        parts = []
+        parts: list[Any] = []
         if Q:
             if self.cross is not None:
                 queries = self.norm_cross(queries + self.cross(queries, memory))  # (B, Q, D)
             parts.append(self.query_norm(queries + self.query_mlp(queries)))
         if words.shape[1]:
             parts.append(self.norm_2(words + self.mlp(words)))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)  # (B, Q+T, D)
+        x = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)  # (B, Q+T, D)
+        return x  # (B, Q+T, D)
 
 
 class QFormer(Module):

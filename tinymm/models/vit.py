@@ -72,7 +72,7 @@ class ViT(Module):
         B, D, P = len(images), config.width, config.patches
         patches = np.reshape(self.patch_embedding(images), (B, P, D))  # (B, P, D)
         first = np.broadcast_to(self.class_embedding, (B, 1, D))  # (B, 1, D)
-        x = np.concatenate([first, patches], axis=1) + self.positions  # (B, P+1, D)
+        x: Any = np.concatenate([first, patches], axis=1) + self.positions  # (B, P+1, D)
         x = x if self.norm_before is None else self.norm_before(x)  # (B, P+1, D)
         for block in self.blocks:
             x = block(x)  # (B, P+1, D)
@@ -80,7 +80,7 @@ class ViT(Module):
 
     def forward(self, images: Any) -> Tensor:
         """Return one feature a picture: (B, h, w, c) -> (B, D)."""
-        x = self.tokens(images)[:, 0]  # (B, D)
+        x: Any = self.tokens(images)[:, 0]  # (B, D)
         return x if self.norm_after is None else self.norm_after(x)  # (B, D)
 
 

@@ -129,7 +129,7 @@ def settings_for(config: BLIP2Config | BLIP2Stage2Config, name: str, dtype: str)
     vision = {theirs: getattr(config.image, ours) for theirs, ours in _VISION.items()}
     qformer = {theirs: getattr(config.qformer, ours) for theirs, ours in (_QFORMER | _WORDS).items()}
     qformer = {key: value for key, value in qformer.items() if value is not None}
-    language = opt.settings_for(config.language, name, dtype) if second else {"model_type": "opt"}
+    language = opt.settings_for(config.language, name, dtype) if isinstance(config, BLIP2Stage2Config) else {"model_type": "opt"}
     return {
         "architectures": ["Blip2ForConditionalGeneration" if second else "Blip2ForImageTextRetrieval"],
         "model_type": "blip-2", "dtype": dtype, "num_query_tokens": config.qformer.queries,

@@ -11,9 +11,9 @@ import numpy as np
 from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import CheckpointError, TinymmError, UsageError
 from tinymm.arrays.files import atomic
-from tinymm.arrays.random import generator
+from tinymm.arrays.random import generator  # noqa: F401 (the examples)
 from tinymm.layers import Module
-from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.models.clip import CLIP, CLIPConfig  # noqa: F401 (the examples)
 
 from .families import FAMILIES, Family, family_of
 from .folders import read_weights

@@ -56,7 +56,8 @@ def learn(
                         progress |= {"best": found[best_of], "best_step": step}
                         keep()
                     if bar.disable:
-                        say(f"step {step}/{recipe.steps}  loss {record['loss']:.3f} (equal scores {chance:.3f})  validation {name} {found[best_of]:.3f}")
+                        now = f"loss {record['loss']:.3f} (equal scores {chance:.3f})  validation {name} {found[best_of]:.3f}"
+                        say(f"step {step}/{recipe.steps}  {now}")
             folder.append({key: value for key, value in record.items() if key in folder.columns})
             bar.update()
             best = f", best {name} {progress['best']:.3f}" if progress["best_step"] else ""

@@ -14,7 +14,6 @@ from tinymm.data.images import Preprocess, preprocess
 from tinymm.models.clip import CLIP
 from tinymm.training.records import last_run, read_json
 
-
 #: Data that is there without a download, by name.
 BUILT_IN: dict[str, Callable[[int], Source]] = {"glyphs": glyphs.load, "shapes": shapes.load}
 
@@ -53,10 +52,12 @@ def open_model(
     model = pretrained.load(folder, heads=heads).to(backend)
     words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent))
     if not hasattr(model.config, "image"):
-        raise UsageError(f"this command needs a model that sees pictures, and {folder} holds a {type(model).__name__}; name another with --model")
+        kind = type(model).__name__
+        raise UsageError(f"this command needs a model that sees pictures, and {folder} holds a {kind}; name another with --model")
     described, run = folder / "preprocessor_config.json", folder / "run.json"
     resolution, channels = model.config.image.resolution, model.config.image.channels
-    prepare = Preprocess.from_dict(read_json(described)) if described.is_file() else preprocess("clip" if isinstance(model, CLIP) else "blip2", resolution)
+    family = "clip" if isinstance(model, CLIP) else "blip2"
+    prepare = Preprocess.from_dict(read_json(described)) if described.is_file() else preprocess(family, resolution)
     if (prepare.resolution, prepare.channels) != (resolution, channels):
         raise CheckpointError(
             f"{folder}: the model sees {resolution} × {resolution} × {channels} and preprocessor_config.json makes {prepare.resolution} × "
@@ -85,5 +86,6 @@ def open_source(data: str, *, seed: int = 0, channels: int = 3, resolution: int 
     if data in BUILT_IN:
         return BUILT_IN[data](seed)
     if not Path(data).exists():
-        raise UsageError(f"--data is {', '.join(map(repr, BUILT_IN))} or a path to your pictures and captions, and {data!r} is none; see `data --help`")
+        names = ", ".join(map(repr, BUILT_IN))
+        raise UsageError(f"--data is {names} or a path to your pictures and captions, and {data!r} is none of these; see `data --help`")
     return pairs.load(data, resolution=resolution, channels=channels, seed=seed, **given)

@@ -143,7 +143,9 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
         if settings.data in BUILT_IN:
             source = open_source(settings.data, seed=settings.seed)
             if source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
-                raise UsageError(f"{settings.init} speaks other words than {settings.data}; fine-tune it with --data on your own pictures and captions")
+                raise UsageError(
+                    f"{settings.init} speaks other words than {settings.data}; fine-tune it with --data on your own pictures and captions"
+                )
         else:
             seen = opened.model.config.image
             source = open_source(
@@ -168,12 +170,13 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
     )
     model = CLIP(CLIPConfig(settings.joint, image, text), generator(settings.seed))
     if settings.position_std is not None and settings.image == "vit":
-        places = model.image_encoder.positions
+        places: Any = model.image_encoder.positions  # type: ignore[union-attr]
         places.data = normal(generator(settings.seed, 4), places.shape, settings.position_std)
     return source, model.to(settings.backend)
 
 
 def resumable(path: Path) -> tuple[RunFolder, dict[str, Any]]:
+    """Return a stopped run's folder and how far it got; UsageError if it has nothing to go on from."""
     if not (path / CHECKPOINT).exists():
         state = "is finished" if (path / "results.json").exists() else "was stopped before its first checkpoint"
         raise UsageError(f"--resume goes on from {CHECKPOINT}, and {path} {state if path.is_dir() else 'does not exist'}; start a new run with --out")

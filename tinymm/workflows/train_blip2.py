@@ -109,9 +109,8 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     with folder:
         source, model = (prepare_stage_1 if settings.stage == 1 else prepare_stage_2)(settings, folder.path, say)
         workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
-        recipe = Recipe(
-            settings.steps or STEPS[settings.stage], settings.batch_size, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers
-        )
+        steps = settings.steps or STEPS[settings.stage]
+        recipe = Recipe(steps, settings.batch_size, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers)
         optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
         if progress["step"]:
             load_checkpoint(folder.path, model, optimizer)
@@ -124,7 +123,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
             folder, model, source, optimizer, recipe, progress, chance=sum(chances.values()), checkpoint_every=settings.checkpoint_every,
             validate_every=settings.validate_every, validate=partial(validated, model, source), keep=partial(keep, folder.path, model, source),
             best_of="validation_itm_accuracy" if settings.stage == 1 else "validation_captions_exact", say=say,
-            losses=partial(model.losses, objectives=tuple(settings.objectives.split(","))) if settings.stage == 1 else None,
+            losses=partial(model.losses, objectives=tuple(settings.objectives.split(","))) if isinstance(model, BLIP2Stage1) else None,
         )  # fmt: skip
         best = pretrained.load(folder.path).to(settings.backend)
         results = measure(best, source) | {"steps": recipe.steps, "best_step": progress["best_step"]}
@@ -212,10 +211,11 @@ def framed_source(data: str, seed: int, opened: Opened) -> Source:
     source: Any = open_source(data, seed=seed, channels=seen.channels, resolution=seen.resolution, **given)
     if not hasattr(source.tokenizer, "with_frame"):
         raise UsageError(f"BLIP-2 is trained on whole words here, and {opened.path} brings sub-words; train an encoder with `train clip` first")
-    if (source.preprocess.resolution, source.preprocess.channels) != (seen.resolution, seen.channels):
+    side, channels = source.preprocess.resolution, source.preprocess.channels
+    if (side, channels) != (seen.resolution, seen.channels):
         raise UsageError(
-            f"{data} has pictures of {source.preprocess.resolution} × {source.preprocess.resolution} × {source.preprocess.channels}, and the encoder of "
-            f"{opened.path} takes {seen.resolution} × {seen.resolution} × {seen.channels}; name one that was trained on this data"
+            f"{data} has pictures of {side} × {side} × {channels}, and the encoder of {opened.path} takes {seen.resolution} × {seen.resolution} × "
+            f"{seen.channels}; name one that was trained on this data"
         )
     source.tokenizer = source.tokenizer if source.tokenizer.framed else source.tokenizer.with_frame()
     return source
@@ -253,7 +253,8 @@ def measure(model: Any, source: Source) -> dict[str, Any]:
     for name, pairs in (source.tests() or {"validation": source.validation()}).items():
         references = _references(source, pairs)
         if isinstance(model, BLIP2Stage2):
-            found = {f"captions_{key}": value for key, value in measures.captions(model, pairs, source.tokenizer, references).items()}
+            written = measures.captions(model, pairs, source.tokenizer, references)
+            found: dict[str, Any] = {f"captions_{key}": value for key, value in written.items()}
             levels = dict.fromkeys(found, 0.0)
         else:
             found = measures.stage_1(model, pairs, source.tokenizer, references=references)
