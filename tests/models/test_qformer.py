@@ -150,7 +150,8 @@ def test_only_every_second_layer_looks_and_only_queries_do():
     model = qformer(layers=4, every=2)
     assert [block.cross is not None for block in model.blocks] == [True, False, True, False]
     ids, is_real = batch([4, 4], 0)
-    one, other = (model(memory, ids, unimodal_mask(3, is_real)).data for memory in (MEMORY, MEMORY + np.random.default_rng(0).standard_normal(MEMORY.shape)))
+    pictures = (MEMORY, MEMORY + np.random.default_rng(0).standard_normal(MEMORY.shape))
+    one, other = (model(memory, ids, unimodal_mask(3, is_real)).data for memory in pictures)
     np.testing.assert_array_equal(one[:, 3:], other[:, 3:])
     assert np.abs(one[:, :3] - other[:, :3]).max() > 1e-6
 
