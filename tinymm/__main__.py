@@ -61,6 +61,13 @@ def build_parser() -> argparse.ArgumentParser:
     _common(caption)
     _model(caption)
 
+    ablate = _add(commands, "ablate", "do without each loss and each mask of BLIP-2's stage 1, and print what that costs", "ablate blip2", _ablate)
+    ablate.add_argument("model", choices=["blip2"], help="the model that is taken apart")
+    ablate.add_argument("--encoder", metavar="RUN", help="a run of `train clip --data shapes` (default: train one first)")
+    ablate.add_argument("--steps", type=int, default=400, metavar="N", help="training steps of each variant (default: 400)")
+    ablate.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
+    _common(ablate)
+
     evaluate = _add(commands, "eval", "print a model's recall and accuracy beside chance", "eval --model runs/first", _evaluate)
     _common(evaluate, out="write the numbers to this JSON file too")
     _model(evaluate)
@@ -81,6 +88,15 @@ def build_parser() -> argparse.ArgumentParser:
     _invert(search)
     _common(search)
     _model(search)
+
+    masks = _add(commands, "masks", "print who may look at whom under BLIP-2's objectives", "masks --queries 4 --text 'a red ball'", _masks)
+    masks.add_argument("--queries", type=int, default=4, metavar="Q", help="learned queries (default: 4)")
+    masks.add_argument("--text", default="a red ball", help="the words, between [CLS] or [DEC] and [SEP] (default: 'a red ball')")
+    masks.add_argument("--padding", type=int, default=0, metavar="N", help="padding tokens after the text (default: 0)")
+    masks.add_argument("--objective", choices=["itc", "itg", "itm", "causal", "all"], help="one mask only (default: all, which is ITC, ITG and ITM)")
+    masks.add_argument("--difference", nargs=2, choices=["itc", "itg", "itm", "causal"], metavar=("A", "B"), help="where two of the masks differ")
+    masks.add_argument("--layers", type=int, default=1, metavar="L", help="show what is known after L layers, the picture included (default: 1)")
+    _common(masks, out="a folder to draw masks.png in, and reachability.png and difference.png where asked for")
 
     data = commands.add_parser("data", help="look at pictures and captions before training on them")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
@@ -208,6 +224,12 @@ def _caption(out: str | None, **options: Any) -> None:
         write_json(out, found)
 
 
+def _ablate(model: str, **options: Any) -> None:
+    from tinymm.workflows import ablate
+
+    ablate.run(**options)
+
+
 def _evaluate(**options: Any) -> None:
     from tinymm.workflows import evaluate
 
@@ -230,6 +252,12 @@ def _search(seed: int, out: str | None, **options: Any) -> None:
     found = search.run(**options)
     if out:
         write_json(out, dict(found))
+
+
+def _masks(seed: int, backend: str, **options: Any) -> None:
+    from tinymm.workflows import masks
+
+    masks.run(**options)
 
 
 def _data_check(path: str, out: str | None, **options: Any) -> int:

@@ -1,4 +1,6 @@
 """Chapter 6, the papers: one paper, one file, read top to bottom.
 
-Read the encoders `vit`, `resnet`, `text`, `cbow`, then `clip`, which joins two of them.
+Read the encoders `vit`, `resnet`, `text`, `cbow`, then `clip`, which joins two of them. Then `bert` (text that looks both ways, and at a
+picture), `qformer` (queries and words under one of three masks) and `blip2` (its first stage); `opt` (a language model) and `decoding` (how
+any of them writes), and `blip2_stage2`, which puts the two together.
 """

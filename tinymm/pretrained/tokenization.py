@@ -85,8 +85,8 @@ def tokenizer(path: str | os.PathLike) -> WordTokenizer | BytePairTokenizer:
     """Return the tokenizer of a model's folder (or of a file in it), a callable: texts -> `ids (B, T)`, `is_real (B, T)`.
 
     Looked for, in this order: `tokenizer.json` (ours is read with `json` alone, another one needs the `tokenizers` package),
-    `vocab.json` with `merges.txt`, and OpenAI's `bpe_simple_vocab_16e6.txt.gz`, which may also be named itself. The context is
-    that of the model's config.json, or 77.
+    `vocab.json` with `merges.txt`, OpenAI's `bpe_simple_vocab_16e6.txt.gz`, and BERT's `vocab.txt`; the last two may also be named
+    themselves. The context is that of the model's config.json, or 77, for BERT's 32.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -107,8 +107,13 @@ def tokenizer(path: str | os.PathLike) -> WordTokenizer | BytePairTokenizer:
         return BytePairTokenizer(_from_vocabulary(folder / "vocab.json", folder / "merges.txt"), _context(folder), clean=True)
     if (folder / RELEASED_NAME).is_file():
         return BytePairTokenizer(_from_merges(_released_merges(folder / RELEASED_NAME)), _context(folder), clean=True)
+    pieces = path if path.is_file() and path.name.endswith("vocab.txt") else folder / "vocab.txt"
+    if pieces.is_file():
+        from .wordpiece import from_vocabulary
+
+        return from_vocabulary(pieces)
     raise CheckpointError(
-        f"a tokenizer is a tokenizer.json, vocab.json with merges.txt, or {RELEASED_NAME}, and {str(folder)!r} has none of them; name a "
+        f"a tokenizer is a tokenizer.json, vocab.json with merges.txt, {RELEASED_NAME} or BERT's vocab.txt, and {str(folder)!r} has none of them; name a "
         "folder or file that has, such as that of any other CLIP of the same vocabulary"
     )
 
@@ -120,7 +125,7 @@ def _from_tokenizer_json(path: Path) -> WordTokenizer | BytePairTokenizer:
             return WordTokenizer.load(path)
         except TinymmError:
             pass  # somebody else's word-level rules: the library knows them
-    library = _library()
+    library = needed_library()
     try:
         opened = library.Tokenizer.from_file(str(path))
     except Exception as problem:  # the library raises nothing more special
@@ -183,7 +188,7 @@ def printable_bytes() -> list[str]:
 
 
 def _byte_pairs(ids: dict[str, int], merges: list[tuple[str, str]]) -> Any:
-    library = _library()
+    library = needed_library()
     try:
         model = library.models.BPE(ids, merges, continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token=END)
     except Exception as problem:  # the library raises nothing more special
@@ -208,9 +213,10 @@ def _context(folder: Path) -> int:
     return context
 
 
-def _library() -> Any:
+def needed_library(what: str = "CLIP's byte-pair tokenizer") -> Any:
+    """Return the tokenizers package; UsageError says what needs it where it is not installed."""
     try:
         import tokenizers
     except ImportError:
-        raise UsageError("CLIP's byte-pair tokenizer needs the tokenizers package: pip install tokenizers") from None
+        raise UsageError(f"{what} needs the tokenizers package: pip install tokenizers") from None
     return tokenizers

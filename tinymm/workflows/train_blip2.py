@@ -146,7 +146,7 @@ def chance_levels(settings: Settings, model: Any, source: Source) -> dict[str, f
 # ---------------------------------------------------------------------- what a stage starts from
 def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) -> tuple[Source, BLIP2Stage1]:
     """Return the data and a fresh stage 1 in front of the frozen picture encoder, which is trained first if none is named."""
-    opened = open_model(settings.encoder or str(_trained_encoder(settings, path / "encoder", say)), backend=settings.backend)
+    opened = open_model(settings.encoder or str(trained_encoder(settings, path / "encoder", say)), backend=settings.backend)
     encoder = getattr(opened.model, "image_encoder", None)
     if not isinstance(encoder, ViT):
         raise UsageError(f"--encoder is a CLIP with a vision transformer, and {opened.path} holds none; train one with `train clip --image vit`")
@@ -160,7 +160,8 @@ def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) 
     return source, BLIP2Stage1(config, generator(settings.seed), encoder).to(settings.backend)
 
 
-def _trained_encoder(settings: Settings, path: Path, say: Callable[[str], None]) -> Path:
+def trained_encoder(settings: Settings, path: Path, say: Callable[[str], None]) -> Path:
+    """Return the run of `train clip` at that path, after training it if it is not there yet."""
     if (path / "results.json").exists():
         return path
     say(f"no --encoder is named: CLIP is trained first, into {path}")

@@ -1,0 +1,84 @@
+"""`ablate blip2`: what each of stage 1's three losses, and each of its three masks, is for, by doing without it.
+
+Every row is the same model from the same seed on the same frozen encoder for the same steps, with one thing changed: a loss left out, or one
+objective under another's mask. A wrong mask is a leak: the loss falls faster, and what it was to teach is not learned.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tinymm.layers import bidirectional_mask, unimodal_mask
+from tinymm.training.loop import Recipe, train
+from tinymm.training.optimizers import AdamW
+from tinymm.training.parallel import default_workers
+from tinymm.training.records import write_json
+
+from . import train_blip2
+from .train_blip2 import Settings
+
+#: What is changed → (losses left, masks replaced).
+VARIANTS: dict[str, tuple[str, dict[str, Callable]]] = {
+    "all three": ("itc,itm,itg", {}),
+    "without ITC": ("itm,itg", {}),
+    "without ITM": ("itc,itg", {}),
+    "without ITG": ("itc,itm", {}),
+    "ITC under ITM's mask": ("itc,itm,itg", {"itc": bidirectional_mask}),
+    "ITG under ITM's mask": ("itc,itm,itg", {"itg": bidirectional_mask}),
+    "ITM under ITC's mask": ("itc,itm,itg", {"itm": unimodal_mask}),
+}
+#: Column → the results that it is made of.
+COLUMNS = {
+    "ITC R@1": "held_out_itc_r1", "ITM accuracy": "held_out_itm_accuracy", "ITG perplexity": "held_out_itg_perplexity",
+    "captions exact": "held_out_itg_captions_exact", "attribute swaps, ITC": "swap_attribute_itc", "attribute swaps, ITM": "swap_attribute_itm",
+    "relation swaps, ITC": "swap_relation_itc", "relation swaps, ITM": "swap_relation_itm",
+}  # fmt: skip
+
+
+def run(
+    encoder: str | None = None,
+    out: str | None = None,
+    *,
+    steps: int = 400,
+    only: list[str] | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    backend: str = "numpy",
+    say: Callable[[str], None] = print,
+) -> dict[str, dict[str, float]]:
+    """Train every variant for `steps` on shapes, print the table as it grows, and return it; write it to the JSON file `out` if given.
+
+    `encoder` is a run of `train clip --data shapes`; without one it is trained first, into `runs/ablation-encoder`.
+    """
+    base = Settings(steps=steps, encoder=encoder, seed=seed, workers=workers, backend=backend)
+    if encoder is None:
+        base = replace(base, encoder=str(train_blip2.trained_encoder(base, Path("runs/ablation-encoder"), say)))
+    names = [name for name in VARIANTS if not only or name in only]
+    table: dict[str, dict[str, float]] = {}
+    say(_line("", list(COLUMNS)))
+    for name in names:
+        table[name] = _variant(name, base)
+        say(_line(name, [f"{table[name][column]:.3f}" for column in COLUMNS]))
+        if out:
+            write_json(out, {"steps": steps, "seed": seed, "rows": table})
+    return table
+
+
+def _variant(name: str, base: Settings) -> dict[str, float]:
+    objectives, masks = VARIANTS[name]
+    settings = replace(base, objectives=objectives)
+    source, model = train_blip2.prepare_stage_1(settings, Path(), print)
+    model.masks |= masks
+    workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
+    recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate, settings.warmup, settings.clip, settings.seed, workers)
+    optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
+    for _ in train(model, source, optimizer, recipe, losses=partial(model.losses, objectives=tuple(objectives.split(",")))):
+        pass
+    results: dict[str, Any] = train_blip2.measure(model, source)
+    return {column: results[key] for column, key in COLUMNS.items()}
+
+
+def _line(name: str, cells: list[str]) -> str:
+    return f"{name:<22}" + "  ".join(f"{cell:>{len(column)}}" for cell, column in zip(cells, COLUMNS, strict=True))
