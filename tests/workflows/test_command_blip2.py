@@ -71,7 +71,8 @@ def test_evaluating_again_gives_the_same_numbers(command, first, second, tmp_pat
 
 def test_caption_says_something_of_each_picture_in_each_way(command, first, second, pictures, tmp_path):
     files = [pictures / "p00.png", pictures / "p01.png"]
-    for run, more in ((first, ()), (second, ()), (second, ("--beams", 3)), (second, ("--nucleus", 0.9, "--seed", 3)), (second, ("--prompt", "a red"))):
+    ways = ((), ("--beams", 3), ("--nucleus", 0.9, "--seed", 3), ("--prompt", "a red"))
+    for run, more in ((first, ()), *((second, way) for way in ways)):
         done = command("caption", *files, "--model", run, *more, "--out", tmp_path / "said.json")
         assert done.code == 0, done.error
         assert len(done.lines) == 2 and all(line.startswith(str(file)) for line, file in zip(done.lines, files, strict=True))

@@ -24,7 +24,7 @@ def commands(parser, path=()):
 
 
 ALL = dict(commands(build_parser()))
-EXPECTED = ["demo", "train clip", "eval", "classify", "search", "data check", "check", "bench"]
+EXPECTED = ["demo", "train clip", "eval", "classify", "search", "masks", "data check", "check", "bench"]
 
 
 def test_every_command_of_the_design_is_there():

@@ -40,6 +40,7 @@ class QFormerConfig:
     eps: float = 1e-12
     cross_every: int = 2
     std: float = STD  # of the fresh weights; a narrow model learns sooner from larger ones, √(768 / width) times as large
+    embedding_std: float | None = None  # of fresh queries, words and positions; the same
 
     def __post_init__(self):
         if self.queries < 1 or self.cross_every < 1:
@@ -48,6 +49,8 @@ class QFormerConfig:
             )
         if self.feed_forward is None:
             object.__setattr__(self, "feed_forward", 4 * self.width)
+        if self.embedding_std is None:
+            object.__setattr__(self, "embedding_std", self.std)
 
     @classmethod
     def tiny(cls, **changes: Any) -> "QFormerConfig":
@@ -100,10 +103,10 @@ class QFormer(Module):
 
     def __init__(self, config: QFormerConfig, rng: np.random.Generator):
         self.config = config
-        D = config.width
+        D, std = config.width, config.embedding_std or config.std
         # From zero all queries would stay one and the same forever; the paper's code draws them.
-        self.queries = Parameter(normal(rng, (config.queries, D), config.std))
-        self.embedding = None if config.vocabulary is None else TextEmbedding(config.vocabulary, config.context, D, rng=rng, std=config.std)
+        self.queries = Parameter(normal(rng, (config.queries, D), std))
+        self.embedding = None if config.vocabulary is None else TextEmbedding(config.vocabulary, config.context, D, rng=rng, std=std)
         self.norm = LayerNorm(D, config.eps)
         self.blocks = [QFormerLayer(config, i % config.cross_every == 0, rng=rng) for i in range(config.layers)]
         self._copy_text_half()

@@ -89,8 +89,9 @@ def _printed(scene: Scene, chosen: tuple[str, ...], layers: int, width: int, sym
         blocks.append((panel.title, table, panel.note, wide))
     abreast = len(blocks) > 1 and sum(wide for *_, wide in blocks) + 2 * (len(blocks) - 1) <= width
     texts = ["\n".join([title, table, *textwrap.wrap(note, wide if abreast else min(width, 100))]) for title, table, note, wide in blocks]
-    signs = textwrap.wrap("A row looks at the columns:  " + key(cells, symbols, layers), width, break_on_hyphens=False)
-    return "\n".join([beside(texts, width), "", *signs])
+    entries = [entry.replace(" ", "\xa0") for entry in key(cells, symbols, layers).split("  ")]  # a sign stays with its words
+    signs = textwrap.fill("  ".join(["A row looks at the columns:", *entries]), width)
+    return "\n".join([beside(texts, width), "", signs.replace("\xa0", " ")])
 
 
 def _printed_difference(scene: Scene, one: str, other: str, width: int, symbols: str) -> str:

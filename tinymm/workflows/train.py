@@ -54,7 +54,7 @@ class Settings:
     text_layers: int = 1
     heads: int = 4
     joint: int = 128
-    position_std: float | None = None
+    embedding_std: float | None = None
     steps: int = 1100
     batch_size: int = 128
     rate: float = 2e-3
@@ -73,7 +73,7 @@ class Settings:
     def __post_init__(self):
         lowest = dict.fromkeys(("resolution", "patch", "width", "expansion", "layers", "text_layers", "heads", "joint", "steps"), 1)
         lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2, "overfit": 2}
-        lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "position_std"), 0)
+        lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "embedding_std"), 0)
         for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
@@ -169,9 +169,11 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
         **words, layers=settings.text_layers, heads=settings.heads, feed_forward=settings.expansion * width
     )
     model = CLIP(CLIPConfig(settings.joint, image, text), generator(settings.seed))
-    if settings.position_std is not None and settings.image == "vit":
-        places: Any = model.image_encoder.positions  # type: ignore[union-attr]
-        places.data = normal(generator(settings.seed, 4), places.shape, settings.position_std)
+    if settings.embedding_std is not None:
+        rng = generator(settings.seed, 4)
+        for name, parameter in model.named_parameters():
+            if name in ("image_encoder.positions", "text_encoder.positions", "text_encoder.token_embedding.weight"):
+                parameter.data = normal(rng, parameter.shape, settings.embedding_std)
     return source, model.to(settings.backend)
 
 
