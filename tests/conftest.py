@@ -29,3 +29,13 @@ HAS_CUPY = importlib.util.find_spec("cupy") is not None
 def backend(request):
     """Give the name of a backend, for `to_backend` and `Module.to`."""
     return request.param
+
+
+@pytest.fixture
+def torch():
+    """PyTorch on one thread: with matrices of a few numbers, starting threads costs more than the sums."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield torch
+    torch.set_num_threads(threads)

@@ -169,7 +169,7 @@ def test_one_rng_gives_one_text_and_the_temperature_divides_the_logits(seed, tex
 def test_another_rng_gives_another_text():
     model = Remembering(5, 0)
     found = {str(model.write([[1, 2]], end=END, max_new_tokens=4, nucleus=1.0, rng=np.random.default_rng(seed))) for seed in range(20)}
-    assert len(found) > 10
+    assert len(found) > 5
 
 
 # ---------------------------------------------------------------------- what is refused

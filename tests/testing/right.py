@@ -209,3 +209,73 @@ def divided(cosines, temperature):
 
 def cosines(I, T):
     return unit(I) @ unit(T).T
+
+
+def qformer_mask(Q, is_real, objective):
+    B, T = is_real.shape
+    is_query, columns = np.arange(Q + T) < Q, np.concatenate([np.ones((B, Q), dtype=bool), is_real], axis=1)[:, None, None, :]
+    rules = {"itc": is_query[:, None] == is_query, "itg": np.tri(Q + T, dtype=bool) | is_query, "itm": np.ones((Q + T, Q + T), dtype=bool)}
+    return columns & rules[objective]
+
+
+def max_over_queries(I, T):
+    return (unit(I) @ unit(T).T).max(axis=1)
+
+
+def max_over_queries_vjp(g, I, T):
+    u, t = unit(I), unit(T)
+    cosines = u @ t.T
+    G = g[:, None] * (cosines == cosines.max(axis=1, keepdims=True))
+    du, dt = G @ t, np.einsum("bqc,bqe->ce", G, u)
+    project = [(d - (d * y).sum(-1, keepdims=True) * y) / np.linalg.norm(x, axis=-1, keepdims=True) for d, y, x in ((du, u, I), (dt, t, T))]
+    return tuple(project)
+
+
+def refuse_equal(ids):
+    if (ids == ids[0]).all():
+        raise ValueError(f"row 0 has no candidate: all {len(ids)} ids are {ids[0]}")
+
+
+def draw_rows(p, rng):
+    """Draw one column a row with these probabilities."""
+    cumulated = p.cumsum(axis=1)
+    return (cumulated <= cumulated[:, -1:] * rng.random((len(p), 1))).sum(axis=1)
+
+
+def hard_negatives(S, ids, rng):
+    refuse_equal(ids)
+    other = ids[:, None] != ids
+    return draw_rows(masked_softmax(S.T, other), rng), draw_rows(masked_softmax(S, other), rng)
+
+
+def chosen_negatives(S, ids, rng):
+    refuse_equal(ids)
+    p = [masked_softmax(scores.astype(float), ids[:, None] != ids) for scores in (S.T, S)]
+    return tuple(np.array([rng.choice(len(ids), p=row) for row in rows]) for rows in p)
+
+
+def itm_pairs(image_for_text, text_for_image):
+    own = np.arange(len(image_for_text))
+    return np.concatenate([own, image_for_text, own]), np.concatenate([own, own, text_for_image]), np.repeat([1, 0, 0], len(own))
+
+
+def itm_loss(logits, labels):
+    return -log_softmax(logits.mean(axis=1))[np.arange(len(labels)), labels].mean()
+
+
+def smoothed(log_p, ids, smoothing):
+    own = np.take_along_axis(log_p, ids[..., None], axis=-1)[..., 0]
+    return -(1 - smoothing) * own - smoothing * log_p.mean(axis=-1)
+
+
+def tokens(each, scored):
+    return (each * scored).sum() / scored.sum()
+
+
+def sequences(each, scored):
+    return ((each * scored).sum(axis=1) / scored.sum(axis=1)).mean()
+
+
+def lm_loss(logits, ids, is_real, smoothing=0.0, shift=1, smooth=smoothed, mean=tokens, log_p=log_softmax):
+    places = logits.shape[1] - shift
+    return mean(smooth(log_p(logits[:, :places]), ids[:, shift:], smoothing), is_real[:, shift:])

@@ -10,7 +10,7 @@ import tinymm.testing
 from tinymm.arrays.errors import UsageError
 from tinymm.testing import PropertyFailed, check, on_torch
 
-ALLOWED = {"ast", "collections", "contextlib", "dataclasses", "functools", "inspect", "sys", "typing", "numpy", "hypothesis"}
+ALLOWED = {"ast", "collections", "contextlib", "dataclasses", "functools", "inspect", "re", "sys", "typing", "numpy", "hypothesis"}
 
 
 def test_testing_imports_numpy_hypothesis_and_errors_only():
@@ -26,16 +26,6 @@ def test_torch_must_be_imported_by_the_caller(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     with pytest.raises(UsageError, match="import torch"):
         on_torch(lambda x: x)
-
-
-@pytest.fixture
-def torch():
-    """PyTorch on one thread: with matrices of a few numbers, starting threads costs more than the sums."""
-    torch = pytest.importorskip("torch")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield torch
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parity

@@ -52,6 +52,7 @@ def test_the_line_to_run_again_fails_in_the_same_place():
         (lambda x: x * np.nan, "fn returned 2 of 2 numbers NaN or infinite"),
         (lambda x: None, "fn returned NoneType where an array of numbers belongs"),
         (lambda x: "no", "fn returned str where an array of numbers belongs"),
+        (lambda x: [[1.0], [1.0, 2.0]], "fn returned list, of which no array can be made: setting an array element"),
         (lambda x, y: x, "fn raised TypeError"),
     ],
 )
@@ -59,6 +60,32 @@ def test_misbehavior_is_a_finding_and_no_crash(fn, found):
     lines, _ = report(check.softmax, fn)
     assert found in lines[1]
     assert lines[2].startswith("smallest failing input: fn([[")
+
+
+NONSENSE = {
+    "nothing": lambda *given: None,
+    "a number": lambda *given: 0,
+    "two numbers": lambda *given: (0, 1),
+    "three lists": lambda *given: ([1], [1, 2], [3]),
+    "three ragged lists": lambda *given: ([[1], [1, 2]],) * 3,
+    "its input": lambda *given: given[0],
+    "NaN": lambda *given: (np.full(3, np.nan),) * 2,
+    "an error": lambda *given: 1 / 0,
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+@pytest.mark.parametrize("suite", check.CHECKS)
+def test_nonsense_fails_every_suite_and_crashes_none(suite, nonsense):
+    one = check.CHECKS[suite]
+    promised = one.promise(NONSENSE[nonsense], {})
+    assert one.suite.findings(promised, one.suite.select(promised, "strict")[0], 3)
+
+
+def test_a_generator_is_shown_by_the_seed_that_made_it():
+    lines, failed = report(check.hard_negatives, WRONG["hard_negatives"]["rows and columns swapped"]["fn"])
+    assert failed[0] == "N03" and lines[1].startswith("found: picture 0 did not get the text that is 60 above all others")
+    assert ", rng); n = 3, seed = 0" in lines[2]
 
 
 def test_large_arrays_are_cut_to_twelve_numbers():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import right
-from right import RIGHT
+from kept import RIGHT
 from wrong import WRONG, broken_by
 
 from tinymm.arrays.errors import UsageError
@@ -48,7 +48,7 @@ def test_the_table_of_causes_is_what_the_mistakes_break(suite):
 
 def test_the_table_of_causes_names_every_mistake():
     assert {suite: list(mistakes) for suite, mistakes in WRONG.items()} == {suite: list(rows) for suite, rows in CAUSES.items()}
-    assert len(PLANTED) >= 150
+    assert len(PLANTED) >= 300
 
 
 @pytest.mark.parametrize("suite", WRONG)
@@ -71,6 +71,13 @@ def test_every_property_catches_a_mistake(suite):
         ("contrastive_loss", "C11", "logarithm of the softmax"),
         ("recall", "R05", "ties count as hits"),
         ("recall", "R07", "any row counts"),
+        ("qformer_masks", "Q05", "itg one token ahead"),
+        ("hard_negatives", "N02", "only the diagonal masked but refuses"),
+        ("hard_negatives", "N05", "own generator"),
+        ("hard_negatives", "N06s", "zero after the softmax"),
+        ("itm_loss", "N10b", "mean of losses"),
+        ("lm_loss", "T08", "smoothing over the other tokens"),
+        ("lm_loss", "T12", "length is the sum"),
     ],
 )
 def test_irreplaceable_properties_alone_catch_a_mistake(suite, key, mistake):
@@ -82,6 +89,23 @@ def test_equal_scores_are_a_weak_test_of_a_loss():
     missed = [name for name, ids in CAUSES["contrastive_loss"].items() if "C01" not in ids.split()]
     assert "one direction only" in missed
     assert len(missed) > len(CAUSES["contrastive_loss"]) / 2
+
+
+def test_one_line_finds_most_mistakes_with_the_masks_of_the_q_former():
+    """ITC and ITG together are ITM without its queries' view of the text; that ITC ⊂ ITG, as one would think, is not even true."""
+    rows = CAUSES["qformer_masks"]
+    assert sum("Q09" in ids.split() for ids in rows.values()) > len(rows) / 3
+    masks = [right.qformer_mask(2, np.ones((1, 3), dtype=bool), objective) for objective in ("itc", "itg", "itm")]
+    assert not (masks[0] <= masks[1]).all() and (masks[0] <= masks[2]).all() and (masks[1] <= masks[2]).all()
+
+
+def test_negatives_drawn_as_in_the_released_code_pass_the_core_and_fail_the_strict_tier():
+    """A softmax whose true pairs become zero afterwards fails once the model is sure of its pairs, with an epsilon too."""
+    for name in ("zero after the softmax", "epsilon and zero after the softmax"):
+        check.hard_negatives(WRONG["hard_negatives"][name]["fn"], tier="core", examples="quick")
+        with pytest.raises(PropertyFailed) as failure:
+            check.hard_negatives(WRONG["hard_negatives"][name]["fn"], examples="quick")
+        assert failure.value.failed == ("N06s",)
 
 
 def test_finite_additive_masks_pass_the_core_and_fail_the_strict_tier():
@@ -99,11 +123,17 @@ def test_finite_additive_masks_pass_the_core_and_fail_the_strict_tier():
         ("attention", "unscaled", "A07"),
         ("contrastive_loss", "divisor", "C05"),
         ("contrastive_loss", "unit rows", "C08"),
+        ("qformer_masks", "text first", "Q01"),
+        ("qformer_masks", "rows of padding blocked too", "Q13"),
+        ("max_over_queries", "unit rows", "X08"),
+        ("hard_negatives", "texts first", "N03"),
+        ("lm_loss", "shifted by the caller", "T03"),
+        ("lm_loss", "mean of captions", "T06"),
     ],
 )
 def test_a_right_function_under_another_contract_fails(suite, variant, broken):
     """A contract is a promise: without the variant's options (or with others) a right function breaks properties."""
-    options = {"rows": "same"} if suite == "padding_mask" else {}
+    options = {"padding_mask": {"rows": "same"}, "qformer_masks": {"rows_of_padding": "same"}}.get(suite, {})
     with pytest.raises(PropertyFailed) as failure:
         check.CHECKS[suite](RIGHT[suite][variant]["fn"], examples="quick", **options)
     assert broken in failure.value.failed

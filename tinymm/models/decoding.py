@@ -103,8 +103,10 @@ def _beam_search(
     finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(B)]
     done = np.zeros(B, bool)
     for n in range(1, most + 1):
-        log_p = log_softmax(_without(logits, end) if n <= least else logits).reshape(B, beams, V)
-        totals = (scores[:, :, None] + log_p).reshape(B, beams * V)
+        log_p = log_softmax(logits)
+        if n <= least:  # what the end would have been worth is lost, not shared out: beams stay comparable
+            log_p = _without(log_p, end)
+        totals = (scores[:, :, None] + log_p.reshape(B, beams, V)).reshape(B, beams * V)
         parents, tokens = np.zeros((B, beams), int), np.full((B, beams), end)
         for row in np.flatnonzero(~done):
             # Twice as many candidates as beams, since up to half of them may end here.

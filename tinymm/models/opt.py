@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.backend import to_host
-from tinymm.arrays.errors import ShapeError, UsageError
+from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.autodiff import Tensor, no_grad, ops
 from tinymm.layers import Block, Cache, Embedding, LayerNorm, Module, Parameter, causal_mask, padding_mask
 from tinymm.layers.init import normal
@@ -108,7 +108,9 @@ class OPT(Module):
         past = caches[0].length if caches else 0
         is_real = np.ones((B, past + T), bool) if is_real is None else is_real
         if is_real.shape != (B, past + T):
-            raise ShapeError(f"is_real covers the {past} remembered rows and the {T} new ones, ({B}, {past + T}), and {is_real.shape} came")
+            raise ShapeError(
+                f"is_real covers the {past} remembered rows and the {T} new ones, ({B}, {past + T}), and {is_real.shape} came; lengthen or cut it"
+            )
         if past + T > self.config.context:
             raise ShapeError(f"a text has at most {self.config.context} tokens (the context), and {past + T} came; shorten the text or the prompt")
         places = np.cumsum(is_real, axis=1) * is_real - 1 + OFFSET
@@ -131,7 +133,8 @@ class OPT(Module):
     ) -> dict[str, Tensor]:
         """Return {"lm": the surprise at each next token}: ids and is_real (B, T). The arguments are those of all models; pictures are not seen."""
         is_real = np.ones(ids.shape, bool) if is_real is None else is_real
-        return {"lm": language_loss((split or (lambda function: function))(self)(ids, is_real), ids, is_real)}
+        follows = np.concatenate([is_real[:, :1], is_real[:, :-1]], axis=1)  # padding on the left knows nothing of the first word
+        return {"lm": language_loss((split or (lambda function: function))(self)(ids, is_real), ids, is_real & follows)}
 
     def generate(
         self,
@@ -145,10 +148,16 @@ class OPT(Module):
     ) -> list[list[int]]:
         """Return how each prompt goes on, as ids without prompt and end token; `options` are those of `decoding.generate`.
 
-        Prompts ids (B, T) may be of different lengths, padded on either side. `embeddings` (B, Q, D) are soft words in front of them.
+        Prompts ids (B, T) may be of different lengths, padded on either side. `embeddings` (B, Q, D) are soft words in front of them. There
+        are at most `max_new_tokens` more tokens, and no more than the context has room for behind the longest prompt.
         """
-        B, T = ids.shape
-        real = np.ones(ids.shape, bool) if is_real is None else is_real
+        check_ids(ids, self.config.context)
+        B, real = len(ids), np.ones(ids.shape, bool) if is_real is None else is_real
+        if real.shape != ids.shape:
+            raise ShapeError(f"prompts are ids and is_real of one shape, and {ids.shape} and {real.shape} came; take both from the tokenizer")
+        if not real.any(axis=1).all():
+            row = int(np.argmin(real.any(axis=1)))
+            raise DataError(f"a prompt has a real token or more, and row {row} of {B} has none; begin it with {self.config.begin}")
         order = np.argsort(real, axis=1, kind="stable")  # padding to the left, so that each prompt's last token stands last
         ids, real = np.take_along_axis(ids, order, axis=1), np.take_along_axis(real, order, axis=1)
         with no_grad():
@@ -168,5 +177,5 @@ class OPT(Module):
                 x = self.hidden(self.embed(ids), np.concatenate([prefix, new], axis=1), caches)
                 return to_host(self.logits(x[:, -1]).data)
 
-            most = min(max_new_tokens or room, room)
+            most = room if max_new_tokens is None else min(max_new_tokens, room)
             return generate(first, caches, advance, end=self.config.end if end is None else end, max_new_tokens=most, **options)

@@ -1,5 +1,7 @@
 """Which properties each planted mistake of the tests breaks; the likely cause of a failure is the nearest row."""
 
+from .causes_blip2 import BLIP2
+
 CAUSES: dict[str, dict[str, str]] = {
     "causal_mask": {
         "sees one token ahead": "M02 M06",
@@ -254,4 +256,5 @@ CAUSES: dict[str, dict[str, str]] = {
         "scores are distances": "P07a P07b",
         "scores of raw rows": "P07a",
     },
+    **BLIP2,
 }

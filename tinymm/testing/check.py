@@ -14,8 +14,13 @@ from typing import Any
 from tinymm.arrays.errors import UsageError
 from tinymm.testing import attention as _attention
 from tinymm.testing import contrastive as _contrastive
+from tinymm.testing import language as _language
 from tinymm.testing import masks as _masks
+from tinymm.testing import matching as _matching
+from tinymm.testing import negatives as _negatives
 from tinymm.testing import normalization as _normalization
+from tinymm.testing import qformer_masks as _qformer_masks
+from tinymm.testing import queries as _queries
 from tinymm.testing import retrieval as _retrieval
 from tinymm.testing import softmax as _softmax
 from tinymm.testing import temperature as _temperature
@@ -148,4 +153,10 @@ layer_norm = Check(_normalization.layer_norm)
 contrastive_loss = Check(_contrastive.contrastive)
 recall = Check(_retrieval.recall)
 temperature = Check(_temperature.temperature)
+qformer_masks = Check(_qformer_masks.qformer)
+max_over_queries = Check(_queries.max_over_queries)
+hard_negatives = Check(_negatives.hard_negatives)
+itm_pairs = Check(_matching.itm_pairs)
+itm_loss = Check(_matching.itm_loss)
+lm_loss = Check(_language.lm)
 CHECKS = {name: item for name, item in globals().items() if isinstance(item, Check)}

@@ -71,7 +71,10 @@ class Contract:
 
     def numbers(self, name: str, value: Any, shape: tuple[int, ...] | None = None, finite: bool = True) -> np.ndarray:
         """Return a result as an array (float64 unless boolean or integer) after looking at its shape and finiteness."""
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except Exception as error:
+            raise Found(f"{name} returned {type(value).__name__}, of which no array can be made: {' '.join(str(error).split())[:80]}") from None
         if array.dtype.kind not in "biuf":
             raise Found(f"{name} returned {type(value).__name__} where an array of numbers belongs")
         if shape is not None and array.shape != shape:
@@ -79,6 +82,15 @@ class Contract:
         if finite and not np.isfinite(array).all():
             raise Found(f"{name} returned {array.size - np.isfinite(array).sum()} of {array.size} numbers NaN or infinite")
         return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+    def indices(self, name: str, value: Any, shape: tuple[int, ...], below: int) -> np.ndarray:
+        """Return a result as whole numbers of that shape in [0, below)."""
+        array = self.numbers(name, value, shape)
+        if array.dtype.kind == "f":
+            raise Found(f"{name} returned {array.dtype} where whole numbers belong")
+        array = array.astype(int)
+        never((array < 0) | (array >= below), f"{name} returned a number outside [0, {below}) at {{0}}")
+        return array
 
     def gradient(self, position: int, cotangent: Any, *arguments: Any) -> np.ndarray:
         """Return the vjp's gradient for one of the inputs, in that input's shape."""

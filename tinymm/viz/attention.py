@@ -96,7 +96,7 @@ def over_picture(weights: np.ndarray, picture: np.ndarray, *, title: str | None 
     side, tall = 2.5, 2.5 * max(0.4, min(1.6, h / w))
     width, height = 0.15 + 3 * (side + 0.15) + 0.8, 0.5 + tall + 0.35
     figure = style.new_figure(width, height)
-    panels = {"picture": rgb, "picture where the weight lies": _lit(heat, rgb), "weights": heat}
+    panels = {"picture": rgb, "picture where the weight lies": lit(heat, rgb), "weights": heat}
     image = None
     for place, (name, content) in enumerate(panels.items()):
         left = 0.15 + place * (side + 0.15)
@@ -128,9 +128,9 @@ def over_picture_alt(weights: np.ndarray) -> str:
     return f"{most}; half of it on {half} patch{'es' if half > 1 else ''}."
 
 
-def _lit(heat: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-    """Return the picture in pale gray, its patches the more orange the more weight they have."""
-    rows, columns = (np.arange(length) * len(heat) // length for length in rgb.shape[:2])
+def lit(heat: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Return a picture `(h, w, 3)` in pale gray, its patches the more orange the more weight they have in `heat` `(rows, columns)`."""
+    rows, columns = (np.arange(length) * patches // length for length, patches in zip(rgb.shape, heat.shape, strict=False))
     share = (heat / (heat.max() or 1))[rows][:, columns, None]
     gray = rgb.mean(axis=-1, keepdims=True)
     return (0.55 + 0.45 * gray) * (1 - share) + (0.65 + 0.35 * gray) * np.array([1.0, 0.6, 0.1]) * share

@@ -15,6 +15,13 @@ from tinymm.arrays.errors import UsageError
 from tinymm.viz import style
 
 LOSSES = ("loss", "itc", "itm", "mlm", "lm", "itg")
+# What knowing nothing is called, by loss: in the drawing, and in words.
+NOTHING = {
+    "itc": ("equal scores: ln N = {}\n(says nothing)", "equal scores give {} and say nothing"),
+    "itm": ("guessing by the prior: {}", "the share of right pairs alone gives {}"),
+    "itg": ("equal words: ln V = {}", "equal chances for all words give {}"),
+}
+NOTHING |= {"lm": NOTHING["itg"], "mlm": NOTHING["itg"]}
 LINES = ("#0072B2", "#C14E00", "#00805D", "#A3469B", "#7A6400", "#4D4D4D")
 SMALL = {"learning_rate": "learning rate", "scale": "scale of the logits", "temperature": "temperature", "gradient_norm": "gradient norm"}
 
@@ -93,8 +100,7 @@ def losses(records: Sequence[Mapping[str, Any]], *, chance: Mapping[str, float] 
         axes.locator_params(axis="x", nbins=3)
         axes.locator_params(axis="y", nbins=4)
     figure.alt = losses_alt(records, chance=chance)
-    sentences = figure.alt.splitlines()
-    style.headline(figure, title or next((text for text in sentences if "equal scores" in text), sentences[0]).rstrip("."), size=11.5)
+    style.headline(figure, (title or _finding(records, chance, figure.alt)).rstrip("."), size=11.5)
     return figure
 
 
@@ -107,7 +113,7 @@ def losses_alt(records: Sequence[Mapping[str, Any]], *, chance: Mapping[str, flo
         first, last = _ends(values)
         way = f"{'fell' if last < first else 'rose'} from {first:.2f} to {last:.2f}" if last != first else f"stayed at {last:.2f}"
         text = f"{_words(name).replace('loss', 'Loss')} {way} in {int(steps[-1])} step{'s'[: int(steps[-1] != 1)]}"
-        sentences.append(text + (f"; equal scores give {chance[name]:.2f} and say nothing." if name in chance else "."))
+        sentences.append(text + (f"; {_nothing(name)[1].format(f'{chance[name]:.2f}')}." if name in chance else "."))
     for name in sorted({key for record in records for key in record if key.startswith("validation_")}):
         values = series(records, name)[1]
         if len(values):
@@ -123,6 +129,25 @@ def _loss_names(records: Sequence[Mapping[str, Any]]) -> list[str]:
     if "loss" in names and any(np.array_equal(series(records, "loss"), series(records, name)) for name in names[1:]):
         names.remove("loss")  # one term only: the sum is the same curve
     return names
+
+
+def _nothing(name: str) -> tuple[str, str]:
+    return NOTHING.get(name, ("equal scores: {}", "equal scores give {} and say nothing"))
+
+
+def _finding(records: Sequence[Mapping[str, Any]], chance: Mapping[str, float], alt: str) -> str:
+    """Return the sentence of the one loss that has a line, or which of several ended below theirs."""
+    names = [name for name in _loss_names(records) if name in chance and name != "loss"]
+    if len(names) < 2:
+        sentences = alt.splitlines()
+        return next((text for text in sentences if "equal scores" in text), sentences[0])
+    below, rest = [], []
+    for name in names:
+        last = _ends(series(records, name)[1])[1]
+        (below if last < chance[name] else rest).append(f"{_words(name)} ({last:.2f}, line {chance[name]:.2f})")
+    parts = [f"below knowing nothing: {', '.join(below)}"] if below else []
+    text = "; ".join(parts + ([f"not below it: {', '.join(rest)}"] if below and rest else [f"none is below knowing nothing: {', '.join(rest)}"] * bool(rest)))
+    return text[0].upper() + text[1:] + "."
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:
@@ -156,7 +181,7 @@ def _draw(axes: Any, records: Any, names: Sequence[str], chance: Mapping[str, fl
             if chance[name] in [chance.get(earlier) for earlier in names[: names.index(name)]]:
                 continue  # one line, one label
             number = f"{chance[name]:.2f}" if chance[name] >= 0.1 else f"{chance[name]:.2g}"
-            labels.append((f"{equal}: ln N = {number}\n(says nothing)" if name == "itc" else f"{equal}: {number}", color))
+            labels.append((f"{equal}: {number}" if marker else _nothing(name)[0].format(number), color))
             ends.append(float(chance[name]))
     _furnish(axes)
     axes.set_ylim(*limits)

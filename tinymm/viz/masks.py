@@ -1,99 +1,46 @@
-"""Who may look at whom: a mask printed in a terminal, drawn on paper, and beside another one.
+"""Masks on paper: who may look at whom, one mask, several side by side, and where two of them differ.
 
-Rows look, columns are looked at, True = may attend. A mask is a picture before it is a formula: causal is a triangle, padding
-is stripes, a leak is a cell that should not be there. With `layers`, the drawing shows in a second shade what a row can *know* after
-several layers: a forbidden cell is no secret if a third token may look at it and be looked at.
+Rows look, columns are looked at, True = may attend. Groups of tokens are framed and have the colors they have everywhere, padding is
+hatched. With `layers`, a second shade shows what a row can *know* after so many layers though it does not see it.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.errors import DtypeError, ShapeError
+from tinymm.arrays.errors import UsageError
 from tinymm.viz import style
 
-BLOCKED, ALLOWED, PADDED, LEAK, KNOWN = range(5)
-WORDS = ("blocked", "may attend", "padding", "attends to padding!", "not seen, but known after {} layers")
+from .mask_cells import (
+    ALLOWED, BLOCKED, BOTH, FIRST, IDLE, KNOWN, LEAK, MANY, NEITHER, PADDED, SECOND, WORDS, apart, clipped, named, parts, reachable, sentence, states,
+)  # fmt: skip
+
 LOOKS = {
+    ALLOWED: ("#46525E", ""),
+    KNOWN: ("#A9C3D9", "..."),
     BLOCKED: ("#FFFFFF", ""),
-    ALLOWED: ("#3B6FA0", ""),
-    PADDED: ("#EDEDED", "////"),
     LEAK: (style.RIGHT, "xx"),
-    KNOWN: ("#BBD6EC", ".."),
+    PADDED: ("#EDEDED", "////"),
+    IDLE: ("#9AA2AA", "////"),
 }
-SYMBOLS = "·■░!"  # pass "._ !" or the like where a terminal cannot show them
+SIDES = {BOTH: ("#D5DADF", ""), FIRST: ("#8C6BB1", "///"), SECOND: ("#E69F00", "\\\\\\"), NEITHER: ("#FFFFFF", ""), BOTH + 1: LOOKS[PADDED]}
+# Inches: masks that need more than WIDEST get smaller cells, and stand below each other where those would be unreadable.
+WIDEST, SMALLEST, MARGIN = 16.0, 0.12, 0.12
 
 
-def states(mask: np.ndarray, is_real: np.ndarray | None = None) -> np.ndarray:
-    """Return for each cell BLOCKED, ALLOWED, PADDED (a padding column or row, and blocked) or LEAK (a real row attends to padding).
+@dataclass(frozen=True)
+class Panel:
+    """One mask `(Tq, Tk)` of several that are drawn in one figure, with the names of its tokens and a note below its title."""
 
-    In a square mask rows and columns are the same tokens, so that `is_real` marks rows too; what a padding row sees harms nobody.
-
-    >>> states(np.array([[True, False], [True, True]]), np.array([True, False])).tolist()
-    [[1, 2], [1, 1]]
-    """
-    cells = _flat(mask).astype(int)
-    if is_real is None:
-        return cells
-    real = np.asarray(is_real)
-    if real.dtype != bool or real.shape != (cells.shape[1],):
-        raise ShapeError(f"is_real (Tk,) is boolean, one a column: got {real.dtype} {real.shape} for {cells.shape}; pass one pair's row")
-    square = cells.shape[0] == cells.shape[1]
-    real_row = real if square else np.ones(len(cells), dtype=bool)
-    padded = ~real[None, :] | ~real_row[:, None]
-    cells[padded & (cells == BLOCKED)] = PADDED
-    cells[real_row[:, None] & ~real[None, :] & (cells == ALLOWED)] = LEAK
-    return cells
-
-
-def reachable(mask: np.ndarray, layers: int) -> np.ndarray:
-    """Return `(T, T)` booleans: which inputs can influence which outputs after `layers` layers, the residual path included.
-
-    >>> reachable(np.eye(3, k=-1, dtype=bool), layers=2).astype(int).tolist()
-    [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
-    """
-    step = _flat(mask) | np.eye(*_flat(mask).shape, dtype=np.bool_)
-    if step.shape[0] != step.shape[1]:
-        raise ShapeError(f"what is known after several layers needs rows = columns: got {step.shape}; use layers=1 for a cross mask")
-    known = np.eye(len(step), dtype=np.bool_)
-    for _ in range(layers):
-        known = step @ known
-    return known
-
-
-def grid(
-    mask: np.ndarray,
-    row_names: Sequence[str],
-    column_names: Sequence[str] | None = None,
-    *,
-    is_real: np.ndarray | None = None,
-    symbols: str = SYMBOLS,
-) -> str:
-    """Return a mask as text for a terminal: a line for each row that looks, a column for each token that is looked at.
-
-    >>> print(grid(np.tri(2, dtype=bool), ["a", "cat"]))  # doctest: +NORMALIZE_WHITESPACE
-            a cat
-      a  ■  ·
-    cat  ■  ■
-    ■ may attend  · blocked
-    """
-    rows, columns = _names(mask, row_names, column_names)
-    cells = states(np.broadcast_to(_flat(mask), (len(rows), len(columns))), is_real)
-    wide = max(max(len(name) for name in columns), 1)
-    left = max(len(name) for name in rows)
-    lines = []
-    if wide <= 3:
-        lines.append(" " * left + " " + "".join(f" {name:^{wide}}" for name in columns))
-    else:  # longer names stand upright, one letter a line
-        wide = 1
-        tall = max(len(name) for name in columns)
-        lines += [" " * left + " " + "".join(" " + name.rjust(tall)[k] for name in columns) for k in range(tall)]
-    for name, row in zip(rows, cells, strict=True):
-        lines.append(f"{name:>{left}} " + "".join(f" {symbols[state]:^{wide}}" for state in row))
-    seen = [state for state in (ALLOWED, BLOCKED, PADDED, LEAK) if (cells == state).any()]
-    lines.append("  ".join(f"{symbols[state]} {WORDS[state]}" for state in seen))
-    return "\n".join(line.rstrip() for line in lines)
+    mask: np.ndarray
+    names: Sequence[str]
+    groups: Mapping[str, int] | None = None
+    is_real: np.ndarray | None = None
+    title: str = ""
+    note: str = ""
 
 
 def draw(
@@ -109,19 +56,19 @@ def draw(
 ) -> Any:
     """Return a figure of a mask `(Tq, Tk)`, or one whose other axes are 1; rows look, columns are looked at.
 
-    `groups` maps names such as "query" and "text" to how many tokens they have, in order: they get the colors they have everywhere.
-    Columns are named like the rows unless said otherwise; `is_real` `(Tk,)` hatches padding.
+    `groups` maps names such as "query" and "text" to how many tokens they have, in order: they get the colors they have everywhere, and
+    the title says who sees whom. Columns are named like the rows unless said otherwise; `is_real` `(Tk,)` hatches padding.
     """
-    rows, columns = _names(mask, names, column_names)
-    flat = np.broadcast_to(_flat(mask), (len(rows), len(columns)))
-    cells = states(flat, is_real)
-    if layers > 1:
-        cells[reachable(flat, layers) & (cells == BLOCKED)] = KNOWN
-    words = [word.format(layers) for word in WORDS]
-    figure = _figure(cells, rows, columns, groups, groups if column_names is None else column_groups, words, LOOKS)
-    figure.alt = draw_alt(mask, names, is_real, column_names=column_names, layers=layers)
-    style.headline(figure, title or figure.alt.splitlines()[0].rstrip("."), size=11)
-    return figure
+    flat, rows, columns = named(mask, names, column_names)
+    alt = draw_alt(mask, names, is_real, column_names=column_names, layers=layers)
+    finding = alt.splitlines()[0]
+    if groups and column_names is None:
+        known = layers > 1
+        finding = sentence(reachable(flat, layers) if known else flat, groups, is_real, verb="knows" if known else "sees")
+        finding = f"After {layers} layers {finding[0].lower()}{finding[1:]}" if known else finding
+        alt = f"{finding}\n{alt}"
+    sheet = _Sheet(states(flat, is_real, layers), rows, columns, groups, groups if column_names is None else column_groups)
+    return _figure([sheet], LOOKS, [word.format(layers) for word in WORDS], title or finding.rstrip("."), alt)
 
 
 def draw_alt(
@@ -137,11 +84,9 @@ def draw_alt(
     >>> print(draw_alt(np.tri(2, dtype=bool), ["a", "cat"]).splitlines()[0])
     3 of 4 cells may attend.
     """
-    rows, columns = _names(mask, names, column_names)
-    flat = np.broadcast_to(_flat(mask), (len(rows), len(columns)))
-    cells = states(flat, is_real)
+    flat, rows, columns = named(mask, names, column_names)
     first = f"{flat.sum()} of {flat.size} cells may attend"
-    if leaks := (cells == LEAK).sum():
+    if leaks := (states(flat, is_real) == LEAK).sum():
         first += f"; {leaks} of them look at padding"
     lines = [first + "."]
     for name, row in zip(rows, flat, strict=True):
@@ -152,6 +97,24 @@ def draw_alt(
     return "\n".join(lines)
 
 
+def side_by_side(panels: Sequence[Panel], *, layers: int = 1, title: str | None = None) -> Any:
+    """Return a figure of several masks, each with its title and a note, to one scale; below each other where they are too wide.
+
+    >>> pair = [Panel(np.tri(2, dtype=bool), ["a", "cat"], title=name) for name in ("one", "other")]
+    >>> side_by_side(pair).alt.splitlines()[0]
+    'one: 3 of 4 cells may attend.'
+    """
+    if not panels:
+        raise UsageError("masks side by side need at least one panel: got 0; pass a list of Panel")
+    sheets, alts = [], []
+    for panel in panels:
+        flat, rows, columns = named(panel.mask, panel.names)
+        sheets.append(_Sheet(states(flat, panel.is_real, layers), rows, columns, panel.groups, panel.groups, panel.title, panel.note))
+        alts.append(f"{panel.title}: {' '.join([panel.note, draw_alt(flat, panel.names, panel.is_real, layers=layers)]).strip()}")
+    words = [word.format(layers) for word in WORDS]
+    return _figure(sheets, LOOKS, words, title or f"{len(panels)} masks: what each row may look at", "\n".join(alts))
+
+
 def difference(
     a: np.ndarray,
     b: np.ndarray,
@@ -160,84 +123,122 @@ def difference(
     column_names: Sequence[str] | None = None,
     labels: tuple[str, str] = ("the first", "the second"),
     groups: Mapping[str, int] | None = None,
+    is_real: np.ndarray | None = None,
 ) -> Any:
     """Return a figure of where two masks of the same tokens differ, each side in a color and a hatching of its own."""
-    one, other = np.broadcast_arrays(_flat(a), _flat(b))
-    rows, columns = _names(one, names or [str(i) for i in range(len(one))], column_names)
-    cells = one.astype(int) + 2 * other
-    words = ["both block", f"only {labels[0]} allows", f"only {labels[1]} allows", "both allow"]
-    looks = {0: ("#FFFFFF", ""), 1: (style.PICTURE, "//"), 2: ("#E69F00", "\\\\"), 3: ("#D5DADF", "")}
-    figure = _figure(cells, rows, columns, groups, groups if column_names is None else None, words, looks)
-    apart = (one != other).sum()
-    counts = f"{(one & ~other).sum()} only {labels[0]} allows, {(other & ~one).sum()} only {labels[1]} allows"
-    head = f"{apart} of {one.size} cells differ: {counts}."
+    names = names or [str(i) for i in range(np.shape(a)[-2])]
+    one, rows, columns = named(a, names, column_names)
+    other = named(b, names, column_names)[0]
+    cells, finding = apart(one, other, labels, groups)
     where = [f"{rows[i]} → {columns[j]}: only {labels[0] if one[i, j] else labels[1]}." for i, j in np.argwhere(one != other)]
-    figure.alt = "\n".join([head, *where])
-    style.headline(figure, head.rstrip("."), size=11)
-    return figure
+    cells[(states(one, is_real) == PADDED) & (cells == NEITHER)] = BOTH + 1
+    words = ["both block", f"only {labels[0]} allows", f"only {labels[1]} allows", "both allow", "padding"]
+    sheet = _Sheet(cells, rows, columns, groups, groups if column_names is None else None)
+    return _figure([sheet], SIDES, words, finding.rstrip("."), "\n".join([finding, *where]))
 
 
-def _flat(mask: np.ndarray) -> np.ndarray:
-    """Return the mask as `(Tq, Tk)`; axes of pairs and heads must be 1, because one drawing shows one of them."""
-    array = np.asarray(mask)
-    if array.dtype != bool:
-        raise DtypeError(f"a mask is boolean, True = may attend: got {array.dtype}; compare first, as in mask > 0 or additive == 0")
-    if array.ndim < 2 or any(length != 1 for length in array.shape[:-2]):
-        raise ShapeError(f"a mask drawing shows one (Tq, Tk): got {array.shape}; pick a pair and a head, as in mask[0, 0]")
-    return array.reshape(array.shape[-2:])
+class _Sheet:
+    """One mask's cells, and how many inches it needs for cells, names and the words above."""
+
+    def __init__(self, cells: Any, rows: Any, columns: Any, groups: Any, column_groups: Any, title: str = "", note: str = "") -> None:
+        self.cells, self.title, self.said = cells, title, style.readable(note)
+        self.rows, self.columns = ([style.readable(clipped(name)) for name in names] for names in (rows, columns))
+        self.groups, self.column_groups = parts(groups, len(rows)), parts(column_groups, len(columns))
+        self.scale(0.34)
+
+    def scale(self, most: float) -> None:
+        """Set the side of a cell to `most` inches, or less where there are many, and all that follows from it."""
+        self.cell = max(SMALLEST, min(most, 7 / max(self.cells.shape)))
+        self.size = min(9.5, self.cell * 72 / 1.3)
+        letter, longest = self.size * 0.62 / 72, max(map(len, self.columns))
+        self.left = (0.42 if self.groups else 0.12) + letter * max(map(len, self.rows))
+        self.top = (0.42 if self.column_groups else 0.12) + letter * (longest if longest > 2 else 1.5)
+        self.wide, self.tall = self.cells.shape[1] * self.cell, self.cells.shape[0] * self.cell
+        self.width = self.left + max(self.wide, 2.2 if self.title else 0)
+        self.note = textwrap.wrap(self.said, max(24, int((self.width - 0.2) * 72 / (9 * 0.56)))) if self.said else []
+        self.words = (0.24 if self.title else 0) + 0.165 * len(self.note) + (0.08 if self.title else 0)
+
+    def place(self, figure: Any, x: float, y: float, words: float, looks: Mapping[int, tuple[str, str]]) -> None:
+        """Draw with the top left corner at `(x, y)` inches from the figure's; `words` inches are kept for title and note."""
+        width, height = figure.get_size_inches()
+        style_ = {"family": style.FONT, "va": "top", "parse_math": False, "color": style.INK}
+        if self.title:
+            figure.text((x + MARGIN) / width, 1 - y / height, self.title, size=11, weight="bold", **style_)
+            figure.text((x + MARGIN) / width, 1 - (y + 0.24) / height, "\n".join(self.note), size=9, linespacing=1.25, **style_)
+        box = ((x + self.left) / width, 1 - (y + words + self.top + self.tall) / height, self.wide / width, self.tall / height)
+        axes = figure.add_axes(box, xlim=(-0.5, self.cells.shape[1] - 0.5), ylim=(self.cells.shape[0] - 0.5, -0.5))
+        _fill(axes, self.cells, looks, thin=self.cell < 0.2)
+        axes.xaxis.tick_top()
+        upright = max(map(len, self.columns)) > 2
+        style.tick_names(axes, "x", self.columns, size=self.size, rotation=90 if upright else 0)
+        style.tick_names(axes, "y", self.rows, size=self.size)
+        axes.tick_params(length=0, pad=3)
+        style.quiet(axes, keep=("left", "bottom", "right", "top"))
+        for spine in axes.spines.values():
+            spine.set(color=style.INK, linewidth=1.4)
+        self._name_groups(axes)
+
+    def _name_groups(self, axes: Any) -> None:
+        """Frame the groups, color their names, and write what they are outside of the tokens' own."""
+        out = (self.left - 0.17) / self.cell, (self.top - 0.13) / self.cell
+        for labels, groups, line, vertical in (
+            (axes.get_yticklabels(), self.groups, axes.axhline, True),
+            (axes.get_xticklabels(), self.column_groups, axes.axvline, False),
+        ):
+            for name, span in groups:
+                color = style.COLORS.get(name, style.INK)
+                for label in labels[span]:
+                    label.set_color(color)
+                if span.stop < len(labels):
+                    line(span.stop - 0.5, color=style.INK, linewidth=1.4)
+                middle, word = (span.start + span.stop - 1) / 2, MANY.get(name, name)
+                if len(word) * 0.085 > (span.stop - span.start) * self.cell + 0.1:
+                    continue  # no room: the tokens' own names must do
+                at = (-0.5 - out[0], middle) if vertical else (middle, -0.5 - out[1])
+                style.write(axes, *at, word, color=color, size=9, weight="bold", ha="center", va="center", rotation=90 if vertical else 0)
 
 
-def _names(mask: np.ndarray, names: Sequence[str], column_names: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    rows, columns = list(names), list(names if column_names is None else column_names)
-    shape = _flat(mask).shape
-    if shape[0] not in (1, len(rows)) or shape[1] not in (1, len(columns)) or not rows or not columns:
-        raise ShapeError(f"mask (Tq,Tk), Tq row names, Tk column names: got {shape}, {len(rows)}, {len(columns)}; name every token once")
-    return [style.readable(name) for name in rows], [style.readable(name) for name in columns]
+def _fill(axes: Any, cells: np.ndarray, looks: Mapping[int, tuple[str, str]], *, thin: bool) -> None:
+    """Draw all cells of one state as one collection: thousands of single patches would take seconds."""
+    from matplotlib.collections import PolyCollection
+
+    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    for state, (color, hatch) in looks.items():
+        where = np.argwhere(cells == state)[:, None, ::-1]
+        if len(where):
+            how = {"facecolors": color, "hatch": hatch or None, "edgecolors": "#B4B4B4", "linewidths": 0.25 if thin else 0.5}
+            axes.add_collection(PolyCollection(where + corners, **how), autolim=False)
 
 
-def _figure(cells: np.ndarray, rows: Any, columns: Any, groups: Any, column_groups: Any, words: Any, looks: Any) -> Any:
-    from matplotlib.patches import Patch, Rectangle
+def _figure(sheets: Sequence[_Sheet], looks: Mapping[int, tuple[str, str]], words: Sequence[str], title: str, alt: str) -> Any:
+    from matplotlib.patches import Patch
 
-    many = max(cells.shape)
-    cell = max(0.17, min(0.36, 7 / many))
-    size = min(9.5, cell * 72 / 1.35)
-    letter = size * 0.6 / 72
-    left, above = 0.55 + letter * max(map(len, rows)), 0.75 + letter * max(map(len, columns))
-    seen = [state for state in looks if (cells == state).any()]
-    wide, tall = cells.shape[1] * cell, cells.shape[0] * cell
-    width, height = max(left + wide + 0.2, 5.6), above + tall + 0.15 + 0.24 * len(seen)
-    figure = style.new_figure(width, height)
-    box = (left / width, 1 - (above + tall) / height, wide / width, tall / height)
-    axes = figure.add_axes(box, xlim=(-0.5, cells.shape[1] - 0.5), ylim=(cells.shape[0] - 0.5, -0.5))
-    for i, j in np.ndindex(cells.shape):
-        color, hatch = looks[int(cells[i, j])]
-        axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=color, hatch=hatch, edgecolor="#B8B8B8", linewidth=0.5))
-    axes.xaxis.tick_top()
-    axes.xaxis.set_label_position("top")
-    style.tick_names(axes, "x", columns, size=size, rotation=90 if max(map(len, columns)) > 2 else 0)
-    style.tick_names(axes, "y", rows, size=size)
-    axes.set_xlabel("is looked at →", fontsize=9, family=style.FONT, loc="left")
-    axes.set_ylabel("← looks", fontsize=9, family=style.FONT, loc="top")
-    axes.tick_params(length=0)
-    style.quiet(axes, keep=("left", "bottom", "right", "top"))
-    for labels, parts, line in ((axes.get_yticklabels(), groups, axes.axhline), (axes.get_xticklabels(), column_groups, axes.axvline)):
-        _group(labels, parts, line)
+    gap = 0.35
+    for most in (0.34, 0.3, 0.26, 0.22, 0.18, 0.34):
+        for sheet in sheets:
+            sheet.scale(most)
+        abreast = sum(sheet.width for sheet in sheets) + gap * (len(sheets) - 1)
+        if beside := abreast + 2 * MARGIN <= WIDEST:
+            break
+    width = max(5.6, (abreast if beside else max(sheet.width for sheet in sheets)) + 2 * MARGIN + 0.1)
+    size, tops = 11.5, [max(sheet.words for sheet in sheets)] * len(sheets) if beside else [sheet.words for sheet in sheets]
+    letters = int((width - 2 * MARGIN) * 72 / (size * 0.63))
+    head = 0.2 + 0.19 * len(textwrap.wrap(style.readable(title), letters))
+    heights = [top + sheet.top + sheet.tall for top, sheet in zip(tops, sheets, strict=True)]
+    seen = [state for state in looks if any((sheet.cells == state).any() for sheet in sheets)]
+    across = max(1, min(len(seen), int(width / (0.55 + 0.075 * max(len(words[state]) for state in seen)))))
+    body = max(heights) if beside else sum(heights) + gap * (len(sheets) - 1)
+    figure = style.new_figure(width, head + body + 0.5 + 0.22 * -(-len(seen) // across))
+    x = y = 0.0
+    for sheet, top, tall in zip(sheets, tops, heights, strict=True):
+        sheet.place(figure, x, head + y, top, looks)
+        x, y = (x + sheet.width + gap, 0.0) if beside else (0.0, y + tall + gap)
+    height = figure.get_size_inches()[1]
+    said = "a row looks at the columns:"
+    figure.text(MARGIN / width, 1 - (head + body + 0.1) / height, said, size=9, family=style.FONT, color=style.INK, va="top")
     patches = [Patch(facecolor=looks[s][0], hatch=looks[s][1], edgecolor="#8C8C8C", linewidth=0.6, label=words[s]) for s in seen]
-    letters = {"family": style.FONT, "size": 9}
-    corner = (0.1 / width, box[1] - 0.05 / height)
-    figure.legend(handles=patches, loc="upper left", bbox_to_anchor=corner, frameon=False, prop=letters, labelspacing=0.35)
+    corner, font = (0.0, 1 - (head + body + 0.22) / height), {"family": style.FONT, "size": 9}
+    figure.legend(handles=patches, loc="upper left", bbox_to_anchor=corner, frameon=False, prop=font, ncols=across, labelspacing=0.35)
+    figure.alt = alt
+    style.headline(figure, title, size=size, width=letters)
     return figure
-
-
-def _group(labels: Sequence[Any], parts: Mapping[str, int] | None, line: Any) -> None:
-    if not parts:
-        return
-    if sum(parts.values()) != len(labels):
-        raise ShapeError(f"groups count each token once: got {dict(parts)}, {sum(parts.values())} in all, for {len(labels)} names; recount")
-    start = 0
-    for name, count in parts.items():
-        for label in labels[start : start + count]:
-            label.set_color(style.COLORS.get(name, style.INK))
-        start += count
-        if start < len(labels):
-            line(start - 0.5, color=style.INK, linewidth=1.6)

@@ -16,7 +16,10 @@ from tinymm.arrays.errors import DataError, UsageError
 from tinymm.arrays.files import atomic
 from tinymm.training.records import read_json, read_metrics
 
-PICTURES = {"similarity.png": "Pictures and captions", "loss.png": "The loss", "retrieval.png": "What it finds, failures first"}
+PICTURES = {
+    "similarity.png": "Pictures and captions", "loss.png": "The loss", "retrieval.png": "What it finds, failures first",
+    "captions.png": "What it says, mistakes first", "queries.png": "Which query wins", "attention.png": "Where each query looks",
+}  # fmt: skip
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --soft: #595959; --ground: #fff; --line: #d9d9d9; --card: #f4f6f8; --mark: #0b5c94 }
