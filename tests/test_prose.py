@@ -14,6 +14,9 @@ from shape_comments import ShapeComments
 
 import tinymm
 from tinymm.layers.attention import record_attention
+from tinymm.models.bert import Bert, BertConfig
+from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
+from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.models.clip import CLIP, CLIPConfig
 
 ROOT = Path(tinymm.__file__).parent
@@ -58,11 +61,26 @@ def run_clip(image, text):
         model(images, ids)
 
 
+def run_blip2():
+    """Run both stages of BLIP-2, BERT with and without a picture, and a caption."""
+    rng = np.random.default_rng(0)
+    images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
+    first = BLIP2Stage1(BLIP2Config.tiny(), rng)
+    first.losses(images, ids, np.ones(ids.shape, bool), rng=rng)
+    first.caption(images, max_new_tokens=2)
+    second = BLIP2Stage2(BLIP2Stage2Config.tiny(), rng)
+    second.losses(images, ids)
+    second.language_model(ids)
+    bert = Bert(BertConfig.tiny(memory_width=24), rng)
+    bert(ids, np.ones(ids.shape, bool), memory=np.zeros((3, 4, 24), np.float32))
+
+
 def test_every_shape_comment_is_executed_and_true():
     with ShapeComments(FILES) as comments:
         for image in ("vit", "resnet"):
             for text in ("transformer", "cbow"):
                 run_clip(image, text)
+        run_blip2()
     assert not comments.lies, "\n".join(sorted(set(comments.lies)))
     assert not comments.silent, f"no run reaches {', '.join(comments.silent)}"
     assert len(comments.executed) > 20

@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     said = "train BLIP-2: the Q-Former (stage 1), then in front of a language model (stage 2)"
     blip2 = _add(models, "blip2", said, "train blip2 --stage 1 --out runs/queries", _train_blip2)
     _common(blip2, out="the run folder (default: the next free runs/blip2-stage1-N or -stage2-N)")
-    _settings_flags(blip2, "train_blip2", BLIP2_SAID)
+    _settings_flags(blip2, "blip2_start", BLIP2_SAID)
 
     caption = _add(commands, "caption", "say what pictures show", "caption a.png --beams 3", _caption)
     caption.add_argument("pictures", nargs="+", metavar="PICTURE")
@@ -208,9 +208,9 @@ def _train_clip(out: str | None, resume: str | None, **options: Any) -> None:
 
 def _train_blip2(out: str | None, resume: str | None, **options: Any) -> None:
     from tinymm.training.records import read_json
-    from tinymm.workflows import evaluate, train_blip2
+    from tinymm.workflows import blip2_start, evaluate, train_blip2
 
-    path = train_blip2.run(train_blip2.Settings(**options), out, resume=resume)
+    path = train_blip2.run(blip2_start.Settings(**options), out, resume=resume)
     print("\n".join(evaluate.table(read_json(path / "results.json"))))
     print(f"run folder: {path} · open {path / 'report.html'}")
 

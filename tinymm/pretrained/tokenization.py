@@ -113,8 +113,8 @@ def tokenizer(path: str | os.PathLike) -> WordTokenizer | BytePairTokenizer:
 
         return from_vocabulary(pieces)
     raise CheckpointError(
-        f"a tokenizer is a tokenizer.json, vocab.json with merges.txt, {RELEASED_NAME} or BERT's vocab.txt, and {str(folder)!r} has none of them; name a "
-        "folder or file that has, such as that of any other CLIP of the same vocabulary"
+        f"a tokenizer is a tokenizer.json, vocab.json with merges.txt, {RELEASED_NAME} or BERT's vocab.txt, and {str(folder)!r} has none of "
+        "them; name a folder or file that has, such as that of any other model of the same vocabulary"
     )
 
 

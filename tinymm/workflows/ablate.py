@@ -17,7 +17,7 @@ from tinymm.training.parallel import default_workers
 from tinymm.training.records import write_json
 
 from . import train_blip2
-from .train_blip2 import Settings
+from .blip2_start import Settings, prepare_stage_1, trained_encoder
 
 #: What is changed → (losses left, masks replaced).
 VARIANTS: dict[str, tuple[str, dict[str, Callable]]] = {
@@ -54,7 +54,7 @@ def run(
     """
     base = Settings(steps=steps, encoder=encoder, seed=seed, workers=workers, backend=backend)
     if encoder is None:
-        base = replace(base, encoder=str(train_blip2.trained_encoder(base, Path("runs/ablation-encoder"), say)))
+        base = replace(base, encoder=str(trained_encoder(base, Path("runs/ablation-encoder"), say)))
     names = [name for name in VARIANTS if not only or name in only]
     table: dict[str, dict[str, float]] = {}
     say(_line("", list(COLUMNS)))
@@ -69,7 +69,7 @@ def run(
 def _variant(name: str, base: Settings) -> dict[str, float]:
     objectives, masks = VARIANTS[name]
     settings = replace(base, objectives=objectives)
-    source, model = train_blip2.prepare_stage_1(settings, Path(), print)
+    source, model = prepare_stage_1(settings, Path(), print)
     model.masks |= masks
     workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
     recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate, settings.warmup, settings.clip, settings.seed, workers)

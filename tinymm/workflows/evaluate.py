@@ -8,6 +8,7 @@ from tinymm.models.clip import CLIP
 from tinymm.training.records import write_json
 
 from . import train_blip2
+from .blip2_start import framed_source
 from .opened import BUILT_IN, CLIPS, STAGE_1, STAGE_2, open_model, open_source
 from .train import measure
 
@@ -29,7 +30,7 @@ def run(
         raise UsageError(f"{opened.path} does not say what it was trained on; name the pictures and captions with --data")
     image = opened.model.config.image
     if not isinstance(opened.model, CLIP):
-        source = train_blip2.framed_source(where, opened.settings.get("seed", seed), opened)
+        source = framed_source(where, opened.settings.get("seed", seed), opened)
         return _told(train_blip2.measure(opened.model, source), out, say)
     given = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     # The run's own seed, whose split kept the validation pictures out of its training.

@@ -6,8 +6,6 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from tinymm.arrays.errors import UsageError
 from tinymm.data.text import split_words
 from tinymm.viz import style

@@ -1,0 +1,171 @@
+"""What a run of `train blip2` starts from: its settings, the data in the encoder's words, and the frozen parts, trained first where none is named."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tinymm import pretrained
+from tinymm.arrays.errors import UsageError
+from tinymm.arrays.random import generator
+from tinymm.data.batches import Source
+from tinymm.data.sentences import Sentences
+from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
+from tinymm.models.blip2_stage2 import BLIP2Stage2
+from tinymm.models.opt import OPT, OPTConfig
+from tinymm.models.qformer import QFormerConfig
+from tinymm.models.vit import ViT
+from tinymm.training.checkpoint import FILE as CHECKPOINT
+from tinymm.training.loop import Recipe
+from tinymm.training.optimizers import AdamW
+from tinymm.training.records import RunFolder, write_json
+
+from . import train
+from .learning import learn
+from .opened import BUILT_IN, Opened, open_model, open_source
+
+OBJECTIVES = ("itc", "itm", "itg")
+#: Steps and batch size of what is trained on the way, and of each stage, on `shapes`.
+ENCODER = {
+    "width": 128, "layers": 3, "text_layers": 2, "joint": 64, "batch_size": 64, "rate": 1e-3, "embedding_std": 0.2, "validate_every": 250,
+}  # fmt: skip
+STEPS = {1: 1000, 2: 500}
+#: Of fresh words, positions and queries: what is to be told apart should begin apart. From BERT's 0.02 relations take five times as long.
+EMBEDDING_STD = 0.2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run of `train blip2` depends on, as `run.json` keeps it.
+
+    `encoder` is a run of `train clip`, `init` a run of stage 1 to go on from, `language` a language model; None trains the first and the last
+    on the way, and takes the last run of stage 1. `steps` None means the stage's own number.
+    """
+
+    stage: int = 1
+    data: str = "shapes"
+    encoder: str | None = None
+    init: str | None = None
+    language: str | None = None
+    objectives: str = "itc,itm,itg"
+    queries: int = 8
+    width: int = 128
+    expansion: int = 2
+    layers: int = 4
+    heads: int = 4
+    joint: int = 64
+    steps: int | None = None
+    batch_size: int = 48
+    rate: float = 1.5e-3
+    warmup: int = 50
+    decay: float = 0.05
+    clip: float = 1.0
+    encoder_steps: int = 1000
+    language_steps: int = 600
+    checkpoint_every: int = 100
+    validate_every: int = 300
+    seed: int = 0
+    workers: int | None = None
+    backend: str = "numpy"
+
+    def __post_init__(self):
+        if self.stage not in STEPS:
+            raise UsageError(f"BLIP-2 has the stages 1 and 2, and --stage {self.stage} came; choose one")
+        names = self.objectives.split(",")
+        if not names or set(names) - set(OBJECTIVES):
+            raise UsageError(f"--objectives are some of {','.join(OBJECTIVES)}, and {self.objectives!r} came; separate them by commas")
+        lowest = dict.fromkeys(("queries", "width", "expansion", "layers", "heads", "joint", "steps", "encoder_steps", "language_steps"), 1)
+        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2}
+        lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate"), 0)
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < math.inf:
+                reason = ": with one pair there is nothing to contrast" if name == "batch_size" else ""
+                raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give another, or leave it out")
+
+
+def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) -> tuple[Source, BLIP2Stage1]:
+    """Return the data and a fresh stage 1 in front of the frozen picture encoder, which is trained first if none is named."""
+    opened = open_model(settings.encoder or str(trained_encoder(settings, path / "encoder", say)), backend=settings.backend)
+    encoder = getattr(opened.model, "image_encoder", None)
+    if not isinstance(encoder, ViT):
+        raise UsageError(f"--encoder is a CLIP with a vision transformer, and {opened.path} holds none; train one with `train clip --image vit`")
+    source = framed_source(settings.data, settings.seed, opened)
+    words: Any = source.tokenizer
+    qformer = QFormerConfig(
+        settings.queries, settings.width, settings.layers, settings.heads, encoder.config.width, vocabulary=len(words), context=words.context,
+        feed_forward=settings.expansion * settings.width, std=0.02 * math.sqrt(768 / settings.width), embedding_std=EMBEDDING_STD,
+    )  # fmt: skip
+    config = BLIP2Config(encoder.config, qformer, settings.joint, decode=words.decode_token, end_of_text=words.end_of_text)
+    return source, BLIP2Stage1(config, generator(settings.seed), encoder).to(settings.backend)
+
+
+def trained_encoder(settings: Settings, path: Path, say: Callable[[str], None]) -> Path:
+    """Return the run of `train clip` at that path, after training it if it is not there yet."""
+    if (path / "results.json").exists():
+        return path
+    say(f"no --encoder is named: CLIP is trained first, into {path}")
+    clip = train.Settings(
+        **ENCODER | {"steps": settings.encoder_steps}, data=settings.data, seed=settings.seed, workers=settings.workers, backend=settings.backend  # type: ignore[arg-type]
+    )
+    resumed = str(path) if (path / CHECKPOINT).exists() else None
+    return train.run(clip, str(path), resume=resumed, say=say)
+
+
+def prepare_stage_2(settings: Settings, path: Path, say: Callable[[str], None]) -> tuple[Source, BLIP2Stage2]:
+    """Return the data and a stage 2 that goes on from a stage 1, in front of a frozen language model, which is trained first if none is named."""
+    opened = open_model(settings.init, backend=settings.backend)
+    if not isinstance(opened.model, BLIP2Stage1):
+        raise UsageError(f"--init is a run of `train blip2 --stage 1`, and {opened.path} holds a {type(opened.model).__name__}; name another")
+    source = framed_source(settings.data, settings.seed, opened)
+    language = pretrained.load(settings.language or _trained_language_model(settings, source, opened.model, path / "language", say))
+    if not isinstance(language, OPT) or language.config.vocabulary != len(source.tokenizer):  # type: ignore[arg-type]
+        raise UsageError(f"--language is an OPT that speaks the {len(source.tokenizer)} words of the data; leave it out to train one")  # type: ignore[arg-type]
+    return source, BLIP2Stage2.from_stage_1(opened.model, language, generator(settings.seed)).to(settings.backend)
+
+
+def _trained_language_model(settings: Settings, source: Any, first: BLIP2Stage1, path: Path, say: Callable[[str], None]) -> Path:
+    """Train a small OPT on the training captions alone, never those of the held-out scenes, and return its run folder."""
+    if (path / "model.safetensors").exists():
+        return path
+    say(f"no --language is named: a language model is trained first on the training captions, into {path}")
+    words = source.tokenizer
+    context = first.config.qformer.queries + words.context + 1
+    config = OPTConfig(len(words), context, 128, 2, 4, begin=words.begin, end=words.end_of_text)
+    model = OPT(config, generator(settings.seed, 5)).to(settings.backend)
+    sentences = Sentences(source.captions(), words)
+    recipe = Recipe(settings.language_steps, min(64, len(sentences)), 2e-3, 50, 1.0, settings.seed, settings.workers or 1)
+    columns = ("step", "loss", "lm", "learning_rate", "gradient_norm", "duplicate_captions", "seconds")
+    with RunFolder.create(path, asdict(settings) | {"config": asdict(config)}, columns) as folder:
+        learn(
+            folder, model, sentences, AdamW(model, decay=0.05, betas=(0.9, 0.98), eps=1e-8), recipe, {"step": 0, "best": -1.0, "best_step": 0},
+            chance=math.log(len(words)), checkpoint_every=recipe.steps, validate_every=recipe.steps, validate=dict,
+            keep=partial(keep, path, model, source), say=say,
+        )  # fmt: skip
+    return path
+
+
+def framed_source(data: str, seed: int, opened: Opened) -> Source:
+    """Return the data set with captions as [CLS] … [SEP], in the words and the preprocessing of the model that was opened."""
+    seen = opened.model.config.image
+    given = {} if data in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
+    source: Any = open_source(data, seed=seed, channels=seen.channels, resolution=seen.resolution, **given)
+    if not hasattr(source.tokenizer, "with_frame"):
+        raise UsageError(f"BLIP-2 is trained on whole words here, and {opened.path} brings sub-words; train an encoder with `train clip` first")
+    side, channels = source.preprocess.resolution, source.preprocess.channels
+    if (side, channels) != (seen.resolution, seen.channels):
+        raise UsageError(
+            f"{data} has pictures of {side} × {side} × {channels}, and the encoder of {opened.path} takes {seen.resolution} × {seen.resolution} × "
+            f"{seen.channels}; name one that was trained on this data"
+        )
+    source.tokenizer = source.tokenizer if source.tokenizer.framed else source.tokenizer.with_frame()
+    return source
+
+
+def keep(path: Path, model: Any, source: Any) -> None:
+    """Write the model with what belongs to it, each file whole or not at all."""
+    pretrained.save(model, path)
+    source.tokenizer.save(path)
+    write_json(path / "preprocessor_config.json", source.preprocess.to_dict())
