@@ -13,7 +13,7 @@ from tinymm.models.blip2_stage2 import BLIP2Stage2
 from tinymm.training.records import read_json, read_metrics
 from tinymm.workflows import ablate
 
-TINY = "--queries 3 --width 32 --layers 2 --heads 2 --joint 16 --batch-size 6 --warmup 2 --workers 1".split()
+TINY = "--drop 0 --queries 3 --width 32 --layers 2 --heads 2 --joint 16 --batch-size 6 --warmup 2 --workers 1".split()
 
 
 def flags(stage, data, out, *more):

@@ -56,9 +56,9 @@ def test_data_under_the_reader_s_home_is_found_again(trained, here, command, mon
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "0 folders there hold model.safetensors; run `demo`, or name one with --model"),
+        ([], "; train one, or name one with --model"),
         (["--model", "nowhere"], "nowhere does not exist; check the path"),
-        (["--model", "RUN", "--data", "nowhere"], "'nowhere' is neither"),
+        (["--model", "RUN", "--data", "nowhere"], "'nowhere' is none of these"),
         (["--model", "RUN", "--data", "glyphs"], "speaks other words than glyphs do"),
     ],
 )

@@ -24,7 +24,9 @@ def commands(parser, path=()):
 
 
 ALL = dict(commands(build_parser()))
-EXPECTED = ["demo", "train clip", "eval", "classify", "search", "masks", "data check", "check", "bench"]
+EXPECTED = [
+    "demo", "train clip", "train blip2", "caption", "ablate", "eval", "classify", "search", "masks", "data check", "check", "bench",
+]  # fmt: skip
 
 
 def test_every_command_of_the_design_is_there():
@@ -45,7 +47,7 @@ def test_help_has_an_example_and_the_example_parses(path, command):
 def test_common_flags(path):
     flags = {flag for action in ALL[path]._actions for flag in action.option_strings}
     assert {"--seed", "--backend", "--out", "--debug"} <= flags
-    assert ("--model" in flags) == (path[0] in ("eval", "classify", "search"))
+    assert ("--model" in flags) == (path[0] in ("eval", "classify", "search", "caption"))
     assert ("--invert" in flags) == (path[0] in ("classify", "search"))
 
 
@@ -83,7 +85,7 @@ def test_a_line_that_cannot_be_parsed_gives_code_2(arguments, message, command):
         (["--image", "resnet", "--workers", "2", "--resolution", "32"], "normalizes over the whole batch, and 2 workers"),
         (["--image", "resnet"], "16 pixels came; choose a multiple of 32"),
         (["--image", "resnet", "--resolution", "32", "--width", "8"], "the width 1 came; choose an even number"),
-        (["--data", "nowhere"], "'nowhere' is neither"),
+        (["--data", "nowhere"], "'nowhere' is none of these"),
         (["--init", "nowhere"], "nowhere does not exist"),
         (["--out", "taken"], "already holds 1 file (something.txt); continue that run with --resume, or name another folder with --out"),
         (["--out", "taken/something.txt"], "already holds 1 file"),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,14 @@ class Settings:
     queries: int = 8
     width: int = 128
     expansion: int = 2
-    layers: int = 4
+    layers: int = 3
+    cross_every: int = 1
+    drop: int = 1
     heads: int = 4
     joint: int = 64
     steps: int | None = None
-    batch_size: int = 48
-    rate: float = 1.5e-3
+    batch_size: int = 32
+    rate: float = 2e-3
     warmup: int = 50
     decay: float = 0.05
     clip: float = 1.0
@@ -76,9 +78,9 @@ class Settings:
         names = self.objectives.split(",")
         if not names or set(names) - set(OBJECTIVES):
             raise UsageError(f"--objectives are some of {','.join(OBJECTIVES)}, and {self.objectives!r} came; separate them by commas")
-        lowest = dict.fromkeys(("queries", "width", "expansion", "layers", "heads", "joint", "steps", "encoder_steps", "language_steps"), 1)
+        lowest = dict.fromkeys(("queries", "width", "expansion", "layers", "cross_every", "heads", "joint", "steps", "encoder_steps", "language_steps"), 1)
         lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2}
-        lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate"), 0)
+        lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "drop"), 0)
         for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
@@ -92,11 +94,16 @@ def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) 
     encoder = getattr(opened.model, "image_encoder", None)
     if not isinstance(encoder, ViT):
         raise UsageError(f"--encoder is a CLIP with a vision transformer, and {opened.path} holds none; train one with `train clip --image vit`")
+    if not settings.drop < encoder.config.layers:
+        raise UsageError(f"--drop leaves the encoder at least one of its {encoder.config.layers} layers, and {settings.drop} came; lower it")
     source = framed_source(settings.data, settings.seed, opened)
     words: Any = source.tokenizer
+    # CLIP reads off its class token alone, so what its last layer leaves in the others is nobody's; the paper drops that layer, too.
+    encoder.blocks = encoder.blocks[: encoder.config.layers - settings.drop]
+    encoder.config = replace(encoder.config, layers=len(encoder.blocks))
     qformer = QFormerConfig(
         settings.queries, settings.width, settings.layers, settings.heads, encoder.config.width, vocabulary=len(words), context=words.context,
-        feed_forward=settings.expansion * settings.width, std=0.02 * math.sqrt(768 / settings.width), embedding_std=EMBEDDING_STD,
+        cross_every=settings.cross_every, feed_forward=settings.expansion * settings.width, std=0.02 * math.sqrt(768 / settings.width), embedding_std=EMBEDDING_STD,
     )  # fmt: skip
     config = BLIP2Config(encoder.config, qformer, settings.joint, decode=words.decode_token, end_of_text=words.end_of_text)
     return source, BLIP2Stage1(config, generator(settings.seed), encoder).to(settings.backend)
