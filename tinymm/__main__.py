@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     ablate.add_argument("model", choices=["blip2"], help="the model that is taken apart")
     ablate.add_argument("--encoder", metavar="RUN", help="a run of `train clip --data shapes` (default: train one first)")
     ablate.add_argument("--steps", type=int, default=400, metavar="N", help="training steps of each variant (default: 400)")
+    ablate.add_argument("--only", action="append", metavar="ROW", help="only this row of the table; may be given several times")
     ablate.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
     _common(ablate)
 

@@ -1,7 +1,8 @@
 """`ablate blip2`: what each of stage 1's three losses, and each of its three masks, is for, by doing without it.
 
-Every row is the same model from the same seed on the same frozen encoder for the same steps, with one thing changed: a loss left out, or one
-objective under another's mask. A wrong mask is a leak: the loss falls faster, and what it was to teach is not learned.
+Every row is the same model from the same seed on the same frozen encoder for the same steps, with one thing changed: a loss left out, one
+objective under another's mask, or a joint space of a few numbers only. A wrong mask is a leak: the loss falls faster, and what it was to teach
+is not learned. In a narrow joint space ITC must say in few numbers what ITM, which sees picture and text together, need not say at all.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tinymm.arrays.errors import UsageError
 from tinymm.layers import bidirectional_mask, unimodal_mask
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
@@ -19,19 +21,21 @@ from tinymm.training.records import write_json
 from . import train_blip2
 from .blip2_start import Settings, prepare_stage_1, trained_encoder
 
-#: What is changed → (losses left, masks replaced).
-VARIANTS: dict[str, tuple[str, dict[str, Callable]]] = {
-    "all three": ("itc,itm,itg", {}),
-    "without ITC": ("itm,itg", {}),
-    "without ITM": ("itc,itg", {}),
-    "without ITG": ("itc,itm", {}),
-    "ITC under ITM's mask": ("itc,itm,itg", {"itc": bidirectional_mask}),
-    "ITG under ITM's mask": ("itc,itm,itg", {"itg": bidirectional_mask}),
-    "ITM under ITC's mask": ("itc,itm,itg", {"itm": unimodal_mask}),
+#: What is changed → (settings changed, masks replaced).
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Callable]]] = {
+    "all three": ({}, {}),
+    "without ITC": ({"objectives": "itm,itg"}, {}),
+    "without ITM": ({"objectives": "itc,itg"}, {}),
+    "without ITG": ({"objectives": "itc,itm"}, {}),
+    "ITC under ITM's mask": ({}, {"itc": bidirectional_mask}),
+    "ITG under ITM's mask": ({}, {"itg": bidirectional_mask}),
+    "ITM under ITC's mask": ({}, {"itm": unimodal_mask}),
+    "joint space of 4": ({"joint": 4}, {}),
+    "joint space of 2": ({"joint": 2}, {}),
 }
 #: Column → the results that it is made of.
 COLUMNS = {
-    "ITC R@1": "held_out_itc_r1", "ITM accuracy": "held_out_itm_accuracy", "ITG perplexity": "held_out_itg_perplexity",
+    "ITC R@1": "held_out_itc_r1", "ITM re-ranked R@1": "held_out_itm_reranked_r1", "ITM accuracy": "held_out_itm_accuracy", "ITG perplexity": "held_out_itg_perplexity",
     "captions exact": "held_out_itg_captions_exact", "attribute swaps, ITC": "swap_attribute_itc", "attribute swaps, ITM": "swap_attribute_itm",
     "relation swaps, ITC": "swap_relation_itc", "relation swaps, ITM": "swap_relation_itm",
 }  # fmt: skip
@@ -55,6 +59,9 @@ def run(
     base = Settings(steps=steps, encoder=encoder, seed=seed, workers=workers, backend=backend)
     if encoder is None:
         base = replace(base, encoder=str(trained_encoder(base, Path("runs/ablation-encoder"), say)))
+    unknown = sorted(set(only or ()) - set(VARIANTS))
+    if unknown:
+        raise UsageError(f"the rows are {', '.join(map(repr, VARIANTS))}, and {unknown[0]!r} came; correct the name")
     names = [name for name in VARIANTS if not only or name in only]
     table: dict[str, dict[str, float]] = {}
     say(_line("", list(COLUMNS)))
@@ -67,14 +74,15 @@ def run(
 
 
 def _variant(name: str, base: Settings) -> dict[str, float]:
-    objectives, masks = VARIANTS[name]
-    settings = replace(base, objectives=objectives)
+    changed, masks = VARIANTS[name]
+    settings = replace(base, **changed)
+    objectives = tuple(settings.objectives.split(","))
     source, model = prepare_stage_1(settings, Path(), print)
     model.masks |= masks
     workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
     recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate, settings.warmup, settings.clip, settings.seed, workers)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
-    for _ in train(model, source, optimizer, recipe, losses=partial(model.losses, objectives=tuple(objectives.split(",")))):
+    for _ in train(model, source, optimizer, recipe, losses=partial(model.losses, objectives=objectives)):
         pass
     results: dict[str, Any] = train_blip2.measure(model, source)
     return {column: results[key] for column, key in COLUMNS.items()}
