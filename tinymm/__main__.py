@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -22,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; what was written is whole. A training run goes on with: python -m tinymm train clip --resume FOLDER", file=sys.stderr)
         return STOPPED
+    except BrokenPipeError:  # `… | head` has read enough; Python would complain once more when it closes the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (TinymmError, OSError) as problem:
         if debug:
             raise

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tinymm.arrays.errors import UsageError
@@ -65,6 +65,21 @@ def every_text(vocabulary, most):
     yield from map(list, itertools.product(range(1, vocabulary), repeat=most))
 
 
+def beam_search(model, prompt, least, most, beams, penalty):
+    """Beam search by its definition, with whole texts for beams and no cache."""
+    running, finished = [(0.0, [])], []
+    for n in range(1, most + 1):
+        candidates = [(score + p, [*text, t]) for score, text in running for t, p in enumerate(log_softmax(model.logits([*prompt, *text])[None])[0])]
+        candidates = [pair for pair in candidates if n > least or pair[1][-1] != END]
+        candidates = sorted(candidates, reverse=True)[: 2 * beams]
+        finished += [(score / n**penalty, text) for score, text in candidates[:beams] if text[-1] == END or n == most]
+        finished = sorted(finished, reverse=True)[:beams]
+        running = [pair for pair in candidates if pair[1][-1] != END][:beams]
+        if len(finished) == beams and finished[-1][0] >= running[0][0] / n**penalty:
+            break
+    return [token for token in finished[0][1] if token != END]
+
+
 @given(vocabularies, seeds, prompts, limits)
 def test_greedy_takes_the_likeliest_token_after_each_other_whatever_else_is_in_the_batch(vocabulary, seed, texts, limit):
     model, (least, most) = Remembering(vocabulary, seed), limit
@@ -98,12 +113,12 @@ def test_beams_for_all_texts_find_the_best_of_all_texts(vocabulary, seed, texts,
         assert text == [token for token in best if token != END]
 
 
-@given(vocabularies, seeds, prompts, limits, st.integers(2, 4), penalties)
-def test_a_text_does_not_depend_on_those_beside_it(vocabulary, seed, texts, limit, beams, penalty):
+@settings(max_examples=60)
+@given(st.integers(2, 8), seeds, prompts, st.tuples(st.integers(0, 2), st.integers(3, 7)), st.integers(2, 4), penalties)
+def test_a_few_beams_find_what_the_definition_finds_for_each_text_alone(vocabulary, seed, texts, limit, beams, penalty):
     model, (least, most) = Remembering(vocabulary, seed), limit
-    options = {"end": END, "min_new_tokens": least, "max_new_tokens": most, "beams": beams, "length_penalty": penalty}
-    found = model.write(texts, **options)
-    assert found == [model.write([text], **options)[0] for text in texts]
+    found = model.write(texts, end=END, min_new_tokens=least, max_new_tokens=most, beams=beams, length_penalty=penalty)
+    assert found == [beam_search(model, text, least, most, beams, penalty) for text in texts]
     assert all(least <= len(text) <= most and END not in text for text in found)
 
 

@@ -90,3 +90,36 @@ def test_no_loss_is_refused():
         losses([{"step": 1, "learning_rate": 0.1}])
     with pytest.raises(UsageError, match="got 0 records"):
         losses([])
+
+
+def three(itm):
+    return [{"step": step, "itc": 5 / step, "itm": itm, "itg": 4 / step} for step in (1, 2, 3)]
+
+
+LINES = {"itc": np.log(64), "itm": 0.6365, "itg": np.log(60)}
+
+
+def test_each_loss_has_its_own_line_and_its_own_words():
+    """Equal scores are ln N for pairs and ln V for words; a matching head that guesses has the entropy of the share of right pairs."""
+    figure = losses(three(0.3), chance=LINES)
+    flat = {float(line.get_ydata()[0]) for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_linestyle() != "-"}
+    assert flat == {float(value) for value in LINES.values()}
+    said = "\n".join(texts(figure))
+    assert all(words in said for words in ("ln N = 4.16", "guessing by the prior: 0.64", "equal words: ln V = 4.09"))
+    assert "the share of right pairs alone gives 0.64" in figure.alt and "equal chances for all words give 4.09" in figure.alt
+
+
+@pytest.mark.parametrize(
+    "itm, title",
+    [
+        (0.3, "Below knowing nothing: ITC (1.67 < 4.16), ITM (0.30 < 0.64), ITG (1.33 < 4.09)"),
+        (0.7, "Below knowing nothing: ITC (1.67 < 4.16), ITG (1.33 < 4.09); not below: ITM (0.70 ≥ 0.64)"),
+    ],
+)
+def test_the_title_says_which_losses_beat_knowing_nothing(itm, title):
+    assert " ".join(losses(three(itm), chance=LINES).texts[0].get_text().split()) == title
+
+
+def test_none_below_is_said():
+    figure = losses([{"step": 1, "itc": 5.0, "itm": 0.7}], chance=LINES)
+    assert figure.texts[0].get_text().startswith("Not below knowing nothing: ITC (5.00 ≥ 4.16), ITM")

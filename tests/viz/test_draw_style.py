@@ -78,6 +78,15 @@ def test_any_caption_can_be_drawn(text):
     written.remove()
 
 
+@pytest.mark.parametrize("finding", ["WWW " * 30, "iii " * 30, "Below knowing nothing: ITC (1.22 < 4.16), ITG (0.92 < 4.09); not below: ITM (0.65)"])
+@pytest.mark.parametrize("width", [3, 8])
+def test_a_headline_stays_on_the_page(finding, width):
+    figure = style.new_figure(width, 4)
+    style.headline(figure, finding)
+    assert figure.texts[0].get_window_extent().x1 <= figure.bbox.x1
+    assert figure.texts[0].get_text().split() == finding.split()
+
+
 @given(st.text(max_size=80), st.integers(5, 20), st.integers(1, 3))
 def test_wrapped_fits(text, width, lines):
     rows = style.wrapped(text, width, lines).split("\n")

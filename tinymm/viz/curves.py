@@ -69,7 +69,9 @@ def losses(records: Sequence[Mapping[str, Any]], *, chance: Mapping[str, float] 
     validation = sorted({name for record in records for name in record if name.startswith("validation_") and len(series(records, name)[0])})
     small = [name for name in SMALL if len(series(records, name)[0])]
     heights = [3.1, *([2.1] if validation else []), *([1.25] if small else [])]
-    above, below, between = 0.5, 0.3 if small else 0.5, 0.72
+    alt = losses_alt(records, chance=chance)
+    finding = (title or _finding(records, chance, alt)).rstrip(".")
+    above, below, between = 0.5 if len(finding) < 78 else 0.68, 0.3 if small else 0.5, 0.72
     figure = style.new_figure(8.0, above + sum(heights) + between * (len(heights) - 1) + below)
     width, height = figure.get_size_inches()
     edge = height - above
@@ -99,8 +101,8 @@ def losses(records: Sequence[Mapping[str, Any]], *, chance: Mapping[str, float] 
         axes.set_ylim(0, None)
         axes.locator_params(axis="x", nbins=3)
         axes.locator_params(axis="y", nbins=4)
-    figure.alt = losses_alt(records, chance=chance)
-    style.headline(figure, (title or _finding(records, chance, figure.alt)).rstrip("."), size=11.5)
+    figure.alt = alt
+    style.headline(figure, finding, size=11.5)
     return figure
 
 
@@ -141,12 +143,13 @@ def _finding(records: Sequence[Mapping[str, Any]], chance: Mapping[str, float], 
     if len(names) < 2:
         sentences = alt.splitlines()
         return next((text for text in sentences if "equal scores" in text), sentences[0])
-    below, rest = [], []
+    below: list[str] = []
+    rest: list[str] = []
     for name in names:
         last = _ends(series(records, name)[1])[1]
-        (below if last < chance[name] else rest).append(f"{_words(name)} ({last:.2f}, line {chance[name]:.2f})")
-    parts = [f"below knowing nothing: {', '.join(below)}"] if below else []
-    text = "; ".join(parts + ([f"not below it: {', '.join(rest)}"] if below and rest else [f"none is below knowing nothing: {', '.join(rest)}"] * bool(rest)))
+        (below if last < chance[name] else rest).append(f"{_words(name)} ({last:.2f} {'<' if last < chance[name] else '≥'} {chance[name]:.2f})")
+    sides = (("below knowing nothing", below), ("not below" if below else "not below knowing nothing", rest))
+    text = "; ".join(f"{which}: {', '.join(found)}" for which, found in sides if found)
     return text[0].upper() + text[1:] + "."
 
 

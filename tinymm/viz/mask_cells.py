@@ -15,7 +15,9 @@ from tinymm.layers import reachability
 BLOCKED, ALLOWED, PADDED, LEAK, KNOWN, IDLE = range(6)
 WORDS = ("blocked", "may attend", "padding", "attends to padding!", "not seen, but known after {} layers", "padding looks, and nobody reads it")
 LONGEST = 16  # letters of a token's name
-NEITHER, FIRST, SECOND, BOTH = range(4)  # of two masks: who allows a cell
+ORDER = (ALLOWED, KNOWN, BLOCKED, LEAK, PADDED, IDLE)  # of a legend
+NEITHER, FIRST, SECOND, BOTH, OUTSIDE = range(5)  # of two masks: who allows a cell; OUTSIDE is padding that neither does
+SIDES = (BOTH, FIRST, SECOND, NEITHER, OUTSIDE)  # of a legend
 ONE = {"query": "a query", "text": "a text token", "picture": "the picture"}
 ALL = {"query": "all queries", "text": "all text", "picture": "the picture"}
 MANY = {"query": "queries", "text": "text", "picture": "picture"}
@@ -149,7 +151,11 @@ def _how(block: np.ndarray, whom: str, *, same: bool) -> str:
 
 
 def apart(
-    a: np.ndarray, b: np.ndarray, labels: tuple[str, str] = ("the first", "the second"), groups: Mapping[str, int] | None = None
+    a: np.ndarray,
+    b: np.ndarray,
+    labels: tuple[str, str] = ("the first", "the second"),
+    groups: Mapping[str, int] | None = None,
+    is_real: np.ndarray | None = None,
 ) -> tuple[np.ndarray, str]:
     """Return for each cell of two masks NEITHER, FIRST, SECOND or BOTH allow it, and a sentence that counts, with groups where.
 
@@ -160,10 +166,14 @@ def apart(
     if one.shape != other.shape:
         raise ShapeError(f"two masks differ cell by cell, over the same tokens: got {one.shape} and {other.shape}; make them for one sequence")
     cells = one * FIRST + other * SECOND
-    count = (one != other).sum()
-    sides = [f"only {label} allows {_where(cells == side, groups)}" for side, label in zip((FIRST, SECOND), labels, strict=True)]
-    found = [text for side, text in zip((FIRST, SECOND), sides, strict=True) if (cells == side).any()]
-    return cells, f"{count} of {one.size} cells differ" + (f": {'; '.join(found)}." if found else ".")
+    cells[(states(one, is_real) == PADDED) & (cells == NEITHER)] = OUTSIDE
+    found = [f"only {label} allows {_where(cells == side, groups)}" for side, label in zip((FIRST, SECOND), labels, strict=True) if side in cells]
+    return cells, f"{(one != other).sum()} of {one.size} cells differ" + (f": {'; '.join(found)}." if found else ".")
+
+
+def side_words(labels: tuple[str, str]) -> tuple[str, ...]:
+    """Return what a legend says of NEITHER, FIRST, SECOND, BOTH and OUTSIDE."""
+    return "both block", f"only {labels[0]} allows", f"only {labels[1]} allows", "both allow", WORDS[PADDED]
 
 
 def _where(cells: np.ndarray, groups: Mapping[str, int] | None) -> str:

@@ -11,10 +11,9 @@ import numpy as np
 
 from tinymm.arrays.errors import ShapeError
 
-from .mask_cells import ALLOWED, BLOCKED, BOTH, FIRST, IDLE, KNOWN, LEAK, MANY, NEITHER, PADDED, SECOND, WORDS, apart, clipped, named, parts, states
+from .mask_cells import ALLOWED, BLOCKED, MANY, ORDER, PADDED, SIDES, WORDS, apart, clipped, named, parts, side_words, states
 
 SYMBOLS, ASCII = "·■░!▒□", ".#_!o="  # in the order of the states: blocked, allowed, padding, leak, known, idle
-ORDER = (ALLOWED, KNOWN, BLOCKED, LEAK, PADDED, IDLE)  # of the legend
 FRAME = "─│┌┬┐├┼┤└┴┘"
 
 
@@ -72,16 +71,13 @@ def difference_grid(
        a b
     a  ■ ·
     b  + ■
-    ■ both allow  · both block  + only tri allows
+    ■ both allow  + only tri allows  · both block
     """
     one, rows, columns = named(a, row_names, column_names)
-    cells, _ = apart(one, named(b, row_names, column_names)[0], labels, groups)
-    cells[(states(one, is_real) == PADDED) & (cells == NEITHER)] = BOTH + 1
-    signs = symbols[BLOCKED] + "-+" + symbols[ALLOWED] + symbols[PADDED]
-    words = ("both block", f"only {labels[0]} allows", f"only {labels[1]} allows", "both allow", "padding")
-    seen = [state for state in (BOTH, NEITHER, FIRST, SECOND, BOTH + 1) if (cells == state).any()]
+    cells, _ = apart(one, named(b, row_names, column_names)[0], labels, groups, is_real)
+    signs, words = symbols[BLOCKED] + "-+" + symbols[ALLOWED] + symbols[PADDED], side_words(labels)
     lines = _table(cells, signs, rows, columns, groups, width)
-    return "\n".join([*lines, "  ".join(f"{signs[state]} {words[state]}" for state in seen)])
+    return "\n".join([*lines, "  ".join(f"{signs[side]} {words[side]}" for side in SIDES if side in cells)])
 
 
 def beside(blocks: Sequence[str], width: int, gap: int = 2) -> str:
@@ -129,7 +125,8 @@ def _table(
     titles = [MANY.get(name, name) for name, _ in parts(groups, len(rows))]
     tops = [(title if len(title) <= w else "").center(w, frame[0]) for title, w in zip(titles, inner, strict=True)]
     flat = [frame[0] * w for w in inner]
-    borders = [" " * (left + 1) + ends[0] + ends[1].join(part) + ends[2] for part, ends in ((tops, frame[2:5]), (flat, frame[5:8]), (flat, frame[8:]))]
+    kinds = ((tops, frame[2:5]), (flat, frame[5:8]), (flat, frame[8:]))
+    borders = [" " * (left + 1) + ends[0] + ends[1].join(part) + ends[2] for part, ends in kinds]
     lines.append(borders[0])
     for place, span in enumerate(spans):
         lines += [*([borders[1]] if place else []), *body[span]]

@@ -14,21 +14,26 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.viz import style
 
-from .mask_cells import (
-    ALLOWED, BLOCKED, BOTH, FIRST, IDLE, KNOWN, LEAK, MANY, NEITHER, PADDED, SECOND, WORDS, apart, clipped, named, parts, reachable, sentence, states,
-)  # fmt: skip
+from .mask_cells import LEAK, MANY, ORDER, WORDS, apart, clipped, named, parts, reachable, sentence, side_words, states
+from .mask_cells import SIDES as SIDE_ORDER
 
-LOOKS = {
-    ALLOWED: ("#46525E", ""),
-    KNOWN: ("#A9C3D9", "..."),
-    BLOCKED: ("#FFFFFF", ""),
-    LEAK: (style.RIGHT, "xx"),
-    PADDED: ("#EDEDED", "////"),
-    IDLE: ("#9AA2AA", "////"),
-}
-SIDES = {BOTH: ("#D5DADF", ""), FIRST: ("#8C6BB1", "///"), SECOND: ("#E69F00", "\\\\\\"), NEITHER: ("#FFFFFF", ""), BOTH + 1: LOOKS[PADDED]}
+# Colors and hatchings of may attend, known, blocked, leak, padding, idle; and of two masks: both, the first, the second, neither, padding.
+LOOKS = dict(
+    zip(
+        ORDER,
+        (("#46525E", ""), ("#A9C3D9", "..."), ("#FFFFFF", ""), (style.RIGHT, "xx"), ("#EDEDED", "////"), ("#9AA2AA", "////")),
+        strict=True,
+    )
+)
+SIDES = dict(
+    zip(
+        SIDE_ORDER,
+        (("#D5DADF", ""), ("#8C6BB1", "///"), ("#E69F00", "\\\\\\"), ("#FFFFFF", ""), ("#EDEDED", "////")),
+        strict=True,
+    )
+)
 # Inches: masks that need more than WIDEST get smaller cells, and stand below each other where those would be unreadable.
-WIDEST, SMALLEST, MARGIN = 16.0, 0.12, 0.12
+WIDEST, SMALLEST, MARGIN = 17.5, 0.12, 0.12
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,10 @@ def difference(
     names = names or [str(i) for i in range(np.shape(a)[-2])]
     one, rows, columns = named(a, names, column_names)
     other = named(b, names, column_names)[0]
-    cells, finding = apart(one, other, labels, groups)
+    cells, finding = apart(one, other, labels, groups, is_real)
     where = [f"{rows[i]} → {columns[j]}: only {labels[0] if one[i, j] else labels[1]}." for i, j in np.argwhere(one != other)]
-    cells[(states(one, is_real) == PADDED) & (cells == NEITHER)] = BOTH + 1
-    words = ["both block", f"only {labels[0]} allows", f"only {labels[1]} allows", "both allow", "padding"]
     sheet = _Sheet(cells, rows, columns, groups, groups if column_names is None else None)
-    return _figure([sheet], SIDES, words, finding.rstrip("."), "\n".join([finding, *where]))
+    return _figure([sheet], SIDES, side_words(labels), finding.rstrip("."), "\n".join([finding, *where]))
 
 
 class _Sheet:
@@ -206,8 +209,9 @@ def _fill(axes: Any, cells: np.ndarray, looks: Mapping[int, tuple[str, str]], *,
     for state, (color, hatch) in looks.items():
         where = np.argwhere(cells == state)[:, None, ::-1]
         if len(where):
-            how = {"facecolors": color, "hatch": hatch or None, "edgecolors": "#B4B4B4", "linewidths": 0.25 if thin else 0.5}
-            axes.add_collection(PolyCollection(where + corners, **how), autolim=False)
+            line = 0.25 if thin else 0.5
+            squares = PolyCollection(where + corners, facecolors=color, hatch=hatch or None, edgecolors="#B4B4B4", linewidths=line)
+            axes.add_collection(squares, autolim=False)
 
 
 def _figure(sheets: Sequence[_Sheet], looks: Mapping[int, tuple[str, str]], words: Sequence[str], title: str, alt: str) -> Any:

@@ -136,7 +136,8 @@ def query_heat_alt(weights: np.ndarray, grid: tuple[int, int], titles: Sequence[
     lines = [first]
     for name, row in zip(names, parts, strict=True):
         y, x = divmod(int(row.argmax()), grid[1])
-        lines.append(f"{_capital(name)} looks most at row {y + 1}, column {x + 1} ({row.max():.0%})." if row.any() else f"{_capital(name)} looks at nothing.")
+        where = f"most at row {y + 1}, column {x + 1} ({row.max():.0%})" if row.any() else "at nothing"
+        lines.append(f"{_capital(name)} looks {where}.")
     return "\n".join(lines)
 
 
@@ -203,7 +204,8 @@ def _checked_winners(winners: Any, captions: Sequence[str], queries: int) -> np.
     if array.ndim != 2 or array.shape[1] != len(captions) or not array.size:
         raise ShapeError(f"winners (B,C) have a column for each caption: got {array.shape} and {len(captions)} captions; pictures are rows")
     if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= queries:
-        raise DataError(f"winners are whole numbers in [0, Q={queries}): got {array.dtype} from {array.min()} to {array.max()}; pass the argmax over Q")
+        came = f"{array.dtype} from {array.min()} to {array.max()}"
+        raise DataError(f"winners are whole numbers in [0, Q={queries}): got {came}; pass the argmax over the queries")
     return array
 
 

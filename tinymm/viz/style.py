@@ -111,10 +111,12 @@ def headline(figure: Any, finding: str, *, size: float = 12, width: int | None =
     """Write the finding at the top left of the figure: what the reader should take home, in one sentence or two lines."""
     inches = figure.get_size_inches()
     letters = width or max(20, int(inches[0] * 72 / (size * 0.56)))
-    lines = "\n".join(textwrap.wrap(readable(finding), letters))
-    figure.text(
-        0.12 / inches[0], 1 - 0.1 / inches[1], lines, size=size, weight="bold", va="top", family=FONT, color=INK, parse_math=False
-    )
+    text = figure.text(0.12 / inches[0], 1 - 0.1 / inches[1], "", size=size, weight="bold", va="top", family=FONT, color=INK, parse_math=False)
+    while True:
+        text.set_text("\n".join(textwrap.wrap(readable(finding), letters)))
+        if text.get_window_extent().x1 <= figure.bbox.x1 or letters <= 10:
+            return
+        letters -= 2  # letters differ in width: these are wide ones
 
 
 def tick_names(axes: "Axes", which: str, names: Sequence[str], *, size: float = 8, **how: Any) -> None:

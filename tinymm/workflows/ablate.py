@@ -35,7 +35,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Callable]]] = {
 }
 #: Column → the results that it is made of.
 COLUMNS = {
-    "ITC R@1": "held_out_itc_r1", "ITM re-ranked R@1": "held_out_itm_reranked_r1", "ITM accuracy": "held_out_itm_accuracy", "ITG perplexity": "held_out_itg_perplexity",
+    "ITC R@1": "held_out_itc_r1", "ITM re-ranked R@1": "held_out_itm_reranked_r1", "ITM accuracy": "held_out_itm_accuracy",
+    "ITG perplexity": "held_out_itg_perplexity",
     "captions exact": "held_out_itg_captions_exact", "attribute swaps, ITC": "swap_attribute_itc", "attribute swaps, ITM": "swap_attribute_itm",
     "relation swaps, ITC": "swap_relation_itc", "relation swaps, ITM": "swap_relation_itm",
 }  # fmt: skip

@@ -78,7 +78,8 @@ class Settings:
         names = self.objectives.split(",")
         if not names or set(names) - set(OBJECTIVES):
             raise UsageError(f"--objectives are some of {','.join(OBJECTIVES)}, and {self.objectives!r} came; separate them by commas")
-        lowest = dict.fromkeys(("queries", "width", "expansion", "layers", "cross_every", "heads", "joint", "steps", "encoder_steps", "language_steps"), 1)
+        lowest = dict.fromkeys(("queries", "width", "expansion", "layers", "cross_every", "heads", "joint", "steps"), 1)
+        lowest |= {"encoder_steps": 1, "language_steps": 1}
         lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2}
         lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "drop"), 0)
         for name, low in lowest.items():
@@ -103,7 +104,8 @@ def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) 
     encoder.config = replace(encoder.config, layers=len(encoder.blocks))
     qformer = QFormerConfig(
         settings.queries, settings.width, settings.layers, settings.heads, encoder.config.width, vocabulary=len(words), context=words.context,
-        cross_every=settings.cross_every, feed_forward=settings.expansion * settings.width, std=0.02 * math.sqrt(768 / settings.width), embedding_std=EMBEDDING_STD,
+        cross_every=settings.cross_every, feed_forward=settings.expansion * settings.width, std=0.02 * math.sqrt(768 / settings.width),
+        embedding_std=EMBEDDING_STD,
     )  # fmt: skip
     config = BLIP2Config(encoder.config, qformer, settings.joint, decode=words.decode_token, end_of_text=words.end_of_text)
     return source, BLIP2Stage1(config, generator(settings.seed), encoder).to(settings.backend)
