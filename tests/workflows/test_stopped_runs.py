@@ -60,5 +60,16 @@ def test_what_cannot_go_on_is_refused_with_the_reason(uninterrupted, here, comma
     assert said.code == 2 and "nowhere does not exist; start a new run with --out" in said.error
     (here / "early").mkdir()
     said = command("train", "clip", "--resume", here / "early")
-    assert said.code == 2 and "was stopped before its first checkpoint" in said.error
+    assert said.code == 2 and "holds no run.json; start a new run" in said.error
     assert list((here / "early").iterdir()) == []
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_again_in_its_folder(uninterrupted, here, command):
+    description = json.loads((uninterrupted / "run.json").read_text())
+    early = here / "early"
+    early.mkdir()
+    (early / "run.json").write_text(json.dumps(description))
+    (early / "metrics.jsonl").write_text('{"step": 1, "loss": 9.0}\n{"step"')
+    assert command("train", "clip", "--resume", early).code == 0
+    assert (early / "model.safetensors").read_bytes() == (uninterrupted / "model.safetensors").read_bytes()
+    assert without_times(early) == without_times(uninterrupted)

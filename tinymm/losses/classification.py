@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymm.arrays.backend import array_module, to_backend
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.autodiff import Tensor, ops
 
@@ -45,4 +46,6 @@ def soft_cross_entropy_loss(logits: Any, targets: Any, axis: int = -1) -> Tensor
     if logits.shape != targets.shape:
         raise ShapeError(f"soft_cross_entropy_loss: logits {logits.shape} and targets {targets.shape} differ; give each logit its probability")
     log_p: Any = ops.log_softmax(logits, axis=axis)
+    if isinstance(targets, np.ndarray):  # targets follow from ids, which live on the host
+        targets = to_backend(targets, array_module(log_p.data).__name__)
     return -np.mean(np.sum(log_p * targets.astype(log_p.dtype), axis=axis))

@@ -108,6 +108,11 @@ class BLIP2Stage2(Module):
             raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")
         split = split or (lambda function: function)
         is_real = np.ones(ids.shape, bool) if is_real is None else is_real
+        if not is_real[:, 0].all():
+            row = int(np.argmin(is_real[:, 0]))
+            raise UsageError(
+                f"the last soft word foretells the first word, and row {row} of is_real begins with padding; pad training texts on the right"
+            )
         logits = split(self.words)(self.image_tokens(images, split), ids, is_real)  # (B, T+1, V)
         nothing = np.zeros_like(ids[:, :1])  # stands for the last soft word, which is no target
         targets = np.concatenate([nothing.astype(bool), is_real if is_target is None else is_target & is_real], axis=1)

@@ -17,7 +17,6 @@ from tinymm.models.blip2_stage2 import BLIP2Stage2
 from tinymm.models.opt import OPT, OPTConfig
 from tinymm.models.qformer import QFormerConfig
 from tinymm.models.vit import ViT
-from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.loop import Recipe
 from tinymm.training.optimizers import AdamW
 from tinymm.training.records import RunFolder, write_json
@@ -119,7 +118,7 @@ def trained_encoder(settings: Settings, path: Path, say: Callable[[str], None]) 
     clip = train.Settings(
         **ENCODER | {"steps": settings.encoder_steps}, data=settings.data, seed=settings.seed, workers=settings.workers, backend=settings.backend  # type: ignore[arg-type]
     )
-    resumed = str(path) if (path / CHECKPOINT).exists() else None
+    resumed = str(path) if (path / "run.json").exists() else None
     return train.run(clip, str(path), resume=resumed, say=say)
 
 
@@ -147,7 +146,8 @@ def _trained_language_model(settings: Settings, source: Any, first: BLIP2Stage1,
     sentences = Sentences(source.captions(), words)
     recipe = Recipe(settings.language_steps, min(64, len(sentences)), 2e-3, 50, 1.0, settings.seed, settings.workers or 1)
     columns = ("step", "loss", "lm", "learning_rate", "gradient_norm", "duplicate_captions", "seconds")
-    with RunFolder.create(path, asdict(settings) | {"config": asdict(config)}, columns) as folder:
+    stopped = (path / "run.json").exists()
+    with RunFolder.resume(path, 0) if stopped else RunFolder.create(path, asdict(settings) | {"config": asdict(config)}, columns) as folder:
         learn(
             folder, model, sentences, AdamW(model, decay=0.05, betas=(0.9, 0.98), eps=1e-8), recipe, {"step": 0, "best": -1.0, "best_step": 0},
             chance=math.log(len(words)), checkpoint_every=recipe.steps, validate_every=recipe.steps, validate=dict,

@@ -109,7 +109,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     )
     before = cosines(model, show_pairs(source), source.tokenizer)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
-    if progress is not None:
+    if progress is not None and progress["step"]:
         load_checkpoint(path, model, optimizer)
     progress = progress or {"step": 0, "best": -1.0, "best_step": 0}
     folder = folder or RunFolder.create(path, asdict(settings), COLUMNS)
@@ -178,11 +178,12 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
 
 
 def resumable(path: Path) -> tuple[RunFolder, dict[str, Any]]:
-    """Return a stopped run's folder and how far it got; UsageError if it has nothing to go on from."""
-    if not (path / CHECKPOINT).exists():
-        state = "is finished" if (path / "results.json").exists() else "was stopped before its first checkpoint"
-        raise UsageError(f"--resume goes on from {CHECKPOINT}, and {path} {state if path.is_dir() else 'does not exist'}; start a new run with --out")
-    progress = read_progress(path)
+    """Return a stopped run's folder and how far it got, which is step 0 before its first checkpoint; UsageError if it is finished."""
+    if (path / "results.json").exists() or not (path / "run.json").exists():
+        there = "holds no run.json" if path.is_dir() else "does not exist"
+        state = "is finished" if (path / "results.json").exists() else there
+        raise UsageError(f"--resume goes on with a run that was stopped, and {path} {state}; start a new run with --out")
+    progress = read_progress(path) if (path / CHECKPOINT).exists() else {"step": 0, "best": -1.0, "best_step": 0}
     return RunFolder.resume(path, progress["step"]), progress
 
 
