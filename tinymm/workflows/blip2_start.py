@@ -19,6 +19,7 @@ from tinymm.models.qformer import QFormerConfig
 from tinymm.models.vit import ViT
 from tinymm.training.loop import Recipe
 from tinymm.training.optimizers import AdamW
+from tinymm.training.parallel import default_workers
 from tinymm.training.records import RunFolder, write_json
 
 from . import train
@@ -144,7 +145,7 @@ def _trained_language_model(settings: Settings, source: Any, first: BLIP2Stage1,
     config = OPTConfig(len(words), context, 128, 2, 4, begin=words.begin, end=words.end_of_text)
     model = OPT(config, generator(settings.seed, 5)).to(settings.backend)
     sentences = Sentences(source.captions(), words)
-    recipe = Recipe(settings.language_steps, min(64, len(sentences)), 2e-3, 50, 1.0, settings.seed, settings.workers or 1)
+    recipe = Recipe(settings.language_steps, min(64, len(sentences)), 2e-3, 50, 1.0, settings.seed, settings.workers or default_workers(model))
     columns = ("step", "loss", "lm", "learning_rate", "gradient_norm", "duplicate_captions", "seconds")
     stopped = (path / "run.json").exists()
     with RunFolder.resume(path, 0) if stopped else RunFolder.create(path, asdict(settings) | {"config": asdict(config)}, columns) as folder:
