@@ -43,10 +43,11 @@ def test_a_picture_shows_what_its_caption_says(scene, seed):
 
 def test_no_held_out_scene_and_none_of_its_captions_is_trained_on():
     held_out = {caption for scene in SOURCE.held_out for caption in scene.captions()}
-    assert len(SOURCE) + len(SOURCE.held_out) == 288 and not held_out & set(SOURCE.captions())
+    trained = {caption for captions in SOURCE.captions() for caption in captions}
+    assert len(SOURCE) + len(SOURCE.held_out) == 288 and not held_out & trained
     seen = {caption for step in range(5) for caption in SOURCE.batch(SOURCE.batch_indices(48, step, 0), np.random.default_rng(step)).captions}
     assert seen and not seen & held_out
-    words = {word for caption in SOURCE.captions() for word in caption.split()}
+    words = {word for caption in trained for word in caption.split()}
     assert {word for caption in held_out for word in caption.split()} <= words
 
 
@@ -86,7 +87,13 @@ def test_what_it_hands_out():
 
 
 def test_sentences_are_texts_alone():
-    source = Sentences([*SOURCE.captions(), SOURCE.captions()[0]], SOURCE.tokenizer)
-    assert len(source) == 462 and source.batch(np.arange(3), np.random.default_rng(0)).captions == tuple(SOURCE.captions()[:3])
-    with pytest.raises(DataError, match="at least 2 different captions, and 1 came"):
-        Sentences(["a", "a"], SOURCE.tokenizer)
+    source = Sentences(SOURCE.captions(), SOURCE.tokenizer.with_frame())
+    batch = source.batch(np.arange(3), np.random.default_rng(0))
+    begin, end = source.tokenizer.begin, source.tokenizer.end_of_text
+    for i, (text, ids, real) in enumerate(zip(batch.captions, batch.ids, batch.is_real, strict=True)):
+        one, other = text.split(" / ")
+        assert {one, other} == set(SOURCE.captions()[i])
+        assert ids[real].tolist() == [t for part in (one, other) for t in source.tokenizer([part])[0][0]]
+        assert [int((ids[real] == token).sum()) for token in (begin, end)] == [2, 2] and not ids[~real].any()
+    with pytest.raises(DataError, match="at least 2 pictures' captions, and 1 different ones came"):
+        Sentences([("a",), ("a",)], SOURCE.tokenizer)

@@ -141,9 +141,9 @@ class Glyphs:
             result[task] = ZeroShot(self._images(face, np.array(chosen)), classes, np.array(targets, np.int64), templates)
         return result
 
-    def captions(self) -> list[str]:
-        """Return the names of the trained characters, what a language model may read."""
-        return [self.names[i] for i in self.trained]
+    def captions(self) -> list[tuple[str, ...]]:
+        """Return the name of each trained character, what a language model may read."""
+        return [(self.names[i],) for i in self.trained]
 
     def held_out_names(self) -> list[str]:
         """Return the names of the 150 held-out characters, in the order of `tests()["unseen_characters"]`."""

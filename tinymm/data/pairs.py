@@ -129,9 +129,9 @@ class Pairs:
         """Return no task: captions have no classes."""
         return {}
 
-    def captions(self) -> list[str]:
-        """Return all captions of the training pictures, what a language model may read."""
-        return [caption for entry in self.training for caption in entry.captions]
+    def captions(self) -> list[tuple[str, ...]]:
+        """Return the captions of each training picture, what a language model may read."""
+        return [tuple(entry.captions) for entry in self.training]
 
     def _pair_set(self, name: str) -> PairSet:
         limit = min(VALIDATION_PICTURES, VALIDATION_BYTES // (4 * self.preprocess.channels * self.preprocess.resolution**2))

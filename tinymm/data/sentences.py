@@ -9,33 +9,51 @@ from tinymm.arrays.errors import DataError
 from .batches import Batch, PairSet, Tokenizer, ZeroShot
 from .images import Preprocess
 
+#: Captions of one picture that stand behind each other in a text.
+TOGETHER = 2
+
 
 class Sentences:
     """A source of texts alone, for training a language model: its pictures are single black pixels that nobody looks at.
 
+    A text is two captions of one picture, one behind the other; where a picture has one only, that of another follows. A model of single
+    sentences would learn that nothing before a sentence matters, and would then have no ear for the soft words that BLIP-2 puts there.
+
     >>> from .text import WordTokenizer
-    >>> source = Sentences(["red cat", "blue dog"], WordTokenizer(("blue", "cat", "dog", "red"), 4))
+    >>> source = Sentences([("red cat", "cat"), ("blue dog",)], WordTokenizer(("blue", "cat", "dog", "red"), 4))
     >>> source.batch(np.array([1]), np.random.default_rng(0)).captions
-    ('blue dog',)
+    ('blue dog / cat',)
     """
 
     name = "sentences"
 
-    def __init__(self, captions: Sequence[str], tokenizer: Tokenizer) -> None:
-        self.sentences = tuple(dict.fromkeys(captions))
-        if len(self.sentences) < 2:
-            raise DataError(f"a language model learns from at least 2 different captions, and {len(self.sentences)} came; add captions")
+    def __init__(self, captions: Sequence[Sequence[str]], tokenizer: Tokenizer) -> None:
+        self.captions = tuple(tuple(dict.fromkeys(some)) for some in captions)
+        different = {text for some in self.captions for text in some}
+        if len(different) < 2 or len(self.captions) < 2:
+            raise DataError(f"a language model learns from at least 2 pictures' captions, and {len(different)} different ones came; add captions")
         self.tokenizer = tokenizer
         self.preprocess = Preprocess(1, channels=1, mean=(0.0,), std=(1.0,))
 
     def __len__(self) -> int:
-        return len(self.sentences)
+        return len(self.captions)
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        """Return these texts."""
-        texts = tuple(self.sentences[i] for i in indices)
-        ids, is_real = self.tokenizer(texts)
-        return Batch(np.zeros((len(texts), 1, 1, 1), np.float32), ids, is_real, np.asarray(indices, np.int64), texts)
+        """Return a text for each of these pictures, its captions in random order."""
+        texts = []
+        for i in indices:
+            own = [self.captions[i][j] for j in rng.permutation(len(self.captions[i]))][:TOGETHER]
+            while len(own) < TOGETHER:
+                other = self.captions[rng.integers(len(self.captions))]
+                own.append(other[rng.integers(len(other))])
+            texts.append(own)
+        parts = [self.tokenizer([text[k] for text in texts]) for k in range(TOGETHER)]
+        rows = [np.concatenate([ids[row][real[row]] for ids, real in parts]) for row in range(len(texts))]
+        is_real = np.arange(max(map(len, rows))) < np.array([[len(row)] for row in rows])
+        ids = np.zeros(is_real.shape, np.int64)
+        ids[is_real] = np.concatenate(rows)
+        images = np.zeros((len(texts), 1, 1, 1), np.float32)
+        return Batch(images, ids, is_real, np.asarray(indices, np.int64), tuple(" / ".join(text) for text in texts))
 
     def validation(self) -> PairSet:
         """Return nothing: what matters is measured behind the pictures."""

@@ -97,9 +97,9 @@ class Shapes:
         both = {str(scene): scene.captions() for scene in all_scenes()}
         return [both[caption] for caption in pairs.captions]
 
-    def captions(self) -> list[str]:
-        """Return all captions of the training scenes, what a language model may read."""
-        return [caption for scene in self.scenes for caption in scene.captions()]
+    def captions(self) -> list[tuple[str, ...]]:
+        """Return the captions of each training scene, what a language model may read."""
+        return [scene.captions() for scene in self.scenes]
 
     def _held_out_images(self) -> np.ndarray:
         return self.preprocess.normalize(self.held_out_pictures)

@@ -65,7 +65,7 @@ class Settings:
     decay: float = 0.05
     clip: float = 1.0
     encoder_steps: int = 1000
-    language_steps: int = 600
+    language_steps: int = 1500
     checkpoint_every: int = 100
     validate_every: int = 300
     seed: int = 0
@@ -141,7 +141,7 @@ def _trained_language_model(settings: Settings, source: Any, first: BLIP2Stage1,
         return path
     say(f"no --language is named: a language model is trained first on the training captions, into {path}")
     words = source.tokenizer
-    context = first.config.qformer.queries + words.context + 1
+    context = max(first.config.qformer.queries, words.context) + words.context + 1
     config = OPTConfig(len(words), context, 128, 2, 4, begin=words.begin, end=words.end_of_text)
     model = OPT(config, generator(settings.seed, 5)).to(settings.backend)
     sentences = Sentences(source.captions(), words)
