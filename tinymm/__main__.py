@@ -172,9 +172,9 @@ BLIP2_SAID = {
     "objectives": "stage 1: which of the three losses to train on", "queries": "number of queries Q", "width": "width D of the Q-Former",
     "expansion": CLIP_SAID["expansion"], "layers": "layers of the Q-Former",
     "cross_every": "every how many of them look at the picture (the paper: 2)", "drop": "stage 1: last layers of the encoder that are left out",
-    "heads": "attention heads", "joint": CLIP_SAID["joint"], "steps": "training steps (default: 1000 in stage 1, 500 in stage 2)",
-    "batch_size": CLIP_SAID["batch_size"], "rate": CLIP_SAID["rate"], "warmup": CLIP_SAID["warmup"], "decay": CLIP_SAID["decay"],
-    "clip": CLIP_SAID["clip"], "encoder_steps": "steps of the encoder, where it is trained first",
+    "heads": "attention heads", "joint": CLIP_SAID["joint"], "steps": "training steps (default: 1000 in stage 1, 4000 in stage 2)",
+    "batch_size": CLIP_SAID["batch_size"], "rate": "peak learning rate (default: 2e-3 in stage 1, 1e-3 in stage 2)", "warmup": CLIP_SAID["warmup"],
+    "decay": CLIP_SAID["decay"], "clip": CLIP_SAID["clip"], "encoder_steps": "steps of the encoder, where it is trained first",
     "language_steps": "steps of the language model, where it is trained first",
     "checkpoint_every": CLIP_SAID["checkpoint_every"], "validate_every": CLIP_SAID["validate_every"], "workers": CLIP_SAID["workers"],
 }  # fmt: skip

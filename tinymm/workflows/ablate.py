@@ -19,7 +19,7 @@ from tinymm.training.parallel import default_workers
 from tinymm.training.records import write_json
 
 from . import train_blip2
-from .blip2_start import Settings, prepare_stage_1, trained_encoder
+from .blip2_start import RATES, Settings, prepare_stage_1, trained_encoder
 
 #: What is changed → (settings changed, masks replaced).
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Callable]]] = {
@@ -57,7 +57,7 @@ def run(
 
     `encoder` is a run of `train clip --data shapes`; without one it is trained first, into `runs/ablation-encoder`.
     """
-    base = Settings(steps=steps, encoder=encoder, seed=seed, workers=workers, backend=backend)
+    base = Settings(steps=steps, rate=RATES[1], encoder=encoder, seed=seed, workers=workers, backend=backend)
     if encoder is None:
         base = replace(base, encoder=str(trained_encoder(base, Path("runs/ablation-encoder"), say)))
     unknown = sorted(set(only or ()) - set(VARIANTS))
@@ -81,7 +81,7 @@ def _variant(name: str, base: Settings) -> dict[str, float]:
     source, model = prepare_stage_1(settings, Path(), print)
     model.masks |= masks
     workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
-    recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate, settings.warmup, settings.clip, settings.seed, workers)
+    recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate or 0.0, settings.warmup, settings.clip, settings.seed, workers)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
     for _ in train(model, source, optimizer, recipe, losses=partial(model.losses, objectives=objectives)):
         pass

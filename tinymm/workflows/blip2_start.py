@@ -31,7 +31,9 @@ OBJECTIVES = ("itc", "itm", "itg")
 ENCODER = {
     "width": 128, "layers": 3, "text_layers": 2, "joint": 64, "batch_size": 64, "rate": 1e-3, "embedding_std": 0.2, "validate_every": 250,
 }  # fmt: skip
-STEPS = {1: 1000, 2: 500}
+STEPS = {1: 1000, 2: 4000}
+#: Stage 2 goes on from what stage 1 has learned, and a higher rate would undo it.
+RATES = {1: 2e-3, 2: 1e-3}
 #: Of fresh words, positions and queries: what is to be told apart should begin apart. From BERT's 0.02 relations take five times as long.
 EMBEDDING_STD = 0.2
 
@@ -41,7 +43,7 @@ class Settings:
     """All that a run of `train blip2` depends on, as `run.json` keeps it.
 
     `encoder` is a run of `train clip`, `init` a run of stage 1 to go on from, `language` a language model; None trains the first and the last
-    on the way, and takes the last run of stage 1. `steps` None means the stage's own number.
+    on the way, and takes the last run of stage 1. `steps` and `rate` None mean the stage's own.
     """
 
     stage: int = 1
@@ -60,12 +62,12 @@ class Settings:
     joint: int = 64
     steps: int | None = None
     batch_size: int = 32
-    rate: float = 2e-3
+    rate: float | None = None
     warmup: int = 50
     decay: float = 0.05
     clip: float = 1.0
     encoder_steps: int = 1000
-    language_steps: int = 1500
+    language_steps: int = 1000
     checkpoint_every: int = 100
     validate_every: int = 300
     seed: int = 0

@@ -19,7 +19,9 @@ from .report import write_report
 
 def draw(path: Path, source: Any, model: Any, chances: dict[str, float], results: dict[str, Any]) -> None:
     """Write loss.png, queries.png (stage 1), attention.png, captions.png and report.html."""
-    levels = dict(chances) | ({"validation_itm_accuracy": 2 / 3} if "itm" in chances else {})
+    levels = dict(chances)
+    if isinstance(model, BLIP2Stage1):
+        levels |= {"validation_itm_accuracy": 2 / 3, "validation_r1": 1 / max(1, len(source.validation()))}
     style.save(curves.losses(read_metrics(path), chance=levels), path / "loss.png")
     tests = source.tests()
     pairs = next(iter(tests.values())) if tests else source.validation()

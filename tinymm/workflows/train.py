@@ -184,7 +184,7 @@ def resumable(path: Path) -> tuple[RunFolder, dict[str, Any]]:
         state = "is finished" if (path / "results.json").exists() else there
         raise UsageError(f"--resume goes on with a run that was stopped, and {path} {state}; start a new run with --out")
     progress = read_progress(path) if (path / CHECKPOINT).exists() else {"step": 0, "best": -1.0, "best_step": 0}
-    return RunFolder.resume(path, progress["step"]), progress
+    return RunFolder.resume(path, int(progress["step"])), progress
 
 
 def _validated(model: CLIP, validation: PairSet, source: Source) -> dict[str, float]:

@@ -25,7 +25,7 @@ from tinymm.training.parallel import default_workers
 from tinymm.training.records import RunFolder, last_run, next_folder
 
 from . import train
-from .blip2_start import STEPS, Settings, keep, prepare_stage_1, prepare_stage_2
+from .blip2_start import RATES, STEPS, Settings, keep, prepare_stage_1, prepare_stage_2
 from .learning import learn
 from .opened import STAGE_1
 from .pictures_blip2 import draw
@@ -42,15 +42,16 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
     else:
         path = Path(out) if out else next_folder(f"blip2-stage{settings.stage}")
-        settings = replace(settings, steps=settings.steps or STEPS[settings.stage])
+        rate = RATES[settings.stage] if settings.rate is None else settings.rate
+        settings = replace(settings, steps=settings.steps or STEPS[settings.stage], rate=rate)
         if settings.stage == 2 and settings.init is None:
             settings = replace(settings, init=str(last_run(holding="model.safetensors", of_type=STAGE_1)))
         folder = RunFolder.create(path, asdict(settings), COLUMNS)
     with folder:
         source, model = (prepare_stage_1 if settings.stage == 1 else prepare_stage_2)(settings, folder.path, say)
         workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
-        steps = settings.steps or STEPS[settings.stage]
-        recipe = Recipe(steps, settings.batch_size, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers)
+        steps, rate = settings.steps or 1, settings.rate or 0.0
+        recipe = Recipe(steps, settings.batch_size, rate, settings.warmup, settings.clip or None, settings.seed, workers)
         optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
         if progress["step"]:
             load_checkpoint(folder.path, model, optimizer)
