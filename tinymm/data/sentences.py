@@ -20,9 +20,9 @@ class Sentences:
     sentences would learn that nothing before a sentence matters, and would then have no ear for the soft words that BLIP-2 puts there.
 
     >>> from .text import WordTokenizer
-    >>> source = Sentences([("red cat", "cat"), ("blue dog",)], WordTokenizer(("blue", "cat", "dog", "red"), 4))
+    >>> source = Sentences([("red cat",), ("blue dog",)], WordTokenizer(("blue", "cat", "dog", "red"), 4))
     >>> source.batch(np.array([1]), np.random.default_rng(0)).captions
-    ('blue dog / cat',)
+    ('blue dog / red cat',)
     """
 
     name = "sentences"
@@ -44,7 +44,7 @@ class Sentences:
         for i in indices:
             own = [self.captions[i][j] for j in rng.permutation(len(self.captions[i]))][:TOGETHER]
             while len(own) < TOGETHER:
-                other = self.captions[rng.integers(len(self.captions))]
+                other = self.captions[(i + 1 + rng.integers(len(self) - 1)) % len(self)]
                 own.append(other[rng.integers(len(other))])
             texts.append(own)
         parts = [self.tokenizer([text[k] for text in texts]) for k in range(TOGETHER)]

@@ -141,6 +141,26 @@ def check_memory(memory: Any, x: Any, width: int | None) -> None:
         raise ShapeError(f"each row looks at a picture of its own, and {len(x)} rows with {len(memory)} pictures came; repeat the pictures")
 
 
+class BertLanguageModel(Module):
+    """BERT with its language head: ids (B, T) -> logits (B, T, V).
+
+    Looking both ways it fills gaps (masked language modeling, Devlin et al. 2019, §3.1); under a causal mask it writes.
+
+    >>> model = BertLanguageModel(BertConfig.tiny(), np.random.default_rng(0))
+    >>> model(np.array([[1, 5, 2]]), np.array([[True, True, True]])).shape
+    (1, 3, 50)
+    """
+
+    def __init__(self, config: BertConfig, rng: np.random.Generator):
+        self.config = config
+        self.bert = Bert(config, rng)
+        self.language_head = LanguageHead(config.vocabulary, config.width, config.eps, rng=rng)
+
+    def forward(self, ids: np.ndarray, is_real: np.ndarray | None = None, may_attend: Any = None, memory: Any = None) -> Tensor:
+        """Return the logits of each token's word; arguments as of `Bert`."""
+        return self.language_head(self.bert(ids, is_real, may_attend, memory), self.bert.embedding.words)
+
+
 class LanguageHead(Module):
     """From hidden states to words (BERT's masked-language head): x (B, T, D) -> logits (B, T, V).
 

@@ -42,8 +42,8 @@ class BLIP2Stage2Config:
                 f"the Q-Former looks at tokens of the picture encoder's width {self.image.width}, and a memory_width of "
                 f"{self.qformer.memory_width} came; make them equal"
             )
-        if self.qformer.vocabulary is not None:
-            object.__setattr__(self, "qformer", replace(self.qformer, vocabulary=None))  # words are the language model's business now
+        # Words are the language model's business now.
+        object.__setattr__(self, "qformer", replace(self.qformer, vocabulary=None, context=QFormerConfig.context))
 
     @classmethod
     def tiny(cls, **changes: Any) -> "BLIP2Stage2Config":

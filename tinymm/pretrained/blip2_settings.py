@@ -39,7 +39,7 @@ def declared(settings: dict[str, Any], layout: Layout) -> dict[str, Any]:
     if settings.get("model_type") in OWN_TYPES:
         return {name: value for name, value in settings.items() if name != "model_type"}
     if layout.name != "huggingface":
-        return {}
+        return {"language": opt.declared(settings["text_config"])} if "text_config" in settings else {}
     qformer = settings if settings.get("model_type") == "blip_2_qformer" else _part(settings, "qformer_config")
     vision = _renamed(_part(settings, "vision_config"), _VISION)
     said: dict[str, Any] = {"image": vision, "qformer": _renamed(qformer, _QFORMER | _WORDS), "norm_eps": vision.get("eps", 1e-6)}
@@ -65,8 +65,22 @@ def _renamed(theirs: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {ours: theirs[key] for key, ours in names.items() if theirs.get(key) is not None}
 
 
+def _ask_for_frozen_parts(found: Imported, layout: Layout) -> None:
+    """Raise CheckpointError, with the way out, where a LAVIS file lacks the parts that were not trained."""
+    lacking = []
+    if "image_encoder.patch_embedding.weight" not in found.arrays:
+        lacking.append("the frozen picture encoder (visual_encoder.…; the file of EVA's ViT-g)")
+    if "projection.weight" in found.arrays and "language_model.positions" not in found.arrays:
+        lacking.append("the frozen language model (opt_model.…; the folder of its OPT)")
+    if layout.name == "lavis" and lacking:
+        raise CheckpointError(
+            f"LAVIS keeps what was trained, and {len(found.arrays)} arrays came without {' and '.join(lacking)}; name these files too: frozen=[…]"
+        )
+
+
 def build_stage_1(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage1:
     """Return a fresh stage 1 of the sizes that the arrays show."""
+    _ask_for_frozen_parts(found, layout)
     said, arrays = declared(settings, layout), found.arrays
     config = BLIP2Config(
         _image(arrays, said, heads), _qformer(arrays, said, heads), shape_of(arrays, "image_projection.weight", 2)[1],
@@ -80,6 +94,7 @@ def build_stage_1(found: Imported, layout: Layout, settings: dict[str, Any], hea
 
 def build_stage_2(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage2:
     """Return a fresh stage 2 of the sizes that the arrays show."""
+    _ask_for_frozen_parts(found, layout)
     said, arrays = declared(settings, layout), found.arrays
     language = OPTConfig(**agreed("language model", opt_sizes(arrays, "language_model."), said.get("language", {}), heads=heads.get("language")))
     config = BLIP2Stage2Config(_image(arrays, said, heads), _qformer(arrays, said, heads), language, said.get("norm_eps", 1e-5))

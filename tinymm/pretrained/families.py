@@ -7,13 +7,14 @@ from typing import Any
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.layers import Module
+from tinymm.models.bert import BertLanguageModel
 from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.opt import OPT
 from tinymm.models.qformer import QFormer
 
-from . import blip2, blip2_settings, clip, opt, settings
+from . import bert, blip2, blip2_settings, clip, opt, settings
 from .key_maps import Imported, Layout
 from .sizes import config_of
 
@@ -98,6 +99,7 @@ FAMILIES = (
         {"lavis": blip2.LAVIS_STAGE_2, "huggingface": blip2.HF_GENERATION, "tinymm": blip2.TINYMM_STAGE_2},
     ),
     _blip2(QFormer, "Q-Former", blip2_settings.build_qformer, {"huggingface": blip2.HF_QFORMER}),
+    Family(BertLanguageModel, bert.recognize, bert.build, lambda config, name: bert.HUGGING_FACE, bert.settings_for, lambda config: "huggingface"),
     Family(OPT, opt.recognize, opt.build, opt.layout_for, opt.settings_for, lambda config: "huggingface"),
     Family(CLIP, lambda keys, said: clip.recognize(keys), _build_clip, _clip_layout, settings.write_settings, _best_clip_format),
 )  # fmt: skip
