@@ -141,3 +141,31 @@ def test_ablation_changes_one_thing_a_row(command, tmp_path):
     assert done.code == 0, done.error
     assert list(read_json(tmp_path / "table.json")["rows"]) == list(ablate.VARIANTS)
     assert len(done.lines) == 1 + len(ablate.VARIANTS)
+
+
+@pytest.mark.parity
+def test_captions_by_a_folder_of_somebody_elses_and_none_by_one_that_cannot_write(command, pictures, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, encoder_hidden_size=24, vocab_size=30)
+    config = transformers.Blip2Config(
+        vision_config=dict(hidden_size=24, intermediate_size=40, num_hidden_layers=1, num_attention_heads=3, image_size=16, patch_size=8),
+        qformer_config=sizes | {"max_position_embeddings": 12}, num_query_tokens=4, image_token_index=29,
+        text_config=dict(
+            model_type="opt", hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=24, vocab_size=30, max_position_embeddings=24,
+            word_embed_proj_dim=16, pad_token_id=1, bos_token_id=2, eos_token_id=3,
+        ),
+    )  # fmt: skip
+    transformers.Blip2ForConditionalGeneration(config).save_pretrained(tmp_path / "writes")
+    config.qformer_config.use_qformer_text_input = True
+    transformers.Blip2ForImageTextRetrieval(config).save_pretrained(tmp_path / "finds")
+    words = {f"w{i}": i for i in range(26)} | {"a": 26, "photo": 27, "of": 28, "[UNK]": 29}
+    library = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    library.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    library.post_processor = tokenizers.processors.TemplateProcessing(single="w2 $A", special_tokens=[("w2", 2)])  # begins, and does not end
+    for folder in ("writes", "finds"):
+        library.save(str(tmp_path / folder / "tokenizer.json"))
+    done = command("caption", pictures / "p00.png", "--model", tmp_path / "writes", "--prompt", "a photo of", "--longest", 4)
+    assert done.code == 0 and done.lines[0].startswith(f"{pictures / 'p00.png'}: a photo of"), done.error
+    done = command("caption", pictures / "p00.png", "--model", tmp_path / "finds")
+    assert done.code == 2 and "without its language head" in done.error

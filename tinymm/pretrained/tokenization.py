@@ -58,6 +58,10 @@ class BytePairTokenizer:
         ids[is_real] = [number for row in rows for number in row]
         return ids, is_real
 
+    def decode(self, ids: np.ndarray) -> list[str]:
+        """Return the texts of rows of ids, without special tokens."""
+        return [self.library.decode([int(i) for i in row]).strip() for row in np.atleast_2d(ids)]
+
     def save(self, folder: str | os.PathLike) -> Path:
         """Write `tokenizer.json` into the folder, whole or not at all; `tokenizer(folder)` and the `tokenizers` package open it."""
         path = Path(folder) / "tokenizer.json"

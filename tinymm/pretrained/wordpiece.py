@@ -48,10 +48,6 @@ class WordPieceTokenizer(BytePairTokenizer):
             raise DataError(f"a tokenizer takes a list of texts, the single text {texts[:40]!r} came; write [text]")
         return super().__call__([cleaned_caption(text) for text in texts])
 
-    def decode(self, ids: np.ndarray) -> list[str]:
-        """Return the texts of rows of ids, without special tokens."""
-        return [self.library.decode([int(i) for i in row]) for row in np.atleast_2d(ids)]
-
 
 def from_vocabulary(path: str | Path, context: int = _CONTEXT) -> WordPieceTokenizer:
     """Return the tokenizer of a `vocab.txt`, a piece on each line; CheckpointError if it has no special tokens."""

@@ -35,6 +35,8 @@ def run(
     opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*STAGE_2, *STAGE_1))
     if not hasattr(opened.model, "caption"):
         raise UsageError(f"{opened.path} holds a {type(opened.model).__name__}, which does not write; use a run of `train blip2`")
+    if any(name.startswith("language_head") for name in opened.fresh):
+        raise UsageError(f"{opened.path} holds a stage 1 without its language head, as Hugging Face's retrieval folders do; use one that writes")
     options: dict[str, Any] = {"beams": beams, "nucleus": nucleus, "temperature": temperature, "max_new_tokens": longest}
     if nucleus is not None:
         options["rng"] = generator(seed)
@@ -42,7 +44,9 @@ def run(
         if not isinstance(opened.model, BLIP2Stage2):
             raise UsageError(f"a prompt is the beginning of a language model's text, and {opened.path} holds a stage 1; use a run of stage 2")
         ids, is_real = opened.tokenizer([prompt])
-        options |= {"ids": ids[:, :-1], "is_real": is_real[:, :-1]}  # without the end: the text goes on
+        if ids[0, -1] == getattr(opened.tokenizer, "end_of_text", None):
+            ids, is_real = ids[:, :-1], is_real[:, :-1]  # the text goes on
+        options |= {"ids": ids, "is_real": is_real}
     found = {}
     for picture in pictures:
         text = write_captions(opened.model, np.stack([prepared(opened, picture)]), opened.tokenizer, **options)[0]

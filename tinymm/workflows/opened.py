@@ -27,6 +27,7 @@ class Opened:
     tokenizer: Tokenizer
     preprocess: Preprocess
     settings: dict[str, Any]
+    fresh: tuple[str, ...] = ()  # weights that the folder has none for, which therefore know nothing
 
 
 #: What config.json calls the models that commands ask for, and what their users do.
@@ -49,7 +50,8 @@ def open_model(
     folder = Path(path) if path else last_run(holding="model.safetensors", of_type=of_type)
     if not folder.exists():
         raise CheckpointError(f"a model is a run folder, a Hugging Face folder or a file of weights, and {folder} does not exist; check the path")
-    model = pretrained.load(folder, heads=heads).to(backend)
+    model, report = pretrained.load_with_report(folder, heads=heads)
+    model.to(backend)
     words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent))
     if not hasattr(model.config, "image"):
         kind = type(model).__name__
@@ -63,7 +65,7 @@ def open_model(
             f"{folder}: the model sees {resolution} × {resolution} × {channels} and preprocessor_config.json makes {prepare.resolution} × "
             f"{prepare.resolution} × {prepare.channels}; restore the file that belongs to the model"
         )
-    return Opened(folder, model, words, prepare, _settings(run) if run.is_file() else {})
+    return Opened(folder, model, words, prepare, _settings(run) if run.is_file() else {}, tuple(report.fresh))
 
 
 def clip_for(command: str, path: str | None, backend: str, tokenizer: str | None) -> Opened:
