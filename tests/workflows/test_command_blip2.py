@@ -135,7 +135,7 @@ def test_a_stopped_run_goes_on_bitwise(command, trained, pictures, tmp_path):
 
 @pytest.mark.slow
 def test_ablation_changes_one_thing_a_row(command, tmp_path):
-    clip = ["train", "clip", "--data", "shapes", "--width", 32, "--layers", 1, "--text-layers", 1, "--heads", 2, "--joint", 16, "--batch-size", 8]
+    clip = ["train", "clip", "--data", "shapes", "--width", 32, "--layers", 2, "--text-layers", 1, "--heads", 2, "--joint", 16, "--batch-size", 8]
     assert command(*clip, "--steps", 2, "--out", tmp_path / "clip").code == 0
     done = command("ablate", "blip2", "--encoder", tmp_path / "clip", "--steps", 1, "--out", tmp_path / "table.json")
     assert done.code == 0, done.error
