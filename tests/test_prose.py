@@ -14,7 +14,9 @@ from shape_comments import ShapeComments
 
 import tinymm
 from tinymm.layers.attention import record_attention
+from tinymm.models.albef import ALBEF, ALBEFConfig
 from tinymm.models.bert import Bert, BertConfig
+from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.models.clip import CLIP, CLIPConfig
@@ -75,12 +77,23 @@ def run_blip2():
     bert(ids, np.ones(ids.shape, bool), memory=np.zeros((3, 4, 24), np.float32))
 
 
+def run_towers():
+    """Run ALBEF and BLIP with their twins and without, and a caption."""
+    rng = np.random.default_rng(0)
+    images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
+    for model, config in ((ALBEF, ALBEFConfig), (BLIP, BLIPConfig)):
+        for momentum in (0.9, None):
+            model(config.tiny(momentum=momentum), rng).losses(images, ids, rng=rng)
+    BLIP(BLIPConfig.tiny(), rng).caption(images, max_new_tokens=2)
+
+
 def test_every_shape_comment_is_executed_and_true():
     with ShapeComments(FILES) as comments:
         for image in ("vit", "resnet"):
             for text in ("transformer", "cbow"):
                 run_clip(image, text)
         run_blip2()
+        run_towers()
     assert not comments.lies, "\n".join(sorted(set(comments.lies)))
     assert not comments.silent, f"no run reaches {', '.join(comments.silent)}"
     assert len(comments.executed) > 20

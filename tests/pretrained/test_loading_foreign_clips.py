@@ -284,7 +284,7 @@ def test_formats_that_lack_an_encoder_say_so(tmp_path):
         (model_of("resnet"), "huggingface", 'has no ResNet; use "openai"'),
         (model_of(text="cbow"), "openai", "no bag of words"),
         (model_of(text="cbow"), "huggingface", "no bag of words"),
-        (model_of(), "pytorch", "a format is huggingface, openai, lavis, tinymm, 'pytorch' came"),
+        (model_of(), "pytorch", "a format is huggingface, huggingface_retrieval, openai, lavis, albef, blip, tinymm, 'pytorch' came"),
     ]:
         with pytest.raises(UsageError, match=said):
             pretrained.save(model, tmp_path, form)

@@ -139,11 +139,18 @@ class CrossAttention(Module):
         self.output = Linear(width, output_width or width, rng=rng, std=std)
         self.heads = heads
 
-    def forward(self, x: Any, memory: Any, may_attend: Any = None) -> Tensor:
-        """Let x (B, Tq, D) look at memory (B, Tk, M) under a mask that broadcasts to (B, H, Tq, Tk)."""
+    def forward(self, x: Any, memory: Any, may_attend: Any = None, cache: Cache | None = None) -> Tensor:
+        """Let x (B, Tq, D) look at memory (B, Tk, M) under a mask that broadcasts to (B, H, Tq, Tk).
+
+        A `cache` keeps the memory's keys and values at the first call; later calls look at what it keeps, and at the memory no more.
+        """
         q = self._heads(self.query(x))  # (B, H, Tq, Dh)
-        k = self._heads(self.key(memory))  # (B, H, Tk, Dh)
-        v = self._heads(self.value(memory))  # (B, H, Tk, Dh)
+        if cache is not None and cache.length:
+            k, v = cache.keys, cache.values  # each (B, H, Tk, Dh)
+        else:
+            k, v = self._heads(self.key(memory)), self._heads(self.value(memory))  # each (B, H, Tk, Dh)
+            if cache is not None:
+                cache.extend(k, v)
         mixed = np.swapaxes(attention(q, k, v, may_attend), 1, 2)  # (B, Tq, H, Dh)
         return self.output(np.reshape(mixed, (*mixed.shape[:2], -1)))
 

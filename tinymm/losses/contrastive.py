@@ -4,10 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.errors import ShapeError, UsageError
-from tinymm.autodiff import Tensor
+from tinymm.arrays.backend import array_module, to_backend
+from tinymm.arrays.errors import DataError, ShapeError, UsageError
+from tinymm.autodiff import Tensor, ops
 
 from .classification import soft_cross_entropy_loss
+
+#: The id of a queue's slot that holds no picture yet: it is nobody's own.
+NO_ID = -100
 
 
 def l2_normalize(x: Any, axis: int = -1) -> Any:
@@ -64,3 +68,80 @@ def itc_loss(similarities: Any, image_ids: np.ndarray | None = None, smoothing: 
     loss_i = soft_cross_entropy_loss(similarities, targets, axis=0)
     loss_t = soft_cross_entropy_loss(similarities, targets, axis=1)
     return (loss_i + loss_t) / 2
+
+
+def soft_targets(similarities: np.ndarray, alpha: float, row_ids: np.ndarray | None = None, column_ids: np.ndarray | None = None) -> np.ndarray:
+    """Return how likely each column is to be a row's own: the slow twin's similarities (B, C) -> targets (B, C) (ALBEF §3.3, eq. 6).
+
+    Columns are the batch's own pairs first and then the queue's. A share `alpha` of each row goes where the twin looks, by the softmax of its
+    similarities; the rest goes to the row's own column, or evenly to all columns of its id: `row_ids` (B,), `column_ids` (C,), -100 for
+    a column that is nobody's. Rows sum to 1. DataError for an alpha outside [0, 1].
+
+    >>> soft_targets(np.zeros((2, 4)), 0.4)
+    array([[0.7, 0.1, 0.1, 0.1],
+           [0.1, 0.7, 0.1, 0.1]])
+    """
+    if not 0 <= alpha <= 1:
+        raise DataError(f"alpha is the share of the twin's opinion, in [0, 1], and {alpha} came; the paper has 0.4")
+    B, C = similarities.shape
+    if row_ids is None or column_ids is None:
+        own = np.eye(B, C)
+    else:
+        own = (row_ids[:, None] == column_ids) & (column_ids != NO_ID)
+        own = np.where(own.any(axis=1, keepdims=True), own, np.eye(B, C, dtype=bool))  # a row without an id has its own column
+        own = own / own.sum(axis=1, keepdims=True)
+    own = to_backend(own.astype(similarities.dtype), array_module(similarities).__name__)  # ids live on the host
+    shifted = np.exp(similarities - similarities.max(axis=1, keepdims=True))
+    return alpha * (shifted / shifted.sum(axis=1, keepdims=True)) + (1 - alpha) * own
+
+
+def itc_with_queue(
+    I: Any,
+    T: Any,
+    I_m: np.ndarray,
+    T_m: np.ndarray,
+    image_queue: np.ndarray,
+    text_queue: np.ndarray,
+    temperature: Any,
+    alpha: float,
+    row_ids: np.ndarray | None = None,
+    column_ids: np.ndarray | None = None,
+) -> tuple[Tensor, tuple[Any, Any]]:
+    """Return the contrastive loss against the slow twin's features and those that a queue has kept of it, and the batch's own similarities.
+
+    I and T (B, E) are unit rows of the model, I_m and T_m (B, E) those of its twin, the queues (K, E) older rows of the twin (ALBEF §3.2,
+    eq. 1, 2 and 6; BLIP §3.2). Each row is asked for its own among B + K columns, under `soft_targets`. Gradients reach I, T and the temperature
+    only, which divides. Equal similarities give ln(B + K). The second result are the scaled similarities picture → text and
+    text → picture (B, B), for drawing hard negatives.
+    """
+    B, (texts, images) = len(I), (_stacked(T_m, text_queue), _stacked(I_m, image_queue))
+    image_to_text = np.dot(I, texts.T) / temperature  # (B, B+K)
+    text_to_image = np.dot(T, images.T) / temperature  # (B, B+K)
+    divisor = temperature.data if isinstance(temperature, Tensor) else temperature
+    targets = [soft_targets(twin / divisor, alpha, row_ids, column_ids) for twin in (I_m @ texts.T, T_m @ images.T)]
+    loss_i = soft_cross_entropy_loss(image_to_text, targets[0], axis=1)
+    loss_t = soft_cross_entropy_loss(text_to_image, targets[1], axis=1)
+    return (loss_i + loss_t) / 2, (image_to_text[:, :B], text_to_image[:, :B])
+
+
+def _stacked(own: Any, queue: Any) -> Any:
+    if own.shape[1:] != queue.shape[1:]:
+        raise ShapeError(f"a queue keeps rows of the joint width {own.shape[1]}, and {queue.shape} came; make it for this model")
+    return np.concatenate([own, queue])
+
+
+def sigmoid_loss(logits: Any) -> Tensor:
+    """Return how wrong each pair is judged by itself: logits (n, n), pictures in rows, the bias inside (SigLIP, Zhai et al. 2023, eq. 1).
+
+    Every entry is a question of its own, "do these two belong together?", yes on the diagonal and no elsewhere, so no row is normalized. The sum
+    is divided by n, not by n²: equal logits of 0 cost n ln 2. The bias begins at -10, since nearly all answers are no.
+
+    >>> round(sigmoid_loss(np.zeros((4, 4))).item(), 4), round(float(4 * np.log(2)), 4)
+    (2.7726, 2.7726)
+    """
+    n = len(logits)
+    if logits.shape != (n, n):
+        raise ShapeError(f"sigmoid_loss takes logits (n, n) of n aligned pairs, and {logits.shape} came; one picture and one text a pair")
+    signs = to_backend(2 * np.eye(n, dtype=logits.dtype) - 1, array_module(logits.data if isinstance(logits, Tensor) else logits).__name__)
+    losses: Any = ops.softplus(-logits * signs)
+    return np.sum(losses) / n

@@ -18,11 +18,14 @@ from .classification import cross_entropy_loss
 ITM_PRIOR = math.log(3) - 2 / 3 * math.log(2)
 
 
-def hard_negatives(similarities: np.ndarray, image_ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def hard_negatives(
+    similarities: np.ndarray, image_ids: np.ndarray, rng: np.random.Generator, text_to_image: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw a wrong picture for each text and a wrong text for each picture, the likelier the more similar: two arrays of indices (B,).
 
     `similarities` (B, B) are scaled as in the contrastive loss, pictures in rows; a text's picture is drawn by the softmax of its column, a
-    picture's text by that of its row. Pairs of one `image_ids` (B,) are true and never drawn: they are taken out *before* the softmax, since
+    picture's text by that of its row. Where texts have similarities of their own, as beside a slow twin, these are `text_to_image` (B, B), texts in
+    rows. Pairs of one `image_ids` (B,) are true and never drawn: they are taken out *before* the softmax, since
     a softmax that they fill leaves only zeros behind. DataError where nothing is left to draw from.
 
     >>> S = np.array([[9.0, 5.0, 0.0], [0.0, 9.0, 5.0], [5.0, 0.0, 9.0]]) * 20
@@ -42,8 +45,8 @@ def hard_negatives(similarities: np.ndarray, image_ids: np.ndarray, rng: np.rand
             f"hard_negatives: pair {row} has no candidate, because all {B} pictures of the batch have its id {image_ids[row]}; make batches "
             "of at least two different pictures"
         )
-    allowed = np.where(same, -np.inf, similarities)
-    return _draw(allowed.T, rng), _draw(allowed, rng)
+    text_to_image = similarities.T if text_to_image is None else text_to_image
+    return _draw(np.where(same, -np.inf, text_to_image), rng), _draw(np.where(same, -np.inf, similarities), rng)
 
 
 def _draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:

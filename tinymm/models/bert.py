@@ -72,9 +72,12 @@ class BertLayer(Module):
 
     def forward(self, x: Any, may_attend: Any = None, memory: Any = None, cache: Cache | None = None) -> Tensor:
         """Return x (B, T, D) after one round; without `memory` (B, Tk, M) the cross-attention is left out."""
-        x = self.norm_1(x + self.attention(x, may_attend, cache))  # (B, T, D)
+        return self.look_and_think(self.norm_1(x + self.attention(x, may_attend, cache)), memory)  # (B, T, D)
+
+    def look_and_think(self, x: Any, memory: Any = None, cache: Cache | None = None) -> Tensor:
+        """Return x (B, T, D) after the part behind the self-attention, which BLIP's decoder shares; `cache` keeps the picture's keys and values."""
         if self.cross is not None and memory is not None:
-            x = self.norm_cross(x + self.cross(x, memory))  # (B, T, D)
+            x = self.norm_cross(x + self.cross(x, memory, cache=cache))  # (B, T, D)
         return self.norm_2(x + self.mlp(x))  # (B, T, D)
 
 

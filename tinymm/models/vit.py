@@ -38,6 +38,12 @@ class ViTConfig:
         if self.feed_forward is None:
             object.__setattr__(self, "feed_forward", 4 * self.width)
 
+    @classmethod
+    def plain(cls, resolution: int, patch: int, width: int, layers: int, heads: int, **changes: Any) -> "ViTConfig":
+        """Return the original ViT (DeiT's), as ALBEF and BLIP have it: no norm before, patches with bias, exact GELU, eps 1e-6."""
+        settings: dict[str, Any] = {"activation": "gelu", "eps": 1e-6, "norm_before": False, "patch_bias": True} | changes
+        return cls(resolution, patch, width, layers, heads, **settings)
+
     @property
     def patches(self) -> int:
         """Number of patches P."""
@@ -48,8 +54,8 @@ class ViT(Module):
     """A vision transformer: (B, h, w, c) -> (B, D), the class token after the last layer.
 
     By default CLIP's (§2.4), which differs from the original: a layer norm before the first block (`norm_before`, "ln_pre" in the released
-    code), patches without bias, QuickGELU, and the final norm on the class token only. ALBEF, BLIP and BLIP-2 look at all `tokens`; theirs
-    has no norm before, patches with bias, exact GELU, and in BLIP-2 no norm after, which then belongs to the part that is trained.
+    code), patches without bias, QuickGELU, and the final norm on the class token only. ALBEF, BLIP and BLIP-2 look at all tokens; theirs
+    (`ViTConfig.plain`) has no norm before, patches with bias, exact GELU, and in BLIP-2 no norm after, which then belongs to what is trained.
     """
 
     def __init__(self, config: ViTConfig, rng: np.random.Generator):
@@ -77,6 +83,11 @@ class ViT(Module):
         for block in self.blocks:
             x = block(x)  # (B, P+1, D)
         return x  # (B, P+1, D)
+
+    def normalized_tokens(self, images: Any) -> Tensor:
+        """Return all tokens after the final norm, what ALBEF and BLIP look at: (B, h, w, c) -> (B, P+1, D)."""
+        x: Any = self.tokens(images)  # (B, P+1, D)
+        return x if self.norm_after is None else self.norm_after(x)  # (B, P+1, D)
 
     def forward(self, images: Any) -> Tensor:
         """Return one feature a picture: (B, h, w, c) -> (B, D)."""

@@ -10,14 +10,14 @@ from tinymm.arrays.random import generator
 from tinymm.models.bert import BertConfig, BertLanguageModel
 
 from .key_maps import Imported, Layout, Rule, linear, norm
-from .measured import agreed, layers_of, shape_of
+from .measured import agreed, bert_sizes
 
 _SETTINGS = {
     "vocab_size": "vocabulary", "max_position_embeddings": "context", "hidden_size": "width", "num_hidden_layers": "layers",
     "num_attention_heads": "heads", "intermediate_size": "feed_forward", "hidden_act": "activation", "layer_norm_eps": "eps",
     "type_vocab_size": "token_types",
 }  # fmt: skip
-_ASSUMED = {"activation": "gelu", "eps": 1e-12}
+ASSUMED = {"activation": "gelu", "eps": 1e-12}
 
 
 def bert_embedding(ours: str, theirs: str) -> tuple[Rule, ...]:
@@ -29,16 +29,24 @@ def bert_embedding(ours: str, theirs: str) -> tuple[Rule, ...]:
 
 
 def bert_layer(ours: str, theirs: str, inner: str = "self") -> tuple[Rule, ...]:
-    """Return the rules of a layer; `inner` is what a program calls the part of an attention that holds query, key and value.
+    """Return the rules of a layer; `inner` is what a program calls the part of an attention that holds query, key and value."""
+    return *self_attention(f"{ours}.attention", f"{ours}.norm_1", theirs, inner), *behind_attention(ours, theirs, inner)
 
-    Those three are packed into one weight in our self-attention and stand apart in cross-attention.
-    """
+
+def self_attention(attention: str, first_norm: str, theirs: str, inner: str = "self") -> tuple[Rule, ...]:
+    """Return the rules of a layer's self-attention and its norm; query, key and value are packed into one weight here, and stand apart there."""
     heads = [f"{theirs}.attention.{inner}.{part}" for part in ("query", "key", "value")]
     return (
-        Rule(f"{ours}.attention.qkv.weight", tuple(f"{head}.weight" for head in heads), "transpose"),
-        Rule(f"{ours}.attention.qkv.bias", tuple(f"{head}.bias" for head in heads)),
-        *linear(f"{ours}.attention.output", f"{theirs}.attention.output.dense"),
-        *norm(f"{ours}.norm_1", f"{theirs}.attention.output.LayerNorm"),
+        Rule(f"{attention}.qkv.weight", tuple(f"{head}.weight" for head in heads), "transpose"),
+        Rule(f"{attention}.qkv.bias", tuple(f"{head}.bias" for head in heads)),
+        *linear(f"{attention}.output", f"{theirs}.attention.output.dense"),
+        *norm(first_norm, f"{theirs}.attention.output.LayerNorm"),
+    )
+
+
+def behind_attention(ours: str, theirs: str, inner: str = "self") -> tuple[Rule, ...]:
+    """Return the rules of the rest of a layer: cross-attention, whose query, key and value stand apart here too, and feed-forward."""
+    return (
         *(
             rule
             for part in ("query", "key", "value")
@@ -82,17 +90,9 @@ def recognize(keys: Iterable[str], settings: dict[str, Any]) -> Layout | None:
 
 def build(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BertLanguageModel:
     """Return a fresh model of the sizes that the arrays show and the settings declare."""
-    arrays = found.arrays
-    vocabulary, width = shape_of(arrays, "bert.embedding.words.weight", 2)
-    sizes = {
-        "vocabulary": vocabulary, "width": width, "context": shape_of(arrays, "bert.embedding.positions", 2)[0],
-        "layers": layers_of(arrays, "bert.blocks"), "feed_forward": shape_of(arrays, "bert.blocks.0.mlp.expand.weight", 2)[1],
-        "token_types": len(arrays["bert.embedding.types"]) if "bert.embedding.types" in arrays else 0,
-    }  # fmt: skip
-    if "bert.blocks.0.cross.key.weight" in arrays:
-        sizes["memory_width"] = shape_of(arrays, "bert.blocks.0.cross.key.weight", 2)[0]
+    sizes = bert_sizes(found.arrays, "bert.")
     said = {ours: settings[theirs] for theirs, ours in _SETTINGS.items() if settings.get(theirs) is not None}
-    return BertLanguageModel(BertConfig(**agreed("BERT", sizes, _ASSUMED | said, heads=heads.get("text"))), generator(0))
+    return BertLanguageModel(BertConfig(**agreed("BERT", sizes, ASSUMED | said, heads=heads.get("text"))), generator(0))
 
 
 def settings_for(config: BertConfig, name: str, dtype: str) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from .clip import HUGGING_FACE as HUGGING_FACE_CLIP
 from .key_maps import Layout, Rule, linear, norm
 
 
-def _under(prefix: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+def under(prefix: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """Return the rules with a prefix before our names, for a model that is a part of another."""
     return tuple(replace(rule, ours=prefix + rule.ours) for rule in rules)
 
 
-def _vision(patches: str, first: str, positions: str, blocks: str, names: tuple[str, ...], biases: Rule) -> tuple[Rule, ...]:
-    """Return the rules of EVA's ViT; LAVIS and Hugging Face differ in words only, and in how the attention's biases are stored."""
+def vision(patches: str, first: str, positions: str, blocks: str, names: tuple[str, ...], biases: Rule) -> tuple[Rule, ...]:
+    """Return the rules of a ViT of ALBEF, BLIP or EVA; programs differ in words only, and in how the attention's biases are stored."""
     qkv, output, norm_1, norm_2 = names
     ours = "image_encoder.blocks.{}"
     return (
@@ -50,15 +50,15 @@ def _layers(theirs: str, inner: str) -> tuple[Rule, ...]:
 
 _LAVIS_BIASES = ("visual_encoder.blocks.{}.attn.q_bias", "visual_encoder.blocks.{}.attn.v_bias")
 _LAVIS = (
-    *_vision(
+    *vision(
         "visual_encoder.patch_embed.proj", "visual_encoder.cls_token", "visual_encoder.pos_embed", "visual_encoder.blocks.{}",
         ("attn.qkv", "attn.proj", "norm1", "norm2"), Rule("image_encoder.blocks.{}.attention.qkv.bias", _LAVIS_BIASES, "no key bias"),
     ),
     *norm("norm_vision", "ln_vision"),
     Rule("qformer.queries", ("query_tokens",), "one leading axis"),
-    *_under("qformer.", bert_embedding("embedding", "Qformer.bert.embeddings")),
+    *under("qformer.", bert_embedding("embedding", "Qformer.bert.embeddings")),
     *norm("qformer.norm", "Qformer.bert.embeddings.LayerNorm"),
-    *_under("qformer.", _layers("Qformer.bert.encoder.layer.{}", "self")),
+    *under("qformer.", _layers("Qformer.bert.encoder.layer.{}", "self")),
 )  # fmt: skip
 _POSITIONS = r"Qformer\.bert\.embeddings\.position_ids"
 
@@ -77,12 +77,12 @@ LAVIS_STAGE_1 = Layout(
 )
 LAVIS_STAGE_2 = Layout(
     "lavis",
-    (*_LAVIS, *linear("projection", "opt_proj"), *_under("language_model.", opt.rules("opt_model.model.decoder."))),
+    (*_LAVIS, *linear("projection", "opt_proj"), *under("language_model.", opt.rules("opt_model.model.decoder."))),
     (_POSITIONS, r"opt_model\.lm_head\.weight"),
 )
 
 _HF_VISION = (
-    *_vision(
+    *vision(
         "vision_model.embeddings.patch_embedding", "vision_model.embeddings.class_embedding", "vision_model.embeddings.position_embedding",
         "vision_model.encoder.layers.{}", ("self_attn.qkv", "self_attn.projection", "layer_norm1", "layer_norm2"),
         Rule("image_encoder.blocks.{}.attention.qkv.bias", ("vision_model.encoder.layers.{}.self_attn.qkv.bias",)),
@@ -103,8 +103,8 @@ HF_RETRIEVAL = Layout(
     "huggingface",
     (
         *_HF_VISION,
-        *_under("qformer.", _hugging_face("qformer.")),
-        *_under("qformer.", bert_embedding("embedding", "embeddings")),
+        *under("qformer.", _hugging_face("qformer.")),
+        *under("qformer.", bert_embedding("embedding", "embeddings")),
         *linear("image_projection", "vision_projection"),
         *linear("text_projection", "text_projection"),
         *linear("itm_head", "itm_head"),
@@ -117,9 +117,9 @@ HF_GENERATION = Layout(
     "huggingface",
     (
         *_HF_VISION,
-        *_under("qformer.", _hugging_face("qformer.")),
+        *under("qformer.", _hugging_face("qformer.")),
         *linear("projection", "language_projection"),
-        *_under("language_model.", opt.rules("language_model.model.decoder.")),
+        *under("language_model.", opt.rules("language_model.model.decoder.")),
     ),
     (r"language_model\.lm_head\.weight",),
 )

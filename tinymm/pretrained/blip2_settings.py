@@ -19,7 +19,7 @@ from .measured import agreed, opt_sizes, qformer_sizes, shape_of, vit_sizes
 _EVA_WIDTH, _EVA_HEADS = 1408, 16
 OWN_TYPES = {"tinymm_blip2_stage1": BLIP2Stage1, "tinymm_blip2_stage2": BLIP2Stage2}
 
-_VISION = {
+VISION = {
     "image_size": "resolution", "patch_size": "patch", "hidden_size": "width", "num_hidden_layers": "layers",
     "num_attention_heads": "heads", "intermediate_size": "feed_forward", "hidden_act": "activation", "layer_norm_eps": "eps",
 }  # fmt: skip
@@ -41,7 +41,7 @@ def declared(settings: dict[str, Any], layout: Layout) -> dict[str, Any]:
     if layout.name != "huggingface":
         return {"language": opt.declared(settings["text_config"])} if "text_config" in settings else {}
     qformer = settings if settings.get("model_type") == "blip_2_qformer" else _part(settings, "qformer_config")
-    vision = _renamed(_part(settings, "vision_config"), _VISION)
+    vision = _renamed(_part(settings, "vision_config"), VISION)
     said: dict[str, Any] = {"image": vision, "qformer": _renamed(qformer, _QFORMER | _WORDS), "norm_eps": vision.get("eps", 1e-6)}
     if settings.get("num_query_tokens") is not None:
         said["qformer"]["queries"] = settings["num_query_tokens"]
@@ -141,7 +141,7 @@ def settings_for(config: BLIP2Config | BLIP2Stage2Config, name: str, dtype: str)
     second = isinstance(config, BLIP2Stage2Config)
     if name != "huggingface":
         return {"model_type": "tinymm_blip2_stage2" if second else "tinymm_blip2_stage1", **asdict(config)}
-    vision = {theirs: getattr(config.image, ours) for theirs, ours in _VISION.items()}
+    vision = {theirs: getattr(config.image, ours) for theirs, ours in VISION.items()}
     qformer = {theirs: getattr(config.qformer, ours) for theirs, ours in (_QFORMER | _WORDS).items()}
     qformer = {key: value for key, value in qformer.items() if value is not None}
     language = opt.settings_for(config.language, name, dtype) if isinstance(config, BLIP2Stage2Config) else {"model_type": "opt"}

@@ -22,7 +22,7 @@ from .key_maps import Imported
 from .safetensors_files import write_safetensors
 from .sizes import check
 
-FORMATS = ("huggingface", "openai", "lavis", "tinymm")
+FORMATS = ("huggingface", "huggingface_retrieval", "openai", "lavis", "albef", "blip", "tinymm")
 _PARTS = ("image", "text", "qformer", "language")
 
 
@@ -33,11 +33,13 @@ def load(
     heads: Mapping[str, int] | None = None,
     frozen: str | os.PathLike | list[str | os.PathLike] | None = None,
 ) -> Any:
-    """Return the model that a file or folder holds, in eval mode: CLIP, BLIP-2's stages, a Q-Former, an OPT, or what `save` wrote.
+    """Return the model that a file or folder holds, in eval mode: CLIP, ALBEF, BLIP, BLIP-2's stages, a Q-Former, an OPT, or what `save` wrote.
 
     `path`: a folder with config.json and weights (also a run folder), or a file: safetensors, or a torch zip archive, TorchScript
-    included. CLIP comes from OpenAI, open_clip or Hugging Face; BLIP-2 from LAVIS or Hugging Face (`Blip2ForImageTextRetrieval`,
-    `Blip2ForConditionalGeneration` with OPT, `Blip2QFormerModel`). float16 and bfloat16 are widened to `dtype`, "float32" or "float64".
+    included. CLIP comes from OpenAI, open_clip or Hugging Face; ALBEF from its released files (pretraining, retrieval); BLIP from its own
+    (also captioning) or Hugging Face (`BlipForImageTextRetrieval`, `BlipForConditionalGeneration`); BLIP-2 from LAVIS or Hugging Face
+    (`Blip2ForImageTextRetrieval`, `Blip2ForConditionalGeneration` with OPT, `Blip2QFormerModel`). float16 and bfloat16 are widened to
+    `dtype`, "float32" or "float64".
     `heads`, such as `{"image": 4, "text": 2}` (also "qformer", "language"), counts where no config does. `frozen` names the files of the
     frozen parts that a LAVIS file lacks. Raises CheckpointError, with every missing, unexpected or misshapen key by its original name. Torch
     is not needed, and nothing in the file is executed.
@@ -86,15 +88,17 @@ def _recognized(weights: Any) -> tuple[Family, Any]:
             return family, layout
     few = ", ".join(map(repr, list(weights.arrays)[:4]))
     raise CheckpointError(
-        f"{weights.path.name}: the keys are those of no layout that is known (CLIP: OpenAI, open_clip, Hugging Face; BLIP-2: LAVIS, Hugging "
-        f"Face; OPT: Hugging Face; tinymm's own), they begin with {few}; convert the file, or load another model"
+        f"{weights.path.name}: the keys are those of no layout that is known (CLIP: OpenAI, open_clip, Hugging Face; ALBEF: its own; BLIP: its "
+        f"own, Hugging Face; BLIP-2: LAVIS, Hugging Face; OPT: Hugging Face; tinymm's own), they begin with {few}; convert the file, or load "
+        "another model"
     )
 
 
 def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.ndarray]:  # noqa: A002 - the word that users know
     """Return {original key: array} of the model's weights, or with `gradients` of the parameters' `.grad`.
 
-    `format` is "openai", "huggingface", "lavis" or "tinymm" (our own names). Exported arrays only move numbers about, so comparing all
+    `format` is "huggingface", "openai" (CLIP), "albef", "blip", "lavis" (BLIP-2), "tinymm" (our own names), or, for a BLIP, which Hugging Face
+    has two models of, "huggingface_retrieval". Exported arrays only move numbers about, so comparing all
     gradients with another program's is a comparison of two dictionaries. Parameters without a gradient are left out. Raises UsageError where
     the layout has no word for a part: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
 
@@ -111,6 +115,8 @@ def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.
     exported, homeless = layout.export(arrays)
     if homeless:
         raise UsageError(f'format {format!r} has no key for {", ".join(homeless[:4])}; export as "tinymm"')
+    if not gradients:
+        exported = layout.with_copies(exported)
     return exported
 
 

@@ -7,14 +7,16 @@ from typing import Any
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.layers import Module
+from tinymm.models.albef import ALBEF
 from tinymm.models.bert import BertLanguageModel
+from tinymm.models.blip import BLIP
 from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.opt import OPT
 from tinymm.models.qformer import QFormer
 
-from . import bert, blip2, blip2_settings, clip, opt, settings
+from . import bert, blip2, blip2_settings, clip, opt, settings, towers, towers_settings
 from .key_maps import Imported, Layout
 from .sizes import config_of
 
@@ -51,8 +53,8 @@ def _build_clip(found: Imported, layout: Layout, said: dict[str, Any], heads: di
 
 def _clip_layout(config: CLIPConfig, name: str) -> Layout:
     image, text = settings.kind_of(config.image), settings.kind_of(config.text)
-    if name == "lavis":
-        raise UsageError('format "lavis" is BLIP-2\'s; write a CLIP as "huggingface", "openai" or "tinymm"')
+    if name not in ("huggingface", "openai", "tinymm"):
+        raise UsageError(f'format "{name}" has no CLIP in it; write a CLIP as "huggingface", "openai" or "tinymm"')
     if name != "tinymm" and text == "cbow":
         raise UsageError(f'format {name!r} has no bag of words as text encoder; use "tinymm"')
     if name == "huggingface" and not settings.fits_hugging_face(config):
@@ -89,6 +91,22 @@ def _blip2(model: type[Module], kind: str, build: Callable, layouts: dict[str, L
     return Family(model, recognize, build, layout_for, blip2_settings.settings_for, best_format)
 
 
+# ---------------------------------------------------------------------- ALBEF and BLIP
+def _towers(model: type[Module], build: Callable, layouts: dict[str, Layout]) -> Family:
+    def recognize(keys: Iterable[str], said: dict[str, Any]) -> Layout | None:
+        found = towers.recognize(keys)
+        return found[1] if found and found[0] == model.__name__ else None
+
+    def layout_for(config: Any, name: str) -> Layout:
+        if name not in layouts:
+            raise UsageError(f"format {name!r} has no {model.__name__}; use {', '.join(layouts)}")
+        if name != "tinymm" and (config.image.norm_before or not config.image.norm_after or not config.image.patch_bias):
+            raise UsageError(f"format {name!r} knows the original ViT only, and this one is built as CLIP's; use \"tinymm\"")
+        return layouts[name]
+
+    return Family(model, recognize, build, layout_for, towers_settings.settings_for, lambda config: "tinymm")
+
+
 FAMILIES = (
     _blip2(
         BLIP2Stage1, "stage 1", blip2_settings.build_stage_1,
@@ -99,6 +117,14 @@ FAMILIES = (
         {"lavis": blip2.LAVIS_STAGE_2, "huggingface": blip2.HF_GENERATION, "tinymm": blip2.TINYMM_STAGE_2},
     ),
     _blip2(QFormer, "Q-Former", blip2_settings.build_qformer, {"huggingface": blip2.HF_QFORMER}),
+    _towers(ALBEF, towers_settings.build_albef, {"albef": towers.ALBEF_PRETRAINING, "tinymm": towers.TINYMM_ALBEF}),
+    _towers(
+        BLIP, towers_settings.build_blip,
+        {
+            "blip": towers.BLIP_PRETRAINING, "huggingface": towers.HF_CAPTIONING, "huggingface_retrieval": towers.HF_RETRIEVAL,
+            "tinymm": towers.TINYMM_BLIP,
+        },
+    ),
     Family(BertLanguageModel, bert.recognize, bert.build, lambda config, name: bert.HUGGING_FACE, bert.settings_for, lambda config: "huggingface"),
     Family(OPT, opt.recognize, opt.build, opt.layout_for, opt.settings_for, lambda config: "huggingface"),
     Family(CLIP, lambda keys, said: clip.recognize(keys), _build_clip, _clip_layout, settings.write_settings, _best_clip_format),

@@ -90,19 +90,42 @@ def norm(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
 class Layout:
     """A family of files: its rules, the keys that may stand in a file without being weights, and our names that have no place there.
 
-    What is `homeless` begins anew in a model that such a file is loaded into, and is left out where one is written.
+    What is `homeless` begins anew in a model that such a file is loaded into, and is left out where one is written. `copies` (a pattern of
+    their keys, its name elsewhere) are arrays that the file holds a second time: compared when read, and repeated when written.
     """
 
     name: str
     rules: tuple[Rule, ...]
     ignorable: tuple[str, ...] = ()
     homeless: tuple[str, ...] = ()
+    copies: tuple[str, str] | None = None
+
+    def _copies(self, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+        """Return, for each second name, the key whose array it repeats."""
+        pattern, again = self.copies or ("(?!)", "")
+        return {match.expand(again): key for key in arrays if (match := re.fullmatch(pattern, key))}
+
+    def with_copies(self, exported: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the arrays and, under their second names, those that a file holds twice."""
+        return {**exported, **{again: exported[key] for again, key in self._copies(exported).items()}}
+
+    def _repeated_in(self, arrays: Mapping[str, np.ndarray]) -> set[str]:
+        """Return the keys that repeat others; CheckpointError where a repetition says something else."""
+        copies = {again: key for again, key in self._copies(arrays).items() if again in arrays}
+        for again, key in copies.items():
+            if not np.array_equal(arrays[again], arrays[key]):
+                raise CheckpointError(f"{again} and {key} are one array here, and their numbers differ; load one that was trained so")
+        return set(copies)
 
     def import_(self, arrays: Mapping[str, np.ndarray]) -> "Imported":
         """Return our arrays, and what did not fit."""
         found = Imported()
         groups: dict[tuple[Rule, tuple[str, ...]], dict[int, str]] = {}
+        repeated = self._repeated_in(arrays)
         for key in arrays:
+            if key in repeated:
+                found.ignored.append(key)
+                continue
             known = self._rule_for(key)
             if known:
                 rule, place, numbers = known

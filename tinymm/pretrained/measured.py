@@ -68,6 +68,22 @@ def qformer_sizes(arrays: Arrays, prefix: str = "qformer.") -> dict[str, Any]:
     return sizes
 
 
+def bert_sizes(arrays: Arrays, prefix: str) -> dict[str, Any]:
+    """Return the sizes of a BERT, with or without cross-attention, of which the self-attention may be missing."""
+    vocabulary, width = shape_of(arrays, f"{prefix}embedding.words.weight", 2)
+    layers = layers_of(arrays, f"{prefix}blocks")
+    sizes = {
+        "vocabulary": vocabulary, "width": width, "context": shape_of(arrays, f"{prefix}embedding.positions", 2)[0], "layers": layers,
+        "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.expand.weight", 2)[1],
+        "token_types": len(arrays[f"{prefix}embedding.types"]) if f"{prefix}embedding.types" in arrays else 0,
+    }  # fmt: skip
+    crossing = [i for i in range(layers) if f"{prefix}blocks.{i}.cross.key.weight" in arrays]
+    if crossing:
+        sizes["crosses_from"] = crossing[0]
+        sizes["memory_width"] = shape_of(arrays, f"{prefix}blocks.{crossing[0]}.cross.key.weight", 2)[0]
+    return sizes
+
+
 def opt_sizes(arrays: Arrays, prefix: str = "") -> dict[str, Any]:
     """Return the sizes of an OPT."""
     vocabulary, width = shape_of(arrays, f"{prefix}token_embedding.weight", 2)
