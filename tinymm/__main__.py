@@ -50,6 +50,15 @@ def build_parser() -> argparse.ArgumentParser:
     _common(clip, out="the run folder (default: the next free runs/clip-N)")
     _settings_flags(clip, "train", CLIP_SAID)
 
+    for name, what, loss in (("albef", "ALBEF", "ITC with a slow twin and queues, ITM, MLM"), ("blip", "BLIP", "ITC, ITM and a writer")):
+        towers = _add(models, name, f"train {what}: {loss}", f"train {name} --steps 500 --out runs/first-{name}", _train_towers)
+        towers.set_defaults(model=name)
+        _common(towers, out=f"the run folder (default: the next free runs/{name}-N)")
+        others = {"hidden_share"} if name == "blip" else {"tuning_steps"}
+        _settings_flags(towers, "towers_start", {field: said for field, said in TOWERS_SAID.items() if field not in others})
+        if name == "blip":
+            towers.add_argument("--capfilt", action="store_true", help="clean noisy captions with a first model, and train on what is left")
+
     said = "train BLIP-2: the Q-Former (stage 1), then in front of a language model (stage 2)"
     blip2 = _add(models, "blip2", said, "train blip2 --stage 1 --out runs/queries", _train_blip2)
     _common(blip2, out="the run folder (default: the next free runs/blip2-stage1-N or -stage2-N)")
@@ -94,12 +103,16 @@ def build_parser() -> argparse.ArgumentParser:
     _common(search)
     _model(search)
 
-    masks = _add(commands, "masks", "print who may look at whom under BLIP-2's objectives", "masks --queries 4 --text 'a red ball'", _masks)
-    masks.add_argument("--queries", type=int, default=4, metavar="Q", help="learned queries (default: 4)")
+    said = "print who may look at whom under the objectives of ALBEF, BLIP and BLIP-2"
+    masks = _add(commands, "masks", said, "masks --queries 4 --text 'a red ball', or: masks --objective blip", _masks)
+    masks.add_argument("--queries", type=int, default=4, metavar="Q", help="BLIP-2's learned queries (default: 4)")
+    masks.add_argument("--patches", type=int, default=4, metavar="P", help="patches of the picture that ALBEF's or BLIP's text sees (default: 4)")
     masks.add_argument("--text", default="a red ball", help="the words, between [CLS] or [DEC] and [SEP] (default: 'a red ball')")
     masks.add_argument("--padding", type=int, default=0, metavar="N", help="padding tokens after the text (default: 0)")
-    masks.add_argument("--objective", choices=["itc", "itg", "itm", "causal", "all"], help="one mask only (default: all, which is ITC, ITG and ITM)")
-    masks.add_argument("--difference", nargs=2, choices=["itc", "itg", "itm", "causal"], metavar=("A", "B"), help="where two of the masks differ")
+    one = ["itc", "itg", "itm", "causal", "albef-itc", "albef-itm", "albef-mlm", "blip-itc", "blip-itm", "blip-lm"]
+    several = "one mask only, or a model's three: 'albef', 'blip', or 'all' for BLIP-2's ITC, ITG and ITM (default: all)"
+    masks.add_argument("--objective", choices=[*one, "albef", "blip", "all"], metavar="NAME", help=f"{several}; one of {', '.join(one)}")
+    masks.add_argument("--difference", nargs=2, choices=one, metavar=("A", "B"), help="where two of the masks differ")
     masks.add_argument("--layers", type=int, default=1, metavar="L", help="show what is known after L layers, the picture included (default: 1)")
     _common(masks, out="a folder to draw masks.png in, and reachability.png and difference.png where asked for")
 
@@ -152,17 +165,28 @@ def _model(parser: argparse.ArgumentParser) -> None:
 
 #: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own.
 CLIP_SAID = {
-    "data": "'glyphs', 'shapes' or a path to pictures and captions", "image": "picture encoder: vit or resnet",
+    "data": "'glyphs', 'shapes', 'scattered-shapes' or a path to pictures and captions", "image": "picture encoder: vit or resnet",
     "text": "text encoder: transformer or cbow",
     "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
     "expansion": "how many times wider the feed-forward layers are, F / D",
     "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads",
-    "joint": "width E of the joint space", "embedding_std": "standard deviation of fresh words and positions (default: the paper's, 0.01 to 0.09)",
+    "joint": "width E of the joint space", "loss": "softmax (Figure 3) or sigmoid (SigLIP: each pair judged by itself)",
+    "embedding_std": "standard deviation of fresh words and positions (default: the paper's, 0.01 to 0.09)",
     "steps": "training steps", "batch_size": "pairs a step, at least 2", "rate": "peak learning rate", "warmup": "steps of warm-up",
     "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none",
     "overfit": "train on the first N pairs only, to see that the model can learn",
     "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "tokenizer of --init, where it brings none",
     "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations", "workers": "threads that share each batch",
+}  # fmt: skip
+TOWERS_SAID = {
+    "data": CLIP_SAID["data"], "resolution": CLIP_SAID["resolution"], "patch": CLIP_SAID["patch"], "width": "width D of all parts",
+    "expansion": CLIP_SAID["expansion"], "layers": CLIP_SAID["layers"],
+    "text_layers": "layers that read a text; in ALBEF as many again look at the picture, in BLIP each does both", "heads": CLIP_SAID["heads"],
+    "joint": CLIP_SAID["joint"], "queue": "length of the queues in batches", "momentum": "how slowly the twin follows",
+    "alpha": "the twin's share in the targets", "ramp": "steps over which it rises from 0", "hidden_share": "share of the words that MLM hides",
+    "steps": CLIP_SAID["steps"], "batch_size": CLIP_SAID["batch_size"], "rate": CLIP_SAID["rate"], "warmup": CLIP_SAID["warmup"],
+    "decay": CLIP_SAID["decay"], "clip": CLIP_SAID["clip"], "tuning_steps": "steps by which CapFilt tunes captioner and filter",
+    "checkpoint_every": CLIP_SAID["checkpoint_every"], "validate_every": CLIP_SAID["validate_every"], "workers": CLIP_SAID["workers"],
 }  # fmt: skip
 BLIP2_SAID = {
     "stage": "1: the queries learn from pictures and texts; 2: they learn to speak to a language model", "data": CLIP_SAID["data"],
@@ -183,7 +207,7 @@ BLIP2_SAID = {
 def _settings_flags(parser: argparse.ArgumentParser, workflow: str, said: dict[str, str]) -> None:
     """Add one flag for each field of a training workflow's `Settings`, with its type and default."""
     settings = importlib.import_module(f"tinymm.workflows.{workflow}").Settings
-    choices: dict[str, tuple] = {"image": ("vit", "resnet"), "text": ("transformer", "cbow"), "stage": (1, 2)}
+    choices: dict[str, tuple] = {"image": ("vit", "resnet"), "text": ("transformer", "cbow"), "stage": (1, 2), "loss": ("softmax", "sigmoid")}
     for field in fields(settings):
         if field.name in said:
             kind = {int: int, float: float, int | None: int, float | None: float}.get(field.type, str)  # type: ignore[arg-type, call-overload]
@@ -208,6 +232,15 @@ def _train_clip(out: str | None, resume: str | None, **options: Any) -> None:
     from tinymm.workflows import evaluate, train
 
     path = train.run(train.Settings(**options), out, resume=resume)
+    print("\n".join(evaluate.table(read_json(path / "results.json"))))
+    print(f"run folder: {path} · open {path / 'report.html'}")
+
+
+def _train_towers(out: str | None, resume: str | None, **options: Any) -> None:
+    from tinymm.training.records import read_json
+    from tinymm.workflows import evaluate, towers_start, train_towers
+
+    path = train_towers.run(towers_start.Settings(**options), out, resume=resume)
     print("\n".join(evaluate.table(read_json(path / "results.json"))))
     print(f"run folder: {path} · open {path / 'report.html'}")
 

@@ -1,5 +1,8 @@
 """Attention layers: the kernel is its readable definition, masks do what they say, weights can be recorded."""
 
+import contextlib
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from tinymm import Tensor
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import DtypeError, ShapeError, UsageError
+from tinymm.autodiff import no_grad, ops
 from tinymm.layers import CrossAttention, MultiHeadAttention, attention, causal_mask, cross_mask, padding_mask, record_attention
 
 seeds = st.integers(0, 9999)
@@ -24,13 +28,10 @@ def drawn_mask(kind, rng, B, H, T):
     return rng.random({"rows": (T, T), "heads": (1, H, T, T), "all": (B, H, T, T)}[kind]) < 0.6
 
 
-def gradients(layer, x, g, may_attend, recorded):
+def gradients(layer, x, g, may_attend, recording=None):
     inputs = Tensor(x, requires_grad=True)
-    if recorded:
-        with record_attention() as maps:
-            y = layer(inputs, may_attend)
-    else:
-        maps, y = None, layer(inputs, may_attend)
+    with recording or contextlib.nullcontext() as maps:
+        y = layer(inputs, may_attend)
     for parameter in layer.parameters():
         parameter.grad = None
     y.backward(g)
@@ -45,8 +46,8 @@ def test_the_kernel_equals_the_definition_that_recording_takes(kind, B, T, H, Dh
     layer.qkv.bias.data = rng.standard_normal(3 * D)
     x, g = rng.standard_normal((2, B, T, D))
     mask = drawn_mask(kind, rng, B, H, T)
-    y, slopes, _ = gradients(layer, x, g, mask, recorded=False)
-    y_, slopes_, maps = gradients(layer, x, g, mask, recorded=True)
+    y, slopes, _ = gradients(layer, x, g, mask)
+    y_, slopes_, maps = gradients(layer, x, g, mask, record_attention())
     np.testing.assert_allclose(y, y_, atol=1e-12)
     for ours, theirs in zip(slopes, slopes_, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-11)
@@ -102,6 +103,64 @@ def test_recorded_maps_are_what_mixes_the_values(seed):
     with record_attention() as maps:
         y = attention(q, k, v)
     np.testing.assert_allclose(maps[0] @ v, y.data, atol=1e-12)
+
+
+@given(st.sampled_from(["none", "causal", "padding"]), sizes, sizes, st.integers(1, 2), seeds)
+def test_tensors_change_neither_values_nor_gradients(kind, B, T, H, seed):
+    rng = np.random.default_rng(seed)
+    layer = MultiHeadAttention(2 * H, H, rng=rng).astype("float64")
+    x, g = rng.standard_normal((2, B, T, 2 * H))
+    mask = drawn_mask(kind, rng, B, H, T)
+    y, slopes, maps = gradients(layer, x, g, mask, record_attention())
+    y_, slopes_, tensors = gradients(layer, x, g, mask, record_attention(as_tensors=True))
+    np.testing.assert_array_equal(y, y_)
+    for ours, theirs in zip(slopes, slopes_, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(maps[0], tensors[0].data)
+    assert tensors[0].grad.shape == tensors[0].shape == (B, H, T, T)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 3), seeds)
+def test_the_gradient_of_recorded_weights_is_the_slope_of_what_comes_after(which, seed):
+    """Two rounds of self- and cross-attention: a push on one of the four maps moves the result as its gradient says, all later layers included."""
+    rng = np.random.default_rng(seed)
+    layers = [make(4, 2, rng=rng).astype("float64") for make in (MultiHeadAttention, CrossAttention) * 2]
+    x, g = rng.standard_normal((2, 1, 3, 4))
+    memory = rng.standard_normal((1, 5, 4))
+
+    def result():
+        y = Tensor(x)
+        for layer in layers:
+            y = y + (layer(y) if isinstance(layer, MultiHeadAttention) else layer(y, memory))
+        return np.sum(y * g)
+
+    with record_attention(as_tensors=True) as maps:
+        y = result()
+    y.backward()
+    push = rng.standard_normal(maps[which].shape)
+    definition = ops.attention_definition
+
+    def pushed(by):
+        calls = itertools.count()
+
+        def pushing(q, k, v, may_attend=None):
+            mixed, weights = definition(q, k, v, may_attend)
+            return (mixed + by * push @ v if next(calls) == which else mixed), weights
+
+        with pytest.MonkeyPatch.context() as patch, record_attention():
+            patch.setattr(ops, "attention_definition", pushing)
+            return result().item()
+
+    slope = (pushed(1e-5) - pushed(-1e-5)) / 2e-5
+    np.testing.assert_allclose(np.sum(maps[which].grad * push), slope, rtol=1e-6, atol=1e-8)
+
+
+def test_weights_that_nothing_depends_on_have_no_gradient():
+    layer = MultiHeadAttention(4, 2, rng=np.random.default_rng(0))
+    with no_grad(), record_attention(as_tensors=True) as maps:
+        layer(np.ones((1, 3, 4), np.float32))
+    assert maps[0].grad is None and maps[0].dtype == np.float32
 
 
 def test_masks_made_on_the_host_serve_every_backend(backend):

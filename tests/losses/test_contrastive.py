@@ -1,12 +1,12 @@
-"""ITC's loss and targets beside what the published properties say: what is refused, and targets of several captions."""
+"""Contrastive losses and targets beside what the published properties say: what is refused, and targets of several captions."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinymm.arrays.errors import ShapeError, UsageError
-from tinymm.losses import cross_entropy_loss, itc_loss, itc_targets, max_over_queries
+from tinymm.arrays.errors import DataError, ShapeError, UsageError
+from tinymm.losses import cross_entropy_loss, itc_loss, itc_targets, itc_with_queue, max_over_queries, sigmoid_loss, soft_targets
 
 
 @pytest.mark.parametrize("I, T", [((3, 4), (2, 4)), ((3, 2, 4), (2, 5)), ((3, 2, 4), (4,)), ((3, 2, 4), (3, 2, 4))])
@@ -37,3 +37,37 @@ def test_with_distinct_pictures_it_is_the_mean_of_two_cross_entropies(n, seed):
     halves = (cross_entropy_loss(S, own, axis=0).item() + cross_entropy_loss(S, own, axis=1).item()) / 2
     assert itc_loss(S).item() == pytest.approx(halves, abs=1e-12)
     assert itc_loss(S, 7 * own).item() == pytest.approx(halves, abs=1e-12)
+
+
+# ---------------------------------------------------------------------- beside a slow twin and its queue
+@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
+def test_the_twin_s_share_is_a_share(alpha):
+    with pytest.raises(DataError, match=rf"alpha is the share of the twin's opinion, in \[0, 1\], and {alpha} came; the paper has 0.4"):
+        soft_targets(np.zeros((2, 4)), alpha)
+    with pytest.raises(DataError, match=rf"and {alpha} came; the paper has 0.4"):
+        itc_with_queue(*[np.eye(2)] * 4, np.ones((3, 2)), np.ones((3, 2)), 0.07, alpha)
+
+
+@pytest.mark.parametrize("rows, columns", [(3, 4), (2, 3), (2, None), (None, 4), (0, 4)])
+def test_there_is_an_id_for_each_row_and_each_column(rows, columns):
+    came = " with ".join(r"\(\)" if n is None else rf"\({n},\)" for n in (rows, columns))
+    with pytest.raises(ShapeError, match=rf"an id for each of 2 rows and 4 columns, and {came} came; give both, or neither"):
+        soft_targets(np.zeros((2, 4)), 0.4, *(None if n is None else np.arange(n) for n in (rows, columns)))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("queue", [(5, 3), (5, 1), (5,), (5, 2, 2)])
+def test_a_queue_has_rows_of_the_joint_width(queue, which):
+    queues = [np.ones((5, 2)), np.ones((5, 2))]
+    queues[which] = np.ones(queue)
+    came = ", ".join(map(str, queue))
+    with pytest.raises(ShapeError, match=rf"a queue keeps rows of the joint width 2, and \({came},?\) came; make it for this model"):
+        itc_with_queue(*[np.eye(2)] * 4, *queues, 0.07, 0.4)
+
+
+# ---------------------------------------------------------------------- each pair by itself
+@pytest.mark.parametrize("shape", [(3, 4), (3,), (3, 3, 1), (2, 3)])
+def test_judging_each_pair_needs_a_square(shape):
+    came = ", ".join(map(str, shape))
+    with pytest.raises(ShapeError, match=rf"logits \(n, n\) of n aligned pairs, and \({came},?\) came; one picture and one text a pair"):
+        sigmoid_loss(np.zeros(shape))

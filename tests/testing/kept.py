@@ -2,6 +2,7 @@
 
 import numpy as np
 import right
+import right_momentum as momentum
 
 
 def rows_blocked(Q, is_real, objective):
@@ -23,6 +24,12 @@ def by_labels(logits, labels, _, smoothing):
 
 def shifted_labels(logits, labels, _, smoothing):
     return shifted(logits, np.where(labels == -100, 0, labels), labels != -100, smoothing)
+
+
+def refusing_mlm_loss(logits, labels):
+    if (labels == -100).all():
+        raise ValueError("no word was selected")
+    return momentum.mlm_loss(logits, labels)
 
 
 RIGHT = {
@@ -139,6 +146,49 @@ RIGHT = {
         "minus one hundred": {"fn": by_labels, "ignore_index": -100},
         "minus one hundred, shifted": {"fn": shifted_labels, "ignore_index": -100, "shift": "outside"},
         "without smoothing": {"fn": right.lm_loss, "smoothing": False},
+    },
+    "sigmoid_loss": {
+        "plain": {"fn": momentum.sigmoid_loss, "vjp": momentum.sigmoid_vjp, "block": momentum.sigmoid_block},
+        "mean of all pairs": {
+            "fn": lambda S: momentum.sigmoid_loss(S) / len(S),
+            "vjp": lambda g, S: momentum.sigmoid_vjp(g, S) / len(S),
+            "block": momentum.sigmoid_block,
+            "reduction": "mean",
+        },
+        "softplus of all, less the diagonal": {"fn": lambda S: np.logaddexp(0, S).sum(1).mean() - np.diagonal(S).mean()},
+    },
+    "soft_targets": {
+        "plain": {"fn": momentum.soft_targets, "by_ids": momentum.soft_targets_by_ids},
+        "queue first": {"fn": momentum.queue_first, "by_ids": momentum.soft_targets_by_ids, "order": "queue_first"},
+    },
+    "itc_queue": {
+        "plain": {"fn": momentum.itc_queue, "vjp": momentum.itc_queue_vjp},
+        "normalizes": {"fn": momentum.normalizing_itc_queue, "vjp": momentum.normalizing_itc_queue_vjp, "unit": True},
+        "multiplier": {"fn": lambda *given: momentum.itc_queue(*given[:6], 1 / given[6], given[7]), "scale": "multiply"},
+        "logarithm": {"fn": lambda *given: momentum.itc_queue(*given[:6], np.exp(-given[6]), given[7]), "scale": "log"},
+    },
+    "mlm_masking": {
+        "plain": {"fn": momentum.mlm_masking, "loss": momentum.mlm_loss},
+        "one coin after the other": {"fn": momentum.one_coin_after_the_other},
+        "minus one": {
+            "fn": lambda *given: momentum.mlm_masking(*given, ignore_index=-1),
+            "loss": lambda logits, labels: momentum.mlm_loss(logits, labels, ignore_index=-1),
+            "ignore_index": -1,
+        },
+        "zero": {"fn": lambda *given: momentum.mlm_masking(*given, ignore_index=0), "ignore_index": 0},
+        "refuses an empty loss": {"fn": momentum.mlm_masking, "loss": refusing_mlm_loss},
+    },
+    "ema": {
+        "plain": {"fn": momentum.ema},
+        "in place": {"fn": momentum.ema_in_place, "in_place": True},
+        "toward the model": {"fn": lambda twin, online, m: twin + (1 - m) * (online - twin)},
+    },
+    "queue": {
+        "plain": {"fn": momentum.Ring},
+        "columns": {"fn": momentum.Columns, "axis": 1},
+        "oldest first": {"fn": momentum.Line, "order": "age"},
+        "any order": {"fn": momentum.Line, "order": "any"},
+        "any size": {"fn": momentum.Wrapping, "ragged": True},
     },
 }
 

@@ -1,16 +1,22 @@
 """Planted mistakes, each a function that looks right and breaks a property; run as a script to print the tables of causes.
 
-`python wrong.py` prints the rows of `tinymm/testing/causes.py`, `python wrong.py blip2` those of `causes_blip2.py`.
+`python wrong.py` prints the rows of `tinymm/testing/causes.py`, `python wrong.py blip2` those of `causes_blip2.py`, and
+`python wrong.py momentum` those of `causes_momentum.py`.
 """
 
 import sys
 
 from wrong_attention import ATTENTION, LAYER_NORM, LOG_SOFTMAX, MASKED_SOFTMAX, SOFTMAX
 from wrong_contrastive import CONTRASTIVE, RECALL, TEMPERATURE
+from wrong_ema import EMA
 from wrong_language import LM_LOSS
+from wrong_masking import MLM_MASKING
 from wrong_masks import ALGEBRA, CAUSAL, PADDING, PREFIX, REACH
 from wrong_matching import HARD_NEGATIVES, ITM_LOSS, ITM_PAIRS
+from wrong_momentum import ITC_QUEUE, SOFT_TARGETS
 from wrong_qformer import MAX_OVER_QUERIES, QFORMER_MASKS
+from wrong_queue import QUEUE
+from wrong_sigmoid import SIGMOID_LOSS
 
 BASIC = {
     "causal_mask": CAUSAL,
@@ -35,7 +41,16 @@ BLIP2 = {
     "itm_loss": ITM_LOSS,
     "lm_loss": LM_LOSS,
 }
-WRONG = BASIC | BLIP2
+MOMENTUM = {
+    "sigmoid_loss": SIGMOID_LOSS,
+    "soft_targets": SOFT_TARGETS,
+    "itc_queue": ITC_QUEUE,
+    "mlm_masking": MLM_MASKING,
+    "ema": EMA,
+    "queue": QUEUE,
+}
+GROUPS = {"basic": BASIC, "blip2": BLIP2, "momentum": MOMENTUM}
+WRONG = BASIC | BLIP2 | MOMENTUM
 
 
 def broken_by(suite, contract, examples):
@@ -49,7 +64,7 @@ def broken_by(suite, contract, examples):
 
 
 if __name__ == "__main__":
-    for suite, mistakes in (BLIP2 if sys.argv[1:] == ["blip2"] else BASIC).items():
+    for suite, mistakes in GROUPS[(sys.argv[1:] or ["basic"])[0]].items():
         print(f'    "{suite}": {{')
         for name, contract in mistakes.items():
             print(f'        "{name}": "{" ".join(broken_by(suite, contract, 100))}",')

@@ -45,6 +45,22 @@ def test_groups_padding_and_layers_read_back(case, symbols, width, layers):
         assert text.isascii()
 
 
+@given(square, st.sampled_from([None, 80, 5]))
+def test_rows_can_be_left_out_where_they_do_not_look(case, width):
+    """The picture's tokens are looked at: its columns stay, with their frame, and its rows go."""
+    mask, real, first = case
+    first = min(first, len(mask) - 1)
+    mask[:first] = np.eye(*mask.shape, dtype=bool)[:first]
+    rows, groups = names(len(mask), long=True), {"picture": first, "text": len(mask) - first}
+    text = grid(mask, rows, groups=groups, is_real=real, width=width, first=first)
+    assert np.array_equal(read_back(text, rows[first:]), states(mask, real)[first:])
+    assert not any(line.strip().startswith(name) for line in text.splitlines() for name in rows[:first])
+    assert sum(line.strip().startswith(tuple("┌├└")) for line in text.splitlines()) == 2
+    other = np.triu(mask) | np.eye(len(mask), dtype=bool)
+    shown = difference_grid(mask, other, rows, groups=groups, first=first)
+    assert np.array_equal(read_back(shown, rows[first:], "·-+■"), apart(mask, other, first=first)[0])
+
+
 @given(square)
 def test_a_frame_is_straight(case):
     mask, _, first = case

@@ -58,6 +58,19 @@ def test_the_causal_mask_is_shown_on_demand(command):
     assert np.array_equal(rows(said.lines, "[BOS]", 5), np.tri(5))
 
 
+@pytest.mark.parametrize("model, objectives", [("albef", "ITC ITM MLM"), ("blip", "ITC ITM LM")])
+def test_the_text_of_albef_and_blip_looks_at_a_picture(model, objectives, command):
+    said = command("masks", "--objective", model)
+    assert said.code == 0 and [word for word in said.lines[0].split() if word in objectives.split()] == objectives.split()
+    assert said.out.count("┌─picture─┬───text──┐") == 3 and "q0" not in said.out
+    assert max(len(line.split("│")) for line in said.lines) == 3 * 3 + 1, "three masks abreast, in 120 columns"
+
+
+def test_what_blip_writes_with(command):
+    said = command("masks", "--objective", "blip-lm", "--patches", 1, "--text", "a cat")
+    assert np.array_equal(rows(said.lines, "[DEC]", 4), np.concatenate([np.ones((4, 2)), np.tri(4)], axis=1))
+
+
 def test_a_difference_replaces_the_masks_unless_they_are_asked_for(command):
     said = command("masks", "--difference", "itc", "itg")
     assert "uni-modal" not in said.out
@@ -89,6 +102,9 @@ def test_pictures_are_written_for_what_was_asked(here, command):
         (["--layers", "0"], "--layers is at least 1, and 0 came"),
         (["--text", " ...!"], "' ...!' has none; say something"),
         (["--queries", "200"], "at most 128 tokens, and 205 came (200 queries, 3 words, 2 special tokens, 0 padding); shorten --text"),
+        (["--patches", "0"], "--patches is at least 1, and 0 came"),
+        (["--objective", "blip", "--patches", "196"], "202 came (197 tokens of the picture, 3 words, 2 special tokens, 0 padding)"),
+        (["--difference", "itm", "albef-itm"], "itm over queries and text but albef-itm over picture and text"),
         (["--out", "taken"], "taken"),
     ],
 )

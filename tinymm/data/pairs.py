@@ -7,6 +7,8 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +134,30 @@ class Pairs:
     def captions(self) -> list[tuple[str, ...]]:
         """Return the captions of each training picture, what a language model may read."""
         return [tuple(entry.captions) for entry in self.training]
+
+    # ------------------------------------------------------------------ what CapFilt reads and writes
+    @property
+    def texts(self) -> list[tuple[str, ...]]:
+        """The captions of each training picture."""
+        return self.captions()
+
+    def web_pictures(self) -> np.ndarray:
+        """Return the numbers of the training pictures that can be read: nobody has looked at any of their captions."""
+        return np.array([i for i in range(len(self.training)) if self._attempt(i) is not None], np.int64)
+
+    def images(self, pictures: np.ndarray) -> np.ndarray:
+        """Return these training pictures as a test sees them, normalized: (n,) -> (n, h, w, c)."""
+        return np.stack([self.preprocess(self.training[i].source()) for i in pictures])
+
+    def with_captions(self, texts: Sequence[tuple[str, ...]]) -> "Pairs":
+        """Return the same data with other captions for the training pictures, in the same words; a picture without one is left out."""
+        other = copy(self)
+        other.training = [replace(entry, captions=list(own)) for entry, own in zip(self.training, texts, strict=True) if own]
+        if len(other.training) < 2:
+            raise DataError(f"training needs 2 pictures with captions, and {len(other.training)} of {len(texts)} have one left; filter less")
+        other.splits = {**self.splits, "train": other.training}
+        other._cache, other._broken = {}, set()
+        return other
 
     def _pair_set(self, name: str) -> PairSet:
         limit = min(VALIDATION_PICTURES, VALIDATION_BYTES // (4 * self.preprocess.channels * self.preprocess.resolution**2))

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinymm.arrays.errors import CheckpointError, DataError
 
-PAD, UNK, EOT, CLS, DEC = "[PAD]", "[UNK]", "[EOT]", "[CLS]", "[DEC]"
+PAD, UNK, EOT, CLS, DEC, ENC, MASK = "[PAD]", "[UNK]", "[EOT]", "[CLS]", "[DEC]", "[ENC]", "[MASK]"
 PAD_ID, UNK_ID = 0, 1
 PUNCTUATION = '.,!?;:"()*#~'
 _PUNCTUATION = re.compile(f"[{PUNCTUATION}]")
@@ -41,8 +41,9 @@ class WordTokenizer:
     EOT is the largest so that a text encoder finds it as CLIP's does, at the argmax of the ids. A caption longer than
     `context - 1` words loses its end and keeps its EOT; `cut` counts how often that has happened.
 
-    With `framed` a caption also begins with a token of its own, CLS, as BERT's do, and there is one more that no caption holds, DEC, which
-    takes CLS's place where a model is to write: `begin` and `decode`. The words keep their ids.
+    With a `frame` a caption also begins with a token of its own, CLS, as BERT's do, and there are more that no caption holds: DEC and ENC, which
+    take CLS's place where a model is to write or to compare, and MASK, which hides a word. Their ids are `begin`, `decode_token`,
+    `encode_token` and `mask_token`; the words keep theirs.
 
     >>> tokenizer = WordTokenizer(("cat", "dog"), context=4)
     >>> ids, is_real = tokenizer(["dog", "a cat"])
@@ -50,10 +51,10 @@ class WordTokenizer:
     ([[3, 4, 0], [1, 2, 4]], [[True, True, False], [True, True, True]])
     """
 
-    def __init__(self, vocabulary: Sequence[str], context: int, *, framed: bool = False) -> None:
+    def __init__(self, vocabulary: Sequence[str], context: int, *, frame: Sequence[str] = ()) -> None:
         self.vocabulary = tuple(vocabulary)
         self.context = int(context)
-        self.framed = framed
+        self.frame = tuple(frame)
         self.cut = 0
         unusable = [word for word in self.vocabulary if split_words(word) != [word]]
         if unusable:
@@ -61,20 +62,27 @@ class WordTokenizer:
         distinct = len(set(self.vocabulary))
         if not 0 < distinct == len(self.vocabulary):
             raise DataError(f"A vocabulary has words, each once, but {len(self.vocabulary)} came, {distinct} of them distinct: sort a set.")
-        if self.context < 2 + framed:
-            raise DataError(f"A context has room for a word and EOT, {2 + framed} or more tokens, but came as {context}: raise it.")
+        if self.context < 2 + self.framed:
+            raise DataError(f"A context has room for a word and EOT, {2 + self.framed} or more tokens, but came as {context}: raise it.")
+        if self.frame and (self.frame[0] != CLS or len(set(self.frame)) < len(self.frame) or set(self.frame) - {CLS, DEC, ENC, MASK}):
+            raise DataError(f"A frame is {CLS} and any of {DEC}, {ENC}, {MASK}, each once, but came as {', '.join(self.frame)}: correct it.")
         self.pad, self.unknown_id, self.end_of_text = PAD_ID, UNK_ID, len(self.vocabulary) + 2
-        self.begin: int | None = self.end_of_text + 1 if framed else None
-        self.decode_token: int | None = self.end_of_text + 2 if framed else None
+        special = {name: self.end_of_text + place for place, name in enumerate(self.frame, start=1)}
+        self.begin, self.decode_token, self.encode_token, self.mask_token = map(special.get, (CLS, DEC, ENC, MASK))
         self._ids = {word: number for number, word in enumerate(self.vocabulary, start=2)}
 
-    def with_frame(self) -> "WordTokenizer":
-        """Return the same words with CLS in front and DEC at hand, one token more context.
+    @property
+    def framed(self) -> bool:
+        """Whether captions begin with CLS."""
+        return bool(self.frame)
+
+    def with_frame(self, *more: str) -> "WordTokenizer":
+        """Return the same words with CLS in front and `more` tokens at hand, DEC if none is named, and one token more context.
 
         >>> WordTokenizer(("cat", "dog"), context=4).with_frame()(["dog"])[0].tolist()
         [[5, 3, 4]]
         """
-        return WordTokenizer(self.vocabulary, self.context + 1, framed=True)
+        return WordTokenizer(self.vocabulary, self.context + (not self.framed), frame=(CLS, *(more or (DEC,))))
 
     @classmethod
     def from_captions(cls, captions: Iterable[str], *, context: int | None = None, at_least: int = 1) -> "WordTokenizer":
@@ -90,7 +98,7 @@ class WordTokenizer:
         return cls(kept, max(2, longest + 1) if context is None else context)
 
     def __len__(self) -> int:
-        return len(self.vocabulary) + (5 if self.framed else 3)
+        return len(self.vocabulary) + 3 + len(self.frame)
 
     def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
         """Return `ids (B, T)` int64 and `is_real (B, T)` bool, T being the longest of these texts with its EOT."""
@@ -114,7 +122,8 @@ class WordTokenizer:
         if ids.size and not 0 <= ids.min() <= ids.max() < len(self):
             raise DataError(f"Token ids go from 0 to {len(self) - 1} but came as {ids.min()} to {ids.max()}: use the ids' own tokenizer.")
         names = (PAD, UNK, *self.vocabulary)
-        silent = {PAD_ID, self.begin, self.decode_token}
+        names += (EOT, *self.frame)
+        silent = {PAD_ID, *(names.index(name) for name in self.frame if name != MASK)}
         texts = []
         for row in ids.tolist():
             end = row.index(self.end_of_text) if self.end_of_text in row else len(row)
@@ -151,8 +160,8 @@ class WordTokenizer:
         if kind != "WordLevel":
             raise CheckpointError(f"{path} holds a {kind} model but this class reads WordLevel: open it with pretrained.tokenizer.")
         vocabulary = sorted(words, key=words.get)
-        framed = CLS in words
-        tokenizer = cls(vocabulary[2 : -3 if framed else -1], context, framed=framed)
+        end = words.get(EOT, len(words))
+        tokenizer = cls(vocabulary[2:end], context, frame=vocabulary[end + 1 :])
         if found != _layout(tokenizer):
             raise CheckpointError(f"{path} is a WordLevel tokenizer with rules other than tinymm's: open it with pretrained.tokenizer.")
         return tokenizer
@@ -163,7 +172,7 @@ def _layout(tokenizer: WordTokenizer) -> dict[str, Any]:
 
     The special tokens are upper case and not listed as added tokens: no text can spell them, so no caption can fake an EOT.
     """
-    tokens = (PAD, UNK, *tokenizer.vocabulary, EOT, *((CLS, DEC) if tokenizer.framed else ()))
+    tokens = (PAD, UNK, *tokenizer.vocabulary, EOT, *tokenizer.frame)
     ids = {word: i for i, word in enumerate(tokens)}
     first, second = ({"Sequence": {"id": name, "type_id": number}} for number, name in enumerate("AB"))
     used = (CLS, EOT) if tokenizer.framed else (EOT,)

@@ -16,22 +16,29 @@ from .init import xavier_uniform
 from .masks import check_mask
 from .module import Module
 
-_maps: ContextVar[list | None] = ContextVar("attention maps", default=None)
+#: Where the weights go while they are recorded, and whether as Tensors.
+_maps: ContextVar[tuple[list, bool] | None] = ContextVar("attention maps", default=None)
 
 
 @contextlib.contextmanager
-def record_attention() -> Iterator[list[np.ndarray]]:
+def record_attention(*, as_tensors: bool = False) -> Iterator[list]:
     """Collect the weights (B, H, Tq, Tk) of every attention that runs inside, in order, as host arrays.
 
-    No flag goes through the models for this; inside, attention takes its readable definition, which is slower and equal.
+    No flag goes through the models for this; inside, attention takes its readable definition, which is slower and equal. With `as_tensors` each
+    is a Tensor that gets its gradient from a later `backward`, as a leaf does, though the model's own gradients flow on through it.
 
     >>> with record_attention() as maps:
     ...     _ = attention(np.ones((1, 2, 4)), np.ones((1, 3, 4)), np.ones((1, 3, 4)))
     >>> maps[0].shape
     (1, 2, 3)
+    >>> with record_attention(as_tensors=True) as maps:
+    ...     mixed = attention(np.ones((1, 1, 2)), np.zeros((1, 2, 2)), np.array([[[3.0], [5.0]]]))
+    >>> mixed.backward(np.ones(mixed.shape))
+    >>> maps[0].data, maps[0].grad
+    (array([[[0.5, 0.5]]]), array([[[3., 5.]]]))
     """
-    maps: list[np.ndarray] = []
-    token = _maps.set(maps)
+    maps: list = []
+    token = _maps.set((maps, as_tensors))
     try:
         yield maps
     finally:
@@ -47,9 +54,12 @@ def attention(q: Any, k: Any, v: Any, may_attend: Any = None) -> Tensor:
     if may_attend is not None:
         may_attend = _ready(may_attend, (*q.shape[:-1], k.shape[-2]), q)
     mixed, weights = ops.attention_definition(q, k, v, may_attend)
-    maps = _maps.get()
-    if maps is not None:
-        maps.append(to_host(weights.data))
+    recording = _maps.get()
+    if recording is not None:
+        maps, as_tensors = recording
+        maps.append(Tensor(weights.data, requires_grad=True) if as_tensors else to_host(weights.data))
+        if as_tensors:  # what is added is exactly zero, and its gradient that of the weights
+            mixed = mixed + (maps[-1] - weights.data) @ v
     return mixed
 
 

@@ -75,7 +75,7 @@ def soft_targets(similarities: np.ndarray, alpha: float, row_ids: np.ndarray | N
 
     Columns are the batch's own pairs first and then the queue's. A share `alpha` of each row goes where the twin looks, by the softmax of its
     similarities; the rest goes to the row's own column, or evenly to all columns of its id: `row_ids` (B,), `column_ids` (C,), -100 for
-    a column that is nobody's. Rows sum to 1. DataError for an alpha outside [0, 1].
+    a column that is nobody's. Rows sum to 1. DataError for an alpha outside [0, 1], ShapeError for ids of other numbers.
 
     >>> soft_targets(np.zeros((2, 4)), 0.4)
     array([[0.7, 0.1, 0.1, 0.1],
@@ -84,6 +84,9 @@ def soft_targets(similarities: np.ndarray, alpha: float, row_ids: np.ndarray | N
     if not 0 <= alpha <= 1:
         raise DataError(f"alpha is the share of the twin's opinion, in [0, 1], and {alpha} came; the paper has 0.4")
     B, C = similarities.shape
+    came = tuple(() if ids is None else np.shape(ids) for ids in (row_ids, column_ids))
+    if came not in (((), ()), ((B,), (C,))):
+        raise ShapeError(f"soft_targets takes an id for each of {B} rows and {C} columns, and {came[0]} with {came[1]} came; give both, or neither")
     if row_ids is None or column_ids is None:
         own = np.eye(B, C)
     else:

@@ -16,7 +16,7 @@ from tinymm.layers import Linear, padding_mask
 from tinymm.losses import itm_loss, itm_pairs, mask_words, masked_language_loss
 
 from .bert import BertConfig
-from .towers import MomentumContrast, Split, Towers, check_pairs, check_widths, real
+from .towers import MomentumContrast, Split, Towers, check_draws, check_habits, check_objectives, check_pairs, check_widths, real
 from .vit import ViTConfig
 
 
@@ -24,7 +24,7 @@ from .vit import ViTConfig
 class ALBEFConfig:
     """Sizes and habits of an ALBEF; the text's `crosses_from` is the layer at which fusion begins.
 
-    `mask` is the id of [MASK], None meaning the vocabulary's last; `begin` that of [CLS], which is never hidden; None means whatever stands first.
+    `mask` is the id of [MASK], None meaning the vocabulary's last; `hidden_share` that of the words which it hides, of whatever stands first none.
     `alpha` is the twin's share in the targets after `ramp` pairs (one epoch in the released code); `momentum` None leaves the twin out.
 
     >>> ALBEFConfig.paper().text.crosses_from
@@ -50,6 +50,9 @@ class ALBEFConfig:
             )
         if self.mask is None:
             object.__setattr__(self, "mask", self.text.vocabulary - 1)
+        check_habits(self.alpha, self.ramp, self.text.vocabulary, mask=self.mask)
+        if not isinstance(self.hidden_share, (int, float)) or not 0 < self.hidden_share <= 1:
+            raise UsageError(f"hidden_share of the words are hidden for MLM, in (0, 1], and {self.hidden_share!r} came; the paper has 0.15")
 
     @classmethod
     def tiny(cls, **changes: Any) -> "ALBEFConfig":
@@ -90,23 +93,32 @@ class ALBEF(MomentumContrast):
         negatives: tuple[np.ndarray, np.ndarray] | None = None,
         masked: tuple[np.ndarray, np.ndarray] | None = None,
         split: Split | None = None,
+        objectives: tuple[str, ...] = ("itc", "itm", "mlm"),
     ) -> dict[str, Tensor]:
         """Return {"itc", "itm", "mlm"} of B ≥ 2 pairs, to be added 1 : 1 : 1, and take the twin and the queue one step on.
 
         images (B, h, w, c), ids and is_real (B, T). Pairs of equal `image_ids` (B,) show one picture: they, and their like in the queue, are right
         answers, and never hard negatives. `negatives` (image_for_text (B,), text_for_image (B,)) and `masked` (ids (B, T), labels (B, T)) replace
-        the draws from `rng`. The order is the released code's: temperature, twin, ITC, queue, ITM, MLM. UsageError for a batch of one.
+        the draws from `rng`; `objectives` leaves losses out. The order is the released code's: temperature, twin, ITC, queue, ITM, MLM. UsageError
+        for a batch of one.
         """
         check_pairs(images, ids)
+        check_objectives(objectives, ("itc", "itm", "mlm"))
+        if "itm" in objectives:  # what would be refused later is refused before the twin and the queue have gone on
+            check_draws(rng, negatives, "ITM draws hard negatives", "negatives")
+        if "mlm" in objectives:
+            check_draws(rng, masked, "MLM draws the words that it hides", "masked")
         alpha = self.begin_step(len(ids), self.config.alpha, self.config.ramp)
         split, is_real = split or (lambda function: function), real(ids, is_real)
         tokens, hidden = split(self.towers.look)(images), split(self.towers.read)(ids, is_real)  # (B, P+1, M), (B, T, D)
         twin_tokens = self.twin_look(images, split)  # (B, P+1, M)
-        itc, similarities = self.itc(tokens, hidden, twin_tokens, ids, is_real, alpha, image_ids, split)
-        negatives = negatives or self.draw_negatives(similarities, image_ids, rng)
-        itm = self.itm(tokens, hidden, is_real, negatives, split)
-        masked = masked or self.hide(ids, is_real, rng)
-        return {"itc": itc, "itm": itm, "mlm": self.mlm(tokens, twin_tokens, *masked, is_real, alpha, split)}
+        found = {}
+        found["itc"], similarities = self.itc(tokens, hidden, twin_tokens, ids, is_real, alpha, image_ids, split)
+        if "itm" in objectives:
+            found["itm"] = self.itm(tokens, hidden, is_real, negatives or self.draw_negatives(similarities, image_ids, rng), split)
+        if "mlm" in objectives:
+            found["mlm"] = self.mlm(tokens, twin_tokens, *(masked or self.hide(ids, is_real, rng)), is_real, alpha, split)
+        return {name: found[name] for name in found if name in objectives}
 
     def itm(self, tokens: Any, hidden: Any, is_real: np.ndarray, negatives: tuple[np.ndarray, np.ndarray], split: Split) -> Tensor:
         """Image-text matching: return the loss over the true pairs, each text with a hard picture, and each picture with a hard text."""
@@ -123,8 +135,7 @@ class ALBEF(MomentumContrast):
 
     def hide(self, ids: np.ndarray, is_real: np.ndarray, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
         """Return (ids, labels) with some words hidden, at least one; never padding or the first token, while the last, [SEP], may be."""
-        if rng is None:
-            raise UsageError("MLM draws the words that it hides, and neither rng nor masked came; pass rng=np.random.default_rng(seed)")
+        check_draws(rng, None, "MLM draws the words that it hides", "masked")
         special = ~is_real
         special[:, 0] = True
         if special.all():

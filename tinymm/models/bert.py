@@ -42,10 +42,14 @@ class BertConfig:
     memory_width: int | None = None
     crosses_from: int = 0
     token_types: int = 0
+    std: float = STD  # of the fresh weights; a narrow model learns sooner from larger ones, √(768 / width) times as large
+    embedding_std: float | None = None  # of fresh words and positions; the same
 
     def __post_init__(self):
         if self.feed_forward is None:
             object.__setattr__(self, "feed_forward", 4 * self.width)
+        if self.embedding_std is None:
+            object.__setattr__(self, "embedding_std", self.std)
 
     @classmethod
     def tiny(cls, **changes: Any) -> "BertConfig":
@@ -62,12 +66,12 @@ class BertLayer(Module):
     """Look around, look at the picture, think; a norm behind each sum: (B, T, D) -> (B, T, D)."""
 
     def __init__(self, config: BertConfig, crosses: bool, *, rng: np.random.Generator):
-        D, eps = config.width, config.eps
-        self.attention = MultiHeadAttention(D, config.heads, rng=rng, stds=(STD, STD))
+        D, eps, std = config.width, config.eps, config.std
+        self.attention = MultiHeadAttention(D, config.heads, rng=rng, stds=(std, std))
         self.norm_1 = LayerNorm(D, eps)
-        self.cross = CrossAttention(D, config.heads, rng=rng, memory_width=config.memory_width, std=STD) if crosses else None
+        self.cross = CrossAttention(D, config.heads, rng=rng, memory_width=config.memory_width, std=std) if crosses else None
         self.norm_cross: Any = LayerNorm(D, eps) if crosses else None
-        self.mlp = MLP(D, config.feed_forward or 4 * D, config.activation, rng=rng, stds=(STD, STD))
+        self.mlp = MLP(D, config.feed_forward or 4 * D, config.activation, rng=rng, stds=(std, std))
         self.norm_2 = LayerNorm(D, eps)
 
     def forward(self, x: Any, may_attend: Any = None, memory: Any = None, cache: Cache | None = None) -> Tensor:
@@ -106,7 +110,8 @@ class Bert(Module):
 
     def __init__(self, config: BertConfig, rng: np.random.Generator):
         self.config = config
-        self.embedding = TextEmbedding(config.vocabulary, config.context, config.width, config.token_types, rng=rng)
+        std = config.embedding_std or config.std
+        self.embedding = TextEmbedding(config.vocabulary, config.context, config.width, config.token_types, rng=rng, std=std)
         self.norm = LayerNorm(config.width, config.eps)
         crosses = [config.memory_width is not None and i >= config.crosses_from for i in range(config.layers)]
         self.blocks = [BertLayer(config, cross, rng=rng) for cross in crosses]

@@ -16,9 +16,9 @@ from tinymm.autodiff import Tensor, no_grad
 from tinymm.layers import Cache, LayerNorm, Linear, Module, MultiHeadAttention, causal_mask, padding_mask
 from tinymm.losses import itm_loss, itm_pairs, language_loss
 
-from .bert import STD, Bert, BertConfig, LanguageHead, check_memory
+from .bert import Bert, BertConfig, LanguageHead, check_memory
 from .decoding import generate
-from .towers import MomentumContrast, Split, Towers, check_pairs, check_widths, real
+from .towers import MomentumContrast, Split, Towers, check_draws, check_habits, check_objectives, check_pairs, check_widths, real
 from .vit import ViTConfig
 
 
@@ -50,10 +50,8 @@ class BLIPConfig:
         check_widths(self.image, self.text)
         if self.text.crosses_from:
             raise UsageError(f"every layer of BLIP's text stack looks at the picture, and crosses_from {self.text.crosses_from} came; leave it 0")
-        for name in ("decode", "encode", "end_of_text"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < self.text.vocabulary:
-                raise UsageError(f"{name} is an id below the vocabulary {self.text.vocabulary}, and {value} came; correct it")
+        encode = {} if self.encode is None else {"encode": self.encode}
+        check_habits(self.alpha, self.ramp, self.text.vocabulary, decode=self.decode, end_of_text=self.end_of_text, **encode)
 
     @classmethod
     def tiny(cls, **changes: Any) -> "BLIPConfig":
@@ -72,8 +70,8 @@ class Writer(Module):
     """What the decoder has of its own: a self-attention with its norm for each layer of the stack, and the head that names words."""
 
     def __init__(self, config: BertConfig, rng: np.random.Generator):
-        D = config.width
-        self.attentions = [MultiHeadAttention(D, config.heads, rng=rng, stds=(STD, STD)) for _ in range(config.layers)]
+        D, std = config.width, config.std
+        self.attentions = [MultiHeadAttention(D, config.heads, rng=rng, stds=(std, std)) for _ in range(config.layers)]
         self.norms = [LayerNorm(D, config.eps) for _ in range(config.layers)]
         self.language_head = LanguageHead(config.vocabulary, D, config.eps, rng=rng)
 
@@ -121,20 +119,27 @@ class BLIP(MomentumContrast):
         negatives: tuple[np.ndarray, np.ndarray] | None = None,
         masked: Any = None,
         split: Split | None = None,
+        objectives: tuple[str, ...] = ("itc", "itm", "lm"),
     ) -> dict[str, Tensor]:
         """Return {"itc", "itm", "lm"} of B ≥ 2 pairs, to be added 1 : 1 : 1, and take the twin and the queue one step on.
 
         Arguments as of `ALBEF.losses`; nothing is masked. UsageError for a batch of one.
         """
         check_pairs(images, ids)
+        check_objectives(objectives, ("itc", "itm", "lm"))
+        if "itm" in objectives:  # what would be refused later is refused before the twin and the queue have gone on
+            check_draws(rng, negatives, "ITM draws hard negatives", "negatives")
         alpha = self.begin_step(len(ids), self.config.alpha, self.config.ramp)
         split, is_real = split or (lambda function: function), real(ids, is_real)
         tokens, hidden = split(self.towers.look)(images), split(self.towers.read)(ids, is_real)  # (B, P+1, M), (B, T, D)
         twin_tokens = self.twin_look(images, split)  # (B, P+1, M)
-        itc, similarities = self.itc(tokens, hidden, twin_tokens, ids, is_real, alpha, image_ids, split)
-        negatives = negatives or self.draw_negatives(similarities, image_ids, rng)
-        itm = self.itm(tokens, ids, is_real, negatives, split)
-        return {"itc": itc, "itm": itm, "lm": self.lm(tokens, ids, is_real, split)}
+        found = {}
+        found["itc"], similarities = self.itc(tokens, hidden, twin_tokens, ids, is_real, alpha, image_ids, split)
+        if "itm" in objectives:
+            found["itm"] = self.itm(tokens, ids, is_real, negatives or self.draw_negatives(similarities, image_ids, rng), split)
+        if "lm" in objectives:
+            found["lm"] = self.lm(tokens, ids, is_real, split)
+        return {name: found[name] for name in found if name in objectives}
 
     def itm(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, negatives: tuple[np.ndarray, np.ndarray], split: Split) -> Tensor:
         """Image-text matching: return the loss over the true pairs, each text with a hard picture, and each picture with a hard text."""
@@ -162,16 +167,15 @@ class BLIP(MomentumContrast):
         `ids` (B, T) are a prompt behind [DEC], of one length, such as "a picture of". The picture's keys and values, and those of the words that
         are written, are computed once and remembered. ShapeError where the prompt leaves no room for an answer.
         """
-        B, stack = len(images), self.towers.text_encoder
-        prompt = np.full((B, 1), self.config.decode)
-        if ids is not None:
-            prompt = np.concatenate([prompt, ids], axis=1)
-        room = self.config.text.context - prompt.shape[1]
-        if len(prompt) != B or room < 1:
+        B, stack, context = len(images), self.towers.text_encoder, self.config.text.context
+        ids = np.zeros((B, 0), int) if ids is None else ids
+        if ids.ndim != 2 or len(ids) != B or ids.shape[1] > context - 2:
             raise ShapeError(
-                f"a prompt stands behind each of {B} pictures and leaves room below {self.config.text.context} tokens, and {prompt.shape} came with "
-                "[DEC]; shorten it"
+                f"a prompt (B, T) stands behind each of {B} pictures and leaves room for [DEC] and an answer among {context} tokens, and {ids.shape} "
+                "came; give one to each picture, or shorten them"
             )
+        prompt = np.concatenate([np.full((B, 1), self.config.decode), ids], axis=1)
+        room = context - prompt.shape[1]
         caches = [Cache() for _ in range(2 * self.config.text.layers)]
         with no_grad():
             tokens = self.towers.look(images)

@@ -16,7 +16,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.autodiff import Tensor
 from tinymm.layers import Module, Parameter
 from tinymm.layers.init import normal
-from tinymm.losses import cross_entropy_loss, l2_normalize
+from tinymm.losses import cross_entropy_loss, l2_normalize, sigmoid_loss
 
 from .cbow import CBOW, CBOWConfig
 from .resnet import ModifiedResNet, ResNetConfig
@@ -25,6 +25,8 @@ from .vit import ViT, ViTConfig
 
 #: §2.5: "the temperature … was initialized to the equivalent of 0.07" and "clipped to prevent scaling the logits by more than 100".
 INITIAL_SCALE, LARGEST_SCALE = 1 / 0.07, 100.0
+#: SigLIP §3.2: the scale begins at 10 and the bias at -10, since nearly all pairs of a batch do not belong together.
+SIGMOID_SCALE, SIGMOID_BIAS = 10.0, -10.0
 
 
 def figure_3(image_encoder, text_encoder, I, T, W_i, W_t, t):
@@ -54,6 +56,8 @@ def figure_3(image_encoder, text_encoder, I, T, W_i, W_t, t):
 class CLIPConfig:
     """Sizes of a CLIP: the joint width E and the two encoders' configs.
 
+    `loss` is "softmax", Figure 3's, or "sigmoid", SigLIP's (Zhai et al. 2023), which judges each pair by itself.
+
     >>> CLIPConfig.paper("ViT-B/32").image.patches
     49
     """
@@ -61,6 +65,11 @@ class CLIPConfig:
     joint_width: int
     image: ViTConfig | ResNetConfig
     text: TextConfig | CBOWConfig
+    loss: str = "softmax"
+
+    def __post_init__(self):
+        if self.loss not in ("softmax", "sigmoid"):
+            raise UsageError(f"a CLIP's loss is 'softmax' or 'sigmoid', and {self.loss!r} came; choose one")
 
     @classmethod
     def tiny(cls, image: str = "vit", text: str = "transformer", **changes: Any) -> "CLIPConfig":
@@ -132,7 +141,9 @@ class CLIP(Module):
         elif image.output_width != E:
             raise UsageError(f"a ResNet that projects by itself must end at the joint width {E}, and {image.output_width} came")
         self.W_t = Parameter(normal(rng, (text.width, E), text.width**-0.5))
-        self.t = Parameter(np.full((), math.log(INITIAL_SCALE), np.float32))
+        sigmoid = config.loss == "sigmoid"
+        self.t = Parameter(np.full((), math.log(SIGMOID_SCALE if sigmoid else INITIAL_SCALE), np.float32))
+        self.b = Parameter(np.full((), SIGMOID_BIAS, np.float32)) if sigmoid else None
 
     def encode_image(self, images: Any) -> Tensor:
         """Return the pictures' features in the joint space, not normalized: (B, h, w, c) -> (B, E)."""
@@ -144,10 +155,11 @@ class CLIP(Module):
         return self.text_encoder(ids) @ self.W_t
 
     def forward(self, images: Any, ids: np.ndarray) -> Tensor:
-        """Return scaled cosines of all pairs: images (B, h, w, c), ids (C, T) -> logits (B, C)."""
+        """Return scaled cosines of all pairs, and SigLIP's bias added: images (B, h, w, c), ids (C, T) -> logits (B, C)."""
         I_e = l2_normalize(self.encode_image(images))
         T_e = l2_normalize(self.encode_text(ids))
-        return np.dot(I_e, T_e.T) * np.exp(self.t)
+        logits = np.dot(I_e, T_e.T) * np.exp(self.t)
+        return logits if self.b is None else logits + self.b
 
     def losses(
         self,
@@ -161,7 +173,7 @@ class CLIP(Module):
         masked: Any = None,
         split: Callable[[Module], Callable] | None = None,
     ) -> dict[str, Tensor]:
-        """Return {"itc": the loss of Figure 3} for B ≥ 2 aligned pairs: images (B, h, w, c), ids (B, T).
+        """Return {"itc": the loss of Figure 3, or SigLIP's} for B ≥ 2 aligned pairs: images (B, h, w, c), ids (B, T).
 
         The other arguments are those of all four papers' models; this one draws nothing and masks nothing. `split` wraps an encoder so
         that it works on shards of the batch (`training.parallel`). A batch of one pair is refused: with nothing to tell apart the loss is
@@ -178,8 +190,8 @@ class CLIP(Module):
         W_i = self.W_i
         if W_i is None:
             W_i = array_module(self.W_t.data).eye(self.config.joint_width, dtype=self.W_t.dtype)
-        loss, _ = figure_3(split(self.image_encoder), split(self.text_encoder), images, ids, W_i, self.W_t, self.t)
-        return {"itc": loss}
+        loss, logits = figure_3(split(self.image_encoder), split(self.text_encoder), images, ids, W_i, self.W_t, self.t)
+        return {"itc": loss if self.b is None else sigmoid_loss(logits + self.b)}
 
     def after_step(self) -> None:
         """Keep the scale at 100 or less (§2.5), on the parameter and after the step, so that no gradient is masked by it."""

@@ -39,7 +39,7 @@ class SlowTwin(Module):
     """
 
     def __init__(self, online: Module, momentum: float):
-        if not 0 <= momentum <= 1:
+        if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
             raise UsageError(f"a twin's momentum lies in [0, 1], 1 meaning that it never moves, and {momentum} came; the papers have 0.995")
         self.momentum = momentum
         self.copy: Any = deepcopy(online).freeze()

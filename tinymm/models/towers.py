@@ -21,6 +21,7 @@ from .vit import ViT, ViTConfig
 
 #: What the temperature is kept in, at the start of each training forward (the released code).
 COLDEST, WARMEST = 0.001, 0.5
+_WHOLE, _NUMBERS = (int, np.integer), (int, float, np.number)
 #: What `split` is for one worker.
 Split = Callable[[Any], Callable]
 
@@ -122,6 +123,11 @@ class MomentumContrast(Module):
         queue.push(I_m, T_m, image_ids)
         return found
 
+    def image_tokens(self, images: Any) -> Any:
+        """Return all tokens of the pictures as plain numbers: (B, h, w, c) -> (B, P+1, M)."""
+        with no_grad():
+            return self.towers.look(images).data
+
     def twin_look(self, images: Any, split: Split) -> Any:
         """Return the twin's tokens of the pictures as plain numbers (B, P+1, M), or None where there is no twin."""
         if self.twin is None:
@@ -133,11 +139,10 @@ class MomentumContrast(Module):
         self, similarities: tuple[Any, Any], image_ids: np.ndarray | None, rng: np.random.Generator | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return a hard picture for each text and a hard text for each picture of the batch, drawn by contrast's own similarities."""
-        if rng is None:
-            raise UsageError("ITM draws hard negatives, and neither rng nor negatives came; pass rng=np.random.default_rng(seed)")
+        check_draws(rng, None, "ITM draws hard negatives", "negatives")
         image_to_text, text_to_image = (to_host(some.data) for some in similarities)
         own = np.arange(len(image_to_text)) if image_ids is None else image_ids
-        return hard_negatives(image_to_text, own, rng, text_to_image)
+        return hard_negatives(image_to_text, own, rng, text_to_image)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------ use
     def encode_image(self, images: Any) -> Tensor:
@@ -172,6 +177,29 @@ def check_pairs(images: Any, ids: np.ndarray) -> None:
     """Raise UsageError unless each picture has its text."""
     if len(images) != len(ids):
         raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")
+
+
+def check_draws(rng: Any, instead: Any, draws: str, name: str) -> None:
+    """Raise UsageError where something is to be drawn without a generator, and nothing came instead."""
+    if rng is None and instead is None:
+        raise UsageError(f"{draws}, and neither rng nor {name} came; pass rng=np.random.default_rng(seed)")
+
+
+def check_objectives(objectives: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """Raise UsageError for the name of a loss that the model does not have."""
+    if not objectives or set(objectives) - set(known):
+        raise UsageError(f"the objectives are some of {', '.join(known)}, and {', '.join(objectives) or 'none'} came; correct the names")
+
+
+def check_habits(alpha: Any, ramp: Any, vocabulary: int, **ids: Any) -> None:
+    """Raise UsageError unless alpha is a share, ramp a count of pairs, and each of the special tokens' ids one of the vocabulary."""
+    if not isinstance(alpha, _NUMBERS) or not 0 <= alpha <= 1:
+        raise UsageError(f"alpha is the share of the twin's opinion, in [0, 1], and {alpha!r} came; the papers have 0.4")
+    if not isinstance(ramp, _WHOLE) or ramp < 0:
+        raise UsageError(f"ramp counts the pairs over which alpha grows, 0 or more, and {ramp!r} came; the papers have one epoch or two")
+    for name, value in ids.items():
+        if not isinstance(value, _WHOLE) or not 0 <= value < vocabulary:
+            raise UsageError(f"{name} is an id below the vocabulary {vocabulary}, and {value!r} came; correct it")
 
 
 def check_widths(image: ViTConfig, text: BertConfig) -> None:

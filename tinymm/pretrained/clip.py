@@ -120,7 +120,10 @@ HUGGING_FACE = Layout(
 #: Every name of ours under itself, for what no other program has: a bag of words, and whatever stands beside it.
 TINYMM = Layout(
     "tinymm",
-    tuple(replace(rule, theirs=(rule.ours,), change="same") for rule in dict.fromkeys((*OPENAI_VIT.rules, *OPENAI_RESNET.rules))),
+    (
+        *(replace(rule, theirs=(rule.ours,), change="same") for rule in dict.fromkeys((*OPENAI_VIT.rules, *OPENAI_RESNET.rules))),
+        Rule("b", ("b",)),  # SigLIP's bias
+    ),
 )
 
 

@@ -57,6 +57,8 @@ def _clip_layout(config: CLIPConfig, name: str) -> Layout:
         raise UsageError(f'format "{name}" has no CLIP in it; write a CLIP as "huggingface", "openai" or "tinymm"')
     if name != "tinymm" and text == "cbow":
         raise UsageError(f'format {name!r} has no bag of words as text encoder; use "tinymm"')
+    if name != "tinymm" and config.loss == "sigmoid":
+        raise UsageError(f'format {name!r} has no place for the bias of the sigmoid loss; use "tinymm"')
     if name == "huggingface" and not settings.fits_hugging_face(config):
         reason = "has no ResNet" if image == "resnet" else 'reads eos_token_id 2 as "the largest id", which this model does not mean'
         raise UsageError(f'format "huggingface" {reason}; use "openai"')
@@ -66,7 +68,7 @@ def _clip_layout(config: CLIPConfig, name: str) -> Layout:
 
 
 def _best_clip_format(config: CLIPConfig) -> str:
-    if settings.kind_of(config.text) == "cbow":
+    if settings.kind_of(config.text) == "cbow" or config.loss == "sigmoid":
         return "tinymm"
     return "huggingface" if settings.fits_hugging_face(config) else "openai"
 

@@ -90,8 +90,9 @@ def norm(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
 class Layout:
     """A family of files: its rules, the keys that may stand in a file without being weights, and our names that have no place there.
 
-    What is `homeless` begins anew in a model that such a file is loaded into, and is left out where one is written. `copies` (a pattern of
-    their keys, its name elsewhere) are arrays that the file holds a second time: compared when read, and repeated when written.
+    What is `homeless` (where `{}` stands for a layer's number, too) begins anew in a model that such a file is loaded into, and is left out
+    where one is written. `copies` (a pattern of their keys, its name elsewhere) are arrays that the file holds a second time: compared when
+    read, and repeated when written.
     """
 
     name: str
@@ -99,6 +100,14 @@ class Layout:
     ignorable: tuple[str, ...] = ()
     homeless: tuple[str, ...] = ()
     copies: tuple[str, str] | None = None
+
+    @cached_property
+    def _homeless_patterns(self) -> tuple[re.Pattern[str], ...]:
+        return tuple(map(_pattern, self.homeless))
+
+    def is_homeless(self, ours: str) -> bool:
+        """Say whether the layout has no place for this array of ours."""
+        return any(pattern.fullmatch(ours) for pattern in self._homeless_patterns)
 
     def _copies(self, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
         """Return, for each second name, the key whose array it repeats."""
@@ -170,7 +179,7 @@ class Layout:
     def is_optional(self, ours: str) -> bool:
         """Say whether a file may lack this array of ours."""
         found = self._rule_of(ours)
-        return ours in self.homeless or found is not None and found[0].optional
+        return self.is_homeless(ours) or found is not None and found[0].optional
 
     def export(self, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
         """Return their arrays, and the names of ours for which the layout has no place."""
@@ -178,7 +187,7 @@ class Layout:
         homeless = []
         for ours, array in arrays.items():
             found = self._rule_of(ours)
-            if ours in self.homeless:
+            if self.is_homeless(ours):
                 continue
             if found is None:
                 homeless.append(ours)

@@ -138,8 +138,9 @@ def kind_of(encoder: object) -> str:
 
 
 def fits_hugging_face(config: CLIPConfig) -> bool:
-    """Say whether `transformers` has this architecture: ViT and text transformer, and no token 2 as the end of the text."""
-    return kind_of(config.image) == "vit" and kind_of(config.text) == "transformer" and config.text.end_of_text != _LEGACY_END
+    """Say whether `transformers` has this architecture: ViT and text transformer, no bias of SigLIP's, and no token 2 as the end of the text."""
+    plain = config.loss == "softmax" and config.text.end_of_text != _LEGACY_END
+    return plain and kind_of(config.image) == "vit" and kind_of(config.text) == "transformer"
 
 
 def write_settings(config: CLIPConfig, layout: str, dtype: str) -> dict[str, Any]:

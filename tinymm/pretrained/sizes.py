@@ -37,7 +37,7 @@ def config_of(found: Imported, layout: Layout, declared: dict[str, Any], heads: 
             _agree(f"{encoder} {key}", said.get(key), value)
         usual = sizes.get("feed_forward") == 4 * sizes["width"]
         parts[encoder] = _build(encoder, said | sizes | ({"feed_forward": None} if usual else {}), (heads or {}).get(encoder))
-    config = CLIPConfig(joint_width=joint_width, image=parts["image"], text=parts["text"])
+    config = CLIPConfig(joint_width=joint_width, image=parts["image"], text=parts["text"], loss="sigmoid" if "b" in found.arrays else "softmax")
     needed, present = _least_numbers(config), sum(array.size for array in found.arrays.values())
     if needed > 2 * present + 10**6:
         raise CheckpointError(

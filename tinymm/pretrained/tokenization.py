@@ -26,6 +26,7 @@ from .safetensors_files import read_json
 START, END = "<|startoftext|>", "<|endoftext|>"
 RELEASED_NAME = "bpe_simple_vocab_16e6.txt.gz"
 _CONTEXT = 77  # of every released CLIP
+PIECES_CONTEXT = 32  # of BERT's, as BLIP-2 has it; ALBEF and BLIP have 25 to 40, and the tables of positions 512
 _MERGES = 49152 - 256 - 2  # as many of the list's lines as make 49,408 entries
 _LARGEST = 64 * 2**20  # bytes of an unpacked list of merges; the released one has three million
 _WORDS = rf"{re.escape(START)}|{re.escape(END)}|'s|'t|'re|'ve|'m|'ll|'d|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
@@ -85,12 +86,13 @@ def cleaned(text: str) -> str:
     return re.sub(r"\s+", " ", html.unescape(html.unescape(text))).strip().lower()
 
 
-def tokenizer(path: str | os.PathLike) -> WordTokenizer | BytePairTokenizer:
+def tokenizer(path: str | os.PathLike, *, cleaning: str = "blip") -> WordTokenizer | BytePairTokenizer:
     """Return the tokenizer of a model's folder (or of a file in it), a callable: texts -> `ids (B, T)`, `is_real (B, T)`.
 
     Looked for, in this order: `tokenizer.json` (ours is read with `json` alone, another one needs the `tokenizers` package),
     `vocab.json` with `merges.txt`, OpenAI's `bpe_simple_vocab_16e6.txt.gz`, and BERT's `vocab.txt`; the last two may also be named
-    themselves. The context is that of the model's config.json, or 77, for BERT's 32.
+    themselves. The context is that of the model's config.json, or 77, and for BERT's pieces at most 32. ALBEF, BLIP and BLIP-2 share BERT's
+    pieces; `cleaning` tells how their captions are prepared, "blip" (BLIP-2 too) or "albef".
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -106,7 +108,7 @@ def tokenizer(path: str | os.PathLike) -> WordTokenizer | BytePairTokenizer:
         return BytePairTokenizer(_from_merges(_released_merges(path)), _context(folder), clean=True)
     own = path if path.suffix == ".json" and "tokenizer" in path.name and path.is_file() else folder / "tokenizer.json"
     if own.is_file():
-        return _from_tokenizer_json(own)
+        return _from_tokenizer_json(own, cleaning)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         return BytePairTokenizer(_from_vocabulary(folder / "vocab.json", folder / "merges.txt"), _context(folder), clean=True)
     if (folder / RELEASED_NAME).is_file():
@@ -115,14 +117,14 @@ def tokenizer(path: str | os.PathLike) -> WordTokenizer | BytePairTokenizer:
     if pieces.is_file():
         from .wordpiece import from_vocabulary
 
-        return from_vocabulary(pieces)
+        return from_vocabulary(pieces, min(PIECES_CONTEXT, _context(folder)), cleaning)
     raise CheckpointError(
         f"a tokenizer is a tokenizer.json, vocab.json with merges.txt, {RELEASED_NAME} or BERT's vocab.txt, and {str(folder)!r} has none of "
         "them; name a folder or file that has, such as that of any other model of the same vocabulary"
     )
 
 
-def _from_tokenizer_json(path: Path) -> WordTokenizer | BytePairTokenizer:
+def _from_tokenizer_json(path: Path, cleaning: str) -> WordTokenizer | BytePairTokenizer:
     model = read_json(path).get("model")
     if isinstance(model, dict) and model.get("type") == "WordLevel":
         try:
@@ -134,6 +136,10 @@ def _from_tokenizer_json(path: Path) -> WordTokenizer | BytePairTokenizer:
         opened = library.Tokenizer.from_file(str(path))
     except Exception as problem:  # the library raises nothing more special
         raise CheckpointError(f"{path.name}: the tokenizers package cannot read the file ({problem}); copy it again") from None
+    if isinstance(model, dict) and model.get("type") == "WordPiece" and None not in map(opened.token_to_id, ("[CLS]", "[SEP]")):
+        from .wordpiece import WordPieceTokenizer
+
+        return WordPieceTokenizer(opened, min(PIECES_CONTEXT, _context(path.parent)), cleaning)
     return BytePairTokenizer(opened, _context(path.parent), clean=opened.token_to_id(START) is not None)
 
 
@@ -209,7 +215,7 @@ def _byte_pairs(ids: dict[str, int], merges: list[tuple[str, str]]) -> Any:
 def _context(folder: Path) -> int:
     """Return the longest text of the model whose config lies in the folder."""
     settings = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    text = settings.get("text_config") or settings.get("text") or {}
+    text = settings.get("text_config") or settings.get("text") or settings.get("bert") or {}
     context = (text.get("max_position_embeddings") or text.get("context")) if isinstance(text, dict) else None
     context = _CONTEXT if context is None else context
     if type(context) is not int or not 2 <= context <= 2**20:

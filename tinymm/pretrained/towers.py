@@ -115,6 +115,8 @@ BLIP_RETRIEVAL = Layout("blip", (*_released("", "ptr_queue"), _IDS), _IGNORED, h
 BLIP_CAPTIONING = Layout(
     "blip", (*under("towers.", (*_image("visual_encoder"), *_stack_of_a_writer("text_decoder."))), *_WRITER), _IGNORED, homeless=_NOT_IN_CAPTIONING
 )
+#: What is left behind where a whole BLIP is written for Hugging Face, whose models don't train with a twin.
+_TWIN = (*_ours(*_towers("_m", "")), "queue.images", "queue.texts", "queue.ids", "queue.next", "queue.pushed")
 #: `BlipForImageTextRetrieval` and `BlipForConditionalGeneration`.
 HF_RETRIEVAL = Layout(
     "huggingface_retrieval",
@@ -125,18 +127,19 @@ HF_RETRIEVAL = Layout(
         *linear("itm_head", "itm_head"),
     ),
     _IGNORED,
-    homeless=("temperature", *_ours(*_WRITER)),
+    homeless=("temperature", *_ours(*_WRITER), *_TWIN),
 )
 HF_CAPTIONING = Layout(
     "huggingface",
     (*under("towers.", (*_image("vision_model", _HF_VISION), *_stack_of_a_writer("text_decoder."))), *_WRITER),
     _IGNORED,
-    homeless=_NOT_IN_CAPTIONING,
+    homeless=(*_NOT_IN_CAPTIONING, *_TWIN),
 )
 
 
 def _own(layout: Layout) -> Layout:
-    names = dict.fromkeys((*_ours(*layout.rules), *layout.homeless))
+    built_as_clip = _ours(*(rule for twin in ("towers.", "twin.copy.") for rule in norm(f"{twin}image_encoder.norm_before", "")))
+    names = dict.fromkeys((*_ours(*layout.rules), *layout.homeless, *built_as_clip))
     return Layout("tinymm", tuple(Rule(name, (name,)) for name in names))
 
 

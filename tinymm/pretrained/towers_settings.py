@@ -19,12 +19,15 @@ _TEXT = {
     "hidden_size": "width", "num_hidden_layers": "layers", "num_attention_heads": "heads", "intermediate_size": "feed_forward",
     "hidden_act": "activation", "layer_norm_eps": "eps", "max_position_embeddings": "context",
 }  # fmt: skip
+_VIT = {"num_heads": "heads", "eps": "eps", "hidden_act": "activation"}
 #: What the released code calls its habits in its own settings, and what we do.
 _HABITS = {
-    "momentum": "momentum", "alpha": "alpha", "mlm_probability": "hidden_share", "dec": "decode", "enc": "encode", "label_smoothing": "smoothing",
+    "momentum": "momentum", "alpha": "alpha", "ramp": "ramp", "mlm_probability": "hidden_share", "mask": "mask", "dec": "decode", "enc": "encode",
+    "sep": "end_of_text", "label_smoothing": "smoothing", "embed_dim": "joint_width", "queue_size": "queue",
 }  # fmt: skip
 _BERT_MASK, _BERT_SEPARATOR, _BERT_WORDS = 103, 102, 30522
 _IMAGE_ASSUMED = {"activation": "gelu", "eps": 1e-6}
+_HF_IMAGE_ASSUMED = {"eps": 1e-5}  # transformers' own default, which the published configs write out
 
 
 def declared(settings: dict[str, Any], layout: Layout) -> dict[str, Any]:
@@ -33,41 +36,77 @@ def declared(settings: dict[str, Any], layout: Layout) -> dict[str, Any]:
     Our own config.json, Hugging Face's, or the released code's: `bert` and `vit` with their settings, `momentum`, `alpha`, `mlm_probability`.
     """
     if layout.name == "tinymm":
-        return {name: value for name, value in settings.items() if name != "model_type"}
+        return {"image": _part(settings, "image"), "text": _part(settings, "text")} | {
+            name: value for name, value in settings.items() if name not in ("model_type", "image", "text")
+        }
     if layout.name.startswith("huggingface"):
-        vision, text = (settings.get(part) or {} for part in ("vision_config", "text_config"))
-        if not isinstance(vision, dict) or not isinstance(text, dict):
-            raise CheckpointError("config.json: vision_config and text_config are objects of settings; copy the file again")
+        vision, text = _part(settings, "vision_config"), _part(settings, "text_config")
         said = {"decode": text.get("bos_token_id", _BERT_WORDS), "encode": None, "end_of_text": text.get("sep_token_id", _BERT_SEPARATOR)}
-        said["smoothing"] = settings.get("label_smoothing", 0.0)
-        return {"image": _renamed(vision, VISION), "text": _renamed(text, _TEXT), **said}
-    bert, vit = (part if isinstance(part := settings.get(name), dict) else {} for name in ("bert", "vit"))
-    image = {"heads": vit.get("num_heads"), "eps": vit.get("eps"), "resolution": settings.get("image_res")}
-    return {"image": {k: v for k, v in image.items() if v is not None}, "text": _renamed(bert, _TEXT), **_renamed(settings, _HABITS)}
+        said["smoothing"] = text.get("label_smoothing", settings.get("label_smoothing", 0.0))  # its decoder asks the text's own
+        said |= _renamed(settings, {"image_text_hidden_size": "joint_width"})
+        return {"image": _HF_IMAGE_ASSUMED | _renamed(vision, VISION), "text": _renamed(text, _TEXT), **said}
+    image = _renamed(_part(settings, "vit"), _VIT) | _renamed(settings, {"image_res": "resolution"})
+    keeps_cls = {"encode": None} if settings.get("enc", 0) is None else {}
+    return {"image": image, "text": _renamed(_part(settings, "bert"), _TEXT), **_renamed(settings, _HABITS), **keeps_cls}
+
+
+def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    part = settings.get(name) or {}
+    if not isinstance(part, dict):
+        raise CheckpointError(f"config.json: {name} is an object of settings, a {type(part).__name__} came; copy the file again")
+    return part
 
 
 def _renamed(theirs: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {ours: theirs[key] for key, ours in names.items() if theirs.get(key) is not None}
 
 
-def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int]) -> dict[str, Any]:
+def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout: Layout) -> dict[str, Any]:
     """Return what both configs begin with: the two encoders, the joint width, and the queue's length where there is one."""
-    arrays = found.arrays
-    eps = _IMAGE_ASSUMED | {key: value for key, value in said.get("image", {}).items() if value is not None}
-    image = ViTConfig(**agreed("image encoder", vit_sizes(arrays, "towers.image_encoder."), eps, heads=heads.get("image")))
-    sizes = bert_sizes(arrays, "towers.text_encoder.")
-    text = BertConfig(**agreed("text encoder", sizes, ASSUMED | said.get("text", {}), heads=heads.get("text")))
-    parts: dict[str, Any] = {"image": image, "text": text}
+    arrays, own = found.arrays, layout.name == "tinymm"
+    sizes = {"image": vit_sizes(arrays, "towers.image_encoder."), "text": bert_sizes(arrays, "towers.text_encoder.")}
+    assumed = {"image": _IMAGE_ASSUMED, "text": ASSUMED}
+    parts: dict[str, Any] = {}
+    for name, kind in (("image", ViTConfig), ("text", BertConfig)):
+        declared = assumed[name] | {key: value for key, value in said[name].items() if value is not None}
+        parts[name] = _encoder(f"{name} encoder", kind, agreed(f"{name} encoder", sizes[name], declared, heads=heads.get(name)))
     if "towers.image_projection.weight" in arrays:
-        parts["joint_width"] = shape_of(arrays, "towers.image_projection.weight", 2)[1]
-    has_twin = any(name.startswith("twin.") for name in arrays)
-    return parts | ({"queue": shape_of(arrays, "queue.images", 2)[0]} if has_twin else {"queue": 1, "momentum": None})
+        parts["joint_width"] = _same("joint_width", said, shape_of(arrays, "towers.image_projection.weight", 2)[1])
+    elif "joint_width" in said:
+        parts["joint_width"] = said["joint_width"]
+    if any(name.startswith("twin.") for name in arrays):
+        return parts | {"queue": _same("queue", said, shape_of(arrays, "queue.images", 2)[0])}
+    if own and said.get("momentum") is not None:
+        raise CheckpointError(
+            f"the config and the arrays agree; it has a slow twin of momentum {said['momentum']!r}, and no array is the twin's; put the config.json "
+            "of this very file beside it"
+        )
+    return parts | {"queue": said.get("queue", 1), "momentum": None}  # without a twin there is no queue, of whatever length
+
+
+def _encoder(what: str, kind: type, settings: dict[str, Any]) -> Any:
+    """Return an encoder's config, of settings that no array shows as well."""
+    strange = sorted(settings.keys() - kind.__dataclass_fields__.keys())  # type: ignore[attr-defined]
+    if strange:
+        raise CheckpointError(f"config.json: the {what} has no setting {strange[0]!r}; put the config.json of this very file beside it")
+    if not isinstance(settings["eps"], float) or not 0 < settings["eps"] < 1:
+        raise CheckpointError(f"config.json: the {what}'s eps is a small positive number, {settings['eps']!r} came; correct it")
+    return kind(**settings)
+
+
+def _same(what: str, said: dict[str, Any], measured: int) -> int:
+    if said.get(what, measured) != measured:
+        raise CheckpointError(
+            f"the config and the arrays agree; {what} is {said[what]!r} in the config and {measured!r} by the arrays; put the config.json of this "
+            "very file beside it"
+        )
+    return measured
 
 
 def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> ALBEF:
     """Return a fresh ALBEF of the sizes that the arrays show."""
     said = declared(settings, layout)
-    parts = _parts(found, said, heads)
+    parts = _parts(found, said, heads, layout)
     vocabulary = parts["text"].vocabulary
     mask: dict[str, Any] = {} if layout.name == "tinymm" else {"mask": min(_BERT_MASK, vocabulary - 1)}
     return ALBEF(ALBEFConfig(**mask | _habits(said, ALBEFConfig) | parts), generator(0))
@@ -76,7 +115,7 @@ def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads
 def build_blip(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP:
     """Return a fresh BLIP of the sizes that the arrays show; the released vocabulary ends with [DEC] and [ENC]."""
     said = declared(settings, layout)
-    parts = _parts(found, said, heads)
+    parts = _parts(found, said, heads, layout)
     last = parts["text"].vocabulary - 1
     ids = {"decode": last - 1, "encode": last, "end_of_text": min(_BERT_SEPARATOR, last)} if layout.name == "blip" else {}
     return BLIP(BLIPConfig(**ids | _habits(said, BLIPConfig) | parts), generator(0))
@@ -97,12 +136,13 @@ def settings_for(config: ALBEFConfig | BLIPConfig, name: str, dtype: str) -> dic
     text = {theirs: getattr(config.text, ours) for theirs, ours in _TEXT.items()} | {"vocab_size": config.text.vocabulary}
     if not name.startswith("huggingface"):
         habits = {theirs: getattr(config, ours) for theirs, ours in _HABITS.items() if hasattr(config, ours)}
-        return {"bert": text, "vit": {"num_heads": config.image.heads, "eps": config.image.eps}, **habits}
+        return {"bert": text, "vit": {theirs: getattr(config.image, ours) for theirs, ours in _VIT.items()}, **habits}
     ids: dict[str, Any] = {"bos_token_id": config.decode, "sep_token_id": config.end_of_text} if isinstance(config, BLIPConfig) else {}
     ids |= {"eos_token_id": ids.get("sep_token_id"), "pad_token_id": 0, "is_decoder": True, "encoder_hidden_size": config.image.width}
+    smoothing = {"label_smoothing": getattr(config, "smoothing", 0.0)}
     return {
         "architectures": ["BlipForConditionalGeneration" if name == "huggingface" else "BlipForImageTextRetrieval"],
-        "model_type": "blip", "dtype": dtype, "image_text_hidden_size": config.joint_width, "label_smoothing": getattr(config, "smoothing", 0.0),
+        "model_type": "blip", "dtype": dtype, "image_text_hidden_size": config.joint_width, **smoothing,
         "vision_config": {"model_type": "blip_vision_model", **vision},
-        "text_config": {"model_type": "blip_text_model", **ids, **text},
+        "text_config": {"model_type": "blip_text_model", **ids, **text, **smoothing},
     }  # fmt: skip

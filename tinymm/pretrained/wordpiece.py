@@ -1,25 +1,27 @@
 """BERT's sub-words: the tokenizer of ALBEF, BLIP and the Q-Former, from its published `vocab.txt` (bert-base-uncased) through `tokenizers`.
 
-A text becomes [CLS] pieces [SEP]. BLIP-2 adds one token behind the vocabulary, [DEC], 30522, which stands for [CLS] where the model writes.
+A text becomes [CLS] pieces [SEP]. BLIP adds two tokens behind the vocabulary, [DEC], 30522, and [ENC], 30523, which stand for [CLS] where the
+model writes, or compares; BLIP-2 adds the first of them, and ALBEF none.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.errors import CheckpointError, DataError
+from tinymm.arrays.errors import CheckpointError, DataError, UsageError
 
-from .tokenization import BytePairTokenizer, needed_library
+from .tokenization import PIECES_CONTEXT, BytePairTokenizer, needed_library
 
 NAME = "vocab.txt"
-DEC = "[DEC]"
+DEC, ENC, MASK = "[DEC]", "[ENC]", "[MASK]"
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-#: How LAVIS and BLIP prepare a caption: these signs become spaces, and what follows the fiftieth word is dropped.
+#: How BLIP and LAVIS prepare a caption: these signs become spaces, and what follows the fiftieth word is dropped.
 _SIGNS, _MOST_WORDS = re.compile(r"[.!\"()*#:;~]"), 50
-_CONTEXT = 32
+#: How ALBEF does: these disappear, others become spaces, and what follows the thirtieth word is dropped.
+_ALBEF_SIGNS, _ALBEF_SPACES, _ALBEF_MOST_WORDS = re.compile(r"[,.'!?\"()*#:;~]"), re.compile("[-/]"), 30
 
 
 def cleaned_caption(text: str) -> str:
@@ -31,25 +33,51 @@ def cleaned_caption(text: str) -> str:
     return " ".join(_SIGNS.sub(" ", text.lower()).split()[:_MOST_WORDS])
 
 
-class WordPieceTokenizer(BytePairTokenizer):
-    """Texts -> `ids (B, T)` int64 and `is_real (B, T)` bool, each row [CLS], pieces, [SEP], and zeros; `begin`, `decode_token`, `end_of_text`.
+def albef_caption(text: str) -> str:
+    """Return a caption as ALBEF cleans it; `<person>` stands in its web captions for each name.
 
-    A text of more than `context` tokens keeps its beginning and its [SEP].
+    >>> albef_caption("  <PERSON>'s half-hearted HORSE, seen!  ")
+    'persons half hearted horse seen'
+    """
+    spaced = _ALBEF_SPACES.sub(" ", _ALBEF_SIGNS.sub("", text.lower())).replace("<person>", "person")
+    return " ".join(spaced.split()[:_ALBEF_MOST_WORDS])
+
+
+CLEANING: dict[str, Callable[[str], str]] = {"blip": cleaned_caption, "albef": albef_caption}
+
+
+class WordPieceTokenizer(BytePairTokenizer):
+    """Texts -> `ids (B, T)` int64 and `is_real (B, T)` bool, each row [CLS], pieces, [SEP], and zeros.
+
+    `begin`, `end_of_text`, `mask_token`, `decode_token` and `encode_token` are the ids of [CLS], [SEP], [MASK], [DEC] and [ENC]; the last two lie
+    behind the vocabulary, and no text has them. A text of more than `context` tokens keeps its beginning and its [SEP]. `cleaning` is how
+    captions are prepared, "blip" (BLIP-2 too) or "albef": weights know the words that they were trained on.
     """
 
-    def __init__(self, library: Any, context: int = _CONTEXT) -> None:
+    def __init__(self, library: Any, context: int = PIECES_CONTEXT, cleaning: str = "blip") -> None:
+        if cleaning not in CLEANING:
+            raise UsageError(f"captions are cleaned as {' or '.join(map(repr, CLEANING))}, and {cleaning!r} came; take that of the weights' paper")
+        library.add_special_tokens([DEC, ENC])  # those that are there already keep their ids
         super().__init__(library, context, clean=False)
-        self.begin, self.decode_token = library.token_to_id("[CLS]"), library.token_to_id(DEC)
-        self.end_of_text = library.token_to_id("[SEP]")
+        self.cleaning = cleaning
+        self.begin, self.end_of_text, self.mask_token, self.decode_token, self.encode_token = map(
+            library.token_to_id, ("[CLS]", "[SEP]", MASK, DEC, ENC)
+        )
+        self._silent = {library.token_to_id(token) for token in (*_SPECIAL, DEC, ENC)}
 
     def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
         """Return the cleaned texts' ids and which of them are no padding."""
         if isinstance(texts, str):
             raise DataError(f"a tokenizer takes a list of texts, the single text {texts[:40]!r} came; write [text]")
-        return super().__call__([cleaned_caption(text) for text in texts])
+        return super().__call__([CLEANING[self.cleaning](text) for text in texts])
+
+    def decode(self, ids: np.ndarray) -> list[str]:
+        """Return the texts of rows of ids, of the special tokens with [MASK] only: a gap is a part of the text."""
+        rows = [[int(i) for i in row if int(i) not in self._silent] for row in np.atleast_2d(ids)]
+        return [self.library.decode(row, skip_special_tokens=False).strip() for row in rows]
 
 
-def from_vocabulary(path: str | Path, context: int = _CONTEXT) -> WordPieceTokenizer:
+def from_vocabulary(path: str | Path, context: int = PIECES_CONTEXT, cleaning: str = "blip") -> WordPieceTokenizer:
     """Return the tokenizer of a `vocab.txt`, a piece on each line; CheckpointError if it has no special tokens."""
     library = needed_library("BERT's word pieces")
     lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -66,5 +94,5 @@ def from_vocabulary(path: str | Path, context: int = _CONTEXT) -> WordPieceToken
     built.decoder = library.decoders.WordPiece()
     frame = [("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
     built.post_processor = library.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=frame)
-    built.add_special_tokens([*_SPECIAL, *([] if DEC in ids else [DEC])])
-    return WordPieceTokenizer(built, context)
+    built.add_special_tokens([*_SPECIAL, *([MASK] if MASK in ids else [])])
+    return WordPieceTokenizer(built, context, cleaning)

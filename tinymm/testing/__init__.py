@@ -5,9 +5,10 @@ which property broke, what was found, the smallest input that breaks it, why it 
 go in and arrays come out, so a function of any library can be checked; `on_torch` adapts one of PyTorch.
 
 Read `strategies` (what is drawn), `contract` (what is promised), `suite` (how a property is declared and run), then a
-family: `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`, `temperature`, and for what the Q-Former learns from
-`qformer_masks`, `queries` (ITC), `negatives` and `matching` (ITM), `language` (ITG); `check` is the door, `causes` and `causes_blip2` the
-tables behind "likely cause", `adapters` what makes a function of PyTorch one of arrays.
+family: `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`, `temperature`; for what the Q-Former learns from
+`qformer_masks`, `queries` (ITC), `negatives` and `matching` (ITM), `language` (ITG); for SigLIP `sigmoid`; for ALBEF `momentum_contrast` (its
+targets and its ITC), `masking` (MLM), and the twin's `ema` and `fifo`, its queue. `check` is the door, `causes`, `causes_blip2` and
+`causes_momentum` the tables behind "likely cause", `adapters` what makes a function of PyTorch one of arrays.
 A further family is a module of its own with a `Contract` and a `Suite`, and one line in `check`.
 
 Nothing is proved about speed, training dynamics, or values outside the drawn ranges: sizes up to 8, normal numbers.

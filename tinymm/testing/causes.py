@@ -1,6 +1,7 @@
 """Which properties each planted mistake of the tests breaks; the likely cause of a failure is the nearest row."""
 
 from .causes_blip2 import BLIP2
+from .causes_momentum import MOMENTUM
 
 CAUSES: dict[str, dict[str, str]] = {
     "causal_mask": {
@@ -257,4 +258,5 @@ CAUSES: dict[str, dict[str, str]] = {
         "scores of raw rows": "P07a",
     },
     **BLIP2,
+    **MOMENTUM,
 }

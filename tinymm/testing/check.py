@@ -14,14 +14,19 @@ from typing import Any
 from tinymm.arrays.errors import UsageError
 from tinymm.testing import attention as _attention
 from tinymm.testing import contrastive as _contrastive
+from tinymm.testing import ema as _ema
+from tinymm.testing import fifo as _fifo
 from tinymm.testing import language as _language
+from tinymm.testing import masking as _masking
 from tinymm.testing import masks as _masks
 from tinymm.testing import matching as _matching
+from tinymm.testing import momentum_contrast as _momentum_contrast
 from tinymm.testing import negatives as _negatives
 from tinymm.testing import normalization as _normalization
 from tinymm.testing import qformer_masks as _qformer_masks
 from tinymm.testing import queries as _queries
 from tinymm.testing import retrieval as _retrieval
+from tinymm.testing import sigmoid as _sigmoid
 from tinymm.testing import softmax as _softmax
 from tinymm.testing import temperature as _temperature
 
@@ -159,4 +164,10 @@ hard_negatives = Check(_negatives.hard_negatives)
 itm_pairs = Check(_matching.itm_pairs)
 itm_loss = Check(_matching.itm_loss)
 lm_loss = Check(_language.lm)
+sigmoid_loss = Check(_sigmoid.sigmoid)
+soft_targets = Check(_momentum_contrast.soft_targets)
+itc_queue = Check(_momentum_contrast.itc_queue)
+mlm_masking = Check(_masking.mlm_masking)
+ema = Check(_ema.ema)
+queue = Check(_fifo.queue)
 CHECKS = {name: item for name, item in globals().items() if isinstance(item, Check)}

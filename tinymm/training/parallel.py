@@ -70,13 +70,17 @@ class _Sharded:
         self.join = Op(self._run, catalogued=False)
 
     def __call__(self, *batch: Any) -> Tensor:
-        return self.join(*self.parameters, batch=batch)
+        # What another encoder has made of the batch comes as a Tensor, and wants its gradient; the rest are plain arrays.
+        made = [x for x in batch if isinstance(x, Tensor)]
+        return self.join(*self.parameters, *made, batch=tuple(None if isinstance(x, Tensor) else x for x in batch))
 
-    def _run(self, *parameters: Any, batch: tuple) -> tuple:
-        B = len(batch[0])
+    def _run(self, *inputs: Any, batch: tuple) -> tuple:
+        made = inputs[len(self.parameters) :]
+        B = len(next(x for x in (*made, *batch) if x is not None))
         shards = [slice(s[0], s[-1] + 1) for s in np.array_split(np.arange(B), min(self.workers, B))]
+        cut = [[Tensor(x[s], requires_grad=True) for x in made] for s in shards]
         # Each thread inherits no_grad() or checking() through a copy of the context.
-        tasks = [self.pool.submit(copy_context().run, self.encoder, *(x[s] for x in batch)) for s in shards]
+        tasks = [self.pool.submit(copy_context().run, self.encoder, *_merged(batch, own, s)) for s, own in zip(shards, cut, strict=True)]
         features = [task.result() for task in tasks]
         # A loss that leaves a part of the model out must leave its parameters without a gradient, here as anywhere.
         reached = set().union(*(_leaves(f) for f in features))
@@ -88,10 +92,26 @@ class _Sharded:
             ]
             for task in tasks:
                 task.result()
-            return [_sum([into[p] for into in gradients if p in into], p) for p in self.parameters if p in reached]
+            of_made = [
+                np.concatenate([into.get(part, np.zeros_like(part.data)) for into, part in zip(gradients, parts, strict=True)])
+                for parts in zip(*cut, strict=True)
+            ]
+            return [_sum([into[p] for into in gradients if p in into], p) for p in self.parameters if p in reached] + of_made
 
-        vjps = iter(together(backward, len(reached)))
-        return np.concatenate([f.data for f in features]), *(next(vjps) if p in reached else None for p in self.parameters)
+        count = sum(p in reached for p in self.parameters)
+        vjps = together(backward, count + len(made))
+        of_parameters = iter(vjps[:count])
+        return (
+            np.concatenate([f.data for f in features]),
+            *(next(of_parameters) if p in reached else None for p in self.parameters),
+            *vjps[count:],
+        )
+
+
+def _merged(batch: tuple, made: list, shard: slice) -> list:
+    """Return a shard of each input in its place."""
+    waiting = iter(made)
+    return [next(waiting) if x is None else x[shard] for x in batch]
 
 
 def _leaves(result: Tensor) -> set[Tensor]:

@@ -116,16 +116,24 @@ def over_picture_alt(weights: np.ndarray) -> str:
     """Return in words where the weight lies: the heaviest patch, and how many patches hold half of all."""
     heat = _square(weights)
     total = heat.sum()
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
     falling = np.cumsum(np.sort(heat.ravel())[::-1])
     half = int(np.searchsorted(falling, total / 2 * (1 - 1e-9)) + 1)
-    up = ("top", "middle", "bottom")[_third(int(row), len(heat))]
-    across = ("left", "middle", "right")[_third(int(column), len(heat))]
-    where = up if up == across else f"{up} {across}"
     share = heat.max() / total if total else 0.0
     spread = f"(evenly spread: {100 / heat.size:.2g}%)"
-    most = f"{share:.0%} of the weight lies on the {where} patch of {heat.size} {spread}"
+    most = f"{share:.0%} of the weight lies on the {hottest(heat)} patch of {heat.size} {spread}"
     return f"{most}; half of it on {half} patch{'es' if half > 1 else ''}."
+
+
+def hottest(heat: np.ndarray) -> str:
+    """Return in words where the heaviest patch of `heat` `(rows, columns)` lies.
+
+    >>> hottest(np.eye(3) * [1, 2, 1]), hottest(np.eye(3)[::-1] * [1, 2, 3])
+    ('middle', 'top right')
+    """
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    up = ("top", "middle", "bottom")[_third(int(row), len(heat))]
+    across = ("left", "middle", "right")[_third(int(column), heat.shape[1])]
+    return up if up == across else f"{up} {across}"
 
 
 def lit(heat: np.ndarray, rgb: np.ndarray) -> np.ndarray:
@@ -137,7 +145,8 @@ def lit(heat: np.ndarray, rgb: np.ndarray) -> np.ndarray:
 
 
 def _third(index: int, many: int) -> int:
-    return 0 if index < many / 3 - 1e-9 else 2 if index >= many - many / 3 - 1e-9 else 1
+    """Return in which third of a side the middle of a patch lies."""
+    return int(3 * (index + 0.5) / many)
 
 
 def _numbers(weights: Any) -> np.ndarray:

@@ -188,10 +188,10 @@ def _draw(axes: Any, records: Any, names: Sequence[str], chance: Mapping[str, fl
             ends.append(float(chance[name]))
     _furnish(axes)
     axes.set_ylim(*limits)
-    _label_ends(axes, ends, labels)
+    label_ends(axes, ends, labels)
 
 
-def _label_ends(axes: Any, ends: Sequence[float], labels: Sequence[tuple[str, str]]) -> None:
+def label_ends(axes: Any, ends: Sequence[float], labels: Sequence[tuple[str, str]]) -> None:
     """Write each line's name at its right end, moved apart where two would overlap: no legend to look up."""
     low, high = axes.get_ylim()
     inches = axes.get_position().height * axes.figure.get_size_inches()[1]

@@ -6,11 +6,13 @@ wrong mask is described as what it does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from tinymm.arrays.errors import DtypeError, ShapeError
 from tinymm.layers import reachability
+from tinymm.viz import style
 
 BLOCKED, ALLOWED, PADDED, LEAK, KNOWN, IDLE = range(6)
 WORDS = ("blocked", "may attend", "padding", "attends to padding!", "not seen, but known after {} layers", "padding looks, and nobody reads it")
@@ -21,6 +23,22 @@ SIDES = (BOTH, FIRST, SECOND, NEITHER, OUTSIDE)  # of a legend
 ONE = {"query": "a query", "text": "a text token", "picture": "the picture"}
 ALL = {"query": "all queries", "text": "all text", "picture": "the picture"}
 MANY = {"query": "queries", "text": "text", "picture": "picture"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One mask `(Tq, Tk)` of several that are shown together, with the names of its tokens and a note below its title.
+
+    Rows are shown from `first` on: tokens before it, such as a picture's, are looked at and do not look themselves.
+    """
+
+    mask: np.ndarray
+    names: Sequence[str]
+    groups: Mapping[str, int] | None = None
+    is_real: np.ndarray | None = None
+    title: str = ""
+    note: str = ""
+    first: int = 0
 
 
 def one_mask(mask: np.ndarray) -> np.ndarray:
@@ -69,6 +87,15 @@ def parts(groups: Mapping[str, int] | None, count: int) -> list[tuple[str, slice
         raise ShapeError(f"groups count each token once: got {groups}, {sum(groups.values())} in all, for {count} names; recount")
     ends = np.cumsum(list(groups.values())).tolist()
     return [(name, slice(end - groups[name], end)) for name, end in zip(groups, ends, strict=True) if groups[name]]
+
+
+def groups_from(first: int, groups: Mapping[str, int] | None, count: int) -> dict[str, int]:
+    """Return how many of each group's tokens stand from `first` on among all `count`, groups without any left out.
+
+    >>> groups_from(2, {"picture": 2, "text": 3}, 5)
+    {'text': 3}
+    """
+    return {name: span.stop - max(first, span.start) for name, span in parts(groups, count) if span.stop > first}
 
 
 def states(mask: np.ndarray, is_real: np.ndarray | None = None, layers: int = 1) -> np.ndarray:
@@ -125,7 +152,7 @@ def sentence(mask: np.ndarray, groups: Mapping[str, int], is_real: np.ndarray | 
             elif block.size:
                 unseen.append(f"no {MANY.get(whom, whom)}")
         if (seen or unseen) and not (who == "picture" and seen == ["itself"]):
-            whole.append(f"{verb} {_listed(seen) or 'nothing'}" + (f", but {_listed(unseen)}" if seen and unseen else ""))
+            whole.append(f"{verb} {style.listed(seen) or 'nothing'}" + (f", but {style.listed(unseen)}" if seen and unseen else ""))
             clauses.append(f"{ONE.get(who, f'a {who}')} {whole[-1]}")
     text = f"every token {whole[0]}" if len(whole) > 1 and len(set(whole)) == 1 else "; ".join(clauses)
     text = text[:1].upper() + text[1:] + "."
@@ -133,10 +160,6 @@ def sentence(mask: np.ndarray, groups: Mapping[str, int], is_real: np.ndarray | 
         leaks = flat[real][:, ~real].sum()
         text += f" {leaks} {'cells look' if leaks > 1 else 'cell looks'} at padding!" if leaks else f" No real token {verb} padding."
     return text
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _how(block: np.ndarray, whom: str, *, same: bool) -> str:
@@ -156,8 +179,11 @@ def apart(
     labels: tuple[str, str] = ("the first", "the second"),
     groups: Mapping[str, int] | None = None,
     is_real: np.ndarray | None = None,
+    first: int = 0,
 ) -> tuple[np.ndarray, str]:
     """Return for each cell of two masks NEITHER, FIRST, SECOND or BOTH allow it, and a sentence that counts, with groups where.
+
+    Rows before `first`, in which the two do not differ, are left out.
 
     >>> print(apart(np.eye(2, dtype=bool), np.tri(2, dtype=bool), ("eye", "tri"))[1])
     1 of 4 cells differ: only tri allows 1.
@@ -168,7 +194,7 @@ def apart(
     cells = one * FIRST + other * SECOND
     cells[(states(one, is_real) == PADDED) & (cells == NEITHER)] = OUTSIDE
     found = [f"only {label} allows {_where(cells == side, groups)}" for side, label in zip((FIRST, SECOND), labels, strict=True) if side in cells]
-    return cells, f"{(one != other).sum()} of {one.size} cells differ" + (f": {'; '.join(found)}." if found else ".")
+    return cells[first:], f"{(one != other).sum()} of {one[first:].size} cells differ" + (f": {'; '.join(found)}." if found else ".")
 
 
 def side_words(labels: tuple[str, str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinymm.arrays.errors import ShapeError
 
-from .mask_cells import ALLOWED, BLOCKED, MANY, ORDER, PADDED, SIDES, WORDS, apart, clipped, named, parts, side_words, states
+from .mask_cells import ALLOWED, BLOCKED, MANY, ORDER, PADDED, SIDES, WORDS, apart, clipped, groups_from, named, parts, side_words, states
 
 SYMBOLS, ASCII = "·■░!▒□", ".#_!o="  # in the order of the states: blocked, allowed, padding, leak, known, idle
 FRAME = "─│┌┬┐├┼┤└┴┘"
@@ -28,8 +28,11 @@ def grid(
     symbols: str = SYMBOLS,
     width: int | None = None,
     legend: bool = True,
+    first: int = 0,
 ) -> str:
     """Return a mask as text; `groups` of a square mask, as in `{"query": 4, "text": 5}`, are framed, `layers` adds what is known by then.
+
+    Rows are printed from `first` on.
 
     >>> print(grid(np.tri(2, dtype=bool), ["a", "cat"]))  # doctest: +NORMALIZE_WHITESPACE
             a cat
@@ -39,8 +42,8 @@ def grid(
     """
     flat, rows, columns = named(mask, row_names, column_names)
     cells = states(flat, is_real, layers)
-    lines = _table(cells, symbols, rows, columns, groups, width)
-    return "\n".join([*lines, key([cells], symbols, layers)] if legend else lines)
+    lines = _table(cells[first:], symbols, rows[first:], columns, _framed(groups, cells, first), width)
+    return "\n".join([*lines, key([cells[first:]], symbols, layers)] if legend else lines)
 
 
 def key(cells: Iterable[np.ndarray], symbols: str = SYMBOLS, layers: int = 1) -> str:
@@ -64,6 +67,7 @@ def difference_grid(
     is_real: np.ndarray | None = None,
     symbols: str = SYMBOLS,
     width: int | None = None,
+    first: int = 0,
 ) -> str:
     """Return where two masks of the same tokens differ, as text: − where only the first allows, + where only the second does.
 
@@ -74,9 +78,9 @@ def difference_grid(
     ■ both allow  + only tri allows  · both block
     """
     one, rows, columns = named(a, row_names, column_names)
-    cells, _ = apart(one, named(b, row_names, column_names)[0], labels, groups, is_real)
+    cells, _ = apart(one, named(b, row_names, column_names)[0], labels, groups, is_real, first)
     signs, words = symbols[BLOCKED] + "-+" + symbols[ALLOWED] + symbols[PADDED], side_words(labels)
-    lines = _table(cells, signs, rows, columns, groups, width)
+    lines = _table(cells, signs, rows[first:], columns, _framed(groups, one, first), width)
     return "\n".join([*lines, "  ".join(f"{signs[side]} {words[side]}" for side in SIDES if side in cells)])
 
 
@@ -98,17 +102,26 @@ def beside(blocks: Sequence[str], width: int, gap: int = 2) -> str:
     return "\n".join((" " * gap).join(f"{part:<{w}}" for part, w in zip(line, wide, strict=True)).rstrip() for line in lines)
 
 
-def _table(
-    cells: np.ndarray, signs: str, rows: Sequence[str], columns: Sequence[str], groups: Mapping[str, int] | None, width: int | None
-) -> list[str]:
+#: The groups of rows and of columns, as `parts` gives them.
+Frames = tuple[list[tuple[str, slice]], list[tuple[str, slice]]]
+
+
+def _framed(groups: Mapping[str, int] | None, mask: np.ndarray, first: int) -> Frames | None:
+    if not groups:
+        return None
+    if mask.shape[0] != mask.shape[1]:
+        raise ShapeError(f"groups frame the rows and columns of a square mask: got {mask.shape}; leave groups out for a cross mask")
+    kept = groups_from(first, groups, len(mask))
+    return parts(kept, sum(kept.values())), parts(groups, len(mask))
+
+
+def _table(cells: np.ndarray, signs: str, rows: Sequence[str], columns: Sequence[str], groups: Frames | None, width: int | None) -> list[str]:
     """Return the lines of a grid: names of columns that are too long for it stand upright, one letter a line."""
-    if groups and cells.shape[0] != cells.shape[1]:
-        raise ShapeError(f"groups frame the rows and columns of a square mask: got {cells.shape}; leave groups out for a cross mask")
     rows, columns = ([clipped(name, ellipsis="~" if signs.isascii() else "…") for name in names] for names in (rows, columns))
     left, tall = max(map(len, rows)), max(map(len, columns))
     wide = tall if tall <= 3 and not groups else 1
     tall = 1 if wide == tall else tall
-    spans = [where for _, where in parts(groups, len(rows))] or [slice(0, len(columns))]
+    spans = [where for _, where in groups[1]] if groups else [slice(0, len(columns))]
     count = len(columns) * (wide + 1) - len(spans)
     gap = "" if width is not None and left + 3 + count + len(spans) > width else " "
     frame = (FRAME if not signs.isascii() else "-|+++++++++") if groups else " " * len(FRAME)
@@ -122,12 +135,12 @@ def _table(
     if not groups:
         return lines + body
     inner = [len(gap.join(" " * (span.stop - span.start))) for span in spans]
-    titles = [MANY.get(name, name) for name, _ in parts(groups, len(rows))]
+    titles = [MANY.get(name, name) for name, _ in groups[1]]
     tops = [(title if len(title) <= w else "").center(w, frame[0]) for title, w in zip(titles, inner, strict=True)]
     flat = [frame[0] * w for w in inner]
     kinds = ((tops, frame[2:5]), (flat, frame[5:8]), (flat, frame[8:]))
     borders = [" " * (left + 1) + ends[0] + ends[1].join(part) + ends[2] for part, ends in kinds]
     lines.append(borders[0])
-    for place, span in enumerate(spans):
+    for place, (_, span) in enumerate(groups[0]):
         lines += [*([borders[1]] if place else []), *body[span]]
     return [*lines, borders[2]]

@@ -6,7 +6,6 @@ hatched. With `layers`, a second shade shows what a row can *know* after so many
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.viz import style
 
-from .mask_cells import LEAK, MANY, ORDER, WORDS, apart, clipped, named, parts, reachable, sentence, side_words, states
+from .mask_cells import LEAK, MANY, ORDER, WORDS, Panel, apart, clipped, groups_from, named, parts, reachable, sentence, side_words, states
 from .mask_cells import SIDES as SIDE_ORDER
 
 # Colors and hatchings of may attend, known, blocked, leak, padding, idle; and of two masks: both, the first, the second, neither, padding.
@@ -36,18 +35,6 @@ SIDES = dict(
 WIDEST, SMALLEST, MARGIN = 17.5, 0.12, 0.12
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One mask `(Tq, Tk)` of several that are drawn in one figure, with the names of its tokens and a note below its title."""
-
-    mask: np.ndarray
-    names: Sequence[str]
-    groups: Mapping[str, int] | None = None
-    is_real: np.ndarray | None = None
-    title: str = ""
-    note: str = ""
-
-
 def draw(
     mask: np.ndarray,
     names: Sequence[str],
@@ -57,22 +44,25 @@ def draw(
     column_names: Sequence[str] | None = None,
     column_groups: Mapping[str, int] | None = None,
     layers: int = 1,
+    first: int = 0,
     title: str | None = None,
 ) -> Any:
     """Return a figure of a mask `(Tq, Tk)`, or one whose other axes are 1; rows look, columns are looked at.
 
     `groups` maps names such as "query" and "text" to how many tokens they have, in order: they get the colors they have everywhere, and
-    the title says who sees whom. Columns are named like the rows unless said otherwise; `is_real` `(Tk,)` hatches padding.
+    the title says who sees whom. Columns are named like the rows unless said otherwise; `is_real` `(Tk,)` hatches padding;
+    rows are drawn from `first` on.
     """
     flat, rows, columns = named(mask, names, column_names)
-    alt = draw_alt(mask, names, is_real, column_names=column_names, layers=layers)
+    alt = draw_alt(mask, names, is_real, column_names=column_names, layers=layers, first=first)
     finding = alt.splitlines()[0]
     if groups and column_names is None:
         known = layers > 1
         finding = sentence(reachable(flat, layers) if known else flat, groups, is_real, verb="knows" if known else "sees")
         finding = f"After {layers} layers {finding[0].lower()}{finding[1:]}" if known else finding
         alt = f"{finding}\n{alt}"
-    sheet = _Sheet(states(flat, is_real, layers), rows, columns, groups, groups if column_names is None else column_groups)
+    shown = groups_from(first, groups, len(rows))
+    sheet = _Sheet(states(flat, is_real, layers)[first:], rows[first:], columns, shown, groups if column_names is None else column_groups)
     return _figure([sheet], LOOKS, [word.format(layers) for word in WORDS], title or finding.rstrip("."), alt)
 
 
@@ -83,6 +73,7 @@ def draw_alt(
     *,
     column_names: Sequence[str] | None = None,
     layers: int = 1,
+    first: int = 0,
 ) -> str:
     """Return a mask in words: how much is open, whether it leaks into padding, and one line for each row that looks.
 
@@ -90,15 +81,15 @@ def draw_alt(
     3 of 4 cells may attend.
     """
     flat, rows, columns = named(mask, names, column_names)
-    first = f"{flat.sum()} of {flat.size} cells may attend"
-    if leaks := (states(flat, is_real) == LEAK).sum():
-        first += f"; {leaks} of them look at padding"
-    lines = [first + "."]
-    for name, row in zip(rows, flat, strict=True):
+    count = f"{flat[first:].sum()} of {flat[first:].size} cells may attend"
+    if leaks := (states(flat, is_real)[first:] == LEAK).sum():
+        count += f"; {leaks} of them look at padding"
+    lines = [count + "."]
+    for name, row in zip(rows[first:], flat[first:], strict=True):
         seen = [column for column, open_ in zip(columns, row, strict=True) if open_]
         lines.append(f"{name} looks at {', '.join(seen) if seen else 'nothing'}.")
     if layers > 1:
-        lines.append(f"After {layers} layers {reachable(flat, layers).sum()} of {flat.size} pairs are known.")
+        lines.append(f"After {layers} layers {reachable(flat, layers)[first:].sum()} of {flat[first:].size} pairs are known.")
     return "\n".join(lines)
 
 
@@ -114,8 +105,10 @@ def side_by_side(panels: Sequence[Panel], *, layers: int = 1, title: str | None 
     sheets, alts = [], []
     for panel in panels:
         flat, rows, columns = named(panel.mask, panel.names)
-        sheets.append(_Sheet(states(flat, panel.is_real, layers), rows, columns, panel.groups, panel.groups, panel.title, panel.note))
-        alts.append(f"{panel.title}: {' '.join([panel.note, draw_alt(flat, panel.names, panel.is_real, layers=layers)]).strip()}")
+        cells, first = states(flat, panel.is_real, layers), panel.first
+        shown = groups_from(first, panel.groups, len(rows))
+        sheets.append(_Sheet(cells[first:], rows[first:], columns, shown, panel.groups, panel.title, panel.note))
+        alts.append(f"{panel.title}: {f'{panel.note} {draw_alt(flat, panel.names, panel.is_real, layers=layers, first=first)}'.strip()}")
     words = [word.format(layers) for word in WORDS]
     return _figure(sheets, LOOKS, words, title or f"{len(panels)} masks: what each row may look at", "\n".join(alts))
 
@@ -129,14 +122,16 @@ def difference(
     labels: tuple[str, str] = ("the first", "the second"),
     groups: Mapping[str, int] | None = None,
     is_real: np.ndarray | None = None,
+    first: int = 0,
 ) -> Any:
     """Return a figure of where two masks of the same tokens differ, each side in a color and a hatching of its own."""
     names = names or [str(i) for i in range(np.shape(a)[-2])]
     one, rows, columns = named(a, names, column_names)
     other = named(b, names, column_names)[0]
-    cells, finding = apart(one, other, labels, groups, is_real)
+    cells, finding = apart(one, other, labels, groups, is_real, first)
     where = [f"{rows[i]} → {columns[j]}: only {labels[0] if one[i, j] else labels[1]}." for i, j in np.argwhere(one != other)]
-    sheet = _Sheet(cells, rows, columns, groups, groups if column_names is None else None)
+    shown = groups_from(first, groups, len(rows))
+    sheet = _Sheet(cells, rows[first:], columns, shown, groups if column_names is None else None)
     return _figure([sheet], SIDES, side_words(labels), finding.rstrip("."), "\n".join([finding, *where]))
 
 
@@ -223,6 +218,9 @@ def _figure(sheets: Sequence[_Sheet], looks: Mapping[int, tuple[str, str]], word
             sheet.scale(most)
         abreast = sum(sheet.width for sheet in sheets) + gap * (len(sheets) - 1)
         if beside := abreast + 2 * MARGIN <= WIDEST:
+            highest = max(sheet.top for sheet in sheets)
+            for sheet in sheets:
+                sheet.top = highest  # so that grids beside each other begin at one height
             break
     width = max(5.6, (abreast if beside else max(sheet.width for sheet in sheets)) + 2 * MARGIN + 0.1)
     size, tops = 11.5, [max(sheet.words for sheet in sheets)] * len(sheets) if beside else [sheet.words for sheet in sheets]

@@ -102,6 +102,15 @@ def wrapped(text: object, width: int, lines: int) -> str:
     return "\n".join(textwrap.wrap(readable(text), width, max_lines=lines, placeholder=" …")) or " "
 
 
+def listed(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them.
+
+    >>> listed(["red", "green", "blue"]), listed(["red"])
+    ('red, green and blue', 'red')
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def write(axes: Any, x: float, y: float, text: str, **how: Any) -> "Text":
     """Write `text` as it stands: no mathematics between dollar signs, which captions may hold, and always in the same font."""
     return axes.text(x, y, text, **({"family": FONT, "color": INK, "parse_math": False} | how))

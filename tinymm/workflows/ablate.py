@@ -18,7 +18,7 @@ from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import default_workers
 from tinymm.training.records import write_json
 
-from . import train_blip2
+from . import measured
 from .blip2_start import RATES, Settings, prepare_stage_1, trained_encoder
 
 #: What is changed → (settings changed, masks replaced).
@@ -85,7 +85,7 @@ def _variant(name: str, base: Settings) -> dict[str, float]:
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
     for _ in train(model, source, optimizer, recipe, losses=partial(model.losses, objectives=objectives)):
         pass
-    results: dict[str, Any] = train_blip2.measure(model, source)
+    results: dict[str, Any] = measured.measure(model, source)
     return {column: results[key] for column, key in COLUMNS.items()}
 
 

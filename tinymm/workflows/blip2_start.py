@@ -12,6 +12,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.data.batches import Source
 from tinymm.data.sentences import Sentences
+from tinymm.data.text import DEC
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
 from tinymm.models.opt import OPT, OPTConfig
@@ -159,20 +160,20 @@ def _trained_language_model(settings: Settings, source: Any, first: BLIP2Stage1,
     return path
 
 
-def framed_source(data: str, seed: int, opened: Opened) -> Source:
-    """Return the data set with captions as [CLS] … [SEP], in the words and the preprocessing of the model that was opened."""
+def framed_source(data: str, seed: int, opened: Opened, frame: tuple[str, ...] = (DEC,)) -> Source:
+    """Return the data set with captions as [CLS] … [SEP], in the words and the preprocessing of the model that was opened, `frame` at hand."""
     seen = opened.model.config.image
     given = {} if data in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     source: Any = open_source(data, seed=seed, channels=seen.channels, resolution=seen.resolution, **given)
     if not hasattr(source.tokenizer, "with_frame"):
-        raise UsageError(f"BLIP-2 is trained on whole words here, and {opened.path} brings sub-words; train an encoder with `train clip` first")
+        raise UsageError(f"these models are trained on whole words here, and {opened.path} brings sub-words; train an encoder with `train clip` first")
     side, channels = source.preprocess.resolution, source.preprocess.channels
     if (side, channels) != (seen.resolution, seen.channels):
         raise UsageError(
             f"{data} has pictures of {side} × {side} × {channels}, and the encoder of {opened.path} takes {seen.resolution} × {seen.resolution} × "
             f"{seen.channels}; name one that was trained on this data"
         )
-    source.tokenizer = source.tokenizer if source.tokenizer.framed else source.tokenizer.with_frame()
+    source.tokenizer = source.tokenizer.with_frame(*frame)
     return source
 
 

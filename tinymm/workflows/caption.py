@@ -7,11 +7,12 @@ import numpy as np
 
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
+from tinymm.models.blip import BLIP
 from tinymm.models.blip2_stage2 import BLIP2Stage2
-from tinymm.training.evaluate_blip2 import write_captions
+from tinymm.training.evaluate_matching import write_captions
 
 from .classify import prepared
-from .opened import STAGE_1, STAGE_2, open_model
+from .opened import STAGE_1, STAGE_2, WRITER, open_model
 
 
 def run(
@@ -28,25 +29,26 @@ def run(
     tokenizer: str | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, str]:
-    """Print and return a caption for each picture, by a model that writes: either stage of BLIP-2.
+    """Print and return a caption for each picture, by a model that writes: BLIP, or either stage of BLIP-2.
 
-    Greedy by default; `beams` keeps that many beginnings, `nucleus` draws by `seed`. A `prompt` is the beginning of the text, for stage 2.
+    Greedy by default; `beams` keeps that many beginnings, `nucleus` draws by `seed`. A `prompt` is the beginning of the text, for BLIP and stage 2.
     """
-    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*STAGE_2, *STAGE_1))
+    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*STAGE_2, *STAGE_1, *WRITER))
     if not hasattr(opened.model, "caption"):
-        raise UsageError(f"{opened.path} holds a {type(opened.model).__name__}, which does not write; use a run of `train blip2`")
-    if any(name.startswith("language_head") for name in opened.fresh):
-        raise UsageError(f"{opened.path} holds a stage 1 without its language head, as Hugging Face's retrieval folders do; use one that writes")
+        raise UsageError(f"{opened.path} holds a {type(opened.model).__name__}, which does not write; use a run of `train blip` or `train blip2`")
+    if any("language_head" in name for name in opened.fresh):
+        raise UsageError(f"{opened.path} holds a model without its language head, as Hugging Face's retrieval folders do; use one that writes")
     options: dict[str, Any] = {"beams": beams, "nucleus": nucleus, "temperature": temperature, "max_new_tokens": longest}
     if nucleus is not None:
         options["rng"] = generator(seed)
     if prompt:
-        if not isinstance(opened.model, BLIP2Stage2):
+        if not isinstance(opened.model, BLIP | BLIP2Stage2):
             raise UsageError(f"a prompt is the beginning of a language model's text, and {opened.path} holds a stage 1; use a run of stage 2")
         ids, is_real = opened.tokenizer([prompt])
         if ids[0, -1] == getattr(opened.tokenizer, "end_of_text", None):
             ids, is_real = ids[:, :-1], is_real[:, :-1]  # the text goes on
-        options |= {"ids": ids, "is_real": is_real}
+        # BLIP puts [DEC] where [CLS] stood; its prompts are of one length
+        options |= {"ids": ids[:, 1:]} if isinstance(opened.model, BLIP) else {"ids": ids, "is_real": is_real}
     found = {}
     for picture in pictures:
         text = write_captions(opened.model, np.stack([prepared(opened, picture)]), opened.tokenizer, **options)[0]

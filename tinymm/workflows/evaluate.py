@@ -7,9 +7,9 @@ from tinymm.arrays.errors import UsageError
 from tinymm.models.clip import CLIP
 from tinymm.training.records import write_json
 
-from . import train_blip2
+from . import measured
 from .blip2_start import framed_source
-from .opened import BUILT_IN, CLIPS, STAGE_1, STAGE_2, open_model, open_source
+from .opened import BUILT_IN, CLIPS, STAGE_1, STAGE_2, TOWERS, open_model, open_source
 from .train import measure
 
 
@@ -24,14 +24,14 @@ def run(
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Print and return recall both ways, zero-shot and probe accuracy on the model's own data or on `data`; write them to the file `out` if given."""
-    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*CLIPS, *STAGE_1, *STAGE_2))
+    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*CLIPS, *TOWERS, *STAGE_1, *STAGE_2))
     where = data or opened.settings.get("data")
     if where is None:
         raise UsageError(f"{opened.path} does not say what it was trained on; name the pictures and captions with --data")
     image = opened.model.config.image
     if not isinstance(opened.model, CLIP):
-        source = framed_source(where, opened.settings.get("seed", seed), opened)
-        return _told(train_blip2.measure(opened.model, source), out, say)
+        frame = getattr(opened.tokenizer, "frame", ())[1:]
+        return _told(measured.measure(opened.model, framed_source(where, opened.settings.get("seed", seed), opened, frame)), out, say)
     given = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     # The run's own seed, whose split kept the validation pictures out of its training.
     source = open_source(where, seed=opened.settings.get("seed", seed), channels=image.channels, resolution=image.resolution, **given)

@@ -1,9 +1,9 @@
-"""`masks`: who may look at whom under BLIP-2's objectives, for a sentence of your own, in the terminal and as pictures."""
+"""`masks`: who may look at whom under the objectives of ALBEF, BLIP and BLIP-2, for a sentence of your own, in the terminal and as pictures."""
 
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tinymm.arrays.errors import UsageError
@@ -11,7 +11,7 @@ from tinymm.data.text import split_words
 from tinymm.viz import style
 from tinymm.viz.mask_cells import apart, states
 from tinymm.viz.mask_text import ASCII, SYMBOLS, beside, difference_grid, grid, key
-from tinymm.viz.objectives import OBJECTIVES, QFORMER, Scene, draw_difference, draw_objectives
+from tinymm.viz.objectives import FAMILIES, OBJECTIVES, Scene, draw_difference, draw_objectives
 
 MOST = 128  # tokens; more fit neither a terminal nor a page
 
@@ -19,6 +19,7 @@ MOST = 128  # tokens; more fit neither a terminal nor a page
 def run(
     *,
     queries: int = 4,
+    patches: int = 4,
     text: str = "a red ball",
     padding: int = 0,
     objective: str | None = None,
@@ -29,15 +30,17 @@ def run(
     symbols: str | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
-    """Print the masks of one objective or of all three, or where two differ; with `out`, draw them there and return the pictures' paths.
+    """Print the masks of one objective or of a model's three, or where two differ; with `out`, draw them there and return the pictures' paths.
 
-    `layers` adds what is known after so many, the picture included. Masks stand side by side where `width` letters (those of the terminal)
-    have room; a terminal that cannot show the signs gets ASCII.
+    `objective` is one of `objectives.OBJECTIVES`, or "albef", "blip" or "all" (BLIP-2) for three of them. `queries` stand before BLIP-2's text; the
+    others' text looks at a picture of `patches` and its class token. `layers` adds what is known after so many, the picture included. Masks
+    stand side by side where `width` letters (those of the terminal) have room; a terminal that cannot show the signs gets ASCII.
     """
-    scene = _scene(queries, text, padding, layers)
+    chosen = FAMILIES.get(objective or "all") or (str(objective),)
+    asked = [*(chosen if objective or not difference else ()), *(difference or ())]
+    scene = _scene(queries, patches, text, padding, layers, asked)
     width = width or shutil.get_terminal_size().columns
     symbols = symbols or (SYMBOLS if _can_show(SYMBOLS) else ASCII)
-    chosen = QFORMER if objective in (None, "all") else (str(objective),)
     lines = []
     if objective or layers > 1 or not difference:
         lines.append(_printed(scene, chosen, layers, width, symbols))
@@ -58,20 +61,24 @@ def run(
     return written
 
 
-def _scene(queries: int, text: str, padding: int, layers: int) -> Scene:
-    for flag, value, least in (("--queries", queries, 0), ("--padding", padding, 0), ("--layers", layers, 1)):
+def _scene(queries: int, patches: int, text: str, padding: int, layers: int, asked: Sequence[str]) -> Scene:
+    for flag, value, least in (("--queries", queries, 0), ("--patches", patches, 1), ("--padding", padding, 0), ("--layers", layers, 1)):
         if value < least:
             raise UsageError(f"{flag} is at least {least}, and {value} came; leave it out for the default")
     words = split_words(text)
     if not words:
         raise UsageError(f"masks are shown for the words of a text, and {text!r} has none; say something, as in --text 'a red ball'")
-    count = queries + len(words) + 2 + padding
+    scene = Scene(queries, words, padding, patches)
+    kinds = {OBJECTIVES[name].front: len(scene.front(name)) for name in asked}
+    front, before = max(kinds.items(), key=lambda item: item[1])
+    count = before + len(words) + 2 + padding
     if count > MOST:
+        many, flag = (f"{queries} queries", "--queries") if front == "query" else (f"{before} tokens of the picture", "--patches")
         raise UsageError(
-            f"a mask that can be read has at most {MOST} tokens, and {count} came ({queries} queries, {len(words)} words, 2 special tokens, "
-            f"{padding} padding); shorten --text, or lower --queries or --padding"
+            f"a mask that can be read has at most {MOST} tokens, and {count} came ({many}, {len(words)} words, 2 special tokens, "
+            f"{padding} padding); shorten --text, or lower {flag} or --padding"
         )
-    return Scene(queries, words, padding)
+    return scene
 
 
 def _printed(scene: Scene, chosen: tuple[str, ...], layers: int, width: int, symbols: str) -> str:
@@ -80,9 +87,10 @@ def _printed(scene: Scene, chosen: tuple[str, ...], layers: int, width: int, sym
     for name in chosen:
         panel = scene.panel(name, layers=layers)
         table = grid(
-            panel.mask, panel.names, groups=panel.groups, is_real=panel.is_real, layers=layers, symbols=symbols, width=width, legend=False
-        )
-        cells.append(states(panel.mask, panel.is_real, layers))
+            panel.mask, panel.names, groups=panel.groups, is_real=panel.is_real, layers=layers, symbols=symbols, width=width, legend=False,
+            first=panel.first,
+        )  # fmt: skip
+        cells.append(states(panel.mask, panel.is_real, layers)[panel.first :])
         wide = max(24, *map(len, table.splitlines()))
         blocks.append((panel.title, table, panel.note, wide))
     abreast = len(blocks) > 1 and sum(wide for *_, wide in blocks) + 2 * (len(blocks) - 1) <= width
@@ -94,11 +102,11 @@ def _printed(scene: Scene, chosen: tuple[str, ...], layers: int, width: int, sym
 
 def _printed_difference(scene: Scene, one: str, other: str, width: int, symbols: str) -> str:
     a, b = scene.pair(one, other)
-    labels = OBJECTIVES[one].name, OBJECTIVES[other].name
+    labels = OBJECTIVES[one].label, OBJECTIVES[other].label
     table = difference_grid(
-        a.mask, b.mask, a.names, labels=labels, groups=a.groups, is_real=a.is_real, symbols=symbols, width=width
+        a.mask, b.mask, a.names, labels=labels, groups=a.groups, is_real=a.is_real, symbols=symbols, width=width, first=a.first
     )
-    said = textwrap.wrap(apart(a.mask, b.mask, labels, a.groups)[1], width)
+    said = textwrap.wrap(apart(a.mask, b.mask, labels, a.groups, first=a.first)[1], width)
     return "\n".join([f"From {labels[0]} to {labels[1]}", table, *said])
 
 

@@ -11,11 +11,14 @@ from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.data import glyphs, pairs, shapes
 from tinymm.data.batches import Source, Tokenizer
 from tinymm.data.images import Preprocess, preprocess
+from tinymm.data.web_pairs import WebPairs
 from tinymm.models.clip import CLIP
 from tinymm.training.records import last_run, read_json
 
 #: Data that is there without a download, by name.
-BUILT_IN: dict[str, Callable[[int], Source]] = {"glyphs": glyphs.load, "shapes": shapes.load}
+BUILT_IN: dict[str, Callable[[int], Source]] = {
+    "glyphs": glyphs.load, "shapes": shapes.load, "scattered-shapes": lambda seed: shapes.load(seed, neighbors=False), "web-shapes": WebPairs,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Opened:
 
 #: What config.json calls the models that commands ask for, and what their users do.
 CLIPS = ("clip", "tinymm_clip", "tinymm_clip_openai")
+TOWERS, WRITER = ("tinymm_albef", "tinymm_blip"), ("tinymm_blip",)
 STAGE_1, STAGE_2 = ("tinymm_blip2_stage1",), ("tinymm_blip2_stage2",)
 
 

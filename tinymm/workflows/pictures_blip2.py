@@ -9,7 +9,7 @@ from tinymm.autodiff import no_grad
 from tinymm.data.batches import PairSet, Source
 from tinymm.layers import record_attention
 from tinymm.models.blip2 import BLIP2Stage1
-from tinymm.training.evaluate_blip2 import image_tokens, itc_scores, write_captions
+from tinymm.training.evaluate_matching import image_tokens, itc_scores, write_captions
 from tinymm.training.records import read_metrics
 from tinymm.viz import curves, queries, style
 from tinymm.viz.captions import captions

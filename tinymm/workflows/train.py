@@ -55,6 +55,7 @@ class Settings:
     heads: int = 4
     joint: int = 128
     embedding_std: float | None = None
+    loss: str = "softmax"
     steps: int = 1100
     batch_size: int = 128
     rate: float = 2e-3
@@ -101,12 +102,9 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         steps=settings.steps, batch_size=settings.batch_size, rate=settings.rate, warmup=settings.warmup, clip=settings.clip or None,
         seed=settings.seed, workers=workers, overfit=settings.overfit,
     )  # fmt: skip
-    pairs = min(len(source), settings.overfit or len(source))
-    chance = math.log(min(settings.batch_size, pairs))
-    say(
-        f"{source.name}: {len(source):,} training pictures · model: {model.count():,} parameters · batch {min(settings.batch_size, pairs)}, "
-        f"equal scores: ln {min(settings.batch_size, pairs)} = {chance:.3f}"
-    )
+    pairs = min(settings.batch_size, len(source), settings.overfit or len(source))
+    chance, words = equal_scores(model, pairs)
+    say(f"{source.name}: {len(source):,} training pictures · model: {model.count():,} parameters · batch {pairs}, equal scores: {words} = {chance:.3f}")
     before = cosines(model, show_pairs(source), source.tokenizer)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
     if progress is not None and progress["step"]:
@@ -126,6 +124,16 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         draw_run(folder.path, source, best, before, results, chance)
         (folder.path / CHECKPOINT).unlink(missing_ok=True)
     return path
+
+
+def equal_scores(model: CLIP, pairs: int) -> tuple[float, str]:
+    """Return the least loss of a model that scores all pairs of a batch alike, and its formula.
+
+    The softmax has ln n. The sigmoid is sure of nothing but the share 1/n of true pairs, n times the entropy of that coin, about 1 + ln n.
+    """
+    if model.config.loss == "softmax":
+        return math.log(pairs), f"ln {pairs}"
+    return pairs * math.log(pairs) - (pairs - 1) * math.log(pairs - 1), f"{pairs} ln {pairs} - {pairs - 1} ln {pairs - 1}"
 
 
 def _workers(settings: Settings, model: CLIP) -> int:
@@ -168,7 +176,7 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
     text = CBOWConfig(**words) if settings.text == "cbow" else TextConfig(
         **words, layers=settings.text_layers, heads=settings.heads, feed_forward=settings.expansion * width
     )
-    model = CLIP(CLIPConfig(settings.joint, image, text), generator(settings.seed))
+    model = CLIP(CLIPConfig(settings.joint, image, text, settings.loss), generator(settings.seed))
     if settings.embedding_std is not None:
         rng = generator(settings.seed, 4)
         for name, parameter in model.named_parameters():

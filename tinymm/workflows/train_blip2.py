@@ -16,7 +16,6 @@ from tinymm.data.batches import Source
 from tinymm.losses import ITM_PRIOR
 from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
-from tinymm.training import evaluate_blip2 as measures
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.loop import Recipe
@@ -27,6 +26,7 @@ from tinymm.training.records import RunFolder, last_run, next_folder
 from . import train
 from .blip2_start import RATES, STEPS, Settings, keep, prepare_stage_1, prepare_stage_2
 from .learning import learn
+from .measured import measure, validated
 from .opened import STAGE_1
 from .pictures_blip2 import draw
 
@@ -80,43 +80,3 @@ def chance_levels(settings: Settings, model: Any, source: Source) -> dict[str, f
         return {"lm": math.log(model.config.language.vocabulary)}
     every = {"itc": math.log(min(settings.batch_size, len(source))), "itm": ITM_PRIOR, "itg": math.log(model.config.qformer.vocabulary)}
     return {name: every[name] for name in settings.objectives.split(",")}
-
-
-# ---------------------------------------------------------------------- while it runs, and after
-def validated(model: Any, source: Source) -> dict[str, float]:
-    """Return the columns of a validation: recall and matching in stage 1, captions in stage 2, on new pictures of known scenes."""
-    pairs = source.validation()
-    if len(pairs) < 2:
-        return {}
-    model.eval()
-    if isinstance(model, BLIP2Stage2):
-        return {"validation_captions_exact": measures.captions(model, pairs, source.tokenizer, _references(source, pairs))["exact"]}
-    found = measures.stage_1(model, pairs, source.tokenizer, thorough=False)
-    return {"validation_r1": found["itc_r1"], "validation_itm_accuracy": found["itm_accuracy"]}
-
-
-def _references(source: Any, pairs: Any) -> list[tuple[str, ...]] | None:
-    return source.references(pairs) if hasattr(source, "references") else None
-
-
-def measure(model: Any, source: Source) -> dict[str, Any]:
-    """Return what results.json holds of either stage: each honest test, swapped captions, and the chance levels under "chance"."""
-    results: dict[str, Any] = {}
-    chance: dict[str, float] = {}
-    model.eval()
-    for name, pairs in (source.tests() or {"validation": source.validation()}).items():
-        references = _references(source, pairs)
-        if isinstance(model, BLIP2Stage2):
-            written = measures.captions(model, pairs, source.tokenizer, references)
-            found: dict[str, Any] = {f"captions_{key}": value for key, value in written.items()}
-            levels = dict.fromkeys(found, 0.0)
-        else:
-            found = measures.stage_1(model, pairs, source.tokenizer, references=references)
-            levels = found.pop("chance")
-        results |= {f"{name}_{key}": value for key, value in found.items()}
-        chance |= {f"{name}_{key}": value for key, value in levels.items()}
-    if isinstance(model, BLIP2Stage1) and hasattr(source, "swaps"):
-        found = measures.swaps(model, source.swaps(), source.tokenizer)
-        results |= found
-        chance |= dict.fromkeys(found, 0.5)
-    return results | {"chance": chance}

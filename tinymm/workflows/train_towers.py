@@ -1,0 +1,105 @@
+"""`train albef` and `train blip`: from data to a run folder with a trained model, its numbers and its pictures.
+
+`train blip --capfilt` does so twice: a first model on the data as it is, in the folder `noisy`, and the run's own on what CapFilt leaves of it.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tinymm import pretrained
+from tinymm.arrays.files import atomic
+from tinymm.losses import ITM_PRIOR
+from tinymm.training.checkpoint import FILE as CHECKPOINT
+from tinymm.training.checkpoint import load_checkpoint
+from tinymm.training.loop import Recipe
+from tinymm.training.optimizers import AdamW
+from tinymm.training.parallel import default_workers
+from tinymm.training.records import RunFolder, next_folder, read_json
+
+from . import capfilt, train
+from .blip2_start import keep
+from .learning import learn
+from .measured import measure, validated
+from .pictures_towers import draw
+from .towers_start import Settings, prepare
+
+COLUMNS = (
+    "step", "loss", "itc", "itm", "mlm", "lm", "temperature", "learning_rate", "gradient_norm", "duplicate_captions", "validation_r1",
+    "validation_itm_accuracy", "seconds",
+)  # fmt: skip
+#: What became of each caption, a line each.
+JUDGED = "captions.jsonl"
+
+
+def run(settings: Settings, out: str | None = None, *, resume: str | None = None, say: Callable[[str], None] = print) -> Path:
+    """Train and evaluate as the settings say and return the run folder; with `resume`, go on with that folder by its own settings."""
+    progress: dict[str, Any] = {"step": 0, "best": -1.0, "best_step": 0}
+    if resume:
+        folder, progress = train.resumable(Path(resume))
+        settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
+    elif settings.capfilt and settings.data == "shapes":
+        settings = replace(settings, data="web-shapes")
+        say("CapFilt cleans captions, and those of shapes are all right; it runs on web-shapes, of whose captions 40 % belong to another scene")
+    source, model = prepare(settings)
+    if not resume:
+        folder = RunFolder.create(Path(out) if out else next_folder(settings.model), asdict(settings), COLUMNS)
+    with folder:
+        workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
+        recipe = Recipe(settings.steps, settings.batch_size, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers)
+        noisy: dict[str, Any] = {}
+        if settings.capfilt:
+            source, noisy = filtered(settings, source, folder.path, recipe, say)
+        optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
+        if progress["step"]:
+            load_checkpoint(folder.path, model, optimizer)
+        chances = chance_levels(model, recipe.batch_size)
+        say(
+            f"{source.name}: {len(source):,} training pictures · {settings.model}: {model.count():,} parameters · batch {recipe.batch_size}, "
+            f"queue {settings.queue * recipe.batch_size}"
+        )
+        learn(
+            folder, model, source, optimizer, recipe, progress, chance=sum(chances.values()), checkpoint_every=settings.checkpoint_every,
+            validate_every=settings.validate_every, validate=partial(validated, model, source), keep=partial(keep, folder.path, model, source),
+            best_of="validation_itm_accuracy", say=say,
+        )  # fmt: skip
+        best = pretrained.load(folder.path).to(settings.backend)
+        results = measure(best, source) | {"steps": recipe.steps, "best_step": progress["best_step"]} | noisy
+        folder.write_results(results)
+        (folder.path / CHECKPOINT).unlink(missing_ok=True)
+    draw(folder.path, source, best, chances, results)
+    return folder.path
+
+
+def filtered(
+    settings: Settings, source: Any, path: Path, recipe: Recipe, say: Callable[[str], None]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the data that CapFilt leaves, and what is to stand in results.json: what the filter was worth, and the first model's numbers.
+
+    The first model is trained into the folder `noisy`; what became of each caption is kept in captions.jsonl, so a stopped run goes on.
+    """
+    first = path / "noisy"
+    if not (first / "results.json").exists():
+        stopped = str(first) if (first / "run.json").exists() else None
+        say(f"CapFilt: a first model is trained on the data as it is, into {first}")
+        run(replace(settings, capfilt=False), str(first), resume=stopped, say=say)
+    if not (path / JUDGED).exists():
+        tuning = replace(recipe, steps=settings.tuning_steps, warmup=min(20, settings.tuning_steps), rate=settings.rate / 2)
+        judged, _ = capfilt.clean(pretrained.load(first), source, tuning, say)
+        with atomic(path / JUDGED) as file:
+            file.writelines(json.dumps(asdict(item)).encode() + b"\n" for item in judged)
+    judged = [capfilt.Judged(**json.loads(line)) for line in (path / JUDGED).read_text().splitlines()]
+    found = {f"capfilt_{name}": value for name, value in capfilt.quality(source, judged).items()}
+    before = {f"noisy_{name}": value for name, value in read_json(first / "results.json").items() if name != "chance"}
+    return capfilt.bootstrapped(source, judged), found | before
+
+
+def chance_levels(model: Any, batch_size: int) -> dict[str, float]:
+    """Return what each loss is for a model that knows nothing: ln(B + K), the prior's 0.6365, and ln V."""
+    words = "mlm" if hasattr(model, "mlm") else "lm"
+    kept = model.queue.size if model.queue is not None else 0
+    return {"itc": math.log(batch_size + kept), "itm": ITM_PRIOR, words: math.log(model.config.text.vocabulary)}
