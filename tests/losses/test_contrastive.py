@@ -55,6 +55,12 @@ def test_there_is_an_id_for_each_row_and_each_column(rows, columns):
         soft_targets(np.zeros((2, 4)), 0.4, *(None if n is None else np.arange(n) for n in (rows, columns)))
 
 
+def test_a_picture_that_nobody_knows_has_its_own_caption_only():
+    # -100 in a queue's slot is nobody's; in a row it means that the row knows itself, and not that it is like all the others.
+    targets = soft_targets(np.zeros((3, 5)), 0.0, np.array([-100, 7, -100]), np.array([-100, 7, -100, 7, -100]))
+    np.testing.assert_array_equal(targets, [[1, 0, 0, 0, 0], [0, 0.5, 0, 0.5, 0], [0, 0, 1, 0, 0]])
+
+
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("queue", [(5, 3), (5, 1), (5,), (5, 2, 2)])
 def test_a_queue_has_rows_of_the_joint_width(queue, which):

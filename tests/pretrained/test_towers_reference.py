@@ -106,6 +106,7 @@ def test_what_the_settings_tell_is_taken_and_what_the_file_lacks_is_named(name, 
     assert (config.image.heads, config.text.heads, config.image.eps, config.text.eps) == (5, 4, 1e-6, 1e-12)
     if name == "albef":
         assert (config.hidden_share, config.text.crosses_from, config.text.token_types) == (0.4, 2, 2)
+        assert config.mask == 63  # the last of these few words; of BERT's it is 103
     else:
         assert (config.decode, config.encode, config.smoothing, config.text.token_types) == (64, 65, 0.1, 0)
 
