@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from tinymm import __version__
-from tinymm.arrays.errors import TinymmError
+from tinymm.arrays.errors import TinymmError, UsageError
 
 STOPPED = 130
 
@@ -74,13 +74,21 @@ def build_parser() -> argparse.ArgumentParser:
     _common(caption)
     _model(caption)
 
-    ablate = _add(commands, "ablate", "do without each loss and each mask of BLIP-2's stage 1, and print what that costs", "ablate blip2", _ablate)
-    ablate.add_argument("model", choices=["blip2"], help="the model that is taken apart")
+    said = "do without parts of a model and print what that costs: losses and masks of BLIP-2's stage 1, or BLIP's clean captions"
+    ablate = _add(commands, "ablate", said, "ablate blip2", _ablate)
+    ablate.add_argument("model", choices=["blip2", "blip"], help="blip2: without each loss and mask; blip: wrong captions, and CapFilt")
     ablate.add_argument("--encoder", metavar="RUN", help="a run of `train clip --data shapes` (default: train one first)")
     ablate.add_argument("--steps", type=int, default=400, metavar="N", help="training steps of each variant (default: 400)")
     ablate.add_argument("--only", action="append", metavar="ROW", help="only this row of the table; may be given several times")
     ablate.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
     _common(ablate)
+
+    said = "train CLIP, ALBEF, BLIP and BLIP-2 on the same data and budget: one table, one picture"
+    compare = _add(commands, "compare", said, "compare --steps 400", _compare)
+    compare.add_argument("--steps", type=int, default=800, metavar="N", help="training steps of each system (default: 800)")
+    compare.add_argument("--batch-size", type=int, default=64, metavar="N", help="pairs a step (default: 64)")
+    compare.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
+    _common(compare, out="the folder (default: the next free runs/compare-N); systems that it holds are not trained again")
 
     evaluate = _add(commands, "eval", "print a model's recall and accuracy beside chance", "eval --model runs/first", _evaluate)
     _common(evaluate, out="write the numbers to this JSON file too")
@@ -264,9 +272,20 @@ def _caption(out: str | None, **options: Any) -> None:
 
 
 def _ablate(model: str, **options: Any) -> None:
-    from tinymm.workflows import ablate
+    from tinymm.workflows import ablate, ablate_blip
 
-    ablate.run(**options)
+    if model == "blip2":
+        ablate.run(**options)
+    elif options["encoder"] or options["only"]:
+        raise UsageError("ablate blip trains its four rows from scratch, and --encoder or --only came; leave them out")
+    else:
+        ablate_blip.run(**{name: value for name, value in options.items() if name not in ("encoder", "only")})
+
+
+def _compare(**options: Any) -> None:
+    from tinymm.workflows import compare
+
+    compare.run(**options)
 
 
 def _evaluate(**options: Any) -> None:

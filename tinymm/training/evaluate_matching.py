@@ -34,7 +34,7 @@ def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
 
 
 def itc_scores(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
-    """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); towers have one "query", the class token."""
+    """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); towers have one "query"."""
     with no_grad():
         rows = model.project_queries(tokens) if isinstance(model, BLIP2Stage1) else model.towers.project_image(tokens)[:, None]
         queries = to_host(rows.data)

@@ -166,7 +166,7 @@ def framed_source(data: str, seed: int, opened: Opened, frame: tuple[str, ...] =
     given = {} if data in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     source: Any = open_source(data, seed=seed, channels=seen.channels, resolution=seen.resolution, **given)
     if not hasattr(source.tokenizer, "with_frame"):
-        raise UsageError(f"these models are trained on whole words here, and {opened.path} brings sub-words; train an encoder with `train clip` first")
+        raise UsageError(f"whole words are what is trained on here, and {opened.path} brings sub-words; train an encoder with `train clip` first")
     side, channels = source.preprocess.resolution, source.preprocess.channels
     if (side, channels) != (seen.resolution, seen.channels):
         raise UsageError(

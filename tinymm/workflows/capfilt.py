@@ -1,8 +1,8 @@
 """CapFilt: a model that writes captions and judges them cleans the data that it was trained on (BLIP, Li et al. 2022, §3.3).
 
-A BLIP is trained on noisy pairs. Fine-tuned on the few pairs that people have looked at, where there are some, it becomes a *captioner*, which writes a
-further caption for each web picture, and a *filter*, which keeps, of all captions, those that it takes for true. A new BLIP is trained on what is
-left. No pair is ever invented: what comes out is a picture with a caption of its own or with the captioner's.
+A BLIP is trained on noisy pairs. Fine-tuned on the few pairs that people have looked at, where there are some, it becomes a *captioner*, which writes
+a further caption for each web picture, and a *filter*, which keeps, of all captions, those that it takes for true. A new BLIP is trained on what
+is left. No pair is ever invented: what comes out is a picture with a caption of its own or with the captioner's.
 """
 
 from collections.abc import Callable
@@ -43,6 +43,11 @@ class Judged:
         True
         """
         return self.probability > THRESHOLD
+
+
+def tuning(recipe: Recipe, steps: int) -> Recipe:
+    """Return how captioner and filter are tuned: as the model was trained, for fewer `steps` and at half the rate."""
+    return replace(recipe, steps=steps, warmup=min(20, steps), rate=recipe.rate / 2)
 
 
 def fine_tuned(model: BLIP, people: Any, objectives: tuple[str, ...], recipe: Recipe) -> BLIP:

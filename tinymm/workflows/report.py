@@ -18,7 +18,8 @@ from tinymm.training.records import read_json, read_metrics
 
 PICTURES = {
     "similarity.png": "Pictures and captions", "loss.png": "The loss", "retrieval.png": "What it finds, failures first",
-    "captions.png": "What it says, mistakes first", "queries.png": "Which query wins", "attention.png": "Where each query looks",
+    "captions.png": "What it says, mistakes first", "words.png": "Where each word looks", "queue.png": "What the queue remembers",
+    "capfilt.png": "What CapFilt kept, dropped and rewrote", "queries.png": "Which query wins", "attention.png": "Where each query looks",
 }  # fmt: skip
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """

@@ -104,7 +104,10 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     )  # fmt: skip
     pairs = min(settings.batch_size, len(source), settings.overfit or len(source))
     chance, words = equal_scores(model, pairs)
-    say(f"{source.name}: {len(source):,} training pictures · model: {model.count():,} parameters · batch {pairs}, equal scores: {words} = {chance:.3f}")
+    say(
+        f"{source.name}: {len(source):,} training pictures · model: {model.count():,} parameters · batch {pairs}, "
+        f"equal scores: {words} = {chance:.3f}"
+    )
     before = cosines(model, show_pairs(source), source.tokenizer)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
     if progress is not None and progress["step"]:

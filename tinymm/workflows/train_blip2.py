@@ -15,7 +15,6 @@ from tinymm import pretrained
 from tinymm.data.batches import Source
 from tinymm.losses import ITM_PRIOR
 from tinymm.models.blip2 import BLIP2Stage1
-from tinymm.models.blip2_stage2 import BLIP2Stage2
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.loop import Recipe

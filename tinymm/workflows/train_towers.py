@@ -25,7 +25,7 @@ from . import capfilt, train
 from .blip2_start import keep
 from .learning import learn
 from .measured import measure, validated
-from .pictures_towers import draw
+from .pictures_towers import draw, draw_capfilt
 from .towers_start import Settings, prepare
 
 COLUMNS = (
@@ -71,7 +71,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         results = measure(best, source) | {"steps": recipe.steps, "best_step": progress["best_step"]} | noisy
         folder.write_results(results)
         (folder.path / CHECKPOINT).unlink(missing_ok=True)
-    draw(folder.path, source, best, chances, results)
+    draw(folder.path, source, best, chances, settings.batch_size)
     return folder.path
 
 
@@ -88,11 +88,11 @@ def filtered(
         say(f"CapFilt: a first model is trained on the data as it is, into {first}")
         run(replace(settings, capfilt=False), str(first), resume=stopped, say=say)
     if not (path / JUDGED).exists():
-        tuning = replace(recipe, steps=settings.tuning_steps, warmup=min(20, settings.tuning_steps), rate=settings.rate / 2)
-        judged, _ = capfilt.clean(pretrained.load(first), source, tuning, say)
+        judged, _ = capfilt.clean(pretrained.load(first), source, capfilt.tuning(recipe, settings.tuning_steps), say)
         with atomic(path / JUDGED) as file:
             file.writelines(json.dumps(asdict(item)).encode() + b"\n" for item in judged)
     judged = [capfilt.Judged(**json.loads(line)) for line in (path / JUDGED).read_text().splitlines()]
+    draw_capfilt(path, source, judged)
     found = {f"capfilt_{name}": value for name, value in capfilt.quality(source, judged).items()}
     before = {f"noisy_{name}": value for name, value in read_json(first / "results.json").items() if name != "chance"}
     return capfilt.bootstrapped(source, judged), found | before
