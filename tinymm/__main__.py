@@ -1,15 +1,14 @@
 """`python -m tinymm COMMAND`: parses the command line and calls one file of `workflows/`; all of the work is there."""
 
 import argparse
-import importlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 from tinymm import __version__
 from tinymm.arrays.errors import TinymmError, UsageError
+from tinymm.workflows import flags
 
 STOPPED = 130
 
@@ -21,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(**options) or 0
     except KeyboardInterrupt:
-        print("\nstopped; what was written is whole. A training run goes on with: python -m tinymm train clip --resume FOLDER", file=sys.stderr)
+        print("\nstopped; what was written is whole. A training run goes on with: python -m tinymm train MODEL --resume FOLDER", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # `… | head` has read enough; Python would complain once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,21 +47,21 @@ def build_parser() -> argparse.ArgumentParser:
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)
     clip = _add(models, "clip", "train CLIP", "train clip --data my_pictures --steps 2000 --image resnet --text cbow", _train_clip)
     _common(clip, out="the run folder (default: the next free runs/clip-N)")
-    _settings_flags(clip, "train", CLIP_SAID)
+    flags.add(clip, "train", flags.CLIP)
 
     for name, what, loss in (("albef", "ALBEF", "ITC with a slow twin and queues, ITM, MLM"), ("blip", "BLIP", "ITC, ITM and a writer")):
         towers = _add(models, name, f"train {what}: {loss}", f"train {name} --steps 500 --out runs/first-{name}", _train_towers)
         towers.set_defaults(model=name)
         _common(towers, out=f"the run folder (default: the next free runs/{name}-N)")
         others = {"hidden_share"} if name == "blip" else {"tuning_steps"}
-        _settings_flags(towers, "towers_start", {field: said for field, said in TOWERS_SAID.items() if field not in others})
+        flags.add(towers, "towers_start", {field: said for field, said in flags.TOWERS.items() if field not in others})
         if name == "blip":
             towers.add_argument("--capfilt", action="store_true", help="clean noisy captions with a first model, and train on what is left")
 
     said = "train BLIP-2: the Q-Former (stage 1), then in front of a language model (stage 2)"
     blip2 = _add(models, "blip2", said, "train blip2 --stage 1 --out runs/queries", _train_blip2)
     _common(blip2, out="the run folder (default: the next free runs/blip2-stage1-N or -stage2-N)")
-    _settings_flags(blip2, "blip2_start", BLIP2_SAID)
+    flags.add(blip2, "blip2_start", flags.BLIP2)
 
     caption = _add(commands, "caption", "say what pictures show", "caption a.png --beams 3", _caption)
     caption.add_argument("pictures", nargs="+", metavar="PICTURE")
@@ -169,60 +168,6 @@ def _seed(text: str) -> int:
 def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="RUN_OR_FOLDER", help="a run, a Hugging Face folder or a file of weights (default: the last run)")
     parser.add_argument("--tokenizer", metavar="PATH", help="the tokenizer's folder, for a file of weights that brings none")
-
-
-#: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own.
-CLIP_SAID = {
-    "data": "'glyphs', 'shapes', 'scattered-shapes' or a path to pictures and captions", "image": "picture encoder: vit or resnet",
-    "text": "text encoder: transformer or cbow",
-    "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
-    "expansion": "how many times wider the feed-forward layers are, F / D",
-    "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads",
-    "joint": "width E of the joint space", "loss": "softmax (Figure 3) or sigmoid (SigLIP: each pair judged by itself)",
-    "embedding_std": "standard deviation of fresh words and positions (default: the paper's, 0.01 to 0.09)",
-    "steps": "training steps", "batch_size": "pairs a step, at least 2", "rate": "peak learning rate", "warmup": "steps of warm-up",
-    "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none",
-    "overfit": "train on the first N pairs only, to see that the model can learn",
-    "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "tokenizer of --init, where it brings none",
-    "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations", "workers": "threads that share each batch",
-}  # fmt: skip
-TOWERS_SAID = {
-    "data": CLIP_SAID["data"], "resolution": CLIP_SAID["resolution"], "patch": CLIP_SAID["patch"], "width": "width D of all parts",
-    "expansion": CLIP_SAID["expansion"], "layers": CLIP_SAID["layers"],
-    "text_layers": "layers that read a text; in ALBEF as many again look at the picture, in BLIP each does both", "heads": CLIP_SAID["heads"],
-    "joint": CLIP_SAID["joint"], "queue": "length of the queues in batches", "momentum": "how slowly the twin follows",
-    "alpha": "the twin's share in the targets", "ramp": "steps over which it rises from 0", "hidden_share": "share of the words that MLM hides",
-    "steps": CLIP_SAID["steps"], "batch_size": CLIP_SAID["batch_size"], "rate": CLIP_SAID["rate"], "warmup": CLIP_SAID["warmup"],
-    "decay": CLIP_SAID["decay"], "clip": CLIP_SAID["clip"], "tuning_steps": "steps by which CapFilt tunes captioner and filter",
-    "checkpoint_every": CLIP_SAID["checkpoint_every"], "validate_every": CLIP_SAID["validate_every"], "workers": CLIP_SAID["workers"],
-}  # fmt: skip
-BLIP2_SAID = {
-    "stage": "1: the queries learn from pictures and texts; 2: they learn to speak to a language model", "data": CLIP_SAID["data"],
-    "encoder": "stage 1: the run of `train clip` whose frozen picture encoder is used (default: train one first)",
-    "init": "stage 2: the run of stage 1 to go on from (default: the last one)",
-    "language": "stage 2: the run or folder of the frozen language model (default: train one first, on the training captions)",
-    "objectives": "stage 1: which of the three losses to train on", "queries": "number of queries Q", "width": "width D of the Q-Former",
-    "expansion": CLIP_SAID["expansion"], "layers": "layers of the Q-Former",
-    "cross_every": "every how many of them look at the picture (the paper: 2)", "drop": "stage 1: last layers of the encoder that are left out",
-    "heads": "attention heads", "joint": CLIP_SAID["joint"], "steps": "training steps (default: 1000 in stage 1, 4000 in stage 2)",
-    "batch_size": CLIP_SAID["batch_size"], "rate": "peak learning rate (default: 2e-3 in stage 1, 1e-3 in stage 2)", "warmup": CLIP_SAID["warmup"],
-    "decay": CLIP_SAID["decay"], "clip": CLIP_SAID["clip"], "encoder_steps": "steps of the encoder, where it is trained first",
-    "language_steps": "steps of the language model, where it is trained first",
-    "checkpoint_every": CLIP_SAID["checkpoint_every"], "validate_every": CLIP_SAID["validate_every"], "workers": CLIP_SAID["workers"],
-}  # fmt: skip
-
-
-def _settings_flags(parser: argparse.ArgumentParser, workflow: str, said: dict[str, str]) -> None:
-    """Add one flag for each field of a training workflow's `Settings`, with its type and default."""
-    settings = importlib.import_module(f"tinymm.workflows.{workflow}").Settings
-    choices: dict[str, tuple] = {"image": ("vit", "resnet"), "text": ("transformer", "cbow"), "stage": (1, 2), "loss": ("softmax", "sigmoid")}
-    for field in fields(settings):
-        if field.name in said:
-            kind = {int: int, float: float, int | None: int, float | None: float}.get(field.type, str)  # type: ignore[arg-type, call-overload]
-            flag = "--" + field.name.replace("_", "-")
-            shown = f" (default: {field.default})" if field.default is not None else ""
-            parser.add_argument(flag, type=kind, default=field.default, choices=choices.get(field.name), help=said[field.name] + shown)
-    parser.add_argument("--resume", metavar="FOLDER", help="go on with a run that was stopped, by its own settings")
 
 
 def _demo(out: str | None, **options: Any) -> None:

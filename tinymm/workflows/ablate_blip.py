@@ -94,7 +94,7 @@ def _trained(settings: Settings, source: Any) -> tuple[Any, Recipe]:
     """Return a BLIP that was trained on this data from the settings' seed, and its recipe."""
     model: Any = build(settings, source.tokenizer, source.preprocess.resolution, source.preprocess.channels)
     workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
-    recipe = Recipe(settings.steps, settings.batch_size, settings.rate, settings.warmup, settings.clip, settings.seed, workers)
+    recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate, settings.warmup, settings.clip, settings.seed, workers)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
     for _ in train(model, source, optimizer, recipe):
         pass

@@ -15,7 +15,7 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.models.blip import BLIP
-from tinymm.training.evaluate_matching import write_captions
+from tinymm.training.evaluate_matching import image_tokens, itm_logits, write_captions
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
 
@@ -72,10 +72,10 @@ def judge(captioner: BLIP, filter_: BLIP, source: Any, seed: int, say: Callable[
         own = [(row, text, False) for row, i in enumerate(part) for text in source.texts[i]]
         drawn = write_captions(captioner, images, source.tokenizer, nucleus=NUCLEUS, rng=generator(seed, 6, start))
         asked = own + [(row, text, True) for row, text in enumerate(drawn) if text]
-        for first in range(0, len(asked), _BATCH):
-            some = asked[first : first + _BATCH]
-            chances = filter_.itm_probability(images[[row for row, _, _ in some]], *source.tokenizer([text for _, text, _ in some]))
-            judged += [Judged(int(part[row]), text, is_written, float(p)) for (row, text, is_written), p in zip(some, chances, strict=True)]
+        rows = [row for row, _, _ in asked]
+        logits = itm_logits(filter_, image_tokens(filter_, images)[rows], *source.tokenizer([text for _, text, _ in asked]))
+        chances = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+        judged += [Judged(int(part[row]), text, is_written, float(p)) for (row, text, is_written), p in zip(asked, chances, strict=True)]
         if start // _BATCH % 10 == 0:
             say(f"CapFilt: {min(start + _BATCH, len(pictures)):,} of {len(pictures):,} pictures captioned and judged")
     return judged

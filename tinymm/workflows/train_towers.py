@@ -50,7 +50,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         folder = RunFolder.create(Path(out) if out else next_folder(settings.model), asdict(settings), COLUMNS)
     with folder:
         workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
-        recipe = Recipe(settings.steps, settings.batch_size, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers)
+        recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers)
         noisy: dict[str, Any] = {}
         if settings.capfilt:
             source, noisy = filtered(settings, source, folder.path, recipe, say)

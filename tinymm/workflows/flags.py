@@ -1,0 +1,60 @@
+"""The flags of the training commands: one for each field of a workflow's `Settings`, with the field's type and default and a word on its meaning."""
+
+import argparse
+import importlib
+from dataclasses import fields
+
+#: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own.
+CLIP = {
+    "data": "'glyphs', 'shapes', 'scattered-shapes' or a path to pictures and captions", "image": "picture encoder: vit or resnet",
+    "text": "text encoder: transformer or cbow",
+    "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
+    "expansion": "how many times wider the feed-forward layers are, F / D",
+    "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads",
+    "joint": "width E of the joint space", "loss": "softmax (Figure 3) or sigmoid (SigLIP: each pair judged by itself)",
+    "embedding_std": "standard deviation of fresh words and positions (default: the paper's, 0.01 to 0.09)",
+    "steps": "training steps", "batch_size": "pairs a step, at least 2", "rate": "peak learning rate", "warmup": "steps of warm-up",
+    "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none",
+    "overfit": "train on the first N pairs only, to see that the model can learn",
+    "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "tokenizer of --init, where it brings none",
+    "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations", "workers": "threads that share each batch",
+}  # fmt: skip
+TOWERS = {
+    "data": CLIP["data"], "resolution": CLIP["resolution"], "patch": CLIP["patch"], "width": "width D of all parts",
+    "expansion": CLIP["expansion"], "layers": CLIP["layers"],
+    "text_layers": "layers that read a text; in ALBEF (default: 2) as many again look at the picture, in BLIP (default: 3) each does both",
+    "heads": CLIP["heads"],
+    "joint": CLIP["joint"], "queue": "length of the queues in batches", "momentum": "how slowly the twin follows",
+    "alpha": "the twin's share in the targets", "ramp": "steps over which it rises from 0", "hidden_share": "share of the words that MLM hides",
+    "steps": "training steps (default: 1000)", "batch_size": CLIP["batch_size"], "rate": CLIP["rate"],
+    "warmup": CLIP["warmup"], "decay": CLIP["decay"], "clip": CLIP["clip"],
+    "tuning_steps": "steps by which CapFilt tunes captioner and filter",
+    "checkpoint_every": CLIP["checkpoint_every"], "validate_every": CLIP["validate_every"], "workers": CLIP["workers"],
+}  # fmt: skip
+BLIP2 = {
+    "stage": "1: the queries learn from pictures and texts; 2: they learn to speak to a language model", "data": CLIP["data"],
+    "encoder": "stage 1: the run of `train clip` whose frozen picture encoder is used (default: train one first)",
+    "init": "stage 2: the run of stage 1 to go on from (default: the last one)",
+    "language": "stage 2: the run or folder of the frozen language model (default: train one first, on the training captions)",
+    "objectives": "stage 1: which of the three losses to train on", "queries": "number of queries Q", "width": "width D of the Q-Former",
+    "expansion": CLIP["expansion"], "layers": "layers of the Q-Former",
+    "cross_every": "every how many of them look at the picture (the paper: 2)", "drop": "stage 1: last layers of the encoder that are left out",
+    "heads": "attention heads", "joint": CLIP["joint"], "steps": "training steps (default: 1000 in stage 1, 4000 in stage 2)",
+    "batch_size": CLIP["batch_size"], "rate": "peak learning rate (default: 2e-3 in stage 1, 1e-3 in stage 2)", "warmup": CLIP["warmup"],
+    "decay": CLIP["decay"], "clip": CLIP["clip"], "encoder_steps": "steps of the encoder, where it is trained first",
+    "language_steps": "steps of the language model, where it is trained first",
+    "checkpoint_every": CLIP["checkpoint_every"], "validate_every": CLIP["validate_every"], "workers": CLIP["workers"],
+}  # fmt: skip
+
+
+def add(parser: argparse.ArgumentParser, workflow: str, said: dict[str, str]) -> None:
+    """Add one flag for each field of a training workflow's `Settings`, with its type and default."""
+    settings = importlib.import_module(f"tinymm.workflows.{workflow}").Settings
+    choices: dict[str, tuple] = {"image": ("vit", "resnet"), "text": ("transformer", "cbow"), "stage": (1, 2), "loss": ("softmax", "sigmoid")}
+    for field in fields(settings):
+        if field.name in said:
+            kind = {int: int, float: float, int | None: int, float | None: float}.get(field.type, str)  # type: ignore[arg-type, call-overload]
+            flag = "--" + field.name.replace("_", "-")
+            shown = f" (default: {field.default})" if field.default is not None else ""
+            parser.add_argument(flag, type=kind, default=field.default, choices=choices.get(field.name), help=said[field.name] + shown)
+    parser.add_argument("--resume", metavar="FOLDER", help="go on with a run that was stopped, by its own settings")
