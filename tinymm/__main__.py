@@ -111,7 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     _model(search)
 
     said = "print who may look at whom under the objectives of ALBEF, BLIP and BLIP-2"
-    masks = _add(commands, "masks", said, "masks --queries 4 --text 'a red ball', or: masks --objective blip", _masks)
+    masks = _add(commands, "masks", said, "masks --queries 4 --text 'a red ball'", _masks)
     masks.add_argument("--queries", type=int, default=4, metavar="Q", help="BLIP-2's learned queries (default: 4)")
     masks.add_argument("--patches", type=int, default=4, metavar="P", help="patches of the picture that ALBEF's or BLIP's text sees (default: 4)")
     masks.add_argument("--text", default="a red ball", help="the words, between [CLS] or [DEC] and [SEP] (default: 'a red ball')")

@@ -143,7 +143,7 @@ def test_fine_tuning_on_words_that_the_model_does_not_speak_is_refused(trained, 
 @pytest.mark.parametrize(
     "setting, message",
     [
-        ({"batch_size": 1}, r"--batch-size is at least 2: with one pair there is nothing to tell apart, and 1 came"),
+        ({"batch_size": 1}, r"--batch-size is at least 2: with one pair there is nothing to contrast, and 1 came"),
         ({"overfit": 1}, "--overfit is at least 2"),
         ({"workers": 0}, "--workers is at least 1, and 0 came; give another, or leave it out"),
         ({"checkpoint_every": 0}, "--checkpoint-every is at least 1"),

@@ -24,6 +24,7 @@ from tinymm.training.parallel import default_workers
 from tinymm.training.records import RunFolder, write_json
 
 from . import train
+from .flags import at_least
 from .learning import learn
 from .opened import BUILT_IN, Opened, open_model, open_source
 
@@ -85,11 +86,7 @@ class Settings:
         lowest |= {"encoder_steps": 1, "language_steps": 1}
         lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2}
         lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "drop"), 0)
-        for name, low in lowest.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value < math.inf:
-                reason = ": with one pair there is nothing to contrast" if name == "batch_size" else ""
-                raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give another, or leave it out")
+        at_least(self, lowest)
 
 
 def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) -> tuple[Source, BLIP2Stage1]:

@@ -2,7 +2,12 @@
 
 import argparse
 import importlib
+import math
+from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
+
+from tinymm.arrays.errors import UsageError
 
 #: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own.
 CLIP = {
@@ -45,6 +50,15 @@ BLIP2 = {
     "language_steps": "steps of the language model, where it is trained first",
     "checkpoint_every": CLIP["checkpoint_every"], "validate_every": CLIP["validate_every"], "workers": CLIP["workers"],
 }  # fmt: skip
+
+
+def at_least(settings: Any, lowest: Mapping[str, float]) -> None:
+    """Raise UsageError, with the flag's name, for the first field that is below its lowest value or no number; None is left alone."""
+    for name, low in lowest.items():
+        value = getattr(settings, name)
+        if value is not None and not low <= value < math.inf:
+            reason = ": with one pair there is nothing to contrast" if low == 2 else ""
+            raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give another, or leave it out")
 
 
 def add(parser: argparse.ArgumentParser, workflow: str, said: dict[str, str]) -> None:

@@ -1,6 +1,5 @@
 """What a run of `train albef` or `train blip` starts from: its settings, the data in framed words, and a fresh model of these sizes."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from tinymm.models.bert import BertConfig
 from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.vit import ViTConfig
 
+from .flags import at_least
 from .opened import open_source
 
 #: Of fresh words and positions: what is to be told apart should begin apart (see docs/blip2.md).
@@ -70,11 +70,7 @@ class Settings:
         lowest["tuning_steps"] = 1
         lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2}
         lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "ramp"), 0)
-        for name, low in lowest.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value < math.inf:
-                reason = ": with one pair there is nothing to contrast" if name == "batch_size" else ""
-                raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give another, or leave it out")
+        at_least(self, lowest)
         for name in ("momentum", "alpha", "hidden_share"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

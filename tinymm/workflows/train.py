@@ -26,6 +26,7 @@ from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import default_workers, threads
 from tinymm.training.records import RunFolder, next_folder, write_json
 
+from .flags import at_least
 from .learning import learn
 from .opened import BUILT_IN, clip_for, open_source
 from .pictures import cosines, draw_run, show_pairs
@@ -75,11 +76,7 @@ class Settings:
         lowest = dict.fromkeys(("resolution", "patch", "width", "expansion", "layers", "text_layers", "heads", "joint", "steps"), 1)
         lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2, "overfit": 2}
         lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "embedding_std"), 0)
-        for name, low in lowest.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value < math.inf:
-                reason = ": with one pair there is nothing to tell apart" if low == 2 else ""
-                raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give another, or leave it out")
+        at_least(self, lowest)
 
 
 def run(settings: Settings, out: str | None = None, *, resume: str | None = None, name: str = "clip", say: Callable[[str], None] = print) -> Path:
