@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     caption = _add(commands, "caption", "say what pictures show", "caption a.png --beams 3", _caption)
     caption.add_argument("pictures", nargs="+", metavar="PICTURE")
-    caption.add_argument("--prompt", metavar="TEXT", help="the beginning of the text, which the model goes on from (stage 2)")
+    caption.add_argument("--prompt", metavar="TEXT", help="the beginning of the text, which the model goes on from (BLIP, and stage 2 of BLIP-2)")
     caption.add_argument("--beams", type=int, default=1, metavar="N", help="beginnings kept side by side (default: 1, greedy)")
     caption.add_argument("--nucleus", type=float, metavar="P", help="draw each word from the likeliest ones that together have this probability")
     caption.add_argument("--temperature", type=float, default=1.0, metavar="T", help="flatter (above 1) or sharper draws (default: 1)")

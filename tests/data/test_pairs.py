@@ -122,6 +122,48 @@ def test_damaged_pictures_are_named_and_replaced_the_same_way_every_time(tmp_pat
         one.batch(np.arange(len(one)), np.random.default_rng(0))
 
 
+# ---------------------------------------------------------------------- what CapFilt reads and writes
+def test_pictures_by_number_are_those_that_a_test_sees(source):
+    found = source.images(np.array([3, 0, 3]))
+    np.testing.assert_array_equal(found, [source.preprocess(source.training[i].source()) for i in (3, 0, 3)])
+    assert source.texts == source.captions() and source.texts[3] == tuple(source.training[3].captions)
+
+
+def test_pictures_that_cannot_be_read_have_no_number(tmp_path):
+    source = pairs.load(build(tmp_path, damaged=(2, 3, 4)), resolution=8)
+    broken = [i for i, entry in enumerate(source.training) if entry.name in ("02.png", "03.png", "04.png")]
+    assert broken and source.web_pictures().tolist() == [i for i in range(len(source)) if i not in broken]
+    assert source.web_pictures().dtype == np.int64
+    assert {source.training[i].name for i in broken} <= dict(source.skipped).keys()
+
+
+def test_other_captions_keep_the_pictures_the_words_and_the_tests(source):
+    before, words = [list(entry.captions) for entry in source.training], source.tokenizer
+    texts = [(f"picture {i}", "picture") if i % 3 else () for i in range(len(source))]
+    other = source.with_captions(texts)
+    kept = [i for i in range(len(source)) if i % 3]
+    assert other.texts == [texts[i] for i in kept] and len(other) == len(kept)
+    assert [entry.name for entry in other.training] == [source.training[i].name for i in kept]
+    assert other.tokenizer is words and other.splits["train"] is other.training
+    validations = [part.validation() for part in (source, other)]
+    np.testing.assert_array_equal(validations[0].images, validations[1].images)
+    assert validations[0].captions == validations[1].captions
+    for part, numbers in ((source, kept), (other, range(len(kept)))):  # decoded before, and decoded now: the same pictures
+        part.smallest_crop = None
+        batch = part.batch(np.array(numbers), np.random.default_rng(0))
+        np.testing.assert_array_equal(batch.images, source.images(np.array(kept)))
+        assert all(text in part.texts[i] for text, i in zip(batch.captions, numbers, strict=True))
+    assert [list(entry.captions) for entry in source.training] == before, "the source itself has not changed"
+
+
+def test_filtering_leaves_at_least_two_pictures(source):
+    texts = [("a",)] + [()] * (len(source) - 1)
+    with pytest.raises(DataError, match="training needs 2 pictures with captions, and 1 of 18 have one left; filter less"):
+        source.with_captions(texts)
+    with pytest.raises(ValueError, match="zip"):
+        source.with_captions(texts[1:])
+
+
 def test_words_seen_once_stay_in_small_vocabularies_and_go_in_large_ones():
     assert "rare" in pairs.vocabulary_of(["a rare cat", "a cat"]).vocabulary
     many = [f"word{i} word{i}" for i in range(2001)]

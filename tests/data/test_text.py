@@ -1,6 +1,7 @@
 """The word tokenizer: its own rules, and the agreement of its file with the tokenizers library."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -117,6 +118,97 @@ def test_a_bare_string_is_not_taken_for_a_list():
 def test_splitting_is_idempotent(text):
     words = split_words(text)
     assert split_words(" ".join(words)) == words
+
+
+# ---------------------------------------------------------------------- frames
+FRAMES = [(), ("[DEC]",), ("[ENC]", "[DEC]"), ("[MASK]",), ("[DEC]", "[ENC]", "[MASK]")]
+
+
+@pytest.mark.parametrize("more", FRAMES)
+def test_a_frame_has_ids_behind_the_words_which_keep_theirs(more):
+    plain = WordTokenizer(WORDS, context=6)
+    framed = plain.with_frame(*more)
+    assert framed.frame == ("[CLS]", *(more or ("[DEC]",))) and framed.framed and not plain.framed
+    assert framed.context == 7 and framed.with_frame(*more).context == 7, "one token more, and once"
+    assert framed.end_of_text == plain.end_of_text == 10 and framed.vocabulary == plain.vocabulary and len(framed) == 11 + len(framed.frame)
+    ids = {"[CLS]": framed.begin, "[DEC]": framed.decode_token, "[ENC]": framed.encode_token, "[MASK]": framed.mask_token}
+    assert {name: number for name, number in ids.items() if number is not None} == {name: 11 + i for i, name in enumerate(framed.frame)}
+    assert (plain.begin, plain.decode_token, plain.encode_token, plain.mask_token) == (None,) * 4
+
+
+def test_a_framed_caption_begins_with_the_token_of_its_own():
+    framed = WordTokenizer(WORDS, context=5).with_frame("[DEC]", "[ENC]")
+    ids, is_real = framed(["a dog", "", "zebra a cat dog dog dog"])
+    assert ids.tolist() == [[11, 2, 5, 10, 0, 0], [11, 10, 0, 0, 0, 0], [11, 1, 2, 4, 5, 10]]
+    assert is_real.sum(axis=1).tolist() == [4, 2, 6] and framed.cut == 1
+    assert framed(["a cat dog dog"])[0].tolist() == [[11, 2, 4, 5, 5, 10]] and framed.cut == 1, "as long as before, and whole"
+
+
+def test_a_frame_is_not_heard_but_for_the_gap():
+    framed = WordTokenizer(WORDS, context=5).with_frame("[DEC]", "[ENC]", "[MASK]")
+    ids, _ = framed(["a dog", "zebra cat"])
+    assert framed.decode(ids) == ["a dog", "[UNK] cat"]
+    assert framed.decode(np.array([[12, 2, 14, 5, 10], [13, 2, 5, 10, 4]])) == ["a [MASK] dog", "a dog"]
+    with pytest.raises(DataError, match="from 0 to 14 but came as 2 to 15"):
+        framed.decode(np.array([[2, 15]]))
+
+
+def test_no_text_can_spell_a_frame():
+    framed = WordTokenizer(WORDS, context=9).with_frame("[DEC]", "[ENC]", "[MASK]")
+    assert framed(["[MASK] a [CLS] dog [EOT]"])[0].tolist() == [[11, 1, 2, 1, 5, 1, 10]]
+
+
+@pytest.mark.parametrize("more", FRAMES)
+def test_save_and_load_give_the_same_frame(more, tmp_path):
+    framed = WordTokenizer(WORDS, context=6).with_frame(*more)
+    loaded = WordTokenizer.load(framed.save(tmp_path))
+    assert vars(loaded) == vars(framed)
+    assert loaded(["a cat", "dog"])[0].tolist() == framed(["a cat", "dog"])[0].tolist()
+
+
+@given(texts=captions, more=st.sampled_from(FRAMES))
+def test_the_tokenizers_library_agrees_about_frames(texts, more, tmp_path_factory):
+    library = pytest.importorskip("tokenizers")
+    framed = WordTokenizer(WORDS, context=5).with_frame(*more)
+    ids, is_real = framed(texts)
+    theirs = library.Tokenizer.from_file(str(framed.save(tmp_path_factory.mktemp("framed"))))
+    assert theirs.get_vocab_size() == len(framed)
+    encoded = theirs.encode_batch(texts)
+    assert [row.ids for row in encoded] == ids.tolist()
+    assert [row.attention_mask for row in encoded] == is_real.astype(int).tolist()
+
+
+@pytest.mark.parametrize("frame", [("[DEC]",), ("[DEC]", "[CLS]"), ("[CLS]", "[DEC]", "[DEC]"), ("[CLS]", "[SEP]"), ("[CLS]", "[CLS]")])
+def test_frames_that_mean_nothing_are_refused(frame):
+    with pytest.raises(DataError, match=re.escape(f"[CLS] and any of [DEC], [ENC], [MASK], each once, but came as {', '.join(frame)}: correct it")):
+        WordTokenizer(WORDS, 5, frame=frame)
+
+
+def test_a_framed_context_has_room_for_a_word_too():
+    assert WordTokenizer(WORDS, 3, frame=("[CLS]", "[DEC]"))(["a cat"])[0].tolist() == [[11, 2, 10]]
+    with pytest.raises(DataError, match="room for a word and EOT, 3 or more tokens, but came as 2: raise it"):
+        WordTokenizer(WORDS, 2, frame=("[CLS]", "[DEC]"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["model"]["vocab"].update({"[SEP]": 13}),
+        lambda d: d["model"]["vocab"].update({"[DEC]": 11, "[CLS]": 12}),
+        lambda d: d["model"]["vocab"].update({"Cat": 13}),
+        lambda d: d["model"]["vocab"].update({"dog": "5"}),
+        lambda d: d["model"].update(vocab=list(d["model"]["vocab"])),
+        lambda d: d["post_processor"].update(single=d["post_processor"]["single"][1:]),
+        lambda d: d.update(truncation=None),
+    ],
+)
+def test_a_foreign_frame_is_refused_by_the_name_of_its_file(change, tmp_path):
+    path = WordTokenizer(WORDS, context=6).with_frame().save(tmp_path)
+    content = json.loads(path.read_text("utf-8"))
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="tokenizer.json is a WordLevel tokenizer with rules other than tinymm's"):
+        WordTokenizer.load(tmp_path)
 
 
 def test_words_below_the_count_are_left_out():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinymm import Tensor
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.losses import cross_entropy_loss, itc_loss, itc_targets, itc_with_queue, max_over_queries, sigmoid_loss, soft_targets
 
@@ -29,6 +30,10 @@ def test_captions_of_one_picture_share_its_target(ids, smoothing):
     np.testing.assert_allclose(targets, targets.T, atol=1e-12)
     np.testing.assert_allclose(targets[~same], smoothing / len(ids), atol=1e-12)
     np.testing.assert_allclose(targets[same], ((1 - smoothing) / same.sum(axis=1, keepdims=True) * same + smoothing / len(ids))[same], atol=1e-12)
+
+
+def test_rows_that_nobody_knows_share_no_target():
+    np.testing.assert_array_equal(itc_targets(np.array([-100, 7, -100, 7])), [[1, 0, 0, 0], [0, 0.5, 0, 0.5], [0, 0, 1, 0], [0, 0.5, 0, 0.5]])
 
 
 @given(st.integers(2, 6), st.integers(0, 9999))
@@ -69,6 +74,17 @@ def test_a_queue_has_rows_of_the_joint_width(queue, which):
     came = ", ".join(map(str, queue))
     with pytest.raises(ShapeError, match=rf"a queue keeps rows of the joint width 2, and \({came},?\) came; make it for this model"):
         itc_with_queue(*[np.eye(2)] * 4, *queues, 0.07, 0.4)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4])
+def test_no_gradient_reaches_the_twin_or_the_queues(alpha):
+    given = [Tensor(np.random.default_rng(i).standard_normal(shape), requires_grad=True) for i, shape in enumerate([(3, 4)] * 4 + [(5, 4)] * 2)]
+    temperature = Tensor(np.full((), 0.5), requires_grad=True)
+    loss, similarities = itc_with_queue(*given, temperature, alpha)
+    loss.backward()
+    assert [x.grad is not None for x in given] == [True, True, False, False, False, False] and temperature.grad is not None
+    bare, again = itc_with_queue(*given[:2], *(x.data for x in given[2:]), temperature, alpha)
+    assert bare.item() == loss.item() and all(np.array_equal(a.data, b.data) for a, b in zip(similarities, again, strict=True))
 
 
 # ---------------------------------------------------------------------- each pair by itself

@@ -26,6 +26,15 @@ def test_a_batch_of_one_picture_has_no_negatives(ids):
         hard_negatives(np.zeros((len(ids), len(ids))), np.array(ids), rng())
 
 
+def test_rows_that_nobody_knows_are_two_pictures():
+    ids, similarities = np.array([-100, -100, 3, 3]), np.full((4, 4), -30.0)
+    similarities[:2, :2] = similarities[2:, 2:] = 30.0
+    for image_for_text, text_for_image in (hard_negatives(similarities, ids, np.random.default_rng(seed)) for seed in range(5)):
+        assert image_for_text[:2].tolist() == text_for_image[:2].tolist() == [1, 0]  # each is the other's likeliest wrong answer
+        assert {*image_for_text[2:], *text_for_image[2:]} <= {0, 1}
+    assert sorted(hard_negatives(np.zeros((2, 2)), np.array([-100, -100]), rng())[0]) == [0, 1]
+
+
 def test_pairs_need_both_draws():
     with pytest.raises(ShapeError, match=r"a text for each picture, and \(3,\) with \(2,\) came; draw both for the same batch"):
         itm_pairs(np.array([1, 2, 0]), np.array([1, 0]))

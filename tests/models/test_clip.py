@@ -57,6 +57,21 @@ def test_away_from_initialization_only_key_biases_have_none(image, text):
 
 
 @pytest.mark.parametrize("image, text", PAIRS)
+def test_the_sigmoid_loss_is_of_the_logits_with_their_bias(image, text):
+    model = randomized(CLIP(CLIPConfig.tiny(image, text, loss="sigmoid"), rng(0)).astype("float64"))
+    images, ids = tiny_batch(model)
+    loss = model.losses(images, ids)["itc"]
+    S = model(images, ids).data
+    I, T = (features.data / np.linalg.norm(features.data, axis=1, keepdims=True) for features in (model.encode_image(images), model.encode_text(ids)))
+    np.testing.assert_allclose(S, np.exp(model.t.data) * I @ T.T + model.b.data, atol=1e-12)
+    assert loss.item() == pytest.approx(np.log1p(np.exp(-S * (2 * np.eye(len(S)) - 1))).sum() / len(S), abs=1e-12)
+    loss.backward()
+    assert model.b.grad is not None and np.abs(model.b.grad) > 1e-7
+    with pytest.raises(UsageError, match="a CLIP's loss is 'softmax' or 'sigmoid', and 'hinge' came; choose one"):
+        CLIPConfig.tiny(loss="hinge")
+
+
+@pytest.mark.parametrize("image, text", PAIRS)
 def test_permuting_the_batch_permutes_the_logits_and_leaves_loss_and_gradients(image, text):
     model = randomized(tiny_clip(image, text, dtype="float64"))  # in training mode: the batch's statistics do not know an order
     images, ids = tiny_batch(model, pairs=5)

@@ -30,6 +30,7 @@ def with_(key, array):
 
 TEXT, WRITER = "text_encoder.bert", "text_decoder.bert.encoder.layer"
 LAYER = f"{TEXT}.encoder.layer.2"
+BEYOND = f"{TEXT}.encoder.layer.4.attention.self"  # of a layer that the model has not
 BROKEN = {
     "albef": [
         (without(f"{LAYER}.crossattention.self.query.weight"), [f"missing: '{LAYER}.crossattention.self.query.weight'; "]),
@@ -44,6 +45,8 @@ BROKEN = {
         (with_("vqa_head.weight", np.ones(2)), ["unexpected: 'vqa_head.weight'"]),
         (with_("text_encoder.bert.pooler.dense.weight", np.ones((2, 2))), ["unexpected: 'text_encoder.bert.pooler.dense.weight'"]),
         (with_(f"{TEXT}.encoder.layer.0.crossattention.self.key.bias", np.ones(32)), [f"unexpected: '{TEXT}.encoder.layer.0.crossattention."]),
+        (with_(f"{BEYOND}.query.weight", np.ones((32, 32))), [f"unexpected: '{BEYOND}.query.weight'; "]),
+        (lambda a: a | {f"{BEYOND}.{part}.bias": np.ones(32) for part in ("key", "value")}, [f"'{BEYOND}.key.bias', '{BEYOND}.value.bias'; "]),
         (with_("temp", np.ones((2,))), ["wrong shapes (in our order of axes): 'temp (2,) for ()'"]),
         (with_("queue_ptr", np.ones(2, int)), ["queue_ptr (2,) for ()"]),
         (with_("itm_head.weight", np.ones((3, 32))), ["itm_head.weight (32, 3) for (32, 2)"]),
@@ -69,6 +72,7 @@ def test_a_wrong_file_names_its_keys(name, number, tmp_path):
     with pytest.raises(CheckpointError) as caught:
         pretrained.load(tmp_path / "w.safetensors", heads=HEADS)
     assert all(part in str(caught.value) for part in said), caught.value
+    assert str(caught.value).startswith("w.safetensors: ")
     assert "; " in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -164,3 +168,37 @@ def test_a_hugging_face_config_that_contradicts_the_arrays_is_refused(settings, 
     with pytest.raises(CheckpointError) as caught:
         pretrained.load(tmp_path)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [10**10, "abc", -3, 0, 1.5, True, [16]])
+def test_a_joint_width_that_no_array_shows_is_bounded_by_those_that_do(value, tmp_path):
+    pretrained.save(BLIP(BLIPConfig.tiny(momentum=None), np.random.default_rng(0)), tmp_path, format="huggingface")
+    written = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(written | {"image_text_hidden_size": value}))
+    with pytest.raises(CheckpointError) as caught:
+        pretrained.load(tmp_path)
+    said = f"the joint space has 1 to 512 numbers beside encoders of width 32, and a width of {value!r} came; correct it, or leave it out"
+    assert said in str(caught.value)
+    (tmp_path / "config.json").write_text(json.dumps(written | {"image_text_hidden_size": 512}))
+    assert pretrained.load(tmp_path).config.joint_width == 512
+
+
+@pytest.mark.parametrize("value", ["x", 1.7, -1, 1, float("nan"), True, [0.1]])
+@pytest.mark.parametrize("form", ["huggingface", "tinymm", "blip"])
+def test_label_smoothing_is_a_share(value, form, tmp_path):
+    pretrained.save(BLIP(BLIPConfig.tiny(), np.random.default_rng(0)), tmp_path, format=form)
+    written = json.loads((tmp_path / "config.json").read_text())
+    name = "smoothing" if form == "tinymm" else "label_smoothing"
+    (written["text_config"] if form == "huggingface" else written)[name] = value
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    with pytest.raises(CheckpointError) as caught:
+        pretrained.load(tmp_path)
+    assert f"the label smoothing is a share, in [0, 1), and {value!r} came; the released models have 0.1" in str(caught.value)
+
+
+def test_a_declared_width_of_0_contradicts_the_arrays(tmp_path):
+    pretrained.save(BLIP(BLIPConfig.tiny(), np.random.default_rng(0)), tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(written | {"joint_width": 0}))
+    with pytest.raises(CheckpointError, match="joint_width is 0 in the config and 16 by the arrays"):
+        pretrained.load(tmp_path)

@@ -7,6 +7,7 @@ from hypothesis import given
 from wrong import WRONG
 
 from tinymm.testing import PropertyFailed, check, strategies
+from tinymm.testing.contract import Contract, Found
 
 
 def report(one, fn, **options):
@@ -60,6 +61,13 @@ def test_misbehavior_is_a_finding_and_no_crash(fn, found):
     lines, _ = report(check.softmax, fn)
     assert found in lines[1]
     assert lines[2].startswith("smallest failing input: fn([[")
+
+
+@pytest.mark.parametrize("value, place", [(7, ""), (-1, ""), ([0, 7, 9], " at 1 (2 such places)")])
+def test_an_index_out_of_range_is_named_with_its_place_where_it_has_one(value, place):
+    with pytest.raises(Found) as found:
+        Contract(len).indices("fn", np.array(value), np.shape(value), 5)
+    assert str(found.value) == f"fn returned a number outside [0, 5){place}"
 
 
 NONSENSE = {

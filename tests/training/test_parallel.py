@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import randomized, tiny_batch, tiny_clip
 
-from tinymm import no_grad
+from tinymm import Tensor, no_grad
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.autodiff.tensor import MODE
+from tinymm.layers import Linear, Module
 from tinymm.training.parallel import default_workers, threads
 
 MODELS = {text: randomized(tiny_clip("vit", text, dtype="float64")) for text in ("transformer", "cbow")}
@@ -94,6 +95,91 @@ def test_an_error_in_a_thread_is_the_error_of_the_call():
     images, ids = tiny_batch(model)
     with threads(2) as split, pytest.raises(DataError, match="99 came; use the tokenizer"):
         model.losses(images, np.where(ids == 49, 99, ids), split=split)
+
+
+# ---------------------------------------------------------------------- what another encoder has made
+class Fused(Module):
+    """Looks at what another encoder has made of each pair, x (B, E), beside plain numbers of the pair, rows (B,)."""
+
+    def __init__(self, rng):
+        self.linear, self.idle = Linear(5, 3, rng=rng), Linear(2, 2, rng=rng)
+
+    def forward(self, rows, x, again=None):
+        mixed = self.linear(x * rows[:, None])
+        return mixed if again is None else np.tanh(mixed) * self.linear(again)
+
+
+def made(pairs, seed=0):
+    rng = np.random.default_rng(seed)
+    first, one, other = Linear(4, 5, rng=rng), Fused(rng), Fused(rng)
+    x, rows = Tensor(rng.standard_normal((pairs, 4)), requires_grad=True), rng.standard_normal(pairs)
+    for module in (first, one, other):
+        module.astype("float64")
+    return x, rows, first, one, other
+
+
+def shared(pairs, workers, seed=0, frozen=False):
+    """Return the value and all gradients where two split functions look at what a third has made of the batch."""
+    x, rows, first, one, other = made(pairs, seed)
+    if frozen:
+        other.freeze()
+    with threads(workers) as split:
+        hidden = split(first)(x)
+        value = (np.tanh(split(one)(rows, hidden)) * split(other)(rows + 1, hidden, hidden)).sum() + (hidden * hidden).sum()
+        value.backward()
+    named = {"x": x} | {f"{i} {name}": p for i, module in enumerate((first, one, other)) for name, p in module.named_parameters()}
+    return {"value": value.data} | {name: p.grad for name, p in named.items()}
+
+
+@given(pairs=st.integers(1, 7), workers=st.sampled_from([2, 3, 4]), seed=st.integers(0, 99), frozen=st.booleans())
+def test_the_gradient_of_what_comes_with_a_graph_is_that_of_the_whole(pairs, workers, seed, frozen):
+    whole, parts = (shared(pairs, n, seed, frozen) for n in (1, workers))
+    for name, array in whole.items():
+        if "idle" in name or (frozen and name.startswith("2")):
+            assert array is None and parts[name] is None, name  # no loss reaches it, so there is no gradient either, not even of zeros
+        else:
+            np.testing.assert_allclose(parts[name], array, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+def test_what_was_made_is_cut_like_the_rest_and_each_row_keeps_its_place():
+    x, rows, first, one, _ = made(5)
+    with threads(2) as split:
+        hidden = split(first)(x)
+        parts = split(one)(rows, hidden)
+        parts[3].sum().backward()
+    np.testing.assert_allclose(parts.data, one(rows, first(x)).data, atol=1e-12)
+    assert np.flatnonzero(np.abs(x.grad).sum(axis=1)).tolist() == [3]
+
+
+def test_what_an_encoder_does_not_look_at_gets_no_slope_from_it():
+    x, rows, first, one, _ = made(5)
+    one.forward = lambda rows, x: one.linear(np.ones((len(rows), 5)) * rows[:, None])
+    with threads(2) as split:
+        hidden = split(first)(x)
+        (split(one)(rows, hidden).sum() + hidden.sum()).backward()
+    np.testing.assert_allclose(x.grad, np.ones((5, 5)) @ first.weight.data.T, atol=1e-12)
+
+
+def test_a_tensor_without_a_graph_is_a_batch_like_any():
+    x, rows, first, one, _ = made(5)
+    constant = Tensor(first(x).data)
+    with threads(3) as split:
+        found = split(one)(rows, constant)
+        found.sum().backward()
+    np.testing.assert_allclose(found.data, one(rows, constant).data, atol=1e-12)
+    assert constant.grad is None and x.grad is None and np.abs(one.linear.weight.grad).sum() > 0
+
+
+def test_without_gradients_nothing_is_remembered():
+    x, rows, first, one, _ = made(5)
+    with threads(2) as split, no_grad():
+        found = split(one)(rows, split(first)(x))
+    assert not found.requires_grad and found.made_by is None
+    with threads(2) as split:
+        hidden = split(first)(x)
+        with no_grad():
+            assert not split(one)(rows, hidden).requires_grad  # as the twin looks at what the model has made
+    np.testing.assert_allclose(found.data, one(rows, first(x)).data, atol=1e-12)
 
 
 def test_no_workers_are_refused():

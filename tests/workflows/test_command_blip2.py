@@ -85,7 +85,7 @@ def test_caption_says_something_of_each_picture_in_each_way(command, first, seco
     "arguments, said",
     [
         (("--prompt", "a red", "--model", "FIRST"), "a prompt is the beginning of a language model's text"),
-        (("--model", "CLIP"), "holds a CLIP, which does not write; use a run of `train blip2`"),
+        (("--model", "CLIP"), "holds a CLIP, which does not write; use a run of `train blip` or `train blip2`"),
         (("--model", "FIRST", "--beams", 0), "beams 0 came"),
         (("--model", "FIRST", "--nucleus", 2), "it lies in (0, 1]"),
     ],

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from small_runs import draw, train_command
 
 from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
+from tinymm.losses import sigmoid_loss
+from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.training import records
 from tinymm.workflows import train
 
@@ -140,6 +143,48 @@ def test_fine_tuning_on_words_that_the_model_does_not_speak_is_refused(trained, 
     assert not (here / "out").exists()
 
 
+# ---------------------------------------------------------------------- SigLIP's loss
+@pytest.fixture(scope="module")
+def sigmoid(pictures, tmp_path_factory):
+    """Give the folder of a CLIP that judges each pair by itself."""
+    from tinymm.__main__ import main
+
+    out = tmp_path_factory.mktemp("sigmoid") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "draw_run", lambda *_: None)
+        assert main(train_command(pictures, out, "--loss", "sigmoid", "--steps", 30, "--rate", 5e-3, "--validate-every", 10)) == 0
+    return out
+
+
+def test_with_the_sigmoid_loss_it_trains_is_saved_and_opened_again(sigmoid):
+    model = pretrained.load(sigmoid)
+    assert model.config.loss == "sigmoid" and model.b is not None and not np.isclose(float(model.b.data), -10, atol=1e-4)
+    assert json.loads((sigmoid / "run.json").read_text())["settings"]["loss"] == "sigmoid"
+    losses = [record["loss"] for record in records.read_metrics(sigmoid)]
+    assert all(record["itc"] == record["loss"] for record in records.read_metrics(sigmoid)) and np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    again = CLIP(model.config, np.random.default_rng(0))
+    assert float(again.b.data) == -10 and float(again.t.data) == pytest.approx(np.log(10))
+
+
+def test_with_the_sigmoid_loss_it_is_measured_and_used_as_any_clip(sigmoid, pictures, here, command):
+    said = command("eval", "--model", sigmoid, "--out", "again.json")
+    assert said.code == 0, said.error
+    again, before = json.loads((here / "again.json").read_text()), json.loads((sigmoid / "results.json").read_text())
+    assert again == {name: before[name] for name in again}
+    assert command("classify", pictures / "p00.png", "--labels", "a red square,a blue pole", "--model", sigmoid).code == 0
+    with pytest.raises(UsageError, match="has no place for the bias of the sigmoid loss; use \"tinymm\""):
+        pretrained.save(pretrained.load(sigmoid), here / "other", "huggingface")
+
+
+@pytest.mark.parametrize("n", [2, 8, 200])
+def test_equal_scores_are_the_least_that_a_model_without_knowledge_can_lose(n):
+    config = CLIPConfig.tiny()
+    softmax, sigmoid = (train.equal_scores(CLIP(replace(config, loss=loss), np.random.default_rng(0)), n) for loss in ("softmax", "sigmoid"))
+    assert softmax == (pytest.approx(np.log(n)), f"ln {n}")
+    every = [sigmoid_loss(np.full((n, n), c)).item() for c in np.linspace(-12, 3, 1501)]
+    assert sigmoid == (pytest.approx(min(every), abs=1e-4), f"{n} ln {n} - {n - 1} ln {n - 1}")
+
+
 @pytest.mark.parametrize(
     "setting, message",
     [
@@ -157,3 +202,15 @@ def test_fine_tuning_on_words_that_the_model_does_not_speak_is_refused(trained, 
 def test_settings_outside_their_range_are_refused(setting, message):
     with pytest.raises(UsageError, match=message):
         train.Settings(**setting)
+
+
+def test_fine_tuning_does_not_change_the_loss(command, trained, pictures, here, undrawn):
+    said = command("train", "clip", "--init", trained, "--data", pictures, "--loss", "sigmoid", "--out", "tuned")
+    assert said.code == 2 and not (here / "tuned").exists()
+    assert f"--loss is sigmoid and that of {trained} softmax; leave --loss out, or train a model anew without --init" in said.error
+    assert command(*train_command(pictures, "first", "--loss", "sigmoid", "--steps", 1)).code == 0
+    for more in ((), ("--loss", "sigmoid")):  # what stands there when nothing is said is no wish
+        out = here / f"tuned{len(more)}"
+        said = command("train", "clip", "--init", "first", "--data", pictures, "--steps", 1, "--batch-size", 8, "--workers", 1, "--out", out, *more)
+        assert said.code == 0, said.error
+        assert pretrained.load(out).config.loss == "sigmoid"

@@ -159,10 +159,13 @@ class WordTokenizer:
             raise CheckpointError(f"{path} is no tokenizer.json that can be read ({problem!r}): save it again.") from None
         if kind != "WordLevel":
             raise CheckpointError(f"{path} holds a {kind} model but this class reads WordLevel: open it with pretrained.tokenizer.")
-        vocabulary = sorted(words, key=words.get)
-        end = words.get(EOT, len(words))
-        tokenizer = cls(vocabulary[2:end], context, frame=vocabulary[end + 1 :])
-        if found != _layout(tokenizer):
+        try:
+            vocabulary = sorted(words, key=words.get)
+            end = words.get(EOT, len(words))
+            tokenizer = cls(vocabulary[2:end], context, frame=vocabulary[end + 1 :])
+        except (DataError, AttributeError, TypeError):
+            tokenizer = None
+        if tokenizer is None or found != _layout(tokenizer):
             raise CheckpointError(f"{path} is a WordLevel tokenizer with rules other than tinymm's: open it with pretrained.tokenizer.")
         return tokenizer
 

@@ -41,6 +41,9 @@ class WebPairs(Shapes):
             raise DataError(f"{len(self.scenes) * RENDERINGS} pictures have a tuple of captions each, and {len(self.texts)} came; give () for none")
         of_scene = np.array_split(np.arange(len(self.texts)), len(self.scenes))
         self._pairs = [[(int(i), text) for i in pictures for text in self.texts[i]] for pictures in of_scene]
+        if not all(self._pairs):
+            scene = [len(pairs) for pairs in self._pairs].index(0)
+            raise DataError(f"each scene stands in batches with a caption, and scene {scene} has one left for none of its pictures; filter less")
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
         """Return one pair of each of these training scenes: any picture of it that has a caption, with one of its captions."""

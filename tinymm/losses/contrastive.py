@@ -40,6 +40,15 @@ def max_over_queries(I: Any, T: Any) -> Any:
     return np.max(np.reshape(cosines, (B, Q, len(T))), axis=1)
 
 
+def same_picture(image_ids: np.ndarray) -> np.ndarray:
+    """Return which pairs of a batch show one picture (B, B): those of equal `image_ids` (B,). One of -100 is nobody's, and like itself only.
+
+    >>> same_picture(np.array([7, 7, -100, -100])).astype(int).tolist()
+    [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    """
+    return (image_ids[:, None] == image_ids) & (image_ids != NO_ID) | np.eye(len(image_ids), dtype=bool)
+
+
 def itc_targets(image_ids: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
     """Return the probability (B, B) with which a text should be taken for a picture's own; rows sum to 1.
 
@@ -50,7 +59,7 @@ def itc_targets(image_ids: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
            [0.5, 0.5, 0. ],
            [0. , 0. , 1. ]])
     """
-    same = image_ids[:, None] == image_ids
+    same = same_picture(image_ids)
     return (1 - smoothing) * same / same.sum(axis=1, keepdims=True) + smoothing / len(image_ids)
 
 
@@ -101,10 +110,10 @@ def soft_targets(similarities: np.ndarray, alpha: float, row_ids: np.ndarray | N
 def itc_with_queue(
     I: Any,
     T: Any,
-    I_m: np.ndarray,
-    T_m: np.ndarray,
-    image_queue: np.ndarray,
-    text_queue: np.ndarray,
+    I_m: Any,
+    T_m: Any,
+    image_queue: Any,
+    text_queue: Any,
     temperature: Any,
     alpha: float,
     row_ids: np.ndarray | None = None,
@@ -117,6 +126,8 @@ def itc_with_queue(
     only, which divides. Equal similarities give ln(B + K). The second result are the scaled similarities picture → text and
     text → picture (B, B), for drawing hard negatives.
     """
+    # what the twin says is a number, also where its features come with a graph
+    I_m, T_m, image_queue, text_queue = (x.data if isinstance(x, Tensor) else x for x in (I_m, T_m, image_queue, text_queue))
     B, (texts, images) = len(I), (_stacked(T_m, text_queue), _stacked(I_m, image_queue))
     image_to_text = np.dot(I, texts.T) / temperature  # (B, B+K)
     text_to_image = np.dot(T, images.T) / temperature  # (B, B+K)

@@ -13,6 +13,7 @@ from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.autodiff import Tensor
 
 from .classification import cross_entropy_loss
+from .contrastive import same_picture
 
 #: The loss of a model that answers "1 in 3" whatever it sees: the entropy of that coin, in nats.
 ITM_PRIOR = math.log(3) - 2 / 3 * math.log(2)
@@ -38,15 +39,27 @@ def hard_negatives(
             f"hard_negatives takes similarities (B, B) and image_ids (B,), and {similarities.shape} with {np.shape(image_ids)} came; one of "
             "each for each pair of the batch"
         )
-    same = image_ids[:, None] == image_ids
+    wrong = wrong_pairs(image_ids)
+    text_to_image = similarities.T if text_to_image is None else text_to_image
+    return _draw(np.where(wrong, text_to_image, -np.inf), rng), _draw(np.where(wrong, similarities, -np.inf), rng)
+
+
+def wrong_pairs(image_ids: np.ndarray) -> np.ndarray:
+    """Return which pictures and texts of a batch may be drawn for each other, those of different `image_ids` (B,): (B, B).
+
+    Rows of the id -100, which nobody knows, are different. DataError for a row that all others are like.
+
+    >>> wrong_pairs(np.array([7, 7, 8])).astype(int).tolist()
+    [[0, 0, 1], [0, 0, 1], [1, 1, 0]]
+    """
+    same = same_picture(image_ids)
     if same.all(axis=1).any():
         row = int(same.all(axis=1).argmax())
         raise DataError(
-            f"hard_negatives: pair {row} has no candidate, because all {B} pictures of the batch have its id {image_ids[row]}; make batches "
+            f"hard_negatives: pair {row} has no candidate, because all {len(same)} pictures of the batch have its id {image_ids[row]}; make batches "
             "of at least two different pictures"
         )
-    text_to_image = similarities.T if text_to_image is None else text_to_image
-    return _draw(np.where(same, -np.inf, text_to_image), rng), _draw(np.where(same, -np.inf, similarities), rng)
+    return ~same
 
 
 def _draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:

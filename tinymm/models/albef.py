@@ -16,7 +16,7 @@ from tinymm.layers import Linear, padding_mask
 from tinymm.losses import itm_loss, itm_pairs, mask_words, masked_language_loss
 
 from .bert import BertConfig
-from .towers import MomentumContrast, Split, Towers, check_draws, check_habits, check_objectives, check_pairs, check_widths, real
+from .towers import MomentumContrast, Split, Towers, check_draws, check_habits, check_image_ids, check_objectives, check_pairs, check_widths, real
 from .vit import ViTConfig
 
 
@@ -108,9 +108,10 @@ class ALBEF(MomentumContrast):
             check_draws(rng, negatives, "ITM draws hard negatives", "negatives")
         if "mlm" in objectives:
             check_draws(rng, masked, "MLM draws the words that it hides", "masked")
-        alpha = self.begin_step(len(ids), self.config.alpha, self.config.ramp)
+        check_image_ids(image_ids, len(ids), draws="itm" in objectives and negatives is None)
         split, is_real = split or (lambda function: function), real(ids, is_real)
         tokens, hidden = split(self.towers.look)(images), split(self.towers.read)(ids, is_real)  # (B, P+1, M), (B, T, D)
+        alpha = self.begin_step(len(ids), self.config.alpha, self.config.ramp)  # behind the encoders, which refuse what they cannot read
         twin_tokens = self.twin_look(images, split)  # (B, P+1, M)
         found = {}
         found["itc"], similarities = self.itc(tokens, hidden, twin_tokens, ids, is_real, alpha, image_ids, split)
@@ -140,10 +141,11 @@ class ALBEF(MomentumContrast):
         special[:, 0] = True
         if special.all():
             raise UsageError(f"MLM hides words, and the {ids.size} tokens of this batch are padding or first ones; give texts with words in them")
-        while True:  # of a small batch all words may be spared; then there is nothing to ask, and the draw is made again
-            inputs, labels = mask_words(ids, special, self.config.text.vocabulary, self.config.mask, self.config.hidden_share, rng)  # type: ignore[arg-type]
-            if (labels >= 0).any():
-                return inputs, labels
+        inputs, labels = mask_words(ids, special, self.config.text.vocabulary, self.config.mask, self.config.hidden_share, rng)  # type: ignore[arg-type]
+        if (labels < 0).all():  # of a small batch all words may be spared; then one is hidden, for else there is nothing to ask
+            place = rng.choice(np.flatnonzero(~special))  # type: ignore[union-attr]
+            inputs.flat[place], labels.flat[place] = self.config.mask, ids.flat[place]
+        return inputs, labels
 
     def compare(self, tokens: Any, hidden: Any, is_real: np.ndarray) -> Tensor:
         """Return the logits of "does not match" and "matches": the upper half lets read texts (B, T, D) look at tokens (B, P+1, M): (B, 2)."""

@@ -42,7 +42,7 @@ class BertConfig:
     memory_width: int | None = None
     crosses_from: int = 0
     token_types: int = 0
-    std: float = STD  # of the fresh weights; a narrow model learns sooner from larger ones, √(768 / width) times as large
+    std: float = STD  # of the layers' fresh weights; a narrow model learns sooner from larger ones, √(768 / width) times as large
     embedding_std: float | None = None  # of fresh words and positions; the same
 
     def __post_init__(self):

@@ -18,7 +18,7 @@ from tinymm.losses import itm_loss, itm_pairs, language_loss
 
 from .bert import Bert, BertConfig, LanguageHead, check_memory
 from .decoding import generate
-from .towers import MomentumContrast, Split, Towers, check_draws, check_habits, check_objectives, check_pairs, check_widths, real
+from .towers import MomentumContrast, Split, Towers, check_draws, check_habits, check_image_ids, check_objectives, check_pairs, check_widths, real
 from .vit import ViTConfig
 
 
@@ -86,7 +86,8 @@ class Writer(Module):
         if is_real is not None:
             may_attend = may_attend & padding_mask(is_real)
         x: Any = stack.norm(stack.embedding(ids, past))  # (B, T, D)
-        check_memory(tokens, x, stack.config.memory_width)
+        if not (caches and caches[1].length):  # later words look at what is remembered of the picture
+            check_memory(tokens, x, stack.config.memory_width)
         for i, (block, attention, norm) in enumerate(zip(stack.blocks, self.attentions, self.norms, strict=True)):
             words, picture = (caches[2 * i], caches[2 * i + 1]) if caches else (None, None)
             x = block.look_and_think(norm(x + attention(x, may_attend, words)), tokens, picture)  # (B, T, D)
@@ -123,15 +124,19 @@ class BLIP(MomentumContrast):
     ) -> dict[str, Tensor]:
         """Return {"itc", "itm", "lm"} of B ≥ 2 pairs, to be added 1 : 1 : 1, and take the twin and the queue one step on.
 
-        Arguments as of `ALBEF.losses`; nothing is masked. UsageError for a batch of one.
+        Arguments as of `ALBEF.losses`; nothing is masked, and `objectives` ("lm",) takes no step of the twin. UsageError for a batch of one.
         """
         check_pairs(images, ids)
         check_objectives(objectives, ("itc", "itm", "lm"))
         if "itm" in objectives:  # what would be refused later is refused before the twin and the queue have gone on
             check_draws(rng, negatives, "ITM draws hard negatives", "negatives")
-        alpha = self.begin_step(len(ids), self.config.alpha, self.config.ramp)
+        check_image_ids(image_ids, len(ids), draws="itm" in objectives and negatives is None)
         split, is_real = split or (lambda function: function), real(ids, is_real)
-        tokens, hidden = split(self.towers.look)(images), split(self.towers.read)(ids, is_real)  # (B, P+1, M), (B, T, D)
+        tokens = split(self.towers.look)(images)  # (B, P+1, M)
+        if objectives == ("lm",):  # writing alone asks neither the twin nor the queue, which then stay as they are
+            return {"lm": self.lm(tokens, ids, is_real, split)}
+        hidden = split(self.towers.read)(ids, is_real)  # (B, T, D)
+        alpha = self.begin_step(len(ids), self.config.alpha, self.config.ramp)  # behind the encoders, which refuse what they cannot read
         twin_tokens = self.twin_look(images, split)  # (B, P+1, M)
         found = {}
         found["itc"], similarities = self.itc(tokens, hidden, twin_tokens, ids, is_real, alpha, image_ids, split)
@@ -181,8 +186,7 @@ class BLIP(MomentumContrast):
             tokens = self.towers.look(images)
 
             def advance(ids: np.ndarray, caches: list[Cache]) -> np.ndarray:
-                each = tokens if len(ids) == B else np.repeat(tokens.data, len(ids) // B, axis=0)
-                return to_host(self.writer(stack, each, ids, caches=caches)[:, -1].data)
+                return to_host(self.writer(stack, tokens, ids, caches=caches)[:, -1].data)
 
             most = room if max_new_tokens is None else min(max_new_tokens, room)
             return generate(advance(prompt, caches), caches, advance, end=self.config.end_of_text, max_new_tokens=most, **options)

@@ -100,6 +100,8 @@ class Queue(Module):
         if images.shape != (B, width) or texts.shape != (B, width):
             raise ShapeError(f"a queue of width {width} takes rows ({B}, {width}) of both sides, and {images.shape} with {texts.shape} came")
         self.fits(B)
+        if ids is not None and np.shape(ids) != (B,):
+            raise ShapeError(f"a queue takes one picture id a row, ({B},), and {np.shape(ids)} came; give -100 where nobody knows")
         place = slice(self.pointer, self.pointer + B)
         for kept, rows in ((self.images, images), (self.texts, texts), (self.ids, np.full(B, NO_ID) if ids is None else ids)):
             fresh = kept.data.copy()

@@ -14,6 +14,7 @@ from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.autodiff import Tensor, no_grad
 from tinymm.layers import Linear, Module, Parameter, padding_mask
 from tinymm.losses import hard_negatives, itc_loss, itc_with_queue, l2_normalize
+from tinymm.losses.matching import wrong_pairs
 
 from .bert import Bert, BertConfig, LanguageHead
 from .momentum import Queue, SlowTwin, ramped
@@ -22,7 +23,7 @@ from .vit import ViT, ViTConfig
 #: What the temperature is kept in, at the start of each training forward (the released code).
 COLDEST, WARMEST = 0.001, 0.5
 _WHOLE, _NUMBERS = (int, np.integer), (int, float, np.number)
-#: What `split` is for one worker.
+#: What wraps a part of a model so that workers share its batch (`training.parallel`).
 Split = Callable[[Any], Callable]
 
 
@@ -177,6 +178,16 @@ def check_pairs(images: Any, ids: np.ndarray) -> None:
     """Raise UsageError unless each picture has its text."""
     if len(images) != len(ids):
         raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")
+
+
+def check_image_ids(image_ids: np.ndarray | None, pairs: int, draws: bool) -> None:
+    """Raise ShapeError unless each pair has its picture's id, and DataError where a wrong picture is to be drawn and all are the same."""
+    if image_ids is None:
+        return
+    if np.shape(image_ids) != (pairs,):
+        raise ShapeError(f"image_ids (B,) say which picture each of {pairs} pairs shows, and {np.shape(image_ids)} came; give one id to each pair")
+    if draws:
+        wrong_pairs(image_ids)
 
 
 def check_draws(rng: Any, instead: Any, draws: str, name: str) -> None:

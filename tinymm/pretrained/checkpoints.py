@@ -65,9 +65,9 @@ def load_with_report(
     if frozen is not None:
         with_frozen_parts(weights, [frozen] if isinstance(frozen, (str, os.PathLike)) else frozen)
     family, layout = _recognized(weights)
-    found = layout.import_(weights.arrays)
-    found.tied = weights.tied
     try:
+        found = layout.import_(weights.arrays)
+        found.tied = weights.tied
         model = family.build(found, layout, weights.settings, dict(heads or {}))
         expected = model.state_dict()
         check(found, layout, expected)

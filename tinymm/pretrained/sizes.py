@@ -188,6 +188,8 @@ def check(found: Imported, layout: Layout, expected: dict[str, np.ndarray]) -> N
     ]
     strange = [f"{found.keys[name][0]} ({found.arrays[name].dtype})" for name in shared if found.arrays[name].dtype.kind not in "fiu"]
     surplus = [key for name in found.arrays if name not in expected for key in found.keys[name]]
+    parts = {name: lacking for name, lacking in found.incomplete.items() if name not in expected}
+    surplus += [key for name, lacking in parts.items() for key in layout.their_names(name) if key not in lacking]
     complain(found, layout, absent, {"unexpected": surplus, "wrong shapes (in our order of axes)": wrong, "no plain numbers": strange})
 
 

@@ -26,6 +26,7 @@ _HABITS = {
     "sep": "end_of_text", "label_smoothing": "smoothing", "embed_dim": "joint_width", "queue_size": "queue",
 }  # fmt: skip
 _BERT_MASK, _BERT_SEPARATOR, _BERT_WORDS = 103, 102, 30522
+_WIDEST = 16  # times as wide as its encoders is a joint space at most, where its width is only declared; the released ones are a third as wide
 _IMAGE_ASSUMED = {"activation": "gelu", "eps": 1e-6}
 _HF_IMAGE_ASSUMED = {"eps": 1e-5}  # transformers' own default, which the published configs write out
 
@@ -73,7 +74,7 @@ def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout:
     if "towers.image_projection.weight" in arrays:
         parts["joint_width"] = _same("joint_width", said, shape_of(arrays, "towers.image_projection.weight", 2)[1])
     elif "joint_width" in said:
-        parts["joint_width"] = said["joint_width"]
+        parts["joint_width"] = _plausible_width(said["joint_width"], max(sizes["image"]["width"], sizes["text"]["width"]))
     if any(name.startswith("twin.") for name in arrays):
         return parts | {"queue": _same("queue", said, shape_of(arrays, "queue.images", 2)[0])}
     if own and said.get("momentum") is not None:
@@ -92,6 +93,16 @@ def _encoder(what: str, kind: type, settings: dict[str, Any]) -> Any:
     if not isinstance(settings["eps"], float) or not 0 < settings["eps"] < 1:
         raise CheckpointError(f"config.json: the {what}'s eps is a small positive number, {settings['eps']!r} came; correct it")
     return kind(**settings)
+
+
+def _plausible_width(joint: Any, widest: int) -> int:
+    """Return a joint width that no array shows, since its projections begin anew; CheckpointError for one that no model of these encoders has."""
+    if type(joint) is not int or not 1 <= joint <= _WIDEST * widest:
+        raise CheckpointError(
+            f"config.json: the joint space has 1 to {_WIDEST * widest} numbers beside encoders of width {widest}, and a width of {joint!r} came; "
+            "correct it, or leave it out"
+        )
+    return joint
 
 
 def _same(what: str, said: dict[str, Any], measured: int) -> int:
@@ -123,6 +134,9 @@ def build_blip(found: Imported, layout: Layout, settings: dict[str, Any], heads:
 
 def _habits(said: dict[str, Any], config: type) -> dict[str, Any]:
     """Return what is said of a config's plain fields."""
+    smoothing = said.get("smoothing", 0.0)
+    if type(smoothing) not in (int, float) or not 0 <= smoothing < 1:
+        raise CheckpointError(f"config.json: the label smoothing is a share, in [0, 1), and {smoothing!r} came; the released models have 0.1")
     plain = set(config.__dataclass_fields__) - {"image", "text", "joint_width", "queue"}  # type: ignore[attr-defined]
     return {name: value for name, value in said.items() if name in plain}
 

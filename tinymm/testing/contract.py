@@ -89,7 +89,8 @@ class Contract:
         if array.dtype.kind == "f":
             raise Found(f"{name} returned {array.dtype} where whole numbers belong")
         array = array.astype(int)
-        never((array < 0) | (array >= below), f"{name} returned a number outside [0, {below}) at {{0}}")
+        place = " at {0}" if array.ndim else ""
+        never((array < 0) | (array >= below), f"{name} returned a number outside [0, {below}){place}")
         return array
 
     def gradient(self, position: int, cotangent: Any, *arguments: Any) -> np.ndarray:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import to_backend, to_host
+from tinymm.arrays.backend import array_module, to_backend, to_host
 from tinymm.autodiff import no_grad
 from tinymm.data.batches import PairSet, Swaps
 from tinymm.losses import ITM_PRIOR, itm_pairs, language_loss
 from tinymm.models.albef import ALBEF
-from tinymm.models.blip import BLIP
+from tinymm.models.blip import BLIP, BLIPConfig  # noqa: F401 (the example)
 from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
 from tinymm.models.towers import MomentumContrast
@@ -27,14 +27,23 @@ _BATCH = 128
 Matcher = BLIP2Stage1 | MomentumContrast
 
 
+def on_device(model: Any, x: Any) -> Any:
+    """Return the numbers where the model's weights live, on the host or on a GPU.
+
+    >>> type(on_device(BLIP(BLIPConfig.tiny(), np.random.default_rng(0)), np.ones(2))).__name__
+    'ndarray'
+    """
+    return to_backend(x, array_module(*(parameter.data for parameter in model.parameters()[:1])).__name__)
+
+
 def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
-    """Return the picture encoder's tokens of pictures (N, h, w, c), a batch at a time: (N, P+1, M)."""
-    backend = "cupy" if type(model.image_encoder.positions.data).__module__.startswith("cupy") else "numpy"
-    return np.concatenate([to_host(model.image_tokens(to_backend(images[i : i + _BATCH], backend))) for i in range(0, len(images), _BATCH)])
+    """Return the picture encoder's tokens of pictures (N, h, w, c), a batch at a time, on the host: (N, P+1, M)."""
+    return np.concatenate([to_host(model.image_tokens(on_device(model, images[i : i + _BATCH]))) for i in range(0, len(images), _BATCH)])
 
 
 def itc_scores(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
     """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); towers have one "query"."""
+    tokens = on_device(model, tokens)
     with no_grad():
         rows = model.project_queries(tokens) if isinstance(model, BLIP2Stage1) else model.towers.project_image(tokens)[:, None]
         queries = to_host(rows.data)
@@ -48,7 +57,7 @@ def itm_logits(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.
     with no_grad():
         for i in range(0, len(ids), _BATCH):
             part = slice(i, i + _BATCH)
-            logits = to_host(model.match(tokens[part], ids[part], is_real[part]).data)
+            logits = to_host(model.match(on_device(model, tokens[part]), ids[part], is_real[part]).data)
             parts.append(logits.mean(axis=1) if logits.ndim == 3 else logits)
     return np.concatenate(parts)
 
@@ -59,7 +68,7 @@ def matching(
     """Return ITC's and re-ranked recall, ITM's loss and accuracy on the hardest negatives, what the model's words are worth, and chance levels.
 
     Words are "itg_…" of BLIP-2's first stage, "lm_…" of BLIP (perplexity, captions) and "mlm_accuracy" of ALBEF. Each picture's first caption
-    counts for them and for ITM. Re-ranking and captions, which take longest, are left out unless `thorough`; captions are compared with
+    counts for them and for ITM. Re-ranking and words, which take longest, are left out unless `thorough`; captions are compared with
     `references`, by default all of the picture's own. Chance levels stand under "chance" by the same names.
     """
     model.eval()
@@ -77,18 +86,16 @@ def matching(
     ids, is_real = ids[first], is_real[first]
     found |= _on_the_hardest(model, scores[:, first], tokens, ids, is_real)
     chance |= {"itm_loss": ITM_PRIOR, "itm_accuracy": 2 / 3}
+    if not thorough:
+        return found | {"chance": chance}
     if isinstance(model, ALBEF):
         found["mlm_accuracy"] = mlm_accuracy(model, tokens, ids, is_real)
         chance["mlm_accuracy"] = mlm_accuracy(model, np.roll(tokens, len(tokens) // 2, axis=0), ids, is_real)  # beside another's picture
         return found | {"chance": chance}
     name = "lm" if isinstance(model, BLIP) else "itg"
-    with no_grad():
-        words = model.words(tokens, ids, is_real)  # type: ignore[union-attr]
-        found[f"{name}_perplexity"] = math.exp(float(to_host(language_loss(words, ids, is_real).data)))
-    chance[f"{name}_perplexity"] = float(words.shape[-1])
-    if thorough:
-        found |= {f"{name}_captions_{key}": value for key, value in captions(model, pairs, tokenizer, references).items()}  # type: ignore[arg-type]
-        chance |= {f"{name}_captions_exact": 0.0, f"{name}_captions_words_right": 0.0}
+    found[f"{name}_perplexity"], chance[f"{name}_perplexity"] = perplexity(model, tokens, ids, is_real)  # type: ignore[arg-type]
+    found |= {f"{name}_captions_{key}": value for key, value in captions(model, pairs, tokenizer, references).items()}  # type: ignore[arg-type]
+    chance |= {f"{name}_captions_exact": 0.0, f"{name}_captions_words_right": 0.0}
     return found | {"chance": chance}
 
 
@@ -103,7 +110,10 @@ def _on_the_hardest(model: Matcher, scores: np.ndarray, tokens: np.ndarray, ids:
 
 
 def mlm_accuracy(model: ALBEF, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> float:
-    """Return how often ALBEF names a hidden word: each word of each text (B, T) is hidden alone, the first token and the last excepted."""
+    """Return how often ALBEF names a hidden word: each word of each text (B, T) is hidden alone, the first token and the last excepted.
+
+    What `matching` calls its chance is the same model's answer beside another scene's picture: what the words around the gap tell already.
+    """
     lengths = is_real.sum(axis=1)
     rows, places = np.nonzero((np.arange(ids.shape[1]) > 0) & (np.arange(ids.shape[1]) < lengths[:, None] - 1))
     right = []
@@ -112,9 +122,21 @@ def mlm_accuracy(model: ALBEF, tokens: np.ndarray, ids: np.ndarray, is_real: np.
             row, place = rows[i : i + _BATCH], places[i : i + _BATCH]
             hidden, each = ids[row].copy(), np.arange(len(row))
             hidden[each, place] = model.config.mask
-            logits = to_host(model.towers.words(tokens[row], hidden, is_real[row]).data)
+            logits = to_host(model.towers.words(on_device(model, tokens[row]), hidden, is_real[row]).data)
             right.append(logits[each, place].argmax(axis=-1) == ids[row, place])
     return float(np.concatenate(right).mean())
+
+
+def perplexity(model: BLIP | BLIP2Stage1, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> tuple[float, float]:
+    """Return among how many equally likely words each next one seems to be drawn, all texts' words alike, and that of one who knows nothing, V."""
+    surprise, V = 0.0, 0
+    with no_grad():
+        for i in range(0, len(ids), _BATCH):
+            part = slice(i, i + _BATCH)
+            words = model.words(on_device(model, tokens[part]), ids[part], is_real[part])
+            surprise += float(to_host(language_loss(words, ids[part], is_real[part]).data)) * int(is_real[part, 1:].sum())
+            V = words.shape[-1]
+    return math.exp(surprise / int(is_real[:, 1:].sum())), float(V)
 
 
 def rerank(model: Matcher, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, k: int = RERANKED) -> np.ndarray:
@@ -144,7 +166,7 @@ def write_captions(model: BLIP | BLIP2Stage1 | BLIP2Stage2, images: np.ndarray, 
     """Return a caption for each picture; `options` are those of `decoding.generate`."""
     written: list[list[int]] = []
     for i in range(0, len(images), _BATCH):
-        written += model.caption(images[i : i + _BATCH], **options)
+        written += model.caption(on_device(model, images[i : i + _BATCH]), **options)
     return [tokenizer.decode(np.array([row], int))[0] if row else "" for row in written]
 
 

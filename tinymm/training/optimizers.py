@@ -96,8 +96,9 @@ class AdamW:
         """Take over what `state_dict` gave; CheckpointError if it belongs to another model."""
         own = self.state_dict()
         if own.keys() != arrays.keys() or any(own[name].shape != arrays[name].shape for name in own):
-            odd = sorted(own.keys() ^ arrays.keys()) or "shapes"
-            raise CheckpointError(f"the optimizer's state belongs to another model ({odd} differ); resume with the settings of the run")
+            odd = sorted(own.keys() ^ arrays.keys())
+            said = f"{len(odd)} names, such as {odd[0]}," if odd else "shapes"
+            raise CheckpointError(f"the optimizer's state belongs to another model ({said} differ); resume with the settings of the run")
         for kind, target in (("mean", self.means), ("square", self.squares)):
             for name, p in self.parameters.items():
                 backend = array_module(p.data).__name__

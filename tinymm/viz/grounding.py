@@ -17,6 +17,7 @@ from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.autodiff import no_grad
 from tinymm.layers import record_attention
 from tinymm.models.towers import MomentumContrast
+from tinymm.training.evaluate_matching import on_device
 from tinymm.viz import style
 
 from .attention import hottest, lit
@@ -84,7 +85,7 @@ def _heat(model: Any, picture: Any, ids: np.ndarray, layer: int) -> tuple[np.nda
     """Return attention × positive gradient and attention alone, each (T, P), the mean of the heads, and the probability of a match."""
     ids = np.asarray(ids)[None]
     with no_grad():
-        tokens = model.towers.look(picture[None]).data
+        tokens = model.towers.look(on_device(model, picture)[None]).data
     with record_attention(as_tensors=True) as maps:
         logits = model.match(tokens, ids, np.ones(ids.shape, bool))
     gradients: dict[Any, Any] = {}  # of the parameters too, whose own `.grad` stays as it was

@@ -13,13 +13,13 @@ from tinymm.data.text import DEC, ENC
 from tinymm.data.web_pairs import WebPairs
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
-from tinymm.training.parallel import default_workers
 from tinymm.training.records import write_json
 
 from . import capfilt
 from .measured import measure
 from .pictures_towers import draw_capfilt
-from .towers_start import Settings, build
+from .towers_start import Settings, prepare
+from .train_towers import recipe_of
 
 #: Column → the result that it is made of; larger is better, but for the perplexity.
 COLUMNS = {
@@ -92,9 +92,8 @@ def _framed(source: WebPairs) -> WebPairs:
 
 def _trained(settings: Settings, source: Any) -> tuple[Any, Recipe]:
     """Return a BLIP that was trained on this data from the settings' seed, and its recipe."""
-    model: Any = build(settings, source.tokenizer, source.preprocess.resolution, source.preprocess.channels)
-    workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
-    recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate, settings.warmup, settings.clip, settings.seed, workers)
+    model = prepare(settings, source)
+    recipe = recipe_of(settings, source, model)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
     for _ in train(model, source, optimizer, recipe):
         pass

@@ -157,12 +157,20 @@ def _trained_language_model(settings: Settings, source: Any, first: BLIP2Stage1,
     return path
 
 
-def framed_source(data: str, seed: int, opened: Opened, frame: tuple[str, ...] = (DEC,)) -> Source:
-    """Return the data set with captions as [CLS] … [SEP], in the words and the preprocessing of the model that was opened, `frame` at hand."""
+def framed_source(data: str, seed: int, opened: Opened, frame: tuple[str, ...] = (DEC,), *, to_train: bool = True) -> Source:
+    """Return the data set with captions as [CLS] … [SEP], in the words and the preprocessing of the model that was opened, `frame` at hand.
+
+    Unless it is there `to_train` a model of its own words, the model that was opened is asked about it: UsageError for built-in data of other
+    words, while a tokenizer that frames captions already, as BERT's does, is taken as it is.
+    """
     seen = opened.model.config.image
     given = {} if data in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     source: Any = open_source(data, seed=seed, channels=seen.channels, resolution=seen.resolution, **given)
-    if not hasattr(source.tokenizer, "with_frame"):
+    words = getattr(opened.tokenizer, "vocabulary", None)
+    if not to_train and data in BUILT_IN and source.tokenizer.vocabulary != words:
+        raise UsageError(f"{opened.path} speaks other words than {data} do; evaluate it on pictures and captions of yours with --data")
+    as_it_is = not to_train and getattr(source.tokenizer, "begin", None) is not None
+    if not as_it_is and not hasattr(source.tokenizer, "with_frame"):
         raise UsageError(f"whole words are what is trained on here, and {opened.path} brings sub-words; train an encoder with `train clip` first")
     side, channels = source.preprocess.resolution, source.preprocess.channels
     if (side, channels) != (seen.resolution, seen.channels):
@@ -170,7 +178,8 @@ def framed_source(data: str, seed: int, opened: Opened, frame: tuple[str, ...] =
             f"{data} has pictures of {side} × {side} × {channels}, and the encoder of {opened.path} takes {seen.resolution} × {seen.resolution} × "
             f"{seen.channels}; name one that was trained on this data"
         )
-    source.tokenizer = source.tokenizer.with_frame(*frame)
+    if not as_it_is:
+        source.tokenizer = source.tokenizer.with_frame(*frame)
     return source
 
 

@@ -45,6 +45,9 @@ def run(
         if not isinstance(opened.model, BLIP | BLIP2Stage2):
             raise UsageError(f"a prompt is the beginning of a language model's text, and {opened.path} holds a stage 1; use a run of stage 2")
         ids, is_real = opened.tokenizer([prompt])
+        if getattr(opened.tokenizer, "cut", 0):
+            room = getattr(opened.tokenizer, "context", None)
+            raise UsageError(f"a prompt is read whole and leaves room for an answer, and {prompt!r} is too long for {room} tokens; shorten it")
         if ids[0, -1] == getattr(opened.tokenizer, "end_of_text", None):
             ids, is_real = ids[:, :-1], is_real[:, :-1]  # the text goes on
         # BLIP puts [DEC] where [CLS] stood; its prompts are of one length

@@ -1,21 +1,26 @@
 """`compare`: CLIP, ALBEF, BLIP and BLIP-2 trained on the same scenes and budget, in one table and one picture.
 
 The budget is the number of pairs that each system sees: `steps` batches of one size. BLIP-2 stands in front of a frozen encoder, which is that of
-the CLIP of this very comparison; its seconds contain CLIP's. Nothing else is shared, and each system's recipe is that of its own `train`.
+the CLIP of this very comparison; its seconds contain CLIP's. Nothing else is shared. ALBEF and BLIP are what their own `train` makes of `steps`
+and `batch_size`; CLIP has the sizes and the rate of BLIP-2's picture encoder (`blip2_start.ENCODER`), which are not those of `train clip`; and
+BLIP-2's first stage sees as large batches as the others, 64 pairs, where its own `train` has 32.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tinymm import pretrained
+from tinymm.arrays.errors import UsageError
 from tinymm.training.records import next_folder, read_json, write_json
 from tinymm.viz import style
 from tinymm.viz.systems import systems
 
 from . import blip2_start, towers_start, train, train_blip2, train_towers
+from .opened import settings_of
 from .report import write_report
 
 #: Row of the table → name of the panel and series, and the results that it is read from, the first that a system has.
@@ -26,6 +31,8 @@ METRICS = {
     "relation swaps, ITC": ("swap_relation_itc", "swap_relation"), "relation swaps, ITM": ("swap_relation_itm",),
     "captions exactly right": ("held_out_lm_captions_exact", "held_out_itg_captions_exact"),
 }  # fmt: skip
+#: What the systems have in common.
+BUDGET = ("data", "steps", "batch_size", "seed")
 CHANCE = {"right on hard negatives": 2 / 3, "attribute swaps": 0.5, "relation swaps": 0.5, "captions exactly right": 0.0}
 
 
@@ -42,7 +49,8 @@ def run(
 ) -> Path:
     """Train the four systems into a folder, print the table, draw systems.png there, and return the folder.
 
-    A system that the folder holds already is not trained again.
+    `data` is 'shapes', 'scattered-shapes' or 'web-shapes'. A system that the folder holds already is not trained again, and one that was stopped
+    goes on; UsageError for one of another budget.
     """
     path = Path(out) if out else next_folder("compare")
     path.mkdir(parents=True, exist_ok=True)
@@ -51,21 +59,22 @@ def run(
     }  # fmt: skip
     clip = train.Settings(**{**blip2_start.ENCODER, **common})  # type: ignore[arg-type]
     queries = replace(blip2_start.Settings(**common, rate=blip2_start.RATES[1]), encoder=str(path / "clip"))
-    trainings: dict[str, Callable[[str], Any]] = {
-        "CLIP": lambda out: train.run(clip, out, say=say),
-        "ALBEF": lambda out: train_towers.run(towers_start.Settings(model="albef", **common), out, say=say),
-        "BLIP": lambda out: train_towers.run(towers_start.Settings(model="blip", **common), out, say=say),
-        "BLIP-2": lambda out: train_blip2.run(queries, out, say=say),
+    trainings: dict[str, Callable[..., Any]] = {
+        "CLIP": partial(train.run, clip),
+        "ALBEF": partial(train_towers.run, towers_start.Settings(model="albef", **common)),
+        "BLIP": partial(train_towers.run, towers_start.Settings(model="blip", **common)),
+        "BLIP-2": partial(train_blip2.run, queries),
     }
+    for name in trainings:
+        same_budget(path / name.lower(), name, {key: common[key] for key in BUDGET})
     rows: dict[str, dict[str, float | None]] = {}
     for name, training in trainings.items():
         folder = path / name.lower()
-        if not (folder / "seconds.json").exists():
-            began = time.perf_counter()
-            training(str(folder))
-            write_json(folder / "seconds.json", time.perf_counter() - began)
+        if not (folder / "results.json").exists():
+            trained(training, folder, say)
         rows[name] = _row(folder)
-    rows["BLIP-2"]["seconds"] += rows["CLIP"]["seconds"]  # type: ignore[operator]
+    parts = [rows[name]["seconds"] for name in ("CLIP", "BLIP-2")]
+    rows["BLIP-2"]["seconds"] = None if None in parts else sum(parts)  # type: ignore[arg-type]
     chance = CHANCE | {"R@1": read_json(path / "clip" / "results.json")["chance"]["held_out_r1"]}
     for line in table(rows, chance):
         say(line)
@@ -77,13 +86,36 @@ def run(
     return path
 
 
+def same_budget(folder: Path, name: str, asked: dict[str, Any]) -> None:
+    """Raise UsageError if the folder holds a system that was trained, or begun, with other settings than those `asked` for."""
+    there = settings_of(folder / "run.json") if (folder / "run.json").exists() else {}
+    for key, value in asked.items():
+        if key in there and there[key] != value:
+            raise UsageError(
+                f"systems are compared on one budget; the {name} in {folder} has {key} {there[key]} and {value} is asked for; compare them by "
+                f"--{key.replace('_', '-')} {there[key]}, or in another folder with --out"
+            )
+
+
+def trained(training: Callable[..., Any], folder: Path, say: Callable[[str], None]) -> None:
+    """Train a system into the folder, or go on where it was stopped, and keep how many seconds that has taken in all."""
+    kept = folder / "seconds.json"
+    before, began = read_json(kept) if kept.exists() else 0.0, time.perf_counter()
+    try:
+        training(str(folder), resume=str(folder) if (folder / "run.json").exists() else None, say=say)
+    finally:
+        if folder.exists():  # not where the settings were refused
+            write_json(kept, before + time.perf_counter() - began)
+
+
 def _row(folder: Path) -> dict[str, float | None]:
     results, model = read_json(folder / "results.json"), pretrained.load(folder)
     found: dict[str, float | None] = {
         name: next((results[key] for key in keys if key in results), None) for name, keys in METRICS.items()
     }
     model.twin = None  # a copy, which is not needed any more
-    return found | {"parameters": float(sum(p.size for p in model.parameters())), "seconds": read_json(folder / "seconds.json")}
+    took = folder / "seconds.json"
+    return found | {"parameters": float(sum(p.size for p in model.parameters())), "seconds": read_json(took) if took.exists() else None}
 
 
 def table(rows: dict[str, dict[str, float | None]], chance: dict[str, float]) -> list[str]:

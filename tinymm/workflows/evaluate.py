@@ -23,7 +23,12 @@ def run(
     tokenizer: str | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Print and return recall both ways, zero-shot and probe accuracy on the model's own data or on `data`; write them to the file `out` if given."""
+    """Print and return a model's numbers on its own data or on `data`; write them to the file `out` if given.
+
+    `data` is 'glyphs', 'shapes', 'scattered-shapes', 'web-shapes', if the model speaks their words, or a path to pictures and captions.
+    A CLIP is asked for recall both ways, zero-shot and probe accuracy, the others for what `measured` says. Of parts that the model's folder has
+    no weights for, as a BLIP for captions has none for matching, it says so: what they decide is chance.
+    """
     opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*CLIPS, *TOWERS, *STAGE_1, *STAGE_2))
     where = data or opened.settings.get("data")
     if where is None:
@@ -31,7 +36,11 @@ def run(
     image = opened.model.config.image
     if not isinstance(opened.model, CLIP):
         frame = getattr(opened.tokenizer, "frame", ())[1:]
-        return _told(measured.measure(opened.model, framed_source(where, opened.settings.get("seed", seed), opened, frame)), out, say)
+        fresh = sorted({".".join(name.split(".")[:2]) for name in opened.fresh if not name.startswith(("queue.", "twin."))})
+        if fresh:
+            say(f"{opened.path} has no weights for {', '.join(fresh)}; what these decide below is a fresh model's guess")
+        source = framed_source(where, opened.settings.get("seed", seed), opened, frame, to_train=False)
+        return _told(measured.measure(opened.model, source), out, say)
     given = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     # The run's own seed, whose split kept the validation pictures out of its training.
     source = open_source(where, seed=opened.settings.get("seed", seed), channels=image.channels, resolution=image.resolution, **given)

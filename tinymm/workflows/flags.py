@@ -11,7 +11,7 @@ from tinymm.arrays.errors import UsageError
 
 #: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own.
 CLIP = {
-    "data": "'glyphs', 'shapes', 'scattered-shapes' or a path to pictures and captions", "image": "picture encoder: vit or resnet",
+    "data": "'glyphs', 'shapes', 'scattered-shapes', 'web-shapes' or a path to pictures and captions", "image": "picture encoder: vit or resnet",
     "text": "text encoder: transformer or cbow",
     "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
     "expansion": "how many times wider the feed-forward layers are, F / D",
@@ -31,7 +31,7 @@ TOWERS = {
     "heads": CLIP["heads"],
     "joint": CLIP["joint"], "queue": "length of the queues in batches", "momentum": "how slowly the twin follows",
     "alpha": "the twin's share in the targets", "ramp": "steps over which it rises from 0", "hidden_share": "share of the words that MLM hides",
-    "steps": "training steps (default: 1000)", "batch_size": CLIP["batch_size"], "rate": CLIP["rate"],
+    "steps": "training steps (default: 1000 of ALBEF, 1050 of BLIP)", "batch_size": CLIP["batch_size"], "rate": CLIP["rate"],
     "warmup": CLIP["warmup"], "decay": CLIP["decay"], "clip": CLIP["clip"],
     "tuning_steps": "steps by which CapFilt tunes captioner and filter",
     "checkpoint_every": CLIP["checkpoint_every"], "validate_every": CLIP["validate_every"], "workers": CLIP["workers"],

@@ -12,6 +12,8 @@ from tinymm.data import glyphs, pairs, shapes
 from tinymm.data.batches import Source, Tokenizer
 from tinymm.data.images import Preprocess, preprocess
 from tinymm.data.web_pairs import WebPairs
+from tinymm.models.albef import ALBEF
+from tinymm.models.blip import BLIP
 from tinymm.models.clip import CLIP
 from tinymm.training.records import last_run, read_json
 
@@ -37,6 +39,8 @@ class Opened:
 CLIPS = ("clip", "tinymm_clip", "tinymm_clip_openai")
 TOWERS, WRITER = ("tinymm_albef", "tinymm_blip"), ("tinymm_blip",)
 STAGE_1, STAGE_2 = ("tinymm_blip2_stage1",), ("tinymm_blip2_stage2",)
+#: Whose preprocessing a model has that brings none; all others have BLIP-2's.
+FAMILY: dict[type, str] = {CLIP: "clip", ALBEF: "albef", BLIP: "blip"}
 
 
 def open_model(
@@ -56,20 +60,21 @@ def open_model(
         raise CheckpointError(f"a model is a run folder, a Hugging Face folder or a file of weights, and {folder} does not exist; check the path")
     model, report = pretrained.load_with_report(folder, heads=heads)
     model.to(backend)
-    words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent))
+    family = next((name for kind, name in FAMILY.items() if isinstance(model, kind)), "blip2")
+    cleaning = "albef" if family == "albef" else "blip"
+    words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent), cleaning=cleaning)
     if not hasattr(model.config, "image"):
         kind = type(model).__name__
         raise UsageError(f"this command needs a model that sees pictures, and {folder} holds a {kind}; name another with --model")
     described, run = folder / "preprocessor_config.json", folder / "run.json"
     resolution, channels = model.config.image.resolution, model.config.image.channels
-    family = "clip" if isinstance(model, CLIP) else "blip2"
     prepare = Preprocess.from_dict(read_json(described)) if described.is_file() else preprocess(family, resolution)
     if (prepare.resolution, prepare.channels) != (resolution, channels):
         raise CheckpointError(
             f"{folder}: the model sees {resolution} × {resolution} × {channels} and preprocessor_config.json makes {prepare.resolution} × "
             f"{prepare.resolution} × {prepare.channels}; restore the file that belongs to the model"
         )
-    return Opened(folder, model, words, prepare, _settings(run) if run.is_file() else {}, tuple(report.fresh))
+    return Opened(folder, model, words, prepare, settings_of(run) if run.is_file() else {}, tuple(report.fresh))
 
 
 def clip_for(command: str, path: str | None, backend: str, tokenizer: str | None) -> Opened:
@@ -80,7 +85,8 @@ def clip_for(command: str, path: str | None, backend: str, tokenizer: str | None
     return opened
 
 
-def _settings(run: Path) -> dict[str, Any]:
+def settings_of(run: Path) -> dict[str, Any]:
+    """Return the settings that a run.json keeps."""
     settings = read_json(run)["settings"]
     if isinstance(settings.get("data"), str):
         settings["data"] = os.path.expanduser(settings["data"])  # the record says ~ for the reader's home
@@ -88,7 +94,7 @@ def _settings(run: Path) -> dict[str, Any]:
 
 
 def open_source(data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, **given: Any) -> Source:
-    """Return the data set of that name, `glyphs` or `shapes`, or the pairs of pictures and captions at that path."""
+    """Return the data of that name, 'glyphs', 'shapes', 'scattered-shapes' or 'web-shapes', or the pairs of pictures and captions at that path."""
     if data in BUILT_IN:
         return BUILT_IN[data](seed)
     if not Path(data).exists():

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from tinymm.arrays.backend import to_host
 from tinymm.autodiff import no_grad
 from tinymm.data.batches import PairSet, Source
 from tinymm.layers import record_attention
 from tinymm.models.blip2 import BLIP2Stage1
-from tinymm.training.evaluate_matching import image_tokens, itc_scores, write_captions
+from tinymm.training.evaluate_matching import image_tokens, itc_scores, on_device, write_captions
 from tinymm.training.records import read_metrics
 from tinymm.viz import curves, queries, style
 from tinymm.viz.captions import captions
@@ -48,7 +49,7 @@ def _winners(model: BLIP2Stage1, source: Source, pairs: PairSet, tokens: np.ndar
 def query_attention(model: Any, tokens: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """Return where each query of the first picture looks in the last layer that looks, (Q, P), the mean of its heads, and the grid of patches."""
     with no_grad(), record_attention() as maps:
-        model.qformer(model.norm_vision(tokens[:1]))
+        model.qformer(model.norm_vision(on_device(model, tokens[:1])))
     looking = [m for m in maps if m.shape[-1] == tokens.shape[1]]  # the others are over queries
     side = model.config.image.resolution // model.config.image.patch
-    return looking[-1][0].mean(axis=0)[:, 1:], (side, side)
+    return to_host(looking[-1])[0].mean(axis=0)[:, 1:], (side, side)

@@ -8,15 +8,17 @@ import numpy as np
 from tinymm.arrays.backend import to_host
 from tinymm.arrays.random import generator
 from tinymm.autodiff import no_grad
+from tinymm.data.batches import Batch
 from tinymm.data.text import split_words
 from tinymm.losses import soft_targets
 from tinymm.models.blip import BLIP
-from tinymm.training.evaluate_matching import image_tokens, itc_scores, rerank, write_captions
+from tinymm.training.evaluate_matching import image_tokens, itc_scores, on_device, rerank, write_captions
+from tinymm.training.loop import Recipe, batch_at
 from tinymm.training.records import read_metrics
 from tinymm.viz import curves, retrieval, style
 from tinymm.viz.capfilt import capfilt
 from tinymm.viz.captions import captions
-from tinymm.viz.grounding import ground, word_regions
+from tinymm.viz.grounding import MOST, ground, word_regions
 from tinymm.viz.ring import ALPHAS, ring
 
 from .capfilt import Judged
@@ -35,27 +37,33 @@ def draw(path: Path, source: Any, model: Any, chances: dict[str, float], batch_s
     drawing = retrieval.gallery(rerank(model, scores, tokens, ids, is_real), pixels, pairs.captions, pairs.image_of_caption)
     style.save(drawing, path / "retrieval.png")
     first = [int(np.flatnonzero(pairs.image_of_caption == i)[0]) for i in range(len(pairs))]
-    words = ["[CLS]", *split_words(pairs.captions[first[0]])][: int(is_real[first[0]].sum()) - 1] + ["[EOT]"]
-    found = ground(model, pairs.images[0], ids[first[0]][is_real[first[0]]], rng=generator(0))
-    style.save(word_regions(pixels[0], words, found.heats, found.grid), path / "words.png")
+    style.save(_words(model, pairs.images[0], pixels[0], pairs.captions[first[0]], ids[first[0]][is_real[first[0]]]), path / "words.png")
     if model.queue is not None:
-        some = first[:batch_size]
-        style.save(_queue(model, pairs.images[: len(some)], ids[some], is_real[some], batch_size), path / "queue.png")
+        style.save(_queue(model, batch_at(source, Recipe(1, batch_size), 0)), path / "queue.png")
     if isinstance(model, BLIP):
         true = source.references(pairs) if hasattr(source, "references") else [(pairs.captions[j],) for j in first]
         style.save(captions(pixels, write_captions(model, pairs.images, source.tokenizer), true), path / "captions.png")
     write_report(path)
 
 
-def _queue(model: Any, images: np.ndarray, ids: np.ndarray, is_real: np.ndarray, batch_size: int) -> Any:
-    """Return the ring of what the queue remembers, and a picture's targets among these pairs and the queue, by three shares of the twin's opinion."""
+def _words(model: Any, image: np.ndarray, pixels: np.ndarray, caption: str, ids: np.ndarray) -> Any:
+    """Return where a picture's words look, of a long caption the first that have room; ids (T,) are the whole caption's, [CLS] … [EOT]."""
+    found = ground(model, image, ids, rng=generator(0))
+    words = [word.strip("[]") or "·" for word in split_words(caption)]  # in brackets they would not be drawn
+    words = words[: min(MOST, len(ids) - 2)] or ["no words"]
+    heats = {name: heat[: len(words) + 1] for name, heat in found.heats.items()}
+    return word_regions(pixels, ["[CLS]", *words], heats, found.grid)
+
+
+def _queue(model: Any, batch: Batch) -> Any:
+    """Return the ring of what the queue remembers, and the targets of a batch's first picture by three shares of the twin's opinion."""
     twin, queue = model.twin.copy, model.queue
     with no_grad():
-        picture = to_host(twin.project_image(twin.look(images[:1])).data)
-        texts = np.concatenate([to_host(twin.project_text(twin.read(ids, is_real)).data), to_host(queue.texts.data)])
+        picture = to_host(twin.project_image(twin.look(on_device(model, batch.images[:1]))).data)
+        texts = np.concatenate([to_host(twin.project_text(twin.read(batch.ids, batch.is_real)).data), to_host(queue.texts.data)])
     similarities = picture @ texts.T / float(model.temperature.data)
     targets = np.concatenate([soft_targets(similarities, alpha) for alpha in ALPHAS])
-    return ring(queue.ages(), queue.pointer, batch_size, targets, alphas=ALPHAS)
+    return ring(queue.ages(), queue.pointer, len(batch), targets, alphas=ALPHAS)
 
 
 def draw_capfilt(path: Path, source: Any, judged: list[Judged]) -> None:

@@ -1,11 +1,10 @@
 """What a run of `train albef` or `train blip` starts from: its settings, the data in framed words, and a fresh model of these sizes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
-from tinymm.data.batches import Source
 from tinymm.data.text import DEC, ENC, MASK
 from tinymm.layers.init import normal
 from tinymm.models.albef import ALBEF, ALBEFConfig
@@ -19,7 +18,7 @@ from .opened import open_source
 #: Of fresh words and positions: what is to be told apart should begin apart (see docs/blip2.md).
 EMBEDDING_STD, POSITION_STD = 0.2, 0.5
 #: What takes either model about five minutes on two cores.
-TEXT_LAYERS, STEPS = {"albef": 2, "blip": 3}, {"albef": 1000, "blip": 1000}
+TEXT_LAYERS, STEPS = {"albef": 2, "blip": 3}, {"albef": 1000, "blip": 1050}
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,9 @@ class Settings:
     decay: float = 0.05
     clip: float = 1.0
     capfilt: bool = False
-    tuning_steps: int = 200
+    tuning_steps: int = 300
     checkpoint_every: int = 100
-    validate_every: int = 300
+    validate_every: int = 150
     seed: int = 0
     workers: int | None = None
     backend: str = "numpy"
@@ -77,13 +76,25 @@ class Settings:
                 raise UsageError(f"--{name.replace('_', '-')} lies in [0, 1], and {value} came; give another, or leave it out")
 
 
-def prepare(settings: Settings) -> tuple[Source, Any]:
-    """Return the data, its captions as [CLS] … [SEP], and a fresh ALBEF or BLIP."""
+def opened(settings: Settings) -> Any:
+    """Return the data, its captions as [CLS] … [SEP]; UsageError for data that CapFilt cannot clean, or that is too little for a batch."""
     source: Any = open_source(settings.data, seed=settings.seed, resolution=settings.resolution)
-    if not hasattr(source.tokenizer, "with_frame"):
-        raise UsageError(f"--data is read in whole words here, and {settings.data} brings sub-words; leave the tokenizer out")
-    words = source.tokenizer = source.tokenizer.with_frame(*((MASK,) if settings.model == "albef" else (DEC, ENC)))
-    return source, build(settings, words, source.preprocess.resolution, source.preprocess.channels)
+    if settings.capfilt and not hasattr(source, "web_pictures"):
+        raise UsageError(f"--capfilt cleans captions that may be wrong, and those of {settings.data} are right; give --data web-shapes, or a folder")
+    if len(source) < 2:
+        raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")
+    source.tokenizer = source.tokenizer.with_frame(*((MASK,) if settings.model == "albef" else (DEC, ENC)))
+    return source
+
+
+def fitting(settings: Settings, source: Any) -> Settings:
+    """Return the settings with a batch that this data can fill: no picture stands in a batch twice."""
+    return replace(settings, batch_size=min(settings.batch_size, len(source)))
+
+
+def prepare(settings: Settings, source: Any) -> ALBEF | BLIP:
+    """Return a fresh ALBEF or BLIP for this data, whose batches divide its queue."""
+    return build(fitting(settings, source), source.tokenizer, source.preprocess.resolution, source.preprocess.channels)
 
 
 def build(settings: Settings, words: Any, resolution: int, channels: int) -> ALBEF | BLIP:

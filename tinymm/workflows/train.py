@@ -24,7 +24,7 @@ from tinymm.training.evaluate import embed_images, embed_texts, linear_probe, re
 from tinymm.training.loop import Recipe, batch_at
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import default_workers, threads
-from tinymm.training.records import RunFolder, next_folder, write_json
+from tinymm.training.records import RunFolder, next_folder, read_json, write_json
 
 from .flags import at_least
 from .learning import learn
@@ -41,7 +41,8 @@ COLUMNS = (
 class Settings:
     """All that a run depends on, as `run.json` keeps it; the defaults are those of `demo`.
 
-    Sizes are ignored with `init`, which brings its own. `workers` None means the machine's cores, up to four.
+    `data` is 'glyphs', 'shapes', 'scattered-shapes', 'web-shapes' or a path. Sizes are ignored with `init`, which brings its own, as it does its
+    loss. `workers` None means the machine's cores, up to four.
     """
 
     data: str = "glyphs"
@@ -86,7 +87,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     bitwise as if nothing had happened (on the same machine, with the same number of workers).
     """
     if resume:
-        folder, progress = resumable(Path(resume))
+        folder, progress = resumable(Path(resume), COLUMNS)
         settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
         path = folder.path
     else:
@@ -148,6 +149,11 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
     """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects."""
     if settings.init:
         opened = clip_for("train clip", settings.init, settings.backend, settings.tokenizer)
+        if settings.loss != "softmax" and settings.loss != opened.model.config.loss:  # softmax is also what stands there when nothing was said
+            raise UsageError(
+                f"a model goes on with the loss that it was trained on; --loss is {settings.loss} and that of {settings.init} "
+                f"{opened.model.config.loss}; leave --loss out, or train a model anew without --init"
+            )
         if settings.data in BUILT_IN:
             source = open_source(settings.data, seed=settings.seed)
             if source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
@@ -185,12 +191,17 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
     return source, model.to(settings.backend)
 
 
-def resumable(path: Path) -> tuple[RunFolder, dict[str, Any]]:
-    """Return a stopped run's folder and how far it got, which is step 0 before its first checkpoint; UsageError if it is finished."""
+def resumable(path: Path, columns: tuple[str, ...]) -> tuple[RunFolder, dict[str, Any]]:
+    """Return a stopped run's folder and how far it got, which is step 0 before its first checkpoint.
+
+    UsageError if it is finished, or if its curves have other columns, since then it is a run of another model.
+    """
     if (path / "results.json").exists() or not (path / "run.json").exists():
         there = "holds no run.json" if path.is_dir() else "does not exist"
         state = "is finished" if (path / "results.json").exists() else there
         raise UsageError(f"--resume goes on with a run that was stopped, and {path} {state}; start a new run with --out")
+    if tuple(read_json(path / "run.json").get("columns", ())) != columns:
+        raise UsageError(f"--resume goes on with a run of the same model, and {path} trains another; say so after `train`, or start a new run")
     progress = read_progress(path) if (path / CHECKPOINT).exists() else {"step": 0, "best": -1.0, "best_step": 0}
     return RunFolder.resume(path, int(progress["step"])), progress
 

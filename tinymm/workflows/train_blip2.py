@@ -37,7 +37,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     """Train the stage and return the run folder; with `resume`, go on with that folder by its own settings."""
     progress: dict[str, Any] = {"step": 0, "best": -1.0, "best_step": 0}
     if resume:
-        folder, progress = train.resumable(Path(resume))
+        folder, progress = train.resumable(Path(resume), COLUMNS)
         settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
     else:
         path = Path(out) if out else next_folder(f"blip2-stage{settings.stage}")

@@ -26,7 +26,7 @@ from .blip2_start import keep
 from .learning import learn
 from .measured import measure, validated
 from .pictures_towers import draw, draw_capfilt
-from .towers_start import Settings, prepare
+from .towers_start import Settings, fitting, opened, prepare
 
 COLUMNS = (
     "step", "loss", "itc", "itm", "mlm", "lm", "temperature", "learning_rate", "gradient_norm", "duplicate_captions", "validation_r1",
@@ -40,27 +40,28 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     """Train and evaluate as the settings say and return the run folder; with `resume`, go on with that folder by its own settings."""
     progress: dict[str, Any] = {"step": 0, "best": -1.0, "best_step": 0}
     if resume:
-        folder, progress = train.resumable(Path(resume))
+        folder, progress = train.resumable(Path(resume), COLUMNS)
         settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
     elif settings.capfilt and settings.data == "shapes":
         settings = replace(settings, data="web-shapes")
         say("CapFilt cleans captions, and those of shapes are all right; it runs on web-shapes, of whose captions 40 % belong to another scene")
-    source, model = prepare(settings)
+    source: Any = opened(settings)
+    model = prepare(settings, source)  # sizes that do not fit are refused before there is a folder
     if not resume:
         folder = RunFolder.create(Path(out) if out else next_folder(settings.model), asdict(settings), COLUMNS)
     with folder:
-        workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
-        recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers)
         noisy: dict[str, Any] = {}
         if settings.capfilt:
-            source, noisy = filtered(settings, source, folder.path, recipe, say)
+            source, noisy = filtered(settings, source, folder.path, say)
+            model = prepare(settings, source)
+        recipe = recipe_of(settings, source, model)
         optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
         if progress["step"]:
             load_checkpoint(folder.path, model, optimizer)
         chances = chance_levels(model, recipe.batch_size)
         say(
             f"{source.name}: {len(source):,} training pictures · {settings.model}: {model.count():,} parameters · batch {recipe.batch_size}, "
-            f"queue {settings.queue * recipe.batch_size}"
+            f"queue {model.queue.size if model.queue is not None else 'none'}"
         )
         learn(
             folder, model, source, optimizer, recipe, progress, chance=sum(chances.values()), checkpoint_every=settings.checkpoint_every,
@@ -71,13 +72,18 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         results = measure(best, source) | {"steps": recipe.steps, "best_step": progress["best_step"]} | noisy
         folder.write_results(results)
         (folder.path / CHECKPOINT).unlink(missing_ok=True)
-    draw(folder.path, source, best, chances, settings.batch_size)
+    draw(folder.path, source, best, chances, recipe.batch_size)
     return folder.path
 
 
-def filtered(
-    settings: Settings, source: Any, path: Path, recipe: Recipe, say: Callable[[str], None]
-) -> tuple[Any, dict[str, Any]]:
+def recipe_of(settings: Settings, source: Any, model: Any) -> Recipe:
+    """Return how a model is trained on this data by the settings."""
+    workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
+    B = fitting(settings, source).batch_size
+    return Recipe(settings.steps or 1, B, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers)
+
+
+def filtered(settings: Settings, source: Any, path: Path, say: Callable[[str], None]) -> tuple[Any, dict[str, Any]]:
     """Return the data that CapFilt leaves, and what is to stand in results.json: what the filter was worth, and the first model's numbers.
 
     The first model is trained into the folder `noisy`; what became of each caption is kept in captions.jsonl, so a stopped run goes on.
@@ -88,7 +94,8 @@ def filtered(
         say(f"CapFilt: a first model is trained on the data as it is, into {first}")
         run(replace(settings, capfilt=False), str(first), resume=stopped, say=say)
     if not (path / JUDGED).exists():
-        judged, _ = capfilt.clean(pretrained.load(first), source, capfilt.tuning(recipe, settings.tuning_steps), say)
+        model = pretrained.load(first).to(settings.backend)
+        judged, _ = capfilt.clean(model, source, capfilt.tuning(recipe_of(settings, source, model), settings.tuning_steps), say)
         with atomic(path / JUDGED) as file:
             file.writelines(json.dumps(asdict(item)).encode() + b"\n" for item in judged)
     judged = [capfilt.Judged(**json.loads(line)) for line in (path / JUDGED).read_text().splitlines()]

@@ -1,0 +1,203 @@
+"""What ALBEF and BLIP are asked when they are done: retrieval twice, matching on the hardest pairs, hidden words and captions, beside chance."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_towers import KINDS, batch, model_of
+
+from tinymm import Tensor
+from tinymm.data.batches import PairSet, Swaps
+from tinymm.losses import ITM_PRIOR, language_loss
+from tinymm.training import evaluate_matching as measures
+
+IMAGES, IDS, IS_REAL = batch(4)
+WORDS = [" ".join(map(str, row[real])) for row, real in zip(IDS, IS_REAL, strict=True)]
+
+
+class Spelled:
+    """A tokenizer of texts that spell their ids."""
+
+    end_of_text = 2
+
+    def __call__(self, texts):
+        rows = [[int(word) for word in text.split()] for text in texts]
+        lengths = np.array([len(row) for row in rows])
+        is_real = np.arange(lengths.max()) < lengths[:, None]
+        ids = np.zeros(is_real.shape, int)
+        ids[is_real] = [number for row in rows for number in row]
+        return ids, is_real
+
+    def decode(self, ids):
+        return [" ".join(map(str, row)) for row in np.atleast_2d(ids).tolist()]
+
+
+PAIRS = PairSet(IMAGES, WORDS, np.arange(4))
+
+
+def scripted(kind, **functions):
+    """Return a tiny model, some of whose functions are replaced by those of a model that knows."""
+    model = model_of(kind)
+    for name, function in functions.items():
+        setattr(model, name, function)
+    return model
+
+
+# ---------------------------------------------------------------------- hidden words
+def knows(right, seen):
+    """Return a model that names every hidden word, of texts `right` (B, T) whose number is their picture; what it was asked goes into `seen`."""
+
+    def words(tokens, hidden, is_real):
+        rows = tokens[:, 0, 0].astype(int)
+        gaps = hidden == 99
+        seen.extend(zip(rows, gaps.argmax(axis=1), strict=True))
+        assert (gaps.sum(axis=1) == 1).all() and (hidden[~gaps] == right[rows][~gaps]).all()
+        return Tensor(np.eye(100)[right[rows]])
+
+    return SimpleNamespace(config=SimpleNamespace(mask=99), towers=SimpleNamespace(words=words), parameters=list)
+
+
+@pytest.mark.parametrize("at_once", [3, 128])
+def test_a_model_that_knows_names_every_word_and_each_is_hidden_alone(at_once, monkeypatch):
+    monkeypatch.setattr(measures, "_BATCH", at_once)
+    seen = []
+    numbers = np.arange(4.0).reshape(4, 1, 1)
+    assert measures.mlm_accuracy(knows(IDS, seen), numbers, IDS, IS_REAL) == 1.0
+    assert seen == [(row, place) for row in range(4) for place in range(1, IS_REAL[row].sum() - 1)]  # never [CLS], [SEP] or padding
+    stubborn = SimpleNamespace(words=lambda tokens, *_: Tensor(np.eye(100)[IDS[tokens[:, 0, 0].astype(int)]]))
+    other = IDS.copy()
+    other[1, 1] += 1  # one of the words is not what it says
+    assert measures.mlm_accuracy(SimpleNamespace(config=SimpleNamespace(mask=99), towers=stubborn, parameters=list), numbers, other, IS_REAL) == (
+        1 - 1 / len(seen)
+    )
+
+
+def test_chance_of_hidden_words_is_another_s_picture():
+    # It reads the answer off the picture: beside its own it knows all, beside another's what both captions share.
+    def words(tokens, hidden, is_real):
+        rows = np.array([int(np.abs(PICTURES - t).reshape(4, -1).sum(axis=1).argmin()) for t in tokens])
+        return Tensor(np.eye(50)[IDS[rows]])
+
+    model = model_of("albef").eval()
+    PICTURES = model.image_tokens(IMAGES)
+    model.towers.words = words
+    found = measures.matching(model, PAIRS, Spelled())
+    places = [(row, place) for row in range(4) for place in range(1, IS_REAL[row].sum() - 1)]
+    assert found["mlm_accuracy"] == 1.0
+    assert found["chance"]["mlm_accuracy"] == np.mean([IDS[row, place] == IDS[(row + 2) % 4, place] for row, place in places]) < 0.5
+
+
+# ---------------------------------------------------------------------- the hardest pairs
+def matcher(answer, seen):
+    """Return a tower that matches by `answer(picture, text)`, the numbers that stand in its tokens and its ids."""
+
+    def match(tokens, ids, is_real):
+        pictures, texts = tokens[:, 0, 0].astype(int), ids[:, 0]
+        seen.extend(zip(pictures.tolist(), texts.tolist(), strict=True))
+        return Tensor(np.array([[0.0, answer(i, j)] for i, j in zip(pictures, texts, strict=True)]))
+
+    return SimpleNamespace(match=match, parameters=list)
+
+
+@given(n=st.integers(2, 6), seed=st.integers(0, 999), at_once=st.sampled_from([2, 128]))
+def test_each_stands_beside_its_own_and_beside_the_other_that_contrast_takes_for_it(n, seed, at_once):
+    scores, seen = np.random.default_rng(seed).standard_normal((n, n)), []
+    numbers = np.arange(n)
+    given_ = (scores, numbers.reshape(n, 1, 1) * 1.0, numbers[:, None], np.ones((n, 1), bool))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measures, "_BATCH", at_once)
+        found = measures._on_the_hardest(matcher(lambda i, j: 9.0 if i == j else -9.0, seen), *given_)
+    off = scores - 1e9 * np.eye(n)
+    own = [(i, i) for i in range(n)]
+    assert sorted(seen) == sorted(own + [(int(off[:, j].argmax()), j) for j in range(n)] + [(i, int(off[i].argmax())) for i in range(n)])
+    assert found["itm_accuracy"] == 1.0 and found["itm_loss"] == pytest.approx(np.log1p(np.exp(-9)), rel=1e-6)
+    fooled = measures._on_the_hardest(matcher(lambda i, j: 9.0, []), *given_)
+    assert fooled["itm_accuracy"] == pytest.approx(1 / 3) and fooled["itm_loss"] == pytest.approx(6 + np.log1p(np.exp(-9)), rel=1e-6)
+    prior = measures._on_the_hardest(matcher(lambda i, j: -math.log(2), []), *given_)
+    assert prior == {"itm_loss": pytest.approx(ITM_PRIOR), "itm_accuracy": pytest.approx(2 / 3)}
+
+
+def test_what_is_looked_at_again_stands_before_all_others_in_the_order_that_matching_gives():
+    n, seen = 6, []
+    scores, numbers = np.random.default_rng(3).uniform(-1, 1, (n, n)), np.arange(n)
+    near = {(i, int(j)) for i in range(n) for j in np.argsort(-scores[i])[:2]}
+    near |= {(int(i), j) for j in range(n) for i in np.argsort(-scores[:, j])[:2]}
+    given_ = (numbers.reshape(n, 1, 1) * 1.0, numbers[:, None], np.ones((n, 1), bool))
+    found = measures.rerank(matcher(lambda i, j: 4.0 * j - 90, seen), scores, *given_, 2)
+    assert sorted(seen) == sorted(near) and 2 * n < len(near) < n * n
+    for i in range(n):
+        inside, outside = [j for j in range(n) if (i, j) in near], [j for j in range(n) if (i, j) not in near]
+        assert max(found[i, outside]) < min(found[i, inside]) and list(np.argsort(-found[i])[: len(inside)]) == inside[::-1]
+        assert [found[i, j] for j in inside] == pytest.approx([scores[i, j] + 4 * j - 90 for j in inside])
+
+
+# ---------------------------------------------------------------------- all together
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_number_has_its_chance(kind):
+    model = model_of(kind).train()
+    found = measures.matching(model, PAIRS, Spelled())
+    chance = found.pop("chance")
+    assert not model.training
+    recalls = {f"{name}_{way}_r1" for name in ("itc", "itm_reranked") for way in ("image_to_text", "text_to_image")}
+    third = {"albef": {"mlm_accuracy"}, "blip": {"lm_perplexity", "lm_captions_exact", "lm_captions_words_right"}}[kind]
+    levels = {"itc_r1", "itm_reranked_r1", "itm_loss", "itm_accuracy"} | third
+    assert set(found) == recalls | levels and set(chance) == levels
+    assert chance["itc_r1"] == chance["itm_reranked_r1"] == 0.25 and chance["itm_accuracy"] == 2 / 3 and chance["itm_loss"] == ITM_PRIOR
+    quick = measures.matching(model, PAIRS, Spelled(), thorough=False)
+    levels = quick.pop("chance")
+    assert quick == {name: found[name] for name in quick} and levels == {name: chance[name] for name in levels} and levels.keys() <= quick.keys()
+    assert {"itc_r1", "itm_accuracy"} <= quick.keys() and not [name for name in quick if name.startswith(("itm_reranked", "mlm", "lm"))]
+    if kind == "blip":
+        assert chance["lm_perplexity"] == 50 and chance["lm_captions_exact"] == chance["lm_captions_words_right"] == 0
+        words = model.words(model.image_tokens(IMAGES), IDS, IS_REAL)
+        assert found["lm_perplexity"] == pytest.approx(math.exp(language_loss(words, IDS, IS_REAL).item()))  # without smoothing
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_the_model_s_own_and_a_text_counts_once(kind):
+    model = model_of(kind).eval()
+    tokens = measures.image_tokens(model, IMAGES)
+    scores = measures.itc_scores(model, tokens, IDS, IS_REAL)
+    assert scores.shape == (4, 1, 4)
+    np.testing.assert_allclose(scores[:, 0], model(IMAGES, IDS, IS_REAL).data, atol=1e-12)
+    logits = measures.itm_logits(model, tokens, IDS, IS_REAL)
+    np.testing.assert_allclose(1 / (1 + np.exp(logits[:, 0] - logits[:, 1])), model.itm_probability(IMAGES, IDS, IS_REAL), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_caption_of_a_picture_counts_for_matching_and_words(kind):
+    model = model_of(kind)
+    twice = PairSet(IMAGES, [WORDS[2], WORDS[0], "1 9 9 2", WORDS[3], WORDS[1], "1 8 2"], np.array([2, 0, 0, 3, 1, -1]))
+    one, two = (measures.matching(model, pairs, Spelled()) for pairs in (PAIRS, twice))
+    for name in ("itm_loss", "itm_accuracy", "mlm_accuracy" if kind == "albef" else "lm_perplexity"):
+        assert one[name] == pytest.approx(two[name], rel=1e-9), name
+    assert two["chance"]["itc_r1"] == pytest.approx((5 / 4 / 6 + 1 / 4) / 2)
+
+
+def test_captions_are_compared_with_all_that_may_be_said():
+    model = scripted("blip", caption=lambda images, **options: [[7, 8], [9], [], [5, 6, 7]])
+    pairs = PairSet(IMAGES, ["7 8", "9 9", "1", "5 5 7"], np.arange(4))
+    assert measures.write_captions(model, IMAGES, Spelled()) == ["7 8", "9", "", "5 6 7"]
+    assert measures.captions(model, pairs, Spelled()) == {"exact": 1 / 4, "words_right": pytest.approx((1 + 1 / 2 + 0 + 2 / 3) / 4)}
+    references = [("7 8",), ("9",), ("1", ""), ("5 5 7", "5 6 7")]
+    assert measures.captions(model, pairs, Spelled(), references) == {"exact": 1.0, "words_right": pytest.approx((1 + 1 + 0 + 1) / 4)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_swaps_ask_both_ways_of_comparing(kind):
+    asked = []
+
+    def match(tokens, ids, is_real):
+        asked.append(ids.copy())
+        return Tensor(np.array([[0.0, 1.0 if row[1] < 40 else -1.0] for row in ids]))  # right captions begin with a small number
+
+    model = scripted(kind, match=match)
+    right, wrong = ["1 5 2", "1 45 6 2", "1 7 2", "1 8 2"], ["1 45 2", "1 46 2", "1 47 2", "1 9 2"]
+    found = measures.swaps(model, {"a kind": Swaps(IMAGES, right, wrong)}, Spelled())
+    assert set(found) == {"swap_a_kind_itc", "swap_a_kind_itm"} and len(asked) == 2
+    assert found["swap_a_kind_itm"] == (1 + 0.5 + 1 + 0.5) / 4  # picture 1's two captions are alike to it, and so are picture 3's
+    cosines = [np.diagonal(model(IMAGES, *Spelled()(texts)).data) for texts in (right, wrong)]
+    assert found["swap_a_kind_itc"] == np.mean(cosines[0] > cosines[1])
