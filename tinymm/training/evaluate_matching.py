@@ -139,15 +139,20 @@ def perplexity(model: BLIP | BLIP2Stage1, tokens: np.ndarray, ids: np.ndarray, i
     return math.exp(surprise / int(is_real[:, 1:].sum())), float(V)
 
 
-def rerank(model: Matcher, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, k: int = RERANKED) -> np.ndarray:
-    """Return ITC's cosines (N, M) with ITM's logit of "matches" added to the k best of each row and column, which thus stand before all others."""
+def rerank(
+    model: Matcher, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, k: int = RERANKED, *, cosine: bool = True
+) -> np.ndarray:
+    """Return ITC's cosines (N, M) with ITM's logit of "matches" added to the k best of each row and column, which thus stand before all others.
+
+    So do BLIP and LAVIS; ALBEF goes by the logit alone, `cosine=False`.
+    """
     near = np.zeros(scores.shape, bool)
     np.put_along_axis(near, np.argsort(-scores, axis=1)[:, :k], True, axis=1)
     np.put_along_axis(near, np.argsort(-scores, axis=0)[:k], True, axis=0)
     images, texts = np.nonzero(near)
     logit = itm_logits(model, tokens[images], ids[texts], is_real[texts])[:, 1]
     out = scores - 1e4
-    out[images, texts] = scores[images, texts] + logit
+    out[images, texts] = (scores[images, texts] if cosine else 0) + logit
     return out
 
 
