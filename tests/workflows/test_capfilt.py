@@ -42,7 +42,7 @@ class Scripted:
     """A captioner and filter that writes `said[picture]` and thinks `trust[picture, caption]` likely."""
 
     def __init__(self, said, trust):
-        self.said, self.trust, self.drawn, self.asked = said, trust, [], []
+        self.said, self.trust, self.drawn, self.looked, self.asked = said, trust, [], 0, []
 
     def eval(self):
         return self
@@ -55,6 +55,7 @@ class Scripted:
         return [WORDS([self.said[i]])[0][0][1:-1].tolist() for i in self.drawn[-1][0]]
 
     def image_tokens(self, images):
+        self.looked += len(images)
         return images[:, 0]
 
     def match(self, tokens, ids, is_real):
@@ -102,7 +103,8 @@ def test_every_caption_of_every_web_picture_is_judged_once_and_by_the_filter(web
     assert sorted((item.picture, item.caption, item.written) for item in judged) == sorted(asked)
     for item in judged:
         assert item.probability == pytest.approx(trust[item.picture, item.caption]) and item.kept == (item.probability > 0.5)
-    assert [i for pictures, *_ in captioner.drawn for i in pictures] == source.web_pictures().tolist() and not captioner.asked
+    assert [i for pictures, *_ in captioner.drawn for i in pictures] == source.web_pictures().tolist()
+    assert not captioner.asked and not captioner.looked
     assert sorted(filter_.asked) == sorted((picture, text) for picture, text, _ in asked)
     assert {nucleus for _, nucleus, _ in captioner.drawn} <= {capfilt.NUCLEUS}
 
@@ -121,7 +123,9 @@ def test_what_was_judged_is_only_of_web_pictures_and_one_without_a_caption_has_n
     source = Web([("a",), ("b",), ("c", "d")], people=1)
     own = [Judged(1, "b", False, 0.2), Judged(2, "c", False, 0.9), Judged(2, "d", False, 0.1)]
     judged = [*own, Judged(2, "c", True, 0.9), Judged(1, "e", True, 0.5)]
-    assert bootstrapped(source, judged).texts == [("a",), (), ("c",)]
+    judged += [Judged(1, "f", True, 0.8)]
+    assert bootstrapped(source, judged).texts == [("a",), ("f",), ("c",)]
+    assert bootstrapped(source, judged, written=False).texts == [("a",), (), ("c",)]
 
 
 # ---------------------------------------------------------------------- what it was worth

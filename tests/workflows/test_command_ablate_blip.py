@@ -71,6 +71,9 @@ def test_only_the_captions_differ_from_row_to_row(tiny, rows, here):
     kept = sum(filtered.texts[i] == noisy.texts[i] for i in judged)
     assert 0 < kept < len(judged)
     assert all(filtered.texts[i] in ((), noisy.texts[i]) and set(filtered.texts[i]) <= set(cleaned.texts[i]) for i in judged)
+    written = [set(cleaned.texts[i]) - set(filtered.texts[i]) for i in judged]
+    assert 0 < sum(map(len, written)) <= found["capfilt"]["written_kept"] * found["capfilt"]["written_captions"] + 1e-9
+    assert max(map(len, written)) == 1 and sum(not cleaned.texts[i] for i in judged) > 0
     assert found["capfilt"]["web_kept"] == kept / len(judged) and found["capfilt"]["web_captions"] == len(judged)
     assert {id(source.tokenizer) for source in sources[1:]} == {id(noisy.tokenizer)} and clean.tokenizer.frame == ("[CLS]", "[DEC]", "[ENC]")
     assert all(source.pictures is clean.pictures for source in sources)

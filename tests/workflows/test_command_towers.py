@@ -130,6 +130,19 @@ def test_the_best_by_matching_is_kept_and_measured(runs, model):
     assert third <= chance.keys() <= results.keys()
 
 
+def test_what_is_kept_is_the_best_at_matching_and_not_at_retrieval(model, pictures, here, command, undrawn, monkeypatch):
+    scripted = iter([(0.2, 0.5), (0.1, 0.9), (0.9, 0.6), (0.9, 0.6)])
+    monkeypatch.setattr(
+        train_towers, "validated", lambda *_: dict(zip(("validation_r1", "validation_itm_accuracy"), next(scripted), strict=True))
+    )
+    assert command(*flags(model, pictures, "run", "--steps", 4, "--validate-every", 1, "--rate", 1e-2)).code == 0
+    results = read_json(here / "run" / "results.json")
+    assert results["best_step"] == 2 and results["steps"] == 4 and int(pretrained.load(here / "run").queue.pushed.data) == 16
+    assert command("eval", "--model", "run", "--out", "again.json").code == 0
+    again = read_json(here / "again.json")
+    assert again == {name: results[name] for name in again}, "what is measured is what is kept"
+
+
 def test_evaluating_again_gives_the_same_numbers(runs, model, command, tmp_path):
     said = command("eval", "--model", runs[model], "--out", tmp_path / "again.json")
     assert said.code == 0, said.error
