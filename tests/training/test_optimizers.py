@@ -137,7 +137,7 @@ def test_a_state_that_is_saved_and_loaded_goes_on_bitwise(backend):
 def test_a_state_of_another_model_is_refused():
     optimizer = AdamW(Weights())
     state = optimizer.state_dict()
-    with pytest.raises(CheckpointError, match=r"\['mean.vector'\] differ"):
+    with pytest.raises(CheckpointError, match=r"\(mean.vector differ\)"):
         optimizer.load_state_dict({name: array for name, array in state.items() if name != "mean.vector"})
     with pytest.raises(CheckpointError, match="shapes differ"):
         optimizer.load_state_dict(state | {"mean.vector": np.ones(5)})

@@ -25,7 +25,8 @@ def commands(parser, path=()):
 
 ALL = dict(commands(build_parser()))
 EXPECTED = [
-    "demo", "train clip", "train albef", "train blip", "train blip2", "caption", "ablate", "compare", "eval", "classify", "search", "masks", "data check", "check", "bench",
+    "demo", "train clip", "train albef", "train blip", "train blip2", "caption", "ablate", "compare", "eval",
+    "classify", "search", "masks", "data check", "check", "bench",
 ]  # fmt: skip
 
 

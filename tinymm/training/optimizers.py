@@ -97,7 +97,7 @@ class AdamW:
         own = self.state_dict()
         if own.keys() != arrays.keys() or any(own[name].shape != arrays[name].shape for name in own):
             odd = sorted(own.keys() ^ arrays.keys())
-            said = f"{len(odd)} names, such as {odd[0]}," if odd else "shapes"
+            said = f"{odd[0]}{f' and {len(odd) - 1} more' if odd[1:] else ''}" if odd else "shapes"
             raise CheckpointError(f"the optimizer's state belongs to another model ({said} differ); resume with the settings of the run")
         for kind, target in (("mean", self.means), ("square", self.squares)):
             for name, p in self.parameters.items():
