@@ -171,38 +171,39 @@ def _model(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(out: str | None, **options: Any) -> None:
-    from tinymm.training.records import read_json
-    from tinymm.workflows import evaluate, train
+    from tinymm.workflows import train
 
     given = {name: value for name, value in options.items() if value is not None}
     path = train.run(train.Settings(**given), out, name="demo")
-    print("\n".join(evaluate.table(read_json(path / "results.json"))))
-    print(f"run folder: {path} · open {path / 'report.html'}")
+    _tell(path)
 
 
 def _train_clip(out: str | None, resume: str | None, **options: Any) -> None:
-    from tinymm.training.records import read_json
-    from tinymm.workflows import evaluate, train
+    from tinymm.workflows import train
 
     path = train.run(train.Settings(**options), out, resume=resume)
-    print("\n".join(evaluate.table(read_json(path / "results.json"))))
-    print(f"run folder: {path} · open {path / 'report.html'}")
+    _tell(path)
 
 
 def _train_towers(out: str | None, resume: str | None, **options: Any) -> None:
-    from tinymm.training.records import read_json
-    from tinymm.workflows import evaluate, towers_start, train_towers
+    from tinymm.workflows import towers_start, train_towers
 
     path = train_towers.run(towers_start.Settings(**options), out, resume=resume)
-    print("\n".join(evaluate.table(read_json(path / "results.json"))))
-    print(f"run folder: {path} · open {path / 'report.html'}")
+    _tell(path)
 
 
 def _train_blip2(out: str | None, resume: str | None, **options: Any) -> None:
-    from tinymm.training.records import read_json
-    from tinymm.workflows import blip2_start, evaluate, train_blip2
+    from tinymm.workflows import blip2_start, train_blip2
 
     path = train_blip2.run(blip2_start.Settings(**options), out, resume=resume)
+    _tell(path)
+
+
+def _tell(path: Any) -> None:
+    """Print a finished run's numbers, each beside its chance level, and where its report is."""
+    from tinymm.training.records import read_json
+    from tinymm.workflows import evaluate
+
     print("\n".join(evaluate.table(read_json(path / "results.json"))))
     print(f"run folder: {path} · open {path / 'report.html'}")
 

@@ -77,7 +77,7 @@ class Settings:
 
 
 def opened(settings: Settings) -> Any:
-    """Return the data, its captions as [CLS] … [SEP]; UsageError for data that CapFilt cannot clean, or that is too little for a batch."""
+    """Return the data, its captions as [CLS] … [SEP]; UsageError for data that CapFilt cannot clean, or of one picture."""
     source: Any = open_source(settings.data, seed=settings.seed, resolution=settings.resolution)
     if settings.capfilt and not hasattr(source, "web_pictures"):
         raise UsageError(f"--capfilt cleans captions that may be wrong, and those of {settings.data} are right; give --data web-shapes, or a folder")
