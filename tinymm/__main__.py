@@ -133,6 +133,13 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("names", nargs="*", metavar="OP")
     _common(check)
 
+    said = "write the students' copies of the exercises, without solutions, or nbgrader's course folder"
+    exercises = _add(commands, "exercises", said, "exercises --student my_exercises", _exercises)
+    exercises.add_argument("--student", metavar="OUT", help="the folder for notebooks without solutions")
+    exercises.add_argument("--instructor", metavar="OUT", help="the folder for nbgrader: OUT/source/NAME/NAME.ipynb, and its settings")
+    exercises.add_argument("--only", action="append", metavar="NN", help="only this notebook, by the beginning of its name; may be given several times")
+    exercises.add_argument("--source", metavar="FOLDER", help="the notebooks with solutions (default: notebooks/solutions of this checkout)")
+
     bench = _add(commands, "bench", "time training steps, beside PyTorch if asked", "bench W1 W2 --against torch", _bench)
     bench.add_argument("workloads", nargs="*", default=["W1", "W2"], metavar="W", help="W1 and W2 of docs/benchmark.md (default: both)")
     bench.add_argument("--against", choices=["torch"], help="run the other side in turn and print the ratio (needs the extra 'parity')")
@@ -277,6 +284,12 @@ def _check(out: str | None, **options: Any) -> None:
     errors = check.run(**options)
     if out:
         write_json(out, errors)
+
+
+def _exercises(**options: Any) -> None:
+    from tinymm.workflows import exercises
+
+    exercises.run(**options)
 
 
 def _bench(**options: Any) -> None:
