@@ -41,11 +41,13 @@ def execute(source: Path) -> dict:
 
     made = nbformat.reads(percent.dumps(percent.notebook(percent.read(source))), as_version=4)
     os.environ.update(QUIET)
-    client = NotebookClient(made, timeout=600, record_timing=False, coalesce_streams=True, resources={"metadata": {"path": str(source.parent)}})
+    client = NotebookClient(made, timeout=600, record_timing=False, resources={"metadata": {"path": str(source.parent)}})
     client.execute()
     made = json.loads(nbformat.writes(made))
     made["metadata"]["language_info"] = {"name": "python"}
     for cell in made["cells"]:
+        if "outputs" in cell:
+            cell["outputs"] = joined(cell["outputs"])
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
                 raise SystemExit(f"{source.name}: a cell wrote to stderr; notebooks show no warnings:\n{''.join(output['text'])}")
@@ -53,6 +55,18 @@ def execute(source: Path) -> dict:
             if figure:  # where the docs look for it, and nbconvert for that of the output
                 cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(figure["alt"].split())}}
     return made
+
+
+def joined(outputs: list[dict]) -> list[dict]:
+    """Return outputs with neighboring pieces of a stream in one: where a print is cut is a matter of time."""
+    found: list[dict] = []
+    for output in outputs:
+        if found and output["output_type"] == "stream" and found[-1].get("name") == output["name"]:
+            text = "".join(found[-1]["text"]) + "".join(output["text"])
+            found[-1] = output | {"text": text.splitlines(keepends=True)}
+        else:
+            found.append(output)
+    return found
 
 
 def printed(made: dict) -> list[str]:

@@ -137,7 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
     exercises = _add(commands, "exercises", said, "exercises --student my_exercises", _exercises)
     exercises.add_argument("--student", metavar="OUT", help="the folder for notebooks without solutions")
     exercises.add_argument("--instructor", metavar="OUT", help="the folder for nbgrader: OUT/source/NAME/NAME.ipynb, and its settings")
-    exercises.add_argument("--only", action="append", metavar="NN", help="only this notebook, by the beginning of its name; may be given several times")
+    exercises.add_argument("--only", action="append", metavar="NN", help="only the notebook whose name begins so; may be given several times")
     exercises.add_argument("--source", metavar="FOLDER", help="the notebooks with solutions (default: notebooks/solutions of this checkout)")
 
     bench = _add(commands, "bench", "time training steps, beside PyTorch if asked", "bench W1 W2 --against torch", _bench)

@@ -43,8 +43,10 @@ assert not (columns & np.ones((3, 3), bool))[0, :, 2].any(), "column 2 of the fi
 # `causal_mask(n)` returns a boolean (n, n) array in which each token sees itself and all that came before it.
 #
 # <details><summary>Hint 1: the idea</summary>Row i may look at column j if j is not later than i. Both are positions.</details>
-# <details><summary>Hint 2: the formula</summary>allow[i, j] = (j ≤ i), for all i and j at once: a column of positions against a row of positions.</details>
-# <details><summary>Hint 3: the first line</summary><code>place = np.arange(n)</code>, then compare <code>place[None, :]</code> with <code>place[:, None]</code>.</details>
+# <details><summary>Hint 2: the formula</summary>allow[i, j] = (j ≤ i), for all i and j at once: a column of positions against a
+# row of positions.</details>
+# <details><summary>Hint 3: the first line</summary><code>place = np.arange(n)</code>, then compare <code>place[None, :]</code> with
+# <code>place[:, None]</code>.</details>
 
 # %% solution="7a"
 def causal_mask(n):
@@ -69,8 +71,8 @@ for n in (1, 2, 77):
 # %% [markdown]
 # ## 7b · The padding mask
 #
-# `padding_mask(is_real)` takes booleans (B, T), True for a real token, and returns booleans that broadcast to (B, 1, T, T): every row of a caption sees
-# that caption's real tokens and none of its padding, wherever the padding stands. The check draws B = T often. Why?
+# `padding_mask(is_real)` takes booleans (B, T), True for a real token, and returns booleans that broadcast to (B, 1, T, T): every row of a
+# caption sees that caption's real tokens and none of its padding, wherever the padding stands. The check draws B = T often. Why?
 #
 # <details><summary>Hint 1: the idea</summary>Padding is blocked as something to be looked <em>at</em>: it is the columns that close.</details>
 # <details><summary>Hint 2: the formula</summary>allow[b, ·, i, j] = is_real[b, j]; i does not occur.</details>
@@ -96,8 +98,10 @@ check.padding_mask(padding_mask)
 # (B, H, Tq, Dv). A row that may look at nothing gives zeros; a blocked key has no influence, however large it is.
 #
 # <details><summary>Hint 1: the idea</summary>Blocked scores must not enter the softmax at all: neither its sum nor its maximum.</details>
-# <details><summary>Hint 2: the formula</summary>w = m·exp(s − max) / Σ m·exp(s − max), the maximum over the allowed ones; where the sum is 0, so is w.</details>
-# <details><summary>Hint 3: the first line</summary><code>s = np.where(may_attend, q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1]), -np.inf)</code>; mind that −∞ − (−∞) is NaN.</details>
+# <details><summary>Hint 2: the formula</summary>w = m·exp(s − max) / Σ m·exp(s − max), the maximum over the allowed ones; where the sum
+# is 0, so is w.</details>
+# <details><summary>Hint 3: the first line</summary><code>s = np.where(may_attend, q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1]),
+# -np.inf)</code>; mind that −∞ − (−∞) is NaN.</details>
 
 # %% solution="7c"
 def attention(q, k, v, may_attend):

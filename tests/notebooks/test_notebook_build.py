@@ -84,3 +84,11 @@ def test_numbers_may_differ_a_little_and_words_not_at_all(build, old, new, same)
 def test_notebook_prints_today_what_is_committed(build, source, capsys):
     pytest.importorskip("nbclient")
     assert build.main([source.stem, "--check"]) == 0, capsys.readouterr().out
+
+
+def test_pieces_of_a_stream_are_joined_and_pictures_stay_where_they_are(build):
+    def stream(text):
+        return {"output_type": "stream", "name": "stdout", "text": [text]}
+
+    picture = {"output_type": "display_data", "data": {}}
+    assert build.joined([stream("a"), stream("b\n"), picture, stream("c")]) == [stream("ab\n"), picture, stream("c")]

@@ -71,9 +71,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """
     cells = [list(columns), *([number(value) for value in row] for row in rows)]
     wide = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    return "\n".join(
-        "  ".join(f"{value:<{w}}" if i == 0 else f"{value:>{w}}" for i, (value, w) in enumerate(zip(row, wide, strict=True))).rstrip() for row in cells
-    )
+    return "\n".join("  ".join(f"{value:{'>' if i else '<'}{wide[i]}}" for i, value in enumerate(row)).rstrip() for row in cells)
 
 
 def number(value: Any) -> str:
