@@ -8,17 +8,22 @@ from typing import Any
 
 from tinymm import __version__
 from tinymm.arrays.errors import TinymmError, UsageError
-from tinymm.workflows import flags
+from tinymm.workflows import flags, replicas
 
 STOPPED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for input that cannot be used (with one sentence), 130 when stopped by Ctrl-C."""
-    options = vars(build_parser().parse_args(arguments))
-    debug, command = options.pop("debug"), options.pop("command")
+    with replicas.one_voice():
+        options = vars(build_parser().parse_args(arguments))
+        return _run(options.pop("command"), options.pop("debug"), options)
+
+
+def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
     try:
-        return command(**options) or 0
+        with replicas.together(options, shares_batches=command in (_demo, _train_clip, _train_towers, _train_blip2, _compare)) as own:
+            return command(**own) or 0
     except KeyboardInterrupt:
         print("\nstopped; what was written is whole. A training run goes on with: python -m tinymm train MODEL --resume FOLDER", file=sys.stderr)
         return STOPPED

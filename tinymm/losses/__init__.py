@@ -12,5 +12,6 @@ from .matching import ITM_PRIOR, hard_negatives, itm_loss, itm_pairs
 
 __all__ = [
     "ITM_PRIOR", "cross_entropy_loss", "hard_negatives", "itc_loss", "itc_targets", "itc_with_queue", "itm_loss", "itm_pairs", "l2_normalize",
-    "language_loss", "local_itc_loss", "mask_words", "masked_language_loss", "max_over_queries", "sigmoid_loss", "soft_cross_entropy_loss", "soft_targets",
+    "language_loss", "local_itc_loss", "mask_words", "masked_language_loss", "max_over_queries", "sigmoid_loss", "soft_cross_entropy_loss",
+    "soft_targets",
 ]  # fmt: skip

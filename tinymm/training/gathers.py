@@ -5,6 +5,7 @@ depends on what the gather lets through; the loss looks the same in all of them.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ class Scheme(NamedTuple):
     towers: str  # "averaged" over ranks, or "summed"
 
 
-#: Name → scheme. The last is `split`'s, without its threads: what all ranks compute alike is not averaged, and what each computes for itself is summed.
+#: Name → scheme. The last is that of `parallel.threads`: what all ranks compute alike is left, and what each computes for itself is summed.
 SCHEMES = {
     "own rows, gathered features detached": Scheme("own", "none", "averaged"),
     "own rows, gradient through the own slice": Scheme("own", "own", "averaged"),
@@ -49,28 +50,30 @@ class _Towers(Module):
 
 
 def gradient_errors(ranks: int = 4, pairs: int = 3, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Return, of each scheme with `ranks` ranks of so many `pairs`, the relative errors of the towers' and the scale's gradient, and the towers' length.
+    """Return of each scheme, with `ranks` ranks of so many `pairs`, the relative errors of the gradients of "towers" and "scale".
 
-    "length" is how long the towers' gradient is along the true one, 1 where it is right.
+    "length" is how long the towers' gradient is along the true one: 1 where it is right.
     """
     rng = np.random.default_rng(seed)
     images, texts = rng.standard_normal((2, ranks * pairs, 6))
 
     def whole() -> dict[str, np.ndarray]:
         model = _Towers(np.random.default_rng(seed), 6)
-        local_itc_loss(*model(images, texts), model.scale).backward()
+        I, T = model(images, texts)
+        local_itc_loss(I, T, model.scale).backward()
         return _flat(model)
 
     true, found = whole(), {}
     for name, scheme in SCHEMES.items():
-        step = simulate(ranks, lambda here, scheme=scheme: _step(scheme, here, images, texts, _Towers(np.random.default_rng(seed), 6)))[0]
+        step = simulate(ranks, partial(_step, scheme, images, texts, seed))[0]
         found[name] = {part: float(np.linalg.norm(step[part] - true[part]) / np.linalg.norm(true[part])) for part in true}
         found[name]["length"] = float(step["towers"] @ true["towers"] / (true["towers"] @ true["towers"]))
     return found
 
 
-def _step(scheme: Scheme, ranks: Ranks, images: np.ndarray, texts: np.ndarray, model: _Towers) -> dict[str, np.ndarray]:
+def _step(scheme: Scheme, images: np.ndarray, texts: np.ndarray, seed: int, ranks: Ranks) -> dict[str, np.ndarray]:
     """Return the gradients that a rank is left with."""
+    model = _Towers(np.random.default_rng(seed), 6)
     b = len(images) // ranks.size
     first = ranks.rank * b
     own = slice(first, first + b)

@@ -16,6 +16,7 @@ from tinymm.autodiff import Tensor, checking
 from tinymm.data.batches import Batch, Source, batch_indices
 from tinymm.layers import Module
 
+from .mpi import here
 from .optimizers import AdamW
 from .parallel import threads
 from .schedules import warmup_cosine
@@ -77,6 +78,7 @@ def train(
             norm = optimizer.gradient_norm()
             if not np.isfinite(to_host(norm)):
                 _explain(losses_of, model, batch, generator(recipe.seed, 2, step), step)
+            here().check_agreement(f"gradient norms at step {step + 1}", float(norm))
             rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
             optimizer.step(rate, recipe.clip, norm)
             if hasattr(model, "after_step"):

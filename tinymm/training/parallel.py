@@ -27,9 +27,9 @@ from .ranks import Ranks, shares, span
 _MADE = object()
 
 
-def default_workers(model: Module, ranks: Ranks | None = None) -> int:
+def default_workers(model: Module | None = None) -> int:
     """Return how many threads suit a rank: its share of the machine's cores, up to 4; one where batch statistics tie the pictures together."""
-    return 1 if has_batch_statistics(model) else min(4, (ranks or here()).cores)
+    return 1 if model is not None and has_batch_statistics(model) else min(4, here().cores)
 
 
 def has_batch_statistics(model: Module) -> bool:

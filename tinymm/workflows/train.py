@@ -94,7 +94,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         path, folder, progress = Path(out) if out else next_folder(name), None, None
 
     source, model = prepare(settings)
-    workers = _workers(settings, model)
+    workers = workers_of(settings, model)
     settings = replace(settings, workers=workers)
     recipe = Recipe(
         steps=settings.steps, batch_size=settings.batch_size, rate=settings.rate, warmup=settings.warmup, clip=settings.clip or None,
@@ -137,12 +137,14 @@ def equal_scores(model: CLIP, pairs: int) -> tuple[float, str]:
     return pairs * math.log(pairs) - (pairs - 1) * math.log(pairs - 1), f"{pairs} ln {pairs} - {pairs - 1} ln {pairs - 1}"
 
 
-def _workers(settings: Settings, model: CLIP) -> int:
-    if settings.workers is None:
-        return default_workers(model) if settings.backend == "numpy" else 1  # threads share a CPU; a GPU takes the batch whole
-    with threads(settings.workers) as split:
-        split(model.train())  # refused here rather than at the first step, when the run folder is already there
-    return settings.workers
+def workers_of(settings: Any, model: Any = None) -> int:
+    """Return the number of threads that share a rank's part of a batch: the settings', or what suits; UsageError where the model can't be split."""
+    # Threads share a CPU; a GPU takes the batch whole.
+    workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
+    with threads(workers) as split:
+        if model is not None:
+            split(model.train())  # refused here rather than at the first step, when the run folder is already there
+    return workers
 
 
 def prepare(settings: Settings) -> tuple[Source, CLIP]:
