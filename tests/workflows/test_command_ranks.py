@@ -18,7 +18,9 @@ from tinymm.training.checkpoint import FILE
 from tinymm.training.records import RunFolder, read_metrics
 
 MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-pytestmark = pytest.mark.skipif(MPIEXEC is None or importlib.util.find_spec("mpi4py") is None, reason="needs the extra mpi")
+pytestmark = [
+    pytest.mark.mpi, pytest.mark.skipif(MPIEXEC is None or importlib.util.find_spec("mpi4py") is None, reason="needs the extra mpi"),
+]  # fmt: skip
 STEPS = ["--steps", "8", "--rate", "1e-3", "--validate-every", "4", "--checkpoint-every", "3"]
 
 
