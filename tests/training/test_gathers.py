@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinymm import Tensor
+from tinymm.arrays.errors import UsageError
 from tinymm.losses import itc_loss, l2_normalize, local_itc_loss
 from tinymm.training.gathers import SCHEMES, gradient_errors, table
 from tinymm.training.parallel import gather_over
@@ -68,8 +69,10 @@ def test_local_losses_add_up_to_the_whole_loss_with_all_its_gradients(size, pair
         loss.backward()
         return loss.item(), I.grad, T.grad, scale.grad
 
-    if min(counts) == 0:
-        return  # a rank without pairs has no loss of its own; `threads` gives such a rank nothing to do
+    if min(counts) == 0:  # `threads` gives such a rank nothing to do, but a loss of its own is a mean over nothing
+        with pytest.raises(UsageError, match="of at least 1 pair and 0 came; give each rank a part of the batch"):
+            simulate(size, work)
+        return
     found = simulate(size, work)
     assert sum(loss for loss, *_ in found) == pytest.approx(whole.item(), abs=1e-12)
     for i in (0, 1):

@@ -91,6 +91,8 @@ def local_itc_loss(I: Any, T: Any, scale: Any, first: int = 0, gather: Callable[
     >>> round(sum(shares), 4), round(itc_loss(rows @ rows.T * 2.0).item(), 4)
     (0.3408, 0.3408)
     """
+    if not len(I):
+        raise UsageError("a rank's share of the contrastive loss is of at least 1 pair and 0 came; give each rank a part of the batch")
     texts, images = gather(T), gather(I)
     labels = first + np.arange(len(I))
     loss_i = cross_entropy_loss(np.dot(I, texts.T) * scale, labels, axis=1)

@@ -78,7 +78,7 @@ def train(
             norm = optimizer.gradient_norm()
             if not np.isfinite(to_host(norm)):
                 _explain(losses_of, model, batch, generator(recipe.seed, 2, step), step)
-            here().check_agreement(f"gradient norms at step {step + 1}", float(norm))
+            here().check_agreement(f"gradient norms at step {step + 1}", norm)
             rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
             optimizer.step(rate, recipe.clip, norm)
             if hasattr(model, "after_step"):

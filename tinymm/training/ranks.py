@@ -85,11 +85,11 @@ class Ranks:
                 found[i] = to_backend(part.reshape(arrays[i].shape), array_module(arrays[i]).__name__)
         return found
 
-    def check_agreement(self, what: str, number: float) -> None:
+    def check_agreement(self, what: str, number: Any) -> None:
         """Raise UsageError, on every rank, unless all have the same number: what is computed by all from the same must be the same."""
         if self.size == 1:
             return
-        numbers = self.all_gather(np.array([number]), [1] * self.size)
+        numbers = self.all_gather(np.array([float(to_host(number))]), [1] * self.size)
         if len({one.tobytes() for one in numbers}) > 1:
             raise UsageError(
                 f"all ranks compute the same from the same data, and their {what} are {', '.join(f'{one:.9g}' for one in numbers)}; start them on "

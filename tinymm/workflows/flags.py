@@ -22,7 +22,8 @@ CLIP = {
     "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none",
     "overfit": "train on the first N pairs only, to see that the model can learn",
     "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "tokenizer of --init, where it brings none",
-    "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations", "workers": "threads that share each batch, in each rank",
+    "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations",
+    "workers": "threads that share each batch, in each rank",
 }  # fmt: skip
 TOWERS = {
     "data": CLIP["data"], "resolution": CLIP["resolution"], "patch": CLIP["patch"], "width": "width D of all parts",
