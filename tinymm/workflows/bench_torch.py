@@ -107,7 +107,7 @@ class TorchDecoder(nn.Module):
             x: Any = self.tokens(ids) + self.positions[past : past + ids.shape[1]]
             past += ids.shape[1]
             for block, cache in zip(self.blocks, caches, strict=True):
-                x = block.decode(x, cache)
+                x = block.decode(x, cache)  # type: ignore[operator]
             ids = (self.after(x[:, -1]) @ self.tokens.weight.T).argmax(-1, keepdim=True)
             texts.append(ids)
         return torch.cat(texts, dim=1).tolist()
