@@ -140,6 +140,13 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("--against", nargs="+", default=[], choices=["torch", "jax"], help=sides)
     bench.add_argument("--workers", type=int, metavar="N", help="threads, on all sides (default: the cores, up to 4)")
     _common(bench, out="write the numbers to this JSON file too, and a picture of them beside it")
+
+    said = "write the students' copies of the exercises, without solutions, or nbgrader's course folder"
+    exercises = _add(commands, "exercises", said, "exercises --student my_exercises", _exercises)
+    exercises.add_argument("--student", metavar="OUT", help="the folder for notebooks without solutions")
+    exercises.add_argument("--instructor", metavar="OUT", help="the folder for nbgrader: OUT/source/NAME/NAME.ipynb, and its settings")
+    exercises.add_argument("--only", action="append", metavar="NN", help="only this notebook, by the beginning of its name; several times if wanted")
+    exercises.add_argument("--source", metavar="FOLDER", help="the notebooks with solutions (default: notebooks/solutions of this checkout)")
     return parser
 
 
@@ -279,6 +286,12 @@ def _check(out: str | None, **options: Any) -> None:
     errors = check.run(**options)
     if out:
         write_json(out, errors)
+
+
+def _exercises(**options: Any) -> None:
+    from tinymm.workflows import exercises
+
+    exercises.run(**options)
 
 
 def _bench(**options: Any) -> None:
