@@ -24,7 +24,7 @@ from tinymm.models.clip import CLIP, CLIPConfig
 ROOT = Path(tinymm.__file__).parent
 MODULES = ["tinymm", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "tinymm.") if not m.name.endswith("__main__"))]
 #: Installed by extras; a module whose examples need one of them is passed over where it is missing.
-OPTIONAL = {"hypothesis", "tokenizers", "cupy", "torch", "transformers", "tensorboard", "emoji", "sklearn", "skimage", "ftfy", "mpi4py"}
+OPTIONAL = {"hypothesis", "tokenizers", "cupy", "torch", "jax", "transformers", "tensorboard", "emoji", "sklearn", "skimage", "ftfy", "mpi4py"}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     _common(compare, out="the folder (default: the next free runs/compare-N); systems that it holds are not trained again")
 
     evaluate = _add(commands, "eval", "print a model's recall and accuracy beside chance", "eval --model runs/first", _evaluate)
-    _common(evaluate, out="write the numbers to this JSON file too")
+    _common(evaluate, out="write the numbers to this JSON file too, and a picture of them beside it")
     _model(evaluate)
     evaluate.add_argument("--data", help="'glyphs' or a path to pictures and captions (default: what the model was trained on)")
 
@@ -138,11 +138,20 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("names", nargs="*", metavar="OP")
     _common(check)
 
-    bench = _add(commands, "bench", "time training steps, beside PyTorch if asked", "bench W1 W2 --against torch", _bench)
-    bench.add_argument("workloads", nargs="*", default=["W1", "W2"], metavar="W", help="W1 and W2 of docs/benchmark.md (default: both)")
-    bench.add_argument("--against", choices=["torch"], help="run the other side in turn and print the ratio (needs the extra 'parity')")
-    bench.add_argument("--workers", type=int, metavar="N", help="threads, on both sides (default: the cores, up to 4)")
-    _common(bench, out="write the numbers to this JSON file too")
+    bench = _add(commands, "bench", "time training, inference and words, beside PyTorch if asked", "bench W1 W2 --against torch", _bench)
+    named = "W1, W2, inference, decoding; growths: batch, width, sequence, loss (default: W1 W2)"
+    bench.add_argument("workloads", nargs="*", default=["W1", "W2"], metavar="W", help=named)
+    sides = "run other sides in turn and print the ratios (torch needs the extra 'parity')"
+    bench.add_argument("--against", nargs="+", default=[], choices=["torch", "jax"], help=sides)
+    bench.add_argument("--workers", type=int, metavar="N", help="threads, on all sides (default: the cores, up to 4)")
+    _common(bench, out="write the numbers to this JSON file too, and a picture of them beside it")
+
+    said = "write the students' copies of the exercises, without solutions, or nbgrader's course folder"
+    exercises = _add(commands, "exercises", said, "exercises --student my_exercises", _exercises)
+    exercises.add_argument("--student", metavar="OUT", help="the folder for notebooks without solutions")
+    exercises.add_argument("--instructor", metavar="OUT", help="the folder for nbgrader: OUT/source/NAME/NAME.ipynb, and its settings")
+    exercises.add_argument("--only", action="append", metavar="NN", help="only this notebook, by the beginning of its name; several times if wanted")
+    exercises.add_argument("--source", metavar="FOLDER", help="the notebooks with solutions (default: notebooks/solutions of this checkout)")
     return parser
 
 
@@ -282,6 +291,12 @@ def _check(out: str | None, **options: Any) -> None:
     errors = check.run(**options)
     if out:
         write_json(out, errors)
+
+
+def _exercises(**options: Any) -> None:
+    from tinymm.workflows import exercises
+
+    exercises.run(**options)
 
 
 def _bench(**options: Any) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,9 +31,9 @@ def launched(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
 
-    def launch(*arguments):
+    def launch(*arguments, module="tinymm"):
         path = os.pathsep.join([str(Path(tinymm.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        command = [MPIEXEC, "-n", "2", sys.executable, "-m", "tinymm", *map(str, arguments)]
+        command = [MPIEXEC, "-n", "2", sys.executable, "-m", module, *map(str, arguments)]
         found = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(temporary)})
         if found.returncode == 0:
             assert [path.name for path in temporary.iterdir() if path.name.startswith("tinymm")] == []
@@ -111,3 +112,8 @@ def test_a_rank_that_fails_alone_says_why_and_ends_the_other(pictures, launched,
     done = launched(*train_command(pictures, out, *STEPS))
     assert done.returncode == 2 and done.stderr.count("tinymm: rank 0 of 2: a run folder is never overwritten") == 1, done.stderr
     assert out.read_text() == "kept"
+
+
+def test_a_step_on_ranks_is_timed_and_told_once(launched):
+    done = launched("W1", "--steps", 1, module="tinymm.workflows.bench_ranks")
+    assert done.returncode == 0 and re.fullmatch(r"W1 ranks 2 threads 1: step ms min [\d.]+ med [\d.]+\n", done.stdout), done.stdout + done.stderr

@@ -30,22 +30,29 @@ DOTS_PER_INCH = 144
 
 @cache
 def drawing_class() -> type:
-    """Return a Matplotlib Figure that knows its `alt` text and shows itself in a notebook, without pyplot's global state."""
+    """Return a Matplotlib Figure that knows its `alt` text and its numbers as a `table`, and shows itself in a notebook, without pyplot's state.
+
+    As text it is its alt text; the PNG of a notebook names no version and no date, so that one drawing has one file.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     class Drawing(Figure):
         alt: str = ""
+        table: str = ""
 
         def __init__(self, width: float, height: float) -> None:
             super().__init__(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
             FigureCanvasAgg(self)
 
+        def __repr__(self) -> str:
+            return f"Figure: {self.alt}" if self.alt else super().__repr__()
+
         def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
             from io import BytesIO
 
             out = BytesIO()
-            self.savefig(out, format="png", dpi=DOTS_PER_INCH)
+            self.savefig(out, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
             width, height = self.get_size_inches() * 96
             return out.getvalue(), {"width": int(width), "height": int(height), "alt": self.alt}
 

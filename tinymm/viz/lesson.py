@@ -1,0 +1,124 @@
+"""What the notebooks say between the pictures: a figure with its numbers, a guess beside the truth, five lines about a broken property.
+
+All of it prints, and prints the same each time, in Jupyter, in the built docs and as a plain script.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tinymm
+from tinymm.arrays.errors import DataError, UsageError
+
+
+def show(figure: Any) -> None:
+    """Show a figure, and print the table of its numbers below it, if it has one; outside of Jupyter its alt text stands for the picture.
+
+    The alt text goes into the output's metadata, from where nbconvert and the docs give it to screen readers.
+
+    >>> from tinymm.viz import charts
+    >>> show(charts.bars({"right": 0.49, "leaking": 0.06}, title="Half of the words", unit="share right"))
+    [picture] Half of the words. Share right: right 0.49, leaking 0.06.
+             share right
+    right           0.49
+    leaking         0.06
+    """
+    if not getattr(figure, "alt", ""):
+        raise UsageError(f"a figure is shown with its alt text, and {type(figure).__name__} has none of 1 sentence; set figure.alt")
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and ipython.get_ipython() is not None:
+        ipython.display.display(figure)
+    else:
+        print(f"[picture] {' '.join(figure.alt.split())}")
+    if figure.table:
+        print(figure.table)
+
+
+def predicted(what: str, guess: Any, truth: Any) -> None:
+    """Print a reader's guess beside the truth; None, the guess of one who reads on without guessing, stops nothing.
+
+    >>> predicted("loss of equal scores, 8 pairs", None, 2.0794)
+    loss of equal scores, 8 pairs · your guess: none yet · truth: 2.079
+    """
+    print(f"{what} · your guess: {'none yet' if guess is None else number(guess)} · truth: {number(truth)}")
+
+
+def caught(call: Callable[[], Any]) -> None:
+    """Call a check and print what it says: that all properties hold, or the report of the first that broke, without a traceback.
+
+    >>> from tinymm.testing import check
+    >>> caught(lambda: check.causal_mask(lambda n: __import__("numpy").tri(n, dtype=bool)))
+    holds: M01 M02 M03 M04 M05 M06
+    """
+    try:
+        report = call()
+    except AssertionError as broken:
+        print(broken)
+    else:
+        print("holds:", *report.passed)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as lines of text, the first column to the left and the others to the right; numbers have four digits.
+
+    >>> print(table(["", "loss"], [["right", 2.33333], ["leaking", None]]))
+              loss
+    right    2.333
+    leaking      –
+    """
+    cells = [list(columns), *([number(value) for value in row] for row in rows)]
+    wide = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(f"{value:<{w}}" if i == 0 else f"{value:>{w}}" for i, (value, w) in enumerate(zip(row, wide, strict=True))).rstrip()
+        for row in cells
+    )
+
+
+def number(value: Any) -> str:
+    """Return a value as tables write it: four digits, three below 1, a dash for nothing.
+
+    >>> number(6.3912), number(0.58333), number(12), number(1.08e-11), number(None), number("ln n"), number(0.0), number(2.0)
+    ('6.391', '0.583', '12', '1.1e-11', '–', 'ln n', '0', '2')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, str | bool) or hasattr(value, "dtype") and value.dtype == bool:
+        return str(value)
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, int):
+        return str(value)
+    if value and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.1e}"
+    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def within(steps: Iterable[Any], seconds: float = 45) -> Iterator[Any]:
+    """Yield the steps of a training until its budget is used up, and only then say so: a slow machine loses nothing but time.
+
+    >>> list(within(range(3)))
+    [0, 1, 2]
+    """
+    begun = time.perf_counter()
+    for count, step in enumerate(steps):
+        if time.perf_counter() - begun > seconds:
+            print(f"stopped after {seconds:g} s and {count} steps; what follows uses what was reached (the committed notebook ran to the end)")
+            return
+        yield step
+
+
+def kept(name: str, folder: str | Path | None = None) -> Mapping[str, Any]:
+    """Return the kept record of a run that is too long for a notebook, `notebooks/kept/NAME.json`, and print how it was made.
+
+    A record has a "command", which makes it again, and an "edition", the version of tinymm that it was made with; the rest are its numbers.
+    """
+    place = Path(folder) if folder else Path(tinymm.__file__).parents[1] / "notebooks" / "kept"
+    path = place / f"{name}.json"
+    if not path.exists():
+        have = ", ".join(sorted(file.stem for file in place.glob("*.json"))) or "none"
+        raise DataError(f"kept runs are files of {place}, and {name!r} is not among them ({have}); run a checkout, or choose one of these")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    print(f"kept run, not made here: {record['command']} (tinymm {record['edition']})")
+    return record
