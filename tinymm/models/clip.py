@@ -178,7 +178,7 @@ class CLIP(Module):
         """Return {"itc": the loss of Figure 3, or SigLIP's} for B ≥ 2 aligned pairs: images (B, h, w, c), ids (B, T).
 
         The other arguments are those of all four papers' models; this one draws nothing and masks nothing. `split` wraps an encoder so that it
-        works on shards (`training.parallel`) or chunks (`training.chunks`) of the batch. From `MANY` pairs on the scores are taken in blocks, with the
+        works on shards (`training.parallel`) or chunks (`training.chunks`) of the batch. From `MANY` pairs on the loss is taken in blocks, with the
         same result. A batch of one pair is refused: with nothing to tell apart the loss is 0.
         """
         if len(images) != len(ids):
