@@ -80,7 +80,7 @@ def recipe_of(settings: Settings, source: Any, model: Any) -> Recipe:
     """Return how a model is trained on this data by the settings."""
     workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
     B = fitting(settings, source).batch_size
-    return Recipe(settings.steps or 1, B, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers)
+    return Recipe(settings.steps or 1, B, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers, chunk=settings.chunk)
 
 
 def filtered(settings: Settings, source: Any, path: Path, say: Callable[[str], None]) -> tuple[Any, dict[str, Any]]:
