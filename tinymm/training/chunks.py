@@ -63,6 +63,7 @@ class _Chunked:
             found = self.encoder(*_cut(batch, s))
             features.append(found.data)
             leaves |= _leaves(found)  # a parameter that no loss reaches has no gradient, here as anywhere
+            del found  # and with it this chunk's graph, before the next one's grows
         first, reached = features[0], [p for p in self.parameters if p in leaves]
 
         def backward(g):

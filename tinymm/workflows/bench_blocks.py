@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymm.arrays.memory import keep_freed_memory
 from tinymm.autodiff import Tensor, ops
 from tinymm.losses import blockwise_contrastive_loss, l2_normalize
 from tinymm.models.clip import figure_3
@@ -22,7 +23,7 @@ from .bench_memory import forget_peak, peak_mb, resident_mb
 
 #: What W1 has: heads of a picture, width of a head, joint width.
 HEADS, WIDTH, JOINT = 4, 32, 128
-SIZES = {"attention": (1024, 4096, 16384), "loss": (1024, 2048, 4096, 8192, 16384, 32768)}
+SIZES = {"attention": (1024, 2048, 4096, 16384), "loss": (1024, 2048, 4096, 8192, 16384, 32768)}
 #: How many n × n matrices are held at once: each head's weights and their gradient, Figure 3's logits and what becomes of them.
 HELD = {"attention": 2 * HEADS, "loss": 7}
 
@@ -55,6 +56,7 @@ def measure(case: str, n: int, in_blocks: bool, repeats: int = 2) -> tuple[float
     """Return the shortest time in seconds, and the peak memory in MB above what was held before; the inputs count."""
     from threadpoolctl import threadpool_limits
 
+    keep_freed_memory()  # as in training
     gc.collect()
     before = resident_mb()
     forget_peak()
