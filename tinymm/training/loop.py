@@ -16,6 +16,7 @@ from tinymm.autodiff import Tensor, checking
 from tinymm.data.batches import Batch, Source, batch_indices
 from tinymm.layers import Module
 
+from .chunks import in_chunks
 from .mpi import here
 from .optimizers import AdamW
 from .parallel import threads
@@ -25,6 +26,8 @@ from .schedules import warmup_cosine
 @dataclass(frozen=True)
 class Recipe:
     """How long, how fast, how many at a time; CLIP's own numbers are in Table 18 of the paper.
+
+    `chunk` pairs are embedded at a time, where a batch's whole graph would not fit (`chunks`); the gradient is the same.
 
     >>> Recipe(steps=100).batch_size
     128
@@ -38,6 +41,7 @@ class Recipe:
     seed: int = 0
     workers: int = 1
     overfit: int | None = None
+    chunk: int | None = None
 
     def __post_init__(self):
         if self.batch_size < 2:
@@ -67,17 +71,18 @@ def train(
     model.train()
     losses_of = losses or model.losses  # type: ignore[attr-defined]
     with threads(recipe.workers) as split:
+        split = in_chunks(split, recipe.chunk) if recipe.chunk else split
         for step in range(start, recipe.steps):
             began = time.perf_counter()
             batch = batch_at(source, recipe, step)
             found = _losses(losses_of, model, batch, generator(recipe.seed, 2, step), split)
             total = reduce(add, found.values())
             if not np.isfinite(to_host(total.data)):
-                _explain(losses_of, model, batch, generator(recipe.seed, 2, step), step)
+                _explain(losses_of, model, batch, recipe, step)
             total.backward()
             norm = optimizer.gradient_norm()
             if not np.isfinite(to_host(norm)):
-                _explain(losses_of, model, batch, generator(recipe.seed, 2, step), step)
+                _explain(losses_of, model, batch, recipe, step)
             here().check_agreement(f"gradient norms at step {step + 1}", norm)
             rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
             optimizer.step(rate, recipe.clip, norm)
@@ -121,11 +126,12 @@ def _losses(losses_of: Callable, model: Any, batch: Batch, rng: np.random.Genera
     return losses_of(images, batch.ids, batch.is_real, rng=rng, image_ids=batch.image_ids, **options)
 
 
-def _explain(losses_of: Callable, model: Any, batch: Batch, rng: np.random.Generator, step: int) -> None:
+def _explain(losses_of: Callable, model: Any, batch: Batch, recipe: Recipe, step: int) -> None:
     """Run the step again with checking on, which raises at the op that gave the first number that is not finite."""
+    split = in_chunks(lambda encoder: encoder, recipe.chunk) if recipe.chunk else None
     with checking(), np.errstate(all="ignore"):
         try:
-            reduce(add, _losses(losses_of, model, batch, rng).values()).backward(into={})
+            reduce(add, _losses(losses_of, model, batch, generator(recipe.seed, 2, step), split).values()).backward(into={})
         except GraphError as error:
             raise GraphError(f"step {step + 1} is not finite: {error}") from None
     raise GraphError(

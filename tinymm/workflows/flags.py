@@ -21,6 +21,7 @@ CLIP = {
     "steps": "training steps", "batch_size": "pairs a step, at least 2", "rate": "peak learning rate", "warmup": "steps of warm-up",
     "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none",
     "overfit": "train on the first N pairs only, to see that the model can learn",
+    "chunk": "embed N pairs at a time, each twice: a batch larger than memory, with its own gradient (docs/memory.md)",
     "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "tokenizer of --init, where it brings none",
     "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations",
     "workers": "threads that share each batch, in each rank",
@@ -33,7 +34,7 @@ TOWERS = {
     "joint": CLIP["joint"], "queue": "length of the queues in batches", "momentum": "how slowly the twin follows",
     "alpha": "the twin's share in the targets", "ramp": "steps over which it rises from 0", "hidden_share": "share of the words that MLM hides",
     "steps": "training steps (default: 1000 of ALBEF, 1050 of BLIP)", "batch_size": CLIP["batch_size"], "rate": CLIP["rate"],
-    "warmup": CLIP["warmup"], "decay": CLIP["decay"], "clip": CLIP["clip"],
+    "warmup": CLIP["warmup"], "decay": CLIP["decay"], "clip": CLIP["clip"], "chunk": CLIP["chunk"],
     "tuning_steps": "steps by which CapFilt tunes captioner and filter",
     "checkpoint_every": CLIP["checkpoint_every"], "validate_every": CLIP["validate_every"], "workers": CLIP["workers"],
 }  # fmt: skip
@@ -47,7 +48,7 @@ BLIP2 = {
     "cross_every": "every how many of them look at the picture (the paper: 2)", "drop": "stage 1: last layers of the encoder that are left out",
     "heads": "attention heads", "joint": CLIP["joint"], "steps": "training steps (default: 1000 in stage 1, 4000 in stage 2)",
     "batch_size": CLIP["batch_size"], "rate": "peak learning rate (default: 2e-3 in stage 1, 1e-3 in stage 2)", "warmup": CLIP["warmup"],
-    "decay": CLIP["decay"], "clip": CLIP["clip"], "encoder_steps": "steps of the encoder, where it is trained first",
+    "decay": CLIP["decay"], "clip": CLIP["clip"], "chunk": CLIP["chunk"], "encoder_steps": "steps of the encoder, where it is trained first",
     "language_steps": "steps of the language model, where it is trained first",
     "checkpoint_every": CLIP["checkpoint_every"], "validate_every": CLIP["validate_every"], "workers": CLIP["workers"],
 }  # fmt: skip

@@ -20,6 +20,7 @@ from tinymm.models.text import TextConfig
 from tinymm.models.vit import ViTConfig
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import load_checkpoint, read_progress
+from tinymm.training.chunks import in_chunks
 from tinymm.training.evaluate import embed_images, embed_texts, linear_probe, retrieval, swap_accuracy, zero_shot
 from tinymm.training.loop import Recipe, batch_at
 from tinymm.training.optimizers import AdamW
@@ -65,6 +66,7 @@ class Settings:
     decay: float = 0.05
     clip: float = 1.0
     overfit: int | None = None
+    chunk: int | None = None
     init: str | None = None
     tokenizer: str | None = None
     checkpoint_every: int = 100
@@ -75,7 +77,7 @@ class Settings:
 
     def __post_init__(self):
         lowest = dict.fromkeys(("resolution", "patch", "width", "expansion", "layers", "text_layers", "heads", "joint", "steps"), 1)
-        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2, "overfit": 2}
+        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers", "chunk"), 1) | {"batch_size": 2, "overfit": 2}
         lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "embedding_std"), 0)
         at_least(self, lowest)
 
@@ -98,7 +100,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     settings = replace(settings, workers=workers)
     recipe = Recipe(
         steps=settings.steps, batch_size=settings.batch_size, rate=settings.rate, warmup=settings.warmup, clip=settings.clip or None,
-        seed=settings.seed, workers=workers, overfit=settings.overfit,
+        seed=settings.seed, workers=workers, overfit=settings.overfit, chunk=settings.chunk,
     )  # fmt: skip
     pairs = min(settings.batch_size, len(source), settings.overfit or len(source))
     chance, words = equal_scores(model, pairs)
@@ -106,6 +108,8 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         f"{source.name}: {len(source):,} training pictures · model: {model.count():,} parameters · batch {pairs}, "
         f"equal scores: {words} = {chance:.3f}"
     )
+    if len(source) < settings.batch_size:
+        say(f"the data has {len(source):,} pairs, fewer than --batch-size {settings.batch_size:,}: every step sees all of them")
     before = cosines(model, show_pairs(source), source.tokenizer)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
     if progress is not None and progress["step"]:
@@ -142,8 +146,8 @@ def workers_of(settings: Any, model: Any = None) -> int:
     # Threads share a CPU; a GPU takes the batch whole.
     workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
     with threads(workers) as split:
-        if model is not None:
-            split(model.train())  # refused here rather than at the first step, when the run folder is already there
+        if model is not None:  # refused here rather than at the first step, when the run folder is already there
+            (in_chunks(split, settings.chunk) if settings.chunk else split)(model.train())
     return workers
 
 

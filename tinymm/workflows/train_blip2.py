@@ -48,7 +48,8 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     with folder:
         source, model = (prepare_stage_1 if settings.stage == 1 else prepare_stage_2)(settings, folder.path, say)
         steps, rate = settings.steps or 1, settings.rate or 0.0
-        recipe = Recipe(steps, settings.batch_size, rate, settings.warmup, settings.clip or None, settings.seed, train.workers_of(settings, model))
+        workers = train.workers_of(settings, model)
+        recipe = Recipe(steps, settings.batch_size, rate, settings.warmup, settings.clip or None, settings.seed, workers, chunk=settings.chunk)
         optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
         if progress["step"]:
             load_checkpoint(folder.path, model, optimizer)

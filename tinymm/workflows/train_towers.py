@@ -79,7 +79,8 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
 def recipe_of(settings: Settings, source: Any, model: Any) -> Recipe:
     """Return how a model is trained on this data by the settings."""
     B = fitting(settings, source).batch_size
-    return Recipe(settings.steps or 1, B, settings.rate, settings.warmup, settings.clip or None, settings.seed, train.workers_of(settings, model))
+    workers = train.workers_of(settings, model)
+    return Recipe(settings.steps or 1, B, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers, chunk=settings.chunk)
 
 
 def filtered(settings: Settings, source: Any, path: Path, say: Callable[[str], None]) -> tuple[Any, dict[str, Any]]:
