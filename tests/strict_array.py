@@ -10,7 +10,7 @@ import types
 import numpy as np
 from scipy.special import erf
 
-from tinymm.arrays.backend import Device, register_device
+from tinymm.arrays.backend import Device, interpreted, register_device
 
 NAME = "strict"
 
@@ -185,4 +185,16 @@ class _Grid:
 
 strict.ogrid = _Grid()
 
-register_device(Device(NAME, StrictArray, strict, from_host, to_host, lambda x: _wrap(np.asarray(erf(_inside(x))))))
+
+def _elementwise(inputs, outputs, code, name):
+    """Return a kernel as CuPy's ElementwiseKernel: it takes its own arrays and Python's numbers, and gives its own."""
+    kernel = interpreted(inputs, outputs, code, name)
+
+    def run(*arrays):
+        found = kernel(*map(_inside, arrays))
+        return tuple(map(_wrap, found)) if isinstance(found, tuple) else _wrap(found)
+
+    return run
+
+
+register_device(Device(NAME, StrictArray, strict, from_host, to_host, lambda x: _wrap(np.asarray(erf(_inside(x)))), _elementwise))

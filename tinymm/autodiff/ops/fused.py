@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinymm.arrays.backend import vecdot
-from tinymm.arrays.errors import DtypeError
 from tinymm.autodiff.graph import op
 
 from .elementwise import gelu, quick_gelu, relu
 from .kernels import ACTIVATIONS
-from .reduce import masked_softmax, softmax
+from .reduce import check_mask, masked_softmax, softmax
 
 #: Numbers in a block: 128 K of float32 are 512 KB, a quarter of a core's second-level cache, since a few such arrays are alive at once.
 BLOCK = 128 * 1024
@@ -204,12 +203,7 @@ def exponentials(scores, may_attend=None):
     A row's largest score is subtracted first, as in `softmax`, unless all are so small that nothing can overflow or vanish: two passes
     less. Only a processor looks, since on a GPU looking means waiting.
     """
-    if may_attend is not None and may_attend.dtype != bool:
-        raise DtypeError(
-            f"a mask is boolean with True = may attend, and {may_attend.dtype} came; write mask.astype(bool), "
-            "or additive == 0 if it holds 0 and -inf"
-        )
-    blocked = None if may_attend is None else np.logical_not(may_attend)
+    blocked = None if may_attend is None else np.logical_not(check_mask("self_attention", may_attend, scores.shape))
     calm = 0.3 * np.finfo(scores.dtype).maxexp  # e^(0.3 · 128) = 5e16 in float32, of 1e38
     if not (isinstance(scores, np.ndarray) and scores.size and scores.max() < calm and scores.min() > -calm):
         if blocked is not None:
