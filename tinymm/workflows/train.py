@@ -102,6 +102,8 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         steps=settings.steps, batch_size=settings.batch_size, rate=settings.rate, warmup=settings.warmup, clip=settings.clip or None,
         seed=settings.seed, workers=workers, overfit=settings.overfit, chunk=settings.chunk,
     )  # fmt: skip
+    if settings.chunk:
+        in_chunks(lambda encoder: encoder, settings.chunk)(model.train())  # refused here, when there is no run folder yet
     pairs = min(settings.batch_size, len(source), settings.overfit or len(source))
     chance, words = equal_scores(model, pairs)
     say(
@@ -142,8 +144,6 @@ def equal_scores(model: CLIP, pairs: int) -> tuple[float, str]:
 
 
 def _workers(settings: Settings, model: CLIP) -> int:
-    if settings.chunk:
-        in_chunks(lambda encoder: encoder, settings.chunk)(model.train())  # refused here rather than at the first step, as below
     if settings.workers is None:
         return default_workers(model) if settings.backend == "numpy" else 1  # threads share a CPU; a GPU takes the batch whole
     with threads(settings.workers) as split:
