@@ -102,6 +102,8 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         steps=settings.steps, batch_size=settings.batch_size, rate=settings.rate, warmup=settings.warmup, clip=settings.clip or None,
         seed=settings.seed, workers=workers, overfit=settings.overfit, chunk=settings.chunk,
     )  # fmt: skip
+    if settings.chunk:
+        in_chunks(lambda encoder: encoder, settings.chunk)(model.train())  # refused here, when there is no run folder yet
     pairs = min(settings.batch_size, len(source), settings.overfit or len(source))
     chance, words = equal_scores(model, pairs)
     say(
@@ -147,7 +149,7 @@ def workers_of(settings: Any, model: Any = None) -> int:
     workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
     with threads(workers) as split:
         if model is not None:  # refused here rather than at the first step, when the run folder is already there
-            (in_chunks(split, settings.chunk) if settings.chunk else split)(model.train())
+            split(model.train())
     return workers
 
 
