@@ -19,6 +19,8 @@ from tinymm.arrays.errors import DataError, UsageError
 OPENMOJI, NOTO = "OpenMoji", "Noto Color Emoji"
 #: Side of the square in which each emoji is drawn, and what may be asked of it: enlarged pictures would show nothing more.
 DRAWN, SMALLEST = 128, 16
+#: By how much a drawing is enlarged, at most, to fill its square.
+ENLARGED = 1.5
 #: Two pictures of one artist are the same if they differ by less than this, as a root mean square of the range at 32 pixels.
 ALIKE = 0.015
 FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts", "~/Library/Fonts", "/Library/Fonts")
@@ -104,7 +106,7 @@ def pictures(artist: str, resolution: int = 32) -> dict[str, np.ndarray]:
 
     shrunk = {}
     for character, drawing in _drawings(artist).items():
-        pixels = np.asarray(Image.fromarray(drawing).resize((resolution, resolution), Image.Resampling.BOX))
+        pixels = np.asarray(Image.fromarray(drawing).resize((resolution, resolution), Image.Resampling.HAMMING))
         pixels.flags.writeable = False
         shrunk[character] = pixels
     return shrunk
@@ -129,8 +131,23 @@ def _drawings(artist: str) -> dict[str, np.ndarray]:
         ImageDraw.Draw(image).text((DRAWN / 2, DRAWN / 2), character, font=font, fill="white", embedded_color=True, anchor="mm")
         pixels = np.asarray(image)
         if pixels.min() < 250:
-            drawings[character] = pixels
+            drawings[character] = framed(pixels)
     return drawings
+
+
+def framed(pixels: np.ndarray) -> np.ndarray:
+    """Return a square around the middle of a drawing that the drawing fills, unless it is smaller than its artist's square by more than `ENLARGED`.
+
+    Artists leave different margins, which say nothing about the thing. What is drawn small on purpose ("small blue diamond") stays small.
+    """
+    from PIL import Image
+
+    ink = (pixels < 250).any(axis=-1)
+    (top, bottom), (left, right) = (np.flatnonzero(ink.any(axis=axis))[[0, -1]] + (0, 1) for axis in (1, 0))
+    side = max(bottom - top, right - left, round(DRAWN / ENLARGED))
+    paper = Image.new("RGB", (side, side), "white")
+    paper.paste(Image.fromarray(pixels[top:bottom, left:right]), ((side - right + left) // 2, (side - bottom + top) // 2))
+    return np.asarray(paper)
 
 
 def font_of(artist: str) -> Path | None:
