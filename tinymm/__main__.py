@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = _add(commands, "eval", "print a model's recall and accuracy beside chance", "eval --model runs/first", _evaluate)
     _common(evaluate, out="write the numbers to this JSON file too, and a picture of them beside it")
     _model(evaluate)
-    evaluate.add_argument("--data", help="'glyphs' or a path to pictures and captions (default: what the model was trained on)")
+    evaluate.add_argument("--data", help="the name of built-in data or a path to pictures and captions (default: what the model was trained on)")
 
     classify = _add(commands, "classify", "name a picture by the best of some labels", "classify a.png --labels 'latin letter,digit'", _classify)
     classify.add_argument("picture")
@@ -131,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="look at pictures and captions before training on them")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     check_data = _add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _data_check)
-    check_data.add_argument("path")
+    check_data.add_argument("path", help="pictures and captions, or the name of built-in data")
     _common(check_data)
 
     check = _add(commands, "check", "check the gradient of ops by name (default: all)", "check softmax conv2d", _check)

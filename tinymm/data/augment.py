@@ -121,3 +121,15 @@ def random_crop(size: tuple[int, int], rng: np.random.Generator, smallest: float
     tall = min(h, max(1, round(short * np.sqrt(area / stretch))))
     left, top = int(rng.integers(w - wide + 1)), int(rng.integers(h - tall + 1))
     return left, top, left + wide, top + tall
+
+
+def repainted(images: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+    """Return pictures in [0, 1] with fuller or paler paint: at strength 1, each color channel up to 15 % and all of them up to 25 % more or less.
+
+    Hues move little, since captions name them; 0 stays 0, which is paper where the negative is passed.
+    """
+    if strength == 0:
+        return images
+    draws = rng.random((len(images), 4), dtype=np.float32) - np.float32(0.5)
+    gains = (1 + np.float32(0.3 * strength) * draws[:, :3]) * (1 + np.float32(0.5 * strength) * draws[:, 3:])
+    return np.clip(images * gains[:, None, None, :], 0, 1)

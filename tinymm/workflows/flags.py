@@ -9,11 +9,13 @@ from typing import Any
 
 from tinymm.arrays.errors import UsageError
 
+from .opened import BUILT_IN_NAMES
+
 #: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own.
 CLIP = {
-    "data": "'glyphs', 'shapes', 'scattered-shapes', 'web-shapes' or a path to pictures and captions", "image": "picture encoder: vit or resnet",
+    "data": f"{BUILT_IN_NAMES} or a path to pictures and captions", "image": "picture encoder: vit or resnet",
     "text": "text encoder: transformer or cbow",
-    "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
+    "resolution": "side of the pictures in pixels (own data, emoji and digits)", "patch": "side of a ViT patch", "width": "width D of both encoders",
     "expansion": "how many times wider the feed-forward layers are, F / D",
     "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads",
     "joint": "width E of the joint space", "loss": "softmax (Figure 3) or sigmoid (SigLIP: each pair judged by itself)",

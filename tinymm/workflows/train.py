@@ -42,7 +42,7 @@ COLUMNS = (
 class Settings:
     """All that a run depends on, as `run.json` keeps it; the defaults are those of `demo`.
 
-    `data` is 'glyphs', 'shapes', 'scattered-shapes', 'web-shapes' or a path. Sizes are ignored with `init`, which brings its own, as it does its
+    `data` is the name of built-in data, `opened.BUILT_IN`, or a path. Sizes are ignored with `init`, which brings its own, as it does its
     loss. `workers` None means the machine's cores, up to four.
     """
 
@@ -163,7 +163,7 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
                 f"{opened.model.config.loss}; leave --loss out, or train a model anew without --init"
             )
         if settings.data in BUILT_IN:
-            source = open_source(settings.data, seed=settings.seed)
+            source = open_source(settings.data, seed=settings.seed, resolution=opened.model.config.image.resolution)
             if source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
                 raise UsageError(
                     f"{settings.init} speaks other words than {settings.data}; fine-tune it with --data on your own pictures and captions"
