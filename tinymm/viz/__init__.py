@@ -8,7 +8,7 @@ one wins, and where each looks); what one model is made of: `ring` (ALBEF's queu
 `capfilt` (captions kept, dropped and rewritten) and `captions`, what a model says; at the end `systems`, all of them side by
 side, and `benchmark`, how fast all this is.
 The notebooks have `lesson` (a figure with its numbers, a guess beside the truth), `charts` (curves and bars with their chance level) and
-`grids` (small matrices whose numbers can be read).
+`grids` (small matrices whose numbers can be read), `graph` (a result with all that it was made from) and `patches` (a picture, cut).
 
 Every drawing takes NumPy arrays, `stack` a model, and is a Matplotlib figure that carries its own alt text in `.alt`; `style.save` writes it.
 Nothing here touches `pyplot`: no global state, no window, and threads may draw at the same time.
