@@ -82,7 +82,12 @@ def shared(parameters, outputs):
 
 # %% test="11b-finds" points=3
 weights = {"a": np.ones(3), "b": np.ones((3, 3)), "c": np.ones(3)}
-made = lambda: [weights["a"] @ weights["b"], weights["a"] * 2, weights["c"] - weights["c"].mean()]
+
+
+def made():
+    return [weights["a"] @ weights["b"], weights["a"] * 2, weights["c"] - weights["c"].mean()]
+
+
 assert shared(weights, made) == {"a": [True, True, False], "b": [True, False, False], "c": [False, False, True]}, shared(weights, made)
 assert all((w == 1).all() for w in weights.values()), "every parameter is as it was"
 
