@@ -29,7 +29,7 @@ def printed(module, monkeypatch, capsys, *arguments):
 def test_a_step_is_measured_in_chunks_and_at_once(small, monkeypatch, capsys):
     for more, said in (((), "none workers 1"), (("--chunk", 2), "2 workers 1"), (("--chunk", 2, "--workers", 2), "2 workers 2")):
         (line,) = printed(bench_batch, monkeypatch, capsys, "--batch", 5, *more)
-        assert re.fullmatch(rf"W1 tinymm batch 5 chunk {said} step s \d+\.\d peak MB -?\d+", line)
+        assert re.fullmatch(rf"W1 tinymm batch 5 chunk {said} step s \d+\.\d cpu s \d+\.\d peak MB -?\d+", line)
 
 
 def test_gradients_are_compared_in_both_precisions(small, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""One step of a batch larger than memory: `python -m tinymm.workflows.bench_batch --batch 8192 --chunk 64` prints its seconds and its peak memory.
+"""One step of a batch larger than memory: `python -m tinymm.workflows.bench_batch --batch 8192 --chunk 64` prints its time and its peak memory.
 
 `--check 512` compares the gradient in chunks with that of the batch at once, at a size where both fit, in both precisions.
 """
@@ -29,10 +29,10 @@ def pairs_of(config: Any, batch: int, dtype: Any = np.float32) -> tuple[np.ndarr
     return images, rng.integers(1, config.text.vocabulary, (batch, config.text.context))
 
 
-def measure(name: str, batch: int, chunk: int | None, workers: int) -> tuple[float, float]:
-    """Return the seconds of one training step (forward, loss, backward, AdamW) and its peak memory in MB, the data's own with it.
+def measure(name: str, batch: int, chunk: int | None, workers: int) -> tuple[float, float, float]:
+    """Return the seconds of one training step (forward, loss, backward, AdamW), by the clock and of processors, and its peak memory in MB.
 
-    The peak is what the process held at most, less what it held after its imports. Every worker has a matrix library of one thread.
+    The peak is what the process held at most, model and data too, less what imports took. Every worker has a matrix library of one thread.
     """
     from threadpoolctl import threadpool_limits
 
@@ -43,11 +43,11 @@ def measure(name: str, batch: int, chunk: int | None, workers: int) -> tuple[flo
     optimizer = AdamW(model, decay=0.01, betas=(0.9, 0.999), eps=1e-8)
     images, ids = pairs_of(WORKLOADS[name], batch)
     with threadpool_limits(limits=1, user_api="blas"), threads(workers) as split:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         model.losses(images, ids, split=in_chunks(split, chunk) if chunk else split)["itc"].backward()
         optimizer.step(1e-3)
-        seconds = time.perf_counter() - began
-    return seconds, peak_mb() - before
+        seconds, processors = time.perf_counter() - began, time.process_time() - worked
+    return seconds, processors, peak_mb() - before
 
 
 def difference(name: str, batch: int, chunk: int, workers: int, dtype: str) -> float:
@@ -79,8 +79,8 @@ def main() -> None:
             apart = difference(options.workload, options.check, options.chunk or 64, options.workers, dtype)
             print(f"{where} {dtype} gradient differs by {apart:.1e}", flush=True)
         return
-    seconds, peak = measure(options.workload, options.batch, options.chunk, options.workers)
-    print(f"{where} step s {seconds:.1f} peak MB {peak:.0f}", flush=True)
+    seconds, processors, peak = measure(options.workload, options.batch, options.chunk, options.workers)
+    print(f"{where} step s {seconds:.1f} cpu s {processors:.1f} peak MB {peak:.0f}", flush=True)
 
 
 if __name__ == "__main__":

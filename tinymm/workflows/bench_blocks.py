@@ -1,6 +1,7 @@
 """What is never held: `python -m tinymm.workflows.bench_blocks attention loss` prints time and peak memory by blocks and at once, as sizes grow.
 
-Each number comes from a process of its own, forward and backward in float32 on one thread; what would not fit into free memory is left out.
+Each number comes from a process of its own, forward and backward in float32 on one thread, in seconds of processor time, so that other work on the
+machine counts for little. What would not fit into free memory is left out.
 """
 
 import argparse
@@ -53,7 +54,7 @@ CASES: dict[str, Callable[[int, bool], None]] = {"attention": attention, "loss":
 
 
 def measure(case: str, n: int, in_blocks: bool, repeats: int = 2) -> tuple[float, float]:
-    """Return the shortest time in seconds, and the peak memory in MB above what was held before; the inputs count."""
+    """Return the shortest processor time in seconds, and the peak memory in MB above what was held before; the inputs count."""
     from threadpoolctl import threadpool_limits
 
     keep_freed_memory()  # as in training
@@ -63,9 +64,9 @@ def measure(case: str, n: int, in_blocks: bool, repeats: int = 2) -> tuple[float
     times = []
     with threadpool_limits(limits=1, user_api="blas"):
         for _ in range(repeats):
-            began = time.perf_counter()
+            began = time.process_time()
             CASES[case](n, in_blocks)
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
     return min(times), peak_mb() - before
 
 
