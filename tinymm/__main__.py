@@ -116,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     masks.add_argument("--patches", type=int, default=4, metavar="P", help="patches of the picture that ALBEF's or BLIP's text sees (default: 4)")
     masks.add_argument("--text", default="a red ball", help="the words, between [CLS] or [DEC] and [SEP] (default: 'a red ball')")
     masks.add_argument("--padding", type=int, default=0, metavar="N", help="padding tokens after the text (default: 0)")
-    one = ["itc", "itg", "itm", "causal", "albef-itc", "albef-itm", "albef-mlm", "blip-itc", "blip-itm", "blip-lm"]
+    one = ["itc", "itg", "itm", "causal", "prefix", "albef-itc", "albef-itm", "albef-mlm", "blip-itc", "blip-itm", "blip-lm"]
     several = "one mask only, or a model's three: 'albef', 'blip', or 'all' for BLIP-2's ITC, ITG and ITM (default: all)"
     masks.add_argument("--objective", choices=[*one, "albef", "blip", "all"], metavar="NAME", help=f"{several}; one of {', '.join(one)}")
     masks.add_argument("--difference", nargs=2, choices=one, metavar=("A", "B"), help="where two of the masks differ")
