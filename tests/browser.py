@@ -4,17 +4,33 @@
 """
 
 import base64
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--no-first-run", "--hide-scrollbars")
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
+    "--remote-debugging-pipe",
+)  # fmt: skip
 KEYS = {"Enter": 13, "Escape": 27, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9}
+#: Chromium reads commands from 3 and writes to 4, whatever numbers the pipes have here.
+MOVE = "import os, sys\nos.dup2(int(sys.argv[1]), 3)\nos.dup2(int(sys.argv[2]), 4)\nos.execv(sys.argv[3], sys.argv[3:])"
+
+
+def _pipe():
+    """Return a pipe's two ends, with numbers that are in nobody's way."""
+    ends = os.pipe()
+    moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 20) for end in ends]
+    for end in ends:
+        os.close(end)
+    return moved
 
 
 class Browser:
@@ -23,10 +39,8 @@ class Browser:
     def __init__(self):
         self.requests, self.complaints, self.loaded, self._number = [], [], 0, 0
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        theirs_in, self._out = os.pipe()
-        self._in, theirs_out = os.pipe()
-        # Chromium reads commands from 3 and writes to 4, whatever numbers the pipes have here.
-        line = ["sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", str(CHROMIUM), *FLAGS, f"--user-data-dir={self.folder.name}"]
+        (theirs_in, self._out), (self._in, theirs_out) = _pipe(), _pipe()
+        line = [sys.executable, "-S", "-c", MOVE, str(theirs_in), str(theirs_out), str(CHROMIUM), *FLAGS, f"--user-data-dir={self.folder.name}"]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(line, pass_fds=(theirs_in, theirs_out), **quiet)
         os.close(theirs_in)
@@ -115,7 +129,8 @@ class Browser:
 
     def photograph(self, path, selector="body"):
         """Write an element as a PNG."""
-        box = self.ask(f"(r => ({{x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height}}))(document.querySelector({json.dumps(selector)}).getBoundingClientRect())")
+        size = "r => ({x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height})"
+        box = self.ask(f"({size})(document.querySelector({json.dumps(selector)}).getBoundingClientRect())")
         data = self.call("Page.captureScreenshot", clip={**box, "scale": 1}, captureBeyondViewport=True)["data"]
         Path(path).write_bytes(base64.b64decode(data))
 

@@ -121,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     masks.add_argument("--objective", choices=[*one, "albef", "blip", "all"], metavar="NAME", help=f"{several}; one of {', '.join(one)}")
     masks.add_argument("--difference", nargs=2, choices=one, metavar=("A", "B"), help="where two of the masks differ")
     masks.add_argument("--layers", type=int, default=1, metavar="L", help="show what is known after L layers, the picture included (default: 1)")
+    masks.add_argument("--html", metavar="FILE", help="write a page in which the masks can be asked, row by row")
     _common(masks, out="a folder to draw masks.png in, and reachability.png and difference.png where asked for")
 
     data = commands.add_parser("data", help="look at pictures and captions before training on them")

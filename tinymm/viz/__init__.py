@@ -7,6 +7,16 @@ then who does look: `attention`, `grounding` (which part of the picture a word o
 one wins, and where each looks); what one model is made of: `ring` (ALBEF's queue, and what age does to it), `stack` (BLIP's, three ways),
 `capfilt` (captions kept, dropped and rewritten) and `captions`, what a model says; and at the end `systems`, all of them side by side.
 
+What can be asked with pointer or keyboard is an `explorer`: a complete SVG with its numbers, and a script that fetches nothing.
+`explore_masks` (its cells are drawn by `mask_svg`), `explore_similarity` and `explore_attention` show themselves in a notebook, and `.save`
+writes a page.
+
 Every drawing takes NumPy arrays, `stack` a model, and is a Matplotlib figure that carries its own alt text in `.alt`; `style.save` writes it.
 Nothing here touches `pyplot`: no global state, no window, and threads may draw at the same time.
 """
+
+from .explore_attention import AttentionExplorer
+from .explore_masks import MaskExplorer
+from .explore_similarity import SimilarityExplorer
+
+__all__ = ["AttentionExplorer", "MaskExplorer", "SimilarityExplorer"]

@@ -41,6 +41,8 @@ function masks(root, data, say) {
   }
 
   function draw() {
+    const depth = root.querySelector('input[data-name=layers]')
+    if (depth) depth.disabled = Boolean(against)
     const kind = against ? 'd' : 's', names = columns()
     root.querySelector('.tm-title').textContent = against ? `From ${one().label} to ${other().label}` : one().title
     table.querySelectorAll('.tm-column').forEach((label, j) => { label.textContent = names[j] })

@@ -15,8 +15,8 @@ from tinymm.arrays.errors import UsageError
 from tinymm.data.text import split_words
 
 from .explorer import Explorer, choice, clean, letters, runs, slider, text
-from .mask_cells import ALLOWED, BOTH, FIRST, IDLE, KNOWN, LEAK, SECOND, WORDS, apart, clipped, named, parts, reachable, sentence, side_words
-from .mask_cells import states as mask_states
+from .mask_cells import ALLOWED, BOTH, FIRST, IDLE, KNOWN, LEAK, SECOND, WORDS, apart, clipped, depth, named, parts, reachable, sentence, side_words
+from .mask_cells import states as states_of
 from .mask_svg import draw, legend, marks, side
 from .mask_text import difference_grid, grid
 from .masks import draw_alt
@@ -70,7 +70,8 @@ class MaskExplorer(Explorer):
         _bounded(count := len(scene.front(objective)) + len(scene.is_real), count)
         many = [name for name, other in OBJECTIVES.items() if other.front == front]
         if against is not None and against not in many:
-            raise UsageError(f"masks differ over the same tokens: {objective!r} can be compared with {', '.join(many)}, and {against!r} came; choose one")
+            came = f"{objective!r} and {against!r} came"
+            raise UsageError(f"two masks differ over the same tokens, and {came}; compare {objective!r} with one of {', '.join(many)}")
         picture = front == "query" and queries > 0
         panels = {name: scene.panel(name, picture=picture) for name in many}
         first = 1 if picture else panels[objective].first
@@ -119,7 +120,7 @@ class MaskExplorer(Explorer):
         self.shown, self.against, self.first, self.square = shown, against, first, square
         self.edges = [span.start for _, span in parts(groups, count)] if square else []
         self.groups, self.is_real = groups if square else None, np.ones(count, bool) if is_real is None else np.asarray(is_real)
-        depths = {name: depth(mask) if square else mask.astype(int) for name, mask in masks.items()}
+        depths = {name: depth(mask, MOST_LAYERS) if square else mask.astype(int) for name, mask in masks.items()}
         deepest = min(MOST_LAYERS, max(int(each.max(initial=1)) for each in depths.values())) if square else 1
         self.layers = min(2, deepest) if layers is None else layers
         if not 1 <= self.layers <= (MOST_LAYERS if square else 1):
@@ -147,7 +148,7 @@ class MaskExplorer(Explorer):
         one = self.sheets[self.shown]
         if self.against is not None:
             return apart(one.mask, self.sheets[self.against].mask, is_real=self.is_real, first=self.first)[0]
-        return mask_states(one.mask, self.is_real, self.layers)[self.first :]
+        return states_of(one.mask, self.is_real, self.layers)[self.first :]
 
     def _names(self) -> tuple[list[str], list[str]]:
         one, other = self.sheets[self.shown], self.sheets[self.against or self.shown]
@@ -201,7 +202,7 @@ class MaskExplorer(Explorer):
     def _data(self) -> dict[str, Any]:
         sheets = {}
         for name, sheet in self.sheets.items():
-            cells, deep = mask_states(sheet.mask, self.is_real)[self.first :], self.depths[name][self.first :]
+            cells, deep = states_of(sheet.mask, self.is_real)[self.first :], self.depths[name][self.first :]
             sheets[name] = {
                 "label": sheet.label, "title": sheet.title, "rows": sheet.rows[self.first :], "columns": sheet.columns, "notes": sheet.notes,
                 "states": ["".join(map(str, row)) for row in cells.tolist()], "depth": deep.tolist(),
@@ -212,8 +213,8 @@ class MaskExplorer(Explorer):
         }  # fmt: skip
         padding = [i for i in range(len(self._names()[0])) if self.square and not self.is_real[self.first + i]]
         return {
-            "sheets": sheets, "shown": self.shown, "against": self.against, "layers": self.layers, "words": WORDS, "padding": padding, "edges": self.edges,
-            "apart": pairs, "sides": side_words(("{a}", "{b}")), "marks": marks(side(*self.sheets[self.shown].mask.shape)),
+            "sheets": sheets, "shown": self.shown, "against": self.against, "layers": self.layers, "words": WORDS, "padding": padding,
+            "edges": self.edges, "apart": pairs, "sides": side_words(("{a}", "{b}")), "marks": marks(side(*self.sheets[self.shown].mask.shape)),
         }  # fmt: skip
 
     def _body(self) -> str:
@@ -226,31 +227,16 @@ class MaskExplorer(Explorer):
             said = f"{self.layers} layer{'s' * (self.layers > 1)}"
             controls.append(slider("layers", "known after", self.most, self.layers, said, least=1))
         title = one.title if self.against is None else f"From {one.label} to {self.sheets[self.against].label}"
-        rows, columns = self._names()
-        words = [word.format(self.layers) for word in WORDS]
-        labels = one.label, self.sheets[self.against or self.shown].label
-        found = {int(state) for s in self.sheets.values() for L in (1, self.most) for state in np.unique(mask_states(s.mask, self.is_real, L)[self.first :])}
+        (rows, columns), difference = self._names(), self.against is not None
+        words, sides = [word.format(self.layers) for word in WORDS], side_words((one.label, self.sheets[self.against or self.shown].label))
+        masks = [sheet.mask for sheet in self.sheets.values()]
+        found = {state for mask in masks for L in (1, self.most) for state in states_of(mask, self.is_real, L)[self.first :].ravel().tolist()}
         longest = max((name for sheet in self.sheets.values() for name in (*sheet.rows, *sheet.columns, *rows)), key=letters)
         return "\n".join([
             f'<p class="tm-title">{text(title)}</p>', f'<div class="tm-controls tm-live">{"".join(controls)}</div>' if controls else "",
-            draw(self.cells(), rows, columns, self.groups, self.first, side_words(labels) if self.against else words, longest, self.against is not None),
-            legend(found, words, side_words(labels) if len(several) > 1 else None, self.groups, self.against is not None),
+            draw(self.cells(), rows, columns, self.groups, self.first, sides if difference else words, longest, difference),
+            legend(found, words, sides if len(several) > 1 else None, self.groups, difference),
         ])  # fmt: skip
-
-
-def depth(mask: np.ndarray) -> np.ndarray:
-    """Return `(T, T)` integers: after how many layers a row knows a column, 0 for never; the residual path is always there.
-
-    >>> depth(np.eye(3, k=-1, dtype=bool)).tolist()
-    [[1, 0, 0], [1, 1, 0], [2, 1, 1]]
-    """
-    step = reachable(mask, 1)
-    known, found, layers = step, step.astype(int), 1
-    while layers < MOST_LAYERS and ((wider := step @ known) & ~known).any():
-        layers += 1
-        found[wider & ~known] = layers
-        known = wider
-    return found
 
 
 def _bounded(rows: int, columns: int) -> None:

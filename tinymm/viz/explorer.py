@@ -56,12 +56,21 @@ class Explorer(ABC):
     def _data(self) -> dict[str, Any]:
         """Return what the script needs to know, as JSON has it."""
 
+    def _say(self) -> str:
+        """Return the sentence below the picture while nothing is chosen."""
+        return self.alt().splitlines()[0]
+
+    def _beside(self) -> str:
+        """Return the HTML beside the sentence."""
+        return ""
+
     def _repr_html_(self) -> str:
         alt = self.alt().splitlines()
         return (
             f'<div class="tm-x" data-kind="{self.kind}" role="figure" aria-label="{text(" ".join(alt))}" data-lm-suppress-shortcuts="true">\n'
             f"<style>{source('explorer.css')}</style>\n{self._body()}\n"
-            f'<p class="tm-say" role="status" aria-live="polite">{text(alt[0])}</p>\n<p class="tm-help tm-live">{self.help}</p>\n'
+            f'<div class="tm-detail">{self._beside()}<p class="tm-say" role="status" aria-live="polite">{text(self._say())}</p></div>\n'
+            f'<p class="tm-help tm-live">{self.help}</p>\n'
             f"<details><summary>The same as text</summary><pre>{text(self.table(), lines=True)}</pre></details>\n"
             f'<script type="application/json">{as_json(self._data())}</script>\n'
             f"<script>(() => {{\n{source('explorer.js')}\n{source(f'explore_{self.kind}.js')}\n"
@@ -93,7 +102,7 @@ def source(name: str) -> str:
 def clean(words: object) -> str:
     """Return anybody's words on one line, with □ for what is no letter and steers the display.
 
-    >>> clean("a\\tred" + chr(0x202E) + "ball")
+    >>> clean("a  red" + chr(0x202E) + "ball")
     'a red□ball'
     """
     return UNPRINTABLE.sub("□", " ".join(str(words).split()))
@@ -105,12 +114,7 @@ def text(words: object, *, lines: bool = False) -> str:
     >>> text('<b title="x">')
     '&lt;b title=&quot;x&quot;&gt;'
     """
-    return html.escape("\n".join(map(clean_line, str(words).split("\n"))) if lines else clean(words))
-
-
-def clean_line(words: str) -> str:
-    """Return one line of a text whose spaces are kept, with □ for what steers the display."""
-    return UNPRINTABLE.sub("□", words)
+    return html.escape("\n".join(UNPRINTABLE.sub("□", line) for line in str(words).split("\n")) if lines else clean(words))
 
 
 def as_json(data: Any) -> str:
@@ -134,7 +138,7 @@ def wrap(words: object, width: int, lines: int) -> list[str]:
     >>> wrap("latin small letter a with ring below", 16, 2)
     ['latin small', 'letter a with r…']
     """
-    rest, rows = clean(words), []
+    rest, rows = clean(words), list[str]()
     while rest and len(rows) < lines:
         end = len(rest)
         while letters(rest[:end]) > width:

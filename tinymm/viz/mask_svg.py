@@ -14,6 +14,7 @@ from .explorer import letters, svg, text, write
 from .mask_cells import ALLOWED, BLOCKED, BOTH, FIRST, IDLE, KNOWN, LEAK, MANY, NEITHER, ORDER, OUTSIDE, PADDED, SECOND, SIDES, groups_from, parts
 
 GAP = 7  # pixels between groups
+DASHES = {"text": "9 2.5", "picture": "2.5 2"}  # of a group's strip: told apart without its color, too
 
 
 def side(rows: int, columns: int) -> int:
@@ -83,14 +84,16 @@ def draw(
 
 
 def _strips(left: float, top: float, xs: Sequence[float], ys: Sequence[float], s: int, groups: Mapping[str, int] | None, first: int) -> Iterator[str]:
-    """Yield the colored strip of each group, above its columns and beside its rows."""
+    """Yield the strip of each group, above its columns and beside its rows."""
     for name, span in parts(groups, len(xs)):
-        color = style.COLORS.get(name, style.PADDING)
-        x, end = left + xs[span.start], left + xs[span.stop - 1] + s
-        yield f'<rect x="{x:g}" y="{top - 6:g}" width="{end - x:g}" height="4" fill="{color}"/>'
+        yield _strip(name, f"M{left + xs[span.start]:g} {top - 4:g}H{left + xs[span.stop - 1] + s:g}")
         if span.stop > first:
-            y, end = top + ys[max(0, span.start - first)], top + ys[span.stop - 1 - first] + s
-            yield f'<rect x="{left - 6:g}" y="{y:g}" width="4" height="{end - y:g}" fill="{color}"/>'
+            yield _strip(name, f"M{left - 4:g} {top + ys[max(0, span.start - first)]:g}V{top + ys[span.stop - 1 - first] + s:g}")
+
+
+def _strip(name: str, path: str) -> str:
+    dashes = f' stroke-dasharray="{DASHES[name]}"' if name in DASHES else ""
+    return f'<path d="{path}" fill="none" stroke="{style.COLORS.get(name, style.PADDING)}" stroke-width="4"{dashes}/>'
 
 
 def legend(
@@ -106,6 +109,6 @@ def legend(
         sample = f'<svg width="16" height="16" aria-hidden="true">{cell}</svg>'
         out.append(f'<li data-key="{kind}{state}"{hidden}>{sample}<span>{text(said)}</span></li>')
     for name in groups or {}:
-        strip = f'<svg width="16" height="6" aria-hidden="true"><rect width="16" height="6" fill="{style.COLORS.get(name, style.PADDING)}"/></svg>'
-        out.append(f"<li>{strip}<span>{text(MANY.get(name, name))}</span></li>")
+        strip = _strip(name, "M0 3H26")
+        out.append(f'<li><svg width="26" height="6" aria-hidden="true">{strip}</svg><span>{text(MANY.get(name, name))}</span></li>')
     return f'<ul class="tm-legend">{"".join(out)}</ul>'
