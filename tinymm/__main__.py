@@ -121,11 +121,12 @@ def build_parser() -> argparse.ArgumentParser:
     masks.add_argument("--patches", type=int, default=4, metavar="P", help="patches of the picture that ALBEF's or BLIP's text sees (default: 4)")
     masks.add_argument("--text", default="a red ball", help="the words, between [CLS] or [DEC] and [SEP] (default: 'a red ball')")
     masks.add_argument("--padding", type=int, default=0, metavar="N", help="padding tokens after the text (default: 0)")
-    one = ["itc", "itg", "itm", "causal", "albef-itc", "albef-itm", "albef-mlm", "blip-itc", "blip-itm", "blip-lm"]
+    one = ["itc", "itg", "itm", "causal", "prefix", "albef-itc", "albef-itm", "albef-mlm", "blip-itc", "blip-itm", "blip-lm"]
     several = "one mask only, or a model's three: 'albef', 'blip', or 'all' for BLIP-2's ITC, ITG and ITM (default: all)"
     masks.add_argument("--objective", choices=[*one, "albef", "blip", "all"], metavar="NAME", help=f"{several}; one of {', '.join(one)}")
     masks.add_argument("--difference", nargs=2, choices=one, metavar=("A", "B"), help="where two of the masks differ")
     masks.add_argument("--layers", type=int, default=1, metavar="L", help="show what is known after L layers, the picture included (default: 1)")
+    masks.add_argument("--html", metavar="FILE", help="write a page in which the masks can be asked, row by row")
     _common(masks, out="a folder to draw masks.png in, and reachability.png and difference.png where asked for")
 
     data = commands.add_parser("data", help="look at pictures and captions before training on them")

@@ -10,6 +10,16 @@ side, and `benchmark`, how fast all this is.
 The notebooks have `lesson` (a figure with its numbers, a guess beside the truth), `charts` (curves and bars with their chance level) and
 `grids` (small matrices whose numbers can be read), `graph` (a result with all that it was made from) and `patches` (a picture, cut).
 
+What can be asked with pointer or keyboard is an `explorer`: a complete SVG with its numbers, and a script that fetches nothing.
+`explore_masks` (its cells are drawn by `mask_svg`), `explore_similarity` and `explore_attention` show themselves in a notebook, and `.save`
+writes a page.
+
 Every drawing takes NumPy arrays, `stack` a model, and is a Matplotlib figure that carries its own alt text in `.alt`; `style.save` writes it.
 Nothing here touches `pyplot`: no global state, no window, and threads may draw at the same time.
 """
+
+from .explore_attention import AttentionExplorer
+from .explore_masks import MaskExplorer
+from .explore_similarity import SimilarityExplorer
+
+__all__ = ["AttentionExplorer", "MaskExplorer", "SimilarityExplorer"]
