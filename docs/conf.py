@@ -18,7 +18,6 @@ version = release = tinymm.__version__
 copyright = "the tinymm contributors, MIT license"  # noqa: A001
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "annotated", "mathml", "prose"]
 exclude_patterns = ["_ext", "_made"]
-suppress_warnings = ["toc.empty_glob"]  # pages that a checkout may lack: notebooks, measurements
 
 html_theme = "furo"
 html_title = "tinymm"

@@ -6,14 +6,16 @@ build has nothing to do. What no longer exists is removed.
 
 import json
 import re
-import sys
 from pathlib import Path
 
-from tree import PACKAGE, ROOT, children, dotted, modules, page, rewritten, tests_of
+import symbols
+from tree import PACKAGE, ROOT, children, dotted, modules, page, passes_on, rewritten, tests_of
 
 DOCS = ROOT / "docs"
 MADE = ("annotated", "api", "tutorials", "_made")
 AT_MOST = 8  # tests that an annotated page names
+#: Pages with numbers and the commands that gave them; a checkout may lack some.
+MEASURED = ("benchmark", "arithmetic", "gpu", "memory", "parallel")
 
 
 def heading(text: str) -> str:
@@ -36,11 +38,9 @@ def annotated(path: Path, tests: list[Path]) -> str:
         where += [f":py:mod:`API <{name}>`"] if name.count(".") > 1 else []
     if tests:
         where.append("Tests: " + ", ".join(f":doc:`{test.stem.removeprefix('test_')} </{page(test)}>`" for test in tests[:AT_MOST]))
-    up = "/".join([".."] * page(path).count("/"))
     body = f".. annotated:: ../{path.relative_to(ROOT).as_posix()}\n"
-    listed = [f"{p.parent.name if p.name == '__init__.py' else p.stem} </{page(p)}>" for p in below]
-    assert up
-    return heading(name) + ".. rst-class:: where\n\n" + " · ".join(where) + "\n\n" + toctree(listed) + body
+    entries = [f"{p.parent.name if p.name == '__init__.py' else p.stem} </{page(p)}>" for p in below]
+    return heading(name) + ".. rst-class:: where\n\n" + " · ".join(where) + "\n\n" + toctree(entries) + body
 
 
 def of_test(path: Path) -> str:
@@ -51,12 +51,34 @@ def of_test(path: Path) -> str:
 
 def api(folder: Path) -> str:
     """Return the page of a chapter's public names, one section a file."""
-    text = heading(f"tinymm.{folder.name}") + f":doc:`Annotated source of this chapter </annotated/{folder.name}>`\n\n"
+    text = heading(f"tinymm.{folder.name}")
     for path in modules(folder):
-        name = dotted(path)
+        name, members = dotted(path), "   :members:\n" if path.name != "__init__.py" else ""
         title = name.removeprefix("tinymm.")
-        text += f"{title}\n{'-' * len(title)}\n\n.. automodule:: {name}\n   :members:\n\n   :doc:`Read the source </{page(path)}>`\n\n"
+        text += f"{title}\n{'-' * len(title)}\n\n" if path.parent != folder or members else ""
+        text += f".. automodule:: {name}\n{members}\n.. rst-class:: where\n\n:doc:`Read the source </{page(path)}>`\n\n"
+        if short := sorted(set(passes_on(path).items())) if not members else []:
+            text += f"``from {name} import`` " + ", ".join(f":py:obj:`{as_} <{full}>`" for as_, full in short) + ".\n\n"
     return text
+
+
+def listed(stems: list[str], caption: str) -> str:
+    """Return a list of pages for the sidebar, or nothing where this checkout has none of them."""
+    return f"```{{toctree}}\n:hidden:\n:caption: {caption}\n" + "\n".join(stems) + "\n```\n" if stems else ""
+
+
+def further() -> tuple[list[str], list[str]]:
+    """Return the pages that the start page does not name: those of measurements, and all others."""
+    named = set(re.findall(r"^(\w+)$", (DOCS / "index.md").read_text(encoding="utf-8"), re.M)) | {"index"}
+    rest = sorted({path.stem for path in DOCS.glob("*.md")} - named)
+    return [stem for stem in rest if stem in MEASURED], [stem for stem in rest if stem not in MEASURED]
+
+
+def tutorials(notebooks: list[Path]) -> str:
+    """Return the list of notebooks, or the sentence that there are none."""
+    if not notebooks:
+        return "This checkout has no notebooks yet.\n"
+    return "```{toctree}\n:maxdepth: 1\n" + "\n".join(f"tutorials/{path.stem}" for path in notebooks) + "\n```\n"
 
 
 def exercises(sources: list[Path]) -> str:
@@ -70,22 +92,6 @@ def exercises(sources: list[Path]) -> str:
         tasks = [re.sub(r"^# (?:## |\*\*)(.+?)(?:\*\*.*)?$", r"\1", line) for line in lines if re.match(r"# (## \d+\w? · |\*\*Puzzle)", line)]
         points = sum(int(n) for n in re.findall(r"^# %%.* points=(\d+)", "\n".join(lines), re.M))
         text += f"## {title}\n\n" + "".join(f"- {task.rstrip('. ')}\n" for task in tasks) + f"\n{points} points in all.\n\n"
-    return text
-
-
-def letters() -> str:
-    """Return the table of letters: their meaning from the conventions, and where the shape comments that the tests execute have them first."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from shape_comments import claims_of
-
-    rows = re.findall(r"(?<=\|) *(`[^|]+) *\| *([^|]+?) *(?=\|)", (DOCS / "conventions.md").read_text(encoding="utf-8").split("## Masks")[0])
-    claims = [(path, claim) for folder in ("layers", "losses", "models") for path in modules(PACKAGE / folder) for claim in claims_of(path)]
-    text = "| letter | meaning | comments | first in |\n|---|---|---|---|\n"
-    for names, meaning in rows:
-        wanted = set(re.findall(r"\w+", names))
-        met = [path for path, claim in claims if wanted & set(re.findall(r"[A-Za-z]\w*", " ".join(sum(claim.shapes, ()))))]
-        first = f"[{dotted(met[0]).removeprefix('tinymm.')}](/{page(met[0])}.rst)" if met else "–"
-        text += f"| {names.strip()} | {meaning} | {len(met) or '–'} | {first} |\n"
     return text
 
 
@@ -105,9 +111,13 @@ def contents() -> dict[str, str]:
     made = {f"{page(path)}.rst": annotated(path, tests.get(dotted(path), [])) for path in modules()}
     made |= {f"{page(path)}.rst": of_test(path) for path in sorted({t for found in tests.values() for t in found[:AT_MOST]})}
     made |= {f"api/{folder.parent.name}.rst": api(folder.parent) for folder in PACKAGE.glob("*/__init__.py")}
-    made |= {f"tutorials/{path.name}": notebook(path) for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    notebooks = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    made |= {f"tutorials/{path.name}": notebook(path) for path in notebooks}
+    made["_made/tutorials.md"] = tutorials(notebooks)
+    measured, others = further()
+    made["_made/measured.md"] = listed(measured, "Measured") + listed(others, "More")
     made["_made/exercises.md"] = exercises(sorted((ROOT / "notebooks" / "solutions").glob("[0-9][0-9]_*.py")))
-    made["_made/letters.md"] = letters()
+    made |= {"_made/letters.md": symbols.letters(), "_made/sizes.md": symbols.sizes()}
     return made
 
 

@@ -13,10 +13,10 @@ ITEM = re.compile(r"(?:[-*]|\d+\.) +\S")
 
 
 def spans(text: str) -> str:
-    """Translate the code and the formulas inside a paragraph, and take from all other signs their meaning as markup.
+    r"""Translate the code and the formulas inside a paragraph, and take from all other signs their meaning as markup.
 
     >>> spans("rows `*_like` of $a_i$, each x_")
-    'rows ``*_like`` of :math:`a_i`, each x\\\\_'
+    'rows ``*_like`` of :math:`a_i`, each x\\_'
     """
     made, end = [], 0
     for match in SPAN.finditer(text):
@@ -47,10 +47,10 @@ def paragraph(lines: list[str]) -> str:
 
 
 def to_rst(text: str) -> str:
-    """Translate a docstring or a block of comments, already dedented.
+    r"""Translate a docstring or a block of comments, already dedented.
 
-    >>> to_rst("A star * of `f`.\\n\\n>>> f(*x)")
-    'A star \\\\* of ``f``.\\n\\n>>> f(*x)'
+    >>> to_rst("A star * of `f`.\n\n>>> f(*x)")
+    'A star \\* of ``f``.\n\n>>> f(*x)'
     """
     paragraphs = [part.split("\n") for part in re.split(r"\n\s*\n", text.strip("\n")) if part.strip()]
     return "\n\n".join(map(paragraph, paragraphs))

@@ -64,9 +64,9 @@ def comments(source: str) -> dict[int, str]:
 
 
 def rows(source: str) -> list[Row]:
-    """Return the rows of a source file.
+    r"""Return the rows of a source file.
 
-    >>> made = rows('def f(x):\\n    "Return x."\\n    # why\\n    return x\\n')
+    >>> made = rows('def f(x):\n    "Return x."\n    # why\n    return x\n')
     >>> [(row.prose, [text.strip() for _, text in row.code]) for row in made]
     [(['Return x.'], ['def f(x):']), (['why'], ['return x'])]
     """
