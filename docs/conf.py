@@ -22,6 +22,7 @@ exclude_patterns = ["_ext", "_made"]
 html_theme = "furo"
 html_title = "tinymm"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_copy_source = html_show_sourcelink = False
 html_math_renderer = "mathml"
@@ -31,7 +32,7 @@ copybutton_prompt_is_regexp = True
 
 nb_execution_mode = "off"  # notebooks bring their outputs; CI executes them elsewhere
 nb_number_source_lines = False
-myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline"]
+myst_enable_extensions = ["dollarmath", "deflist", "attrs_inline", "attrs_block"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
 
@@ -40,6 +41,9 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 90
 default_role = "literal"
+nitpicky = True  # a name that is written as a link leads somewhere
+nitpick_ignore_regex = [("py:class", r"(numpy|collections\.abc|pathlib|os|re|argparse|hypothesis)\..*|Axes|Image\.Image|(dict|list)\[.*")]
+pygments_style, pygments_dark_style = "a11y-high-contrast-light", "github-dark"
 
 
 def lead_links(app, name, source):

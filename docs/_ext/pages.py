@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import catalogue
 import symbols
 from tree import PACKAGE, ROOT, children, dotted, modules, page, passes_on, rewritten, tests_of
 
@@ -56,7 +57,7 @@ def api(folder: Path) -> str:
         name, members = dotted(path), "   :members:\n" if path.name != "__init__.py" else ""
         title = name.removeprefix("tinymm.")
         text += f"{title}\n{'-' * len(title)}\n\n" if path.parent != folder or members else ""
-        text += f".. automodule:: {name}\n{members}\n.. rst-class:: where\n\n:doc:`Read the source </{page(path)}>`\n\n"
+        text += f".. automodule:: {name}\n{members}\n{catalogue.of(name)}.. rst-class:: where\n\n:doc:`Read the source </{page(path)}>`\n\n"
         if short := sorted(set(passes_on(path).items())) if not members else []:
             text += f"``from {name} import`` " + ", ".join(f":py:obj:`{as_} <{full}>`" for as_, full in short) + ".\n\n"
     return text
