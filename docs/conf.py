@@ -26,7 +26,12 @@ html_favicon = "_static/favicon.svg"
 html_css_files = ["site.css"]
 html_copy_source = html_show_sourcelink = False
 html_math_renderer = "mathml"
-html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
+html_theme_options = {
+    "navigation_with_keys": True,
+    "top_of_page_buttons": [],
+    "light_css_variables": {"color-code-background": "#f3f4f6"},
+    "dark_css_variables": {"color-code-background": "#1d2127"},
+}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
@@ -39,7 +44,8 @@ myst_dmath_double_inline = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-maximum_signature_line_length = 90
+maximum_signature_line_length = 110
+add_module_names = False
 default_role = "literal"
 nitpicky = True  # a name that is written as a link leads somewhere
 nitpick_ignore_regex = [("py:class", r"(numpy|collections\.abc|pathlib|os|re|argparse|hypothesis)\..*|Axes|Image\.Image|(dict|list)\[.*")]

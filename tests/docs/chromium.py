@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -18,6 +19,14 @@ QUIET = (
     "--disable-sync", "--disable-default-apps", "--disable-extensions", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio",
     "--hide-scrollbars", "--force-color-profile=srgb",
 )  # fmt: skip
+
+#: The protocol's pipe is file 3 to the browser and file 4 from it; what is started in its place puts them there.
+PLACE = """import fcntl, os, sys
+files = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, file in zip((3, 4), files):
+    os.dup2(file, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def path() -> str | None:
@@ -33,9 +42,8 @@ class Chromium:
         its, from_it = os.pipe()
         root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
         command = [path(), *QUIET, *root, f"--user-data-dir={profile}", "about:blank"]
-        # the protocol's pipe is file 3 to the browser and file 4 from it: a shell puts them there
         self.process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{to_it} 4>&{from_it}', "sh", *command],
+            [sys.executable, "-c", PLACE, str(to_it), str(from_it), *command],
             pass_fds=(to_it, from_it), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_it)
