@@ -3,6 +3,7 @@
 import inspect
 import textwrap
 
+from errors import fields
 from prose import to_rst
 
 
@@ -27,6 +28,6 @@ def of(module: str) -> str:
         op = getattr(importlib.import_module(module), name)
         facts = [f"axes ``{op.signature.text}``"] if op.signature else []
         facts += ["in NumPy " + ", ".join(f"``{name_of(f) if callable(f) else f}``" for f in op.answers)] if op.answers else []
-        body = to_rst(inspect.cleandoc(op.__doc__)) + "\n\n" + " · ".join(facts)
-        text += f".. py:function:: {module}.{name}{inspect.signature(op.rule)}\n\n{textwrap.indent(body.strip(), '   ')}\n\n"
+        body = to_rst(inspect.cleandoc(op.__doc__)) + "\n\n" + " · ".join(facts) + "\n\n" + "\n".join(fields(op.rule))
+        text += f".. py:function:: {name}{inspect.signature(op.rule)}\n   :module: {module}\n\n{textwrap.indent(body.strip(), '   ')}\n\n"
     return text

@@ -1,13 +1,17 @@
 """Docstrings and comments as they are read by `help()`, made into what Sphinx reads: one translation for the API and the annotated source.
 
-In the source `x` is code, $x$ a formula, lines that are indented or aligned by spaces a table or a program, `>>>` an example. Nothing else is
-markup, so stars, bars and underscores are themselves.
+In the source `x` is code, $x$ a formula, *x* stressed, lines that are indented or aligned by spaces a table or a program, `>>>` an example. Nothing
+else is markup, so other stars, bars and underscores are themselves.
 """
 
 import re
 import textwrap
 
+from sphinx import addnodes
+
 SPAN = re.compile(r"`[^`]+`|\$[^$`]+\$")
+EMPHASIS = re.compile(r"(?<![\w*])\\\*(\w[^*\n]*?\w|\w)\\\*(?![\w*])")
+LONG = 80  # letters of a constant's value that the API still shows
 MARKUP = re.compile(r"([\\*|_`])")
 ITEM = re.compile(r"(?:[-*]|\d+\.) +\S")
 
@@ -26,7 +30,8 @@ def spans(text: str) -> str:
         marked = f"``{inside}``" if match[0][0] == "`" else f":math:`{inside}`"
         made.append(("" if not before or before.isspace() else "\\ ") + marked + ("\\ " if after.isalnum() else ""))
         end = match.end()
-    return "".join(made) + MARKUP.sub(r"\\\1", text[end:])
+    whole = "".join(made) + MARKUP.sub(r"\\\1", text[end:])
+    return EMPHASIS.sub(r"*\1*", whole)
 
 
 def aligned(lines: list[str]) -> bool:
@@ -61,7 +66,15 @@ def autodoc(app, what, name, obj, options, lines):
     lines[:] = to_rst("\n".join(lines)).split("\n") + [""]
 
 
+def shorten(app, doctree):
+    """Leave out the value of a constant that would fill the page."""
+    for value in list(doctree.findall(addnodes.desc_annotation)):
+        if value.astext().startswith(" = ") and len(value.astext()) > LONG:
+            value.parent.remove(value)
+
+
 def setup(app):
     """Put the translation before autodoc."""
     app.connect("autodoc-process-docstring", autodoc)
+    app.connect("doctree-read", shorten)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
