@@ -159,7 +159,7 @@ def to_backend(x: Any, name: str) -> Any:
 
 
 def to_host(x: Any) -> np.ndarray:
-    """Return the numbers as a NumPy array, copying from a GPU if they live there."""
+    """Return the numbers as a NumPy array of the same shape, copying from a GPU if they live there."""
     return np.asarray(to_backend(x, "numpy"))
 
 

@@ -10,7 +10,7 @@ from tinymm.arrays.errors import ShapeError
 
 
 def wobble(images: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-    """Return the pictures drawn with another pen on tilted paper: stroke weight, then a mild affine map.
+    """Return the pictures (B, h, w, c) drawn with another pen on tilted paper: stroke weight, then a mild affine map.
 
     At strength 1: strokes up to 70 % towards one pixel thicker or thinner, ±0.1 rad, ±15 % size, ±0.25 shear, ±10 % shift;
     at 0 the pictures come back as they are.
@@ -74,7 +74,7 @@ def _between(flat: np.ndarray, corner: np.ndarray, share: np.ndarray) -> np.ndar
 
 
 def stroke_weight(images: np.ndarray, rng: np.random.Generator, amount: float = 0.7) -> np.ndarray:
-    """Return bright strokes on dark ground made bolder (a third of the pictures), lighter (a third) or left alone.
+    """Return pictures (B, h, w, c), bright strokes on dark ground made bolder (a third of them), lighter (a third) or left alone.
 
     Bolder blends with the largest of 3 × 3 neighbors, lighter with the smallest of 2 × 2, each by a random share up to `amount`.
     """
