@@ -158,6 +158,15 @@ def to_backend(x: Any, name: str) -> Any:
     return target.from_host(source.to_host(x))
 
 
+def beside(x: Any, other: Any) -> Any:
+    """Return the array where another one lives: what follows from ids is made on the host and goes to what it will meet.
+
+    >>> beside(np.ones(2), np.zeros(3))
+    array([1., 1.])
+    """
+    return to_backend(x, array_module(other).__name__)
+
+
 def to_host(x: Any) -> np.ndarray:
     """Return the numbers as a NumPy array of the same shape, copying from a GPU if they live there."""
     return np.asarray(to_backend(x, "numpy"))
