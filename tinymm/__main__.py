@@ -8,17 +8,22 @@ from typing import Any
 
 from tinymm import __version__
 from tinymm.arrays.errors import TinymmError, UsageError
-from tinymm.workflows import flags
+from tinymm.workflows import flags, replicas
 
 STOPPED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for input that cannot be used (with one sentence), 130 when stopped by Ctrl-C."""
-    options = vars(build_parser().parse_args(arguments))
-    debug, command = options.pop("debug"), options.pop("command")
+    with replicas.one_voice():
+        options = vars(build_parser().parse_args(arguments))
+        return _run(options.pop("command"), options.pop("debug"), options)
+
+
+def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
     try:
-        return command(**options) or 0
+        with replicas.together(options, shares_batches=command in (_demo, _train_clip, _train_towers, _train_blip2, _compare)) as own:
+            return command(**own) or 0
     except KeyboardInterrupt:
         print("\nstopped; what was written is whole. A training run goes on with: python -m tinymm train MODEL --resume FOLDER", file=sys.stderr)
         return STOPPED
@@ -90,9 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
     _common(compare, out="the folder (default: the next free runs/compare-N); systems that it holds are not trained again")
 
     evaluate = _add(commands, "eval", "print a model's recall and accuracy beside chance", "eval --model runs/first", _evaluate)
-    _common(evaluate, out="write the numbers to this JSON file too")
+    _common(evaluate, out="write the numbers to this JSON file too, and a picture of them beside it")
     _model(evaluate)
-    evaluate.add_argument("--data", help="'glyphs' or a path to pictures and captions (default: what the model was trained on)")
+    evaluate.add_argument("--data", help="the name of built-in data or a path to pictures and captions (default: what the model was trained on)")
 
     classify = _add(commands, "classify", "name a picture by the best of some labels", "classify a.png --labels 'latin letter,digit'", _classify)
     classify.add_argument("picture")
@@ -116,35 +121,38 @@ def build_parser() -> argparse.ArgumentParser:
     masks.add_argument("--patches", type=int, default=4, metavar="P", help="patches of the picture that ALBEF's or BLIP's text sees (default: 4)")
     masks.add_argument("--text", default="a red ball", help="the words, between [CLS] or [DEC] and [SEP] (default: 'a red ball')")
     masks.add_argument("--padding", type=int, default=0, metavar="N", help="padding tokens after the text (default: 0)")
-    one = ["itc", "itg", "itm", "causal", "albef-itc", "albef-itm", "albef-mlm", "blip-itc", "blip-itm", "blip-lm"]
+    one = ["itc", "itg", "itm", "causal", "prefix", "albef-itc", "albef-itm", "albef-mlm", "blip-itc", "blip-itm", "blip-lm"]
     several = "one mask only, or a model's three: 'albef', 'blip', or 'all' for BLIP-2's ITC, ITG and ITM (default: all)"
     masks.add_argument("--objective", choices=[*one, "albef", "blip", "all"], metavar="NAME", help=f"{several}; one of {', '.join(one)}")
     masks.add_argument("--difference", nargs=2, choices=one, metavar=("A", "B"), help="where two of the masks differ")
     masks.add_argument("--layers", type=int, default=1, metavar="L", help="show what is known after L layers, the picture included (default: 1)")
+    masks.add_argument("--html", metavar="FILE", help="write a page in which the masks can be asked, row by row")
     _common(masks, out="a folder to draw masks.png in, and reachability.png and difference.png where asked for")
 
     data = commands.add_parser("data", help="look at pictures and captions before training on them")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     check_data = _add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _data_check)
-    check_data.add_argument("path")
+    check_data.add_argument("path", help="pictures and captions, or the name of built-in data")
     _common(check_data)
 
     check = _add(commands, "check", "check the gradient of ops by name (default: all)", "check softmax conv2d", _check)
     check.add_argument("names", nargs="*", metavar="OP")
     _common(check)
 
+    bench = _add(commands, "bench", "time training, inference and words, beside PyTorch if asked", "bench W1 W2 --against torch", _bench)
+    named = "W1, W2, inference, decoding; growths: batch, width, sequence, loss (default: W1 W2)"
+    bench.add_argument("workloads", nargs="*", default=["W1", "W2"], metavar="W", help=named)
+    sides = "run other sides in turn and print the ratios (torch needs the extra 'parity')"
+    bench.add_argument("--against", nargs="+", default=[], choices=["torch", "jax"], help=sides)
+    bench.add_argument("--workers", type=int, metavar="N", help="threads, on all sides (default: the cores, up to 4)")
+    _common(bench, out="write the numbers to this JSON file too, and a picture of them beside it")
+
     said = "write the students' copies of the exercises, without solutions, or nbgrader's course folder"
     exercises = _add(commands, "exercises", said, "exercises --student my_exercises", _exercises)
     exercises.add_argument("--student", metavar="OUT", help="the folder for notebooks without solutions")
     exercises.add_argument("--instructor", metavar="OUT", help="the folder for nbgrader: OUT/source/NAME/NAME.ipynb, and its settings")
-    exercises.add_argument("--only", action="append", metavar="NN", help="only the notebook whose name begins so; may be given several times")
+    exercises.add_argument("--only", action="append", metavar="NN", help="only this notebook, by the beginning of its name; several times if wanted")
     exercises.add_argument("--source", metavar="FOLDER", help="the notebooks with solutions (default: notebooks/solutions of this checkout)")
-
-    bench = _add(commands, "bench", "time training steps, beside PyTorch if asked", "bench W1 W2 --against torch", _bench)
-    bench.add_argument("workloads", nargs="*", default=["W1", "W2"], metavar="W", help="W1 and W2 of docs/benchmark.md (default: both)")
-    bench.add_argument("--against", choices=["torch"], help="run the other side in turn and print the ratio (needs the extra 'parity')")
-    bench.add_argument("--workers", type=int, metavar="N", help="threads, on both sides (default: the cores, up to 4)")
-    _common(bench, out="write the numbers to this JSON file too")
     return parser
 
 

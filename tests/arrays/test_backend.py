@@ -8,7 +8,7 @@ import pytest
 import strict_array
 from strict_array import StrictArray, from_host
 
-from tinymm.arrays.backend import array_module, device_of, erf, is_array, to_backend, to_host, vecdot
+from tinymm.arrays.backend import array_module, beside, device_of, erf, is_array, to_backend, to_host, vecdot
 from tinymm.arrays.errors import DeviceError
 from tinymm.arrays.random import generator
 
@@ -28,6 +28,12 @@ def test_array_module_creates_where_the_array_lives(backend):
     assert type(zeros) is type(there)
     array_module(there).add.at(zeros, (np.array([0, 0, 2]),), there)
     np.testing.assert_array_equal(to_host(zeros), [2.0, 0.0, 1.0])
+
+
+def test_an_array_goes_beside_another(backend):
+    there = to_backend(np.ones(3), backend)
+    assert type(beside(np.arange(2), there)) is type(there) and beside(there, there) is there
+    np.testing.assert_array_equal(beside(there, np.ones(1)), np.ones(3))
 
 
 def test_functions_that_do_not_dispatch(backend):

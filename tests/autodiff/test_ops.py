@@ -24,6 +24,13 @@ def test_laws(name, data):
         check(op, example)
 
 
+@pytest.mark.parametrize("name", OPS)
+def test_value_and_gradients_are_numpys_wherever_arrays_live(name, backend):
+    """The catalogue on a real GPU, where one is (`pytest -m gpu`); elsewhere on the strict stand-in."""
+    for example in op_checks.fixed_examples(CATALOGUE[name]):
+        op_checks.check_device(CATALOGUE[name], example, backend)
+
+
 @pytest.mark.parametrize(("name", "function"), SPELLINGS, ids=[f"{f.__name__}" for _, f in SPELLINGS])
 def test_numpy_spelling(name, function):
     """`np.tanh(t)` is the op, and NumPy's own result on the bare arrays, in value and gradient."""

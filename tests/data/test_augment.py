@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinymm.arrays.errors import ShapeError
-from tinymm.data.augment import affine, draw_affine, random_crop, stroke_weight, wobble
+from tinymm.data.augment import affine, draw_affine, random_crop, repainted, stroke_weight, wobble
 
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
@@ -97,3 +97,24 @@ def test_a_crop_lies_inside_and_keeps_its_area(h, w, smallest, seed):
     square = min(h, w) ** 2
     rounding = 2 * min(h, w) + 1
     assert smallest * square - rounding <= (right - left) * (bottom - top) <= square + rounding
+
+
+@given(st.integers(0, 99), st.sampled_from([0.5, 1.0]))
+def test_repainting_keeps_paper_white_and_hues_about_as_they_were(seed, strength):
+    rng = np.random.default_rng(seed)
+    ink = rng.random((4, 5, 5, 3), dtype=np.float32)
+    ink[:, 0] = 0
+    found = repainted(ink, rng, strength)
+    assert (found[:, 0] == 0).all() and 0 <= found.min() and found.max() <= 1 and found.dtype == np.float32
+    gains = found[:, 1:] / ink[:, 1:]
+    inside = found[:, 1:] < 1
+    low, high = (1 - 0.15 * strength) * (1 - 0.25 * strength), (1 + 0.15 * strength) * (1 + 0.25 * strength)
+    assert (gains[inside] > low - 1e-3).all() and (gains[inside] < high + 1e-3).all()
+    for picture, kept in zip(gains, inside, strict=True):
+        for c in range(3):  # one gain a channel, whatever the place
+            np.testing.assert_allclose(picture[..., c][kept[..., c]], picture[..., c][kept[..., c]][:1].repeat(kept[..., c].sum()), rtol=1e-4)
+
+
+def test_no_strength_repaints_nothing():
+    images = pictures(c=3)
+    assert repainted(images, np.random.default_rng(0), 0) is images

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -201,3 +202,46 @@ def test_heads_share_the_width_evenly():
         MultiHeadAttention(10, 4, rng=np.random.default_rng(0))
     with pytest.raises(UsageError, match="0 heads came"):
         CrossAttention(10, 0, rng=np.random.default_rng(0))
+
+
+# ---------------------------------------------------------------------- long sequences
+@contextlib.contextmanager
+def long_from(scores):
+    """Take attention in blocks from so many scores a head on, in blocks of six scores."""
+    layer, kernel = (sys.modules[f"tinymm.{name}"] for name in ("layers.attention", "autodiff.ops.long_attention"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer, "LONG", scores)
+        patch.setattr(kernel, "SCORES", 6)
+        patch.setattr(kernel, "QUERIES", 3)
+        yield patch
+
+
+@given(st.sampled_from(["none", "causal", "padding", "rows", "heads", "all"]), sizes, sizes, st.integers(1, 3), st.integers(1, 3), seeds)
+def test_a_long_sequence_is_attended_to_like_a_short_one(kind, B, T, H, Dh, seed):
+    rng = np.random.default_rng(seed)
+    layer = MultiHeadAttention(H * Dh, H, rng=rng).astype("float64")
+    x, g = rng.standard_normal((2, B, T, H * Dh))
+    mask = drawn_mask(kind, rng, B, H, T)
+    y, slopes, _ = gradients(layer, x, g, mask)
+    with long_from(1):
+        y_, slopes_, _ = gradients(layer, x, g, mask)
+    np.testing.assert_allclose(y_, y, atol=1e-12)
+    for ours, theirs in zip(slopes_, slopes, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-11)
+
+
+def test_it_is_the_number_of_scores_that_makes_a_sequence_long():
+    rng = np.random.default_rng(0)
+    itself, across = MultiHeadAttention(4, 2, rng=rng), CrossAttention(4, 2, rng=rng)
+    x, memory = np.ones((1, 3, 4), np.float32), np.ones((1, 4, 4), np.float32)
+    taken = []
+    with long_from(12) as patch:
+        blockwise = ops.blockwise_attention
+        patch.setattr(ops, "blockwise_attention", lambda q, k, v, **options: taken.append(q.shape) or blockwise(q, k, v, **options))
+        itself(x), across(memory[:, :2], memory)
+        assert taken == []
+        itself(memory), across(x, memory), across(memory, x)
+        assert taken == [(1, 2, 4, 2), (1, 2, 3, 2), (1, 2, 4, 2)]
+        with record_attention() as maps:
+            itself(memory), across(x, memory)
+        assert len(taken) == 3 and [m.shape for m in maps] == [(1, 2, 4, 4), (1, 2, 3, 4)]  # who asks for the weights gets them

@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import DtypeError, ShapeError
-from tinymm.layers import causal_mask, cross_mask, padding_mask, prefix_mask, reachability
+from tinymm.layers import (
+    bidirectional_mask,
+    causal_mask,
+    cross_mask,
+    multimodal_causal_mask,
+    padding_mask,
+    prefix_mask,
+    reachability,
+    unimodal_mask,
+)
 from tinymm.layers.masks import check_mask
 
 lengths = st.integers(1, 7)
@@ -21,6 +31,14 @@ def test_cross_mask_opens_what_both_sides_allow(rows, columns, batch, seed):
     assert mask.shape == (batch, 1, rows, columns) and mask.dtype == bool
     for b, i, j in np.ndindex(batch, rows, columns):
         assert mask[b, 0, i, j] == (may_look[b, i] and is_real[b, j])
+
+
+@pytest.mark.parametrize("mask", [unimodal_mask, multimodal_causal_mask, bidirectional_mask])
+def test_masks_of_queries_and_text_live_where_the_text_does(mask, backend):
+    is_real = np.array([[True, True, False], [True, False, False]])
+    there = mask(2, to_backend(is_real, backend))
+    assert type(there) is type(to_backend(is_real, backend))
+    np.testing.assert_array_equal(to_host(there), mask(2, is_real))
 
 
 @given(lengths, st.data())

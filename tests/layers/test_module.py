@@ -97,6 +97,14 @@ def test_kinds_and_places_change_for_numbers_only(backend):
     assert type(to_host(model.first.weight.data)) is np.ndarray
 
 
+def test_a_buffer_of_the_host_stays_there(backend):
+    model = Model()
+    model.count = Buffer(np.zeros((), np.int64), on_host=True)
+    model.to(backend).load_state_dict({name: array + 1 for name, array in model.state_dict().items()})
+    assert type(model.count.data) is np.ndarray and model.count.data == 1
+    assert type(model.stages[0][1].batches_seen.data) is type(model.first.weight.data)
+
+
 def test_a_module_without_forward_says_so():
     with pytest.raises(TypeError, match="Module has no forward of its own"):
         Module()(1)

@@ -9,6 +9,7 @@ from tiny import PAIRS, randomized, tiny_batch, tiny_clip
 from tinymm import no_grad
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import DataError, DtypeError, ShapeError, UsageError
+from tinymm.models import clip
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.resnet import ResNetConfig
 from tinymm.models.vit import ViTConfig
@@ -69,6 +70,25 @@ def test_the_sigmoid_loss_is_of_the_logits_with_their_bias(image, text):
     assert model.b.grad is not None and np.abs(model.b.grad) > 1e-7
     with pytest.raises(UsageError, match="a CLIP's loss is 'softmax' or 'sigmoid', and 'hinge' came; choose one"):
         CLIPConfig.tiny(loss="hinge")
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("image, text", PAIRS)
+def test_of_many_pairs_the_loss_is_taken_in_blocks_and_is_the_same(image, text, loss, monkeypatch):
+    model = randomized(CLIP(CLIPConfig.tiny(image, text, loss=loss), rng(0)).astype("float64")).eval()
+    images, ids = tiny_batch(model, pairs=5)
+    found, taken = [], []
+    for right in (clip.blockwise_contrastive_loss, clip.blockwise_sigmoid_loss):
+        monkeypatch.setattr(clip, right.__name__, lambda *x, right=right: taken.append(right.__name__) or right(*x))
+    for many in (6, 5):
+        monkeypatch.setattr(clip, "MANY", many)
+        model.losses(images, ids)["itc"].backward()
+        found.append([parameter.grad for parameter in model.parameters()])
+        for parameter in model.parameters():
+            parameter.grad = None
+    assert taken == ["blockwise_contrastive_loss" if loss == "softmax" else "blockwise_sigmoid_loss"]
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12 * max(1, np.abs(a).max()))
 
 
 @pytest.mark.parametrize("image, text", PAIRS)

@@ -1,5 +1,7 @@
 """The published properties of attention, the softmax family and layer norm, asked of our ops and layers in both precisions."""
 
+import sys
+
 import numpy as np
 import pytest
 from tiny_arrays import OfArrays
@@ -33,6 +35,15 @@ def multihead(q, k, v, mask, H):
     return layer(q, np.concatenate([k, v], axis=-1), mask).data
 
 
+def in_blocks(q, k, v, mask):
+    """Attend two queries and three keys at a time."""
+    kernel = sys.modules["tinymm.autodiff.ops.long_attention"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "SCORES", 6)
+        patch.setattr(kernel, "QUERIES", 2)
+        return ops.blockwise_attention(q, k, v, may_attend=mask)
+
+
 def layer(x, gain, bias, eps):
     norm = LayerNorm(x.shape[-1], eps)
     norm.gain, norm.bias = gain, bias
@@ -42,6 +53,7 @@ def layer(x, gain, bias, eps):
 CASES = {
     "attention": (check.attention, OfArrays(attention), {"weights": weights, "step": step, "multihead": multihead}),
     "attention of matrices": (check.attention, OfArrays(attention), {"leading": 0}),
+    "attention in blocks": (check.attention, OfArrays(in_blocks), {}),
     "softmax": (check.softmax, OfArrays(ops.softmax), {}),
     "softmax of columns": (check.softmax, OfArrays(lambda x: ops.softmax(x, axis=0)), {"axis": 0}),
     "log_softmax": (check.log_softmax, OfArrays(ops.log_softmax), {}),
@@ -51,7 +63,8 @@ CASES = {
     "layer norm, the layer": (check.layer_norm, OfArrays(layer), {}),
 }
 #: What is not run, because the contract says otherwise or we have no such function.
-NOT_RUN = {"attention of matrices": {"A16", "M18", "A17", "A18", "A20a", "A20b", "A20c"}}
+OTHERS = {"A17", "A18", "A20a", "A20b", "A20c"}
+NOT_RUN = {"attention of matrices": {"A16", "M18", *OTHERS}, "attention in blocks": OTHERS}
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

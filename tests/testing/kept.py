@@ -1,7 +1,10 @@
 """Right implementations under the contracts that they keep, and `planted`, which breaks one of them in one place."""
 
+from functools import partial
+
 import numpy as np
 import right
+import right_models as models
 import right_momentum as momentum
 
 
@@ -189,6 +192,21 @@ RIGHT = {
         "oldest first": {"fn": momentum.Line, "order": "age"},
         "any order": {"fn": momentum.Line, "order": "any"},
         "any size": {"fn": momentum.Wrapping, "ragged": True},
+    },
+    "vjp": {
+        "plain": {"fn": right.softmax, "vjp": right.softmax_vjp},
+        "two arrays": {"fn": models.product, "vjp": models.product_vjp, "signature": "(m,k),(k,n)"},
+        "stretched": {"fn": models.biased, "vjp": models.biased_vjp, "signature": "(m,n),(n)"},
+        "a kink": {"fn": models.ramp, "vjp": models.ramp_vjp, "kinks": (0.0,)},
+        "positive numbers": {"fn": np.log, "vjp": lambda g, x: g / x, "domain": (0.5, 3.0)},
+        "a number": {"fn": lambda x: (x**2).sum(), "vjp": lambda g, x: 2 * g * x, "signature": "(n)"},
+    },
+    "no_leak": {
+        "plain": {"fn": models.model},
+        "two layers": {"fn": partial(models.model, layers=2), "layers": 2},
+        "three layers": {"fn": partial(models.model, layers=3), "layers": 3},
+        "no residual": {"fn": partial(models.model, residual=False, layers=2), "layers": 2, "residual": False},
+        "positions": {"fn": partial(models.model, positions=True)},
     },
 }
 

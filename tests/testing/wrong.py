@@ -1,7 +1,7 @@
 """Planted mistakes, each a function that looks right and breaks a property; run as a script to print the tables of causes.
 
-`python wrong.py` prints the rows of `tinymm/testing/causes.py`, `python wrong.py blip2` those of `causes_blip2.py`, and
-`python wrong.py momentum` those of `causes_momentum.py`.
+`python wrong.py` prints the rows of `tinymm/testing/causes.py`, `python wrong.py blip2` those of `causes_blip2.py`,
+`python wrong.py momentum` those of `causes_momentum.py`, and `python wrong.py models` those of `causes_models.py`.
 """
 
 import sys
@@ -13,6 +13,7 @@ from wrong_language import LM_LOSS
 from wrong_masking import MLM_MASKING
 from wrong_masks import ALGEBRA, CAUSAL, PADDING, PREFIX, REACH
 from wrong_matching import HARD_NEGATIVES, ITM_LOSS, ITM_PAIRS
+from wrong_models import NO_LEAK, VJP
 from wrong_momentum import ITC_QUEUE, SOFT_TARGETS
 from wrong_qformer import MAX_OVER_QUERIES, QFORMER_MASKS
 from wrong_queue import QUEUE
@@ -49,8 +50,9 @@ MOMENTUM = {
     "ema": EMA,
     "queue": QUEUE,
 }
-GROUPS = {"basic": BASIC, "blip2": BLIP2, "momentum": MOMENTUM}
-WRONG = BASIC | BLIP2 | MOMENTUM
+MODELS = {"no_leak": NO_LEAK, "vjp": VJP}
+GROUPS = {"basic": BASIC, "blip2": BLIP2, "momentum": MOMENTUM, "models": MODELS}
+WRONG = BASIC | BLIP2 | MOMENTUM | MODELS
 
 
 def broken_by(suite, contract, examples):

@@ -55,6 +55,16 @@ def test_a_run_that_goes_on_is_bitwise_the_uninterrupted_one(stopped, workers, t
     assert same(whole, resumed) and records == first + rest
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_in_chunks_is_the_run_to_rounding_and_bitwise_its_own_continuation(workers, tmp_path):
+    _, records = learn()
+    whole, chunked = learn(workers=workers, chunk=3)
+    for record, other in zip(records, chunked, strict=True):
+        assert record == pytest.approx(other, rel=1e-4)
+    learn(workers=workers, chunk=3, until=4, folder=tmp_path)
+    assert same(whole, learn(workers=workers, chunk=3, start=4, state=tmp_path)[0])
+
+
 def test_batch_statistics_go_on_too(tmp_path):
     whole, _ = learn("resnet", steps=4)
     learn("resnet", steps=4, until=2, folder=tmp_path)
@@ -103,8 +113,9 @@ def test_the_scale_is_clamped_after_the_step():
     source = source_of("vit")
     model = clip_for(source)
     model.t.data = np.array(np.log(100) + 1, np.float32)
-    (record,) = train(model, source, AdamW(model), Recipe(1, batch_size=4))
-    assert record["scale"] == pytest.approx(100, rel=1e-5)
+    first, second = train(model, source, AdamW(model), Recipe(2, batch_size=4))
+    assert first["scale"] == pytest.approx(100 * np.e, rel=1e-5), "the scale that this loss was computed with"
+    assert second["scale"] == pytest.approx(100, rel=1e-5)
 
 
 class Broken(Module):
@@ -132,6 +143,18 @@ def test_numbers_that_are_not_finite_name_their_op_before_anything_has_changed(k
     with pytest.raises(GraphError, match=f"step 2 is not finite: {message}"):
         next(steps)
     assert model.weight.data is held and np.isfinite(held).all()
+
+
+def test_a_step_that_is_looked_at_again_is_taken_in_chunks_again():
+    """What does not fit at once does not fit while looking for the mistake."""
+    source, chunks = source_of("vit"), []
+    model = clip_for(source)
+    model.t.data = np.full_like(model.t.data, np.nan)
+    forward = model.image_encoder.forward
+    model.image_encoder.forward = lambda images: chunks.append(len(images)) or forward(images)
+    with pytest.raises(GraphError, match="step 1 is not finite: exp gave a value that is not finite"):
+        next(train(model, source, AdamW(model), Recipe(5, batch_size=5, chunk=2)))
+    assert chunks == [2, 2, 1] * 2
 
 
 def test_a_loss_that_is_finite_when_repeated_says_so():

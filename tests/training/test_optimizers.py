@@ -46,12 +46,25 @@ def test_the_kernel_takes_the_steps_of_the_definition(shape, steps, block, dtype
             held = ours[0].copy()
             new = adamw_kernel(ours[0], g, ours[1], ours[2], *rest)
             np.testing.assert_array_equal(ours[0], held)  # the old numbers stay true
-            ours, theirs = (new, *ours[1:]), adamw_definition(theirs[0], g, theirs[1], theirs[2], *rest)
+            ours, theirs = new, adamw_definition(theirs[0], g, theirs[1], theirs[2], *rest)
             for a, b in zip(ours, theirs, strict=True):
                 assert a.shape == shape and a.dtype == np.dtype(dtype)
                 np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6 if dtype == "float32" else 1e-13)
     finally:
         optimizers.BLOCK = before
+
+
+@given(shapes, st.integers(1, 3), st.sampled_from(["float64", "float32"]), seeds)
+def test_on_a_gpu_one_launch_takes_the_same_steps(shape, steps, dtype, seed):
+    draws = rng(seed)
+    theirs = tuple(x.astype(dtype) for x in (draws.standard_normal(shape), np.zeros(shape), np.zeros(shape)))
+    ours = tuple(to_backend(np.asarray(x), "strict") for x in theirs)
+    for step in range(1, steps + 1):
+        g, rest = np.asarray(draws.standard_normal(shape).astype(dtype)), (step, 0.1, 0.3, 0.9, 0.98, 1e-6)
+        ours, theirs = adamw_kernel(ours[0], to_backend(g, "strict"), *ours[1:], *rest), adamw_definition(theirs[0], g, *theirs[1:], *rest)
+        for a, b in zip(ours, theirs, strict=True):
+            assert a.dtype == np.dtype(dtype)
+            np.testing.assert_allclose(to_host(a), b, rtol=1e-4 if dtype == "float32" else 1e-12, atol=1e-6 if dtype == "float32" else 1e-13)
 
 
 @given(st.floats(1e-3, 1e3), seeds)

@@ -1,6 +1,7 @@
-"""A batch over several threads: the same loss and gradients as in one, for every batch size, or a refusal with its reason."""
+"""A batch over several workers: the same loss and gradients as in one, for every batch size, or a refusal with its reason."""
 
 import threading
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -13,14 +14,15 @@ from tinymm.arrays.errors import DataError, UsageError
 from tinymm.autodiff.tensor import MODE
 from tinymm.layers import Linear, Module
 from tinymm.training.parallel import default_workers, threads
+from tinymm.training.ranks import simulate
 
 MODELS = {text: randomized(tiny_clip("vit", text, dtype="float64")) for text in ("transformer", "cbow")}
 
 
-def loss_and_gradients(model, images, ids, workers):
+def loss_and_gradients(model, images, ids, workers, ranks=None):
     for parameter in model.parameters():
         parameter.grad = None
-    with threads(workers) as split:
+    with threads(workers, ranks) as split:
         loss = model.losses(images, ids, split=split)["itc"]
         loss.backward()
     return [loss.data, *(parameter.grad for parameter in model.parameters())]
@@ -34,6 +36,30 @@ def test_shards_give_the_loss_and_gradients_of_the_whole(text, pairs, workers, s
     whole, parts = (loss_and_gradients(model, images, ids, n) for n in (1, workers))
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-12 * max(1, np.abs(a).max()))
+
+
+def on_ranks(model, images, ids, workers, size):
+    """Return what each of `size` ranks with a model of its own finds."""
+    return simulate(size, lambda ranks: loss_and_gradients(deepcopy(model), images, ids, workers, ranks))
+
+
+@settings(max_examples=12)
+@given(st.sampled_from(list(MODELS)), st.integers(2, 9), st.integers(1, 3), st.integers(2, 4), st.integers(0, 99))
+def test_ranks_with_threads_give_the_loss_and_gradients_of_the_whole_and_the_same_bits_to_all(text, pairs, workers, size, seed):
+    """Shares of unequal numbers of pairs, and ranks without any, are among them."""
+    model = MODELS[text]
+    images, ids = tiny_batch(model, pairs, seed)
+    whole, found = loss_and_gradients(model, images, ids, 1), on_ranks(model, images, ids, workers, size)
+    for rank in found:
+        for a, b, first in zip(whole, rank, found[0], strict=True):
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-12 * max(1, np.abs(a).max()))
+            np.testing.assert_array_equal(b, first)
+
+
+def test_ranks_repeat_themselves_bitwise():
+    images, ids = tiny_batch(MODELS["cbow"], 7)
+    for a, b in zip(*(on_ranks(MODELS["cbow"], images, ids, 2, 3)[0] for _ in range(2)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -84,6 +110,8 @@ def test_batch_statistics_are_refused_with_the_reason_and_allowed_in_evaluation(
     assert default_workers(model) == 1 <= default_workers(MODELS["cbow"]) <= 4
     with threads(2) as split, pytest.raises(UsageError, match="normalizes over the whole batch, and 2 workers would .* use --workers 1"):
         model.losses(images, ids, split=split)
+    with pytest.raises(UsageError, match="normalizes over the whole batch, and 3 workers would .* in one process"):
+        on_ranks(model, images, ids, 1, 3)
     model.eval()
     whole = model.losses(images, ids)["itc"].item()
     with threads(2) as split:
@@ -118,12 +146,12 @@ def made(pairs, seed=0):
     return x, rows, first, one, other
 
 
-def shared(pairs, workers, seed=0, frozen=False):
+def shared(pairs, workers, seed=0, frozen=False, ranks=None):
     """Return the value and all gradients where two split functions look at what a third has made of the batch."""
     x, rows, first, one, other = made(pairs, seed)
     if frozen:
         other.freeze()
-    with threads(workers) as split:
+    with threads(workers, ranks) as split:
         hidden = split(first)(x)
         value = (np.tanh(split(one)(rows, hidden)) * split(other)(rows + 1, hidden, hidden)).sum() + (hidden * hidden).sum()
         value.backward()
@@ -139,6 +167,18 @@ def test_the_gradient_of_what_comes_with_a_graph_is_that_of_the_whole(pairs, wor
             assert array is None and parts[name] is None, name  # no loss reaches it, so there is no gradient either, not even of zeros
         else:
             np.testing.assert_allclose(parts[name], array, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+@settings(max_examples=20)
+@given(pairs=st.integers(1, 7), workers=st.integers(1, 3), size=st.integers(2, 4), seed=st.integers(0, 99), frozen=st.booleans())
+def test_every_rank_has_the_whole_gradient_of_what_comes_with_a_graph(pairs, workers, size, seed, frozen):
+    whole = shared(pairs, 1, seed, frozen)
+    for parts in simulate(size, lambda ranks: shared(pairs, workers, seed, frozen, ranks)):
+        for name, array in whole.items():
+            if array is None:
+                assert parts[name] is None, name
+            else:
+                np.testing.assert_allclose(parts[name], array, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
 def test_what_was_made_is_cut_like_the_rest_and_each_row_keeps_its_place():
@@ -180,6 +220,18 @@ def test_without_gradients_nothing_is_remembered():
         with no_grad():
             assert not split(one)(rows, hidden).requires_grad  # as the twin looks at what the model has made
     np.testing.assert_allclose(found.data, one(rows, first(x)).data, atol=1e-12)
+
+
+def test_none_is_handed_on_as_none_and_not_taken_for_a_tensor():
+    x, rows, first, one, _ = made(5)
+    for ranks in (1, 2):
+
+        def work(here):
+            with threads(2, here) as split:
+                return split(one)(rows, first(x), None).data  # noqa: B023 (called at once)
+
+        for found in simulate(ranks, work):
+            np.testing.assert_allclose(found, one(rows, first(x)).data, atol=1e-12)
 
 
 def test_no_workers_are_refused():

@@ -1,31 +1,82 @@
 """`bench`: the lines that each side prints, the ratio of their minima, and refusals."""
 
+import argparse
+import importlib
 import json
 import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from tinymm.models.clip import CLIPConfig
-from tinymm.workflows import bench, bench_tinymm
+from tinymm.models.clip import CLIP
+from tinymm.workflows import bench, bench_cases, bench_timing, bench_tinymm
 
 
-def test_our_side_prints_the_lines_that_are_read(monkeypatch, capsys):
-    monkeypatch.setattr(bench_tinymm, "BATCH", 2)
-    config = CLIPConfig.tiny()
-    monkeypatch.setitem(bench_tinymm.WORKLOADS, "W0", replace(config, text=replace(config.text, end_of_text=None)))
-    real = bench_tinymm.timed
-    monkeypatch.setattr(bench_tinymm, "timed", lambda name, what, run: real(name, what, run, repeats=2))
-    bench_tinymm.measure("W0", 1, "numpy", 0)
-    bench_tinymm.tape(repeats=3)
-    lines = capsys.readouterr().out.splitlines()
+def read(lines):
+    """Return the numbers that `bench` reads off a side's lines, all of which it must know."""
     numbers = {}
     for line in lines:
         assert bench.LINE.match(line), line
         bench._keep_best(numbers, line)
-    assert list(numbers) == ["W0 tinymm step", "W0 tinymm fwd", "W0 tinymm peak", "tape tinymm us per op"]
-    assert numbers["W0 tinymm step"] > numbers["W0 tinymm fwd"] > 0
+    return numbers
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Make the named cases small and the timing short."""
+    tiny = bench_cases.Contrast(16, 8, 16, 1, 2, 6, 20, batch=3, what=("step", "fwd", "image"))
+    cases = {"W0": {"W0": tiny}, "loss": {"loss 5": bench_cases.Loss(5, 4)}, "decoding": {"decoding x2": bench_cases.Decode(2, 16, 1, 2, 20, 3, 4)}}
+    monkeypatch.setattr(bench_cases, "CASES", cases)
+    monkeypatch.setattr(bench_timing, "CASES", cases)
+    monkeypatch.setattr(bench_timing, "REPEATS", 2)
+    monkeypatch.setattr(bench_timing, "FEW", 2)
+    return cases
+
+
+NAMES = ["W0 {} step", "W0 {} fwd", "W0 {} image", "W0 {} peak", "loss 5 {} step", "loss 5 {} peak", "decoding x2 {} word", "decoding x2 {} peak"]
+
+
+@pytest.mark.parametrize("side", ["tinymm", pytest.param("torch", marks=pytest.mark.parity), pytest.param("jax", marks=pytest.mark.parity)])
+def test_each_side_prints_the_lines_that_are_read(side, small, monkeypatch, capsys):
+    if side != "tinymm":
+        pytest.importorskip(side)
+    module = importlib.import_module(f"tinymm.workflows.bench_{side}")
+    monkeypatch.setattr("sys.argv", ["bench", "W0", "loss 5", "decoding x2"])
+    bench_timing.main(side, module.prepare)
+    numbers = read(capsys.readouterr().out.splitlines())
+    names = [name.format(side) for name in NAMES]
+    assert list(numbers) == [name for name in names if side != "jax" or "word" not in name]  # JAX does not decode here
+    assert numbers[f"W0 {side} step"] > 0
+
+
+def test_the_tape_is_priced(capsys):
+    bench_tinymm.tape(repeats=3)
+    assert list(read(capsys.readouterr().out.splitlines())) == ["tape tinymm us per op"]
+
+
+@pytest.mark.parity
+def test_both_sides_build_the_same_clip():
+    bench_torch = importlib.import_module("tinymm.workflows.bench_torch")
+    for case in (bench_cases.W1, bench_cases.B32):
+        theirs = sum(p.numel() for p in bench_torch.TorchCLIP(case).parameters())
+        ours = sum(p.data.size for p in CLIP(bench_tinymm.clip_config(case), np.random.default_rng(0)).parameters())
+        assert ours == theirs
+
+
+def test_what_is_timed_is_the_work_itself(small):
+    """A step moves every parameter, a forward pass none; decoding writes as many words as it is divided by."""
+    options = argparse.Namespace(workers=1, backend="numpy", seed=0)
+    with bench_tinymm.prepare(small["decoding"]["decoding x2"], options) as (runs, words):
+        assert [len(text) for text in runs["word"]()] == [words, words] == [4, 4]
+    with bench_tinymm.prepare(replace(small["W0"]["W0"], what=("fwd", "step")), options) as (runs, _):
+        model = next(cell.cell_contents for cell in runs["step"].__closure__ if isinstance(cell.cell_contents, CLIP))
+        before = [p.data.copy() for p in model.parameters()]
+        runs["fwd"]()
+        assert all((a == p.data).all() for a, p in zip(before, model.parameters(), strict=True))
+        runs["step"]()
+        assert all((a != p.data).any() for a, p in zip(before, model.parameters(), strict=True))
 
 
 def test_the_smallest_of_each_side_is_compared(monkeypatch, tmp_path, capsys):
@@ -33,23 +84,29 @@ def test_the_smallest_of_each_side_is_compared(monkeypatch, tmp_path, capsys):
     asked = []
 
     def lines(side, arguments, workers):
-        asked.append((side, workers, arguments))
+        asked.append((side, workers, arguments[0]))
+        if arguments[0] == "tape":
+            return ["tape tinymm us per op 2.50"]
         step, forward, peak = next(sides[side])
-        tape = ["tape tinymm us per op 2.50"] if side == "tinymm" else []
-        return [f"W1 {side} step ms min {step}.0 med 999.0", f"W1 {side} fwd ms min {forward}.0 med 999.0", f"W1 {side} peak MB {peak}", *tape]
+        return [f"W1 {side} step ms min {step}.0 med 999.0", f"W1 {side} fwd ms min {forward}.0 med 999.0", f"W1 {side} peak MB {peak}"]
 
     monkeypatch.setattr(bench, "_lines", lines)
     monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: True)
-    numbers = bench.run(["W1"], against="torch", workers=2, out=tmp_path / "bench.json")
-    assert [(side, workers) for side, workers, _ in asked] == [("tinymm", 2), ("torch", 2)] * 2
-    assert numbers["W1 step ratio"] == 100 / 80 and numbers["W1 fwd ratio"] == 40 / 20 and numbers["W1 peak ratio"] == 80 / 100
+    numbers = bench.run(["W1"], against=["torch"], workers=2, out=tmp_path / "bench.json")
+    assert asked == [("tinymm", 2, "tape"), *[("tinymm", 2, "W1"), ("torch", 2, "W1")] * 2]
+    assert numbers["W1 step ratio torch"] == 100 / 80 and numbers["W1 fwd ratio torch"] == 40 / 20 and numbers["W1 peak ratio torch"] == 80 / 100
     assert "W1 step ratio tinymm/torch 1.25 (2 threads)" in capsys.readouterr().out
-    assert json.loads((tmp_path / "bench.json").read_text()) == {"workers": 2, "numbers": numbers}
+    kept = json.loads((tmp_path / "bench.json").read_text())
+    assert kept["workers"] == 2 and kept["numbers"] == numbers and kept["machine"]["numpy"] == np.__version__
+    assert (tmp_path / "bench.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize(
     "arguments, message",
-    [(["W3"], "the workloads are W1, W2, and 'W3' came"), (["W1", "--workers", "-1"], "at least one worker is needed and -1 came")],
+    [
+        (["W3"], "the workloads are W1, W2, inference, decoding, batch, width, sequence, loss, and 'W3' came"),
+        (["W1", "--workers", "-1"], "at least one worker is needed and -1 came"),
+    ],
 )
 def test_what_cannot_be_measured_is_refused(arguments, message, command):
     said = command("bench", *arguments)

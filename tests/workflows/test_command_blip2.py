@@ -11,7 +11,7 @@ from tinymm.__main__ import main
 from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
 from tinymm.training.records import read_json, read_metrics
-from tinymm.workflows import ablate
+from tinymm.workflows import ablate, train_blip2
 
 TINY = "--drop 0 --queries 3 --width 32 --layers 2 --heads 2 --joint 16 --batch-size 6 --warmup 2 --workers 1".split()
 
@@ -169,3 +169,16 @@ def test_captions_by_a_folder_of_somebody_elses_and_none_by_one_that_cannot_writ
     assert done.code == 0 and done.lines[0].startswith(f"{pictures / 'p00.png'}: a photo of"), done.error
     done = command("caption", pictures / "p00.png", "--model", tmp_path / "finds")
     assert done.code == 2 and "without its language head" in done.error
+
+
+def test_in_chunks_either_stage_is_the_same_run_to_rounding(trained, first, second, pictures, here, command, monkeypatch):
+    monkeypatch.setattr(train_blip2, "draw", lambda *_: None)
+    starts = {1: ("--encoder", trained), 2: ("--init", first, "--language", second / "language")}
+    for stage, begin in starts.items():
+        found = []
+        for out, more in ((f"whole{stage}", ()), (f"parts{stage}", ("--chunk", 4))):
+            assert command(*flags(stage, pictures, here / out, *begin, "--steps", 2, *more)).code == 0
+            found.append([{key: record[key] for key in ("loss", "gradient_norm")} for record in read_metrics(here / out)])
+        for whole, parts in zip(*found, strict=True):
+            assert whole == pytest.approx(parts, rel=1e-3)
+        assert len({(here / f"{out}{stage}" / "model.safetensors").read_bytes() for out in ("whole", "parts")}) == 2  # by rounding

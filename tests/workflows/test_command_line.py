@@ -83,6 +83,8 @@ def test_a_line_that_cannot_be_parsed_gives_code_2(arguments, message, command):
         (["--rate", "-1"], "--rate is at least 0"),
         (["--heads", "3"], "32 over 3 heads came"),
         (["--patch", "7"], "16 over 7 came; choose a divisor"),
+        (["--chunk", "0"], "--chunk is at least 1"),
+        (["--image", "resnet", "--chunk", "2", "--resolution", "32"], "normalizes over the whole batch, and chunks of 2"),
         (["--image", "resnet", "--workers", "2", "--resolution", "32"], "normalizes over the whole batch, and 2 workers"),
         (["--image", "resnet"], "16 pixels came; choose a multiple of 32"),
         (["--image", "resnet", "--resolution", "32", "--width", "8"], "the width 1 came; choose an even number"),

@@ -445,3 +445,13 @@ def test_less_data_than_a_batch_behind_the_filter_is_a_batch_too(cleaned, pictur
     done = command("train", "blip", "--resume", "run")
     assert done.code == 0, done.error
     assert "pairs: 5 training pictures" in done.out and "batch 5, queue 10" in done.out
+
+
+def test_in_chunks_it_is_the_same_run_to_rounding(model, pictures, here, command, undrawn):
+    found = []
+    for out, more in (("whole", ()), ("parts", ("--chunk", 3))):
+        assert command(*flags(model, pictures, here / out, "--steps", 2, "--validate-every", 2, *more)).code == 0
+        found.append([{key: record[key] for key in ("itc", "itm", THIRD[model], "gradient_norm")} for record in read_metrics(here / out)])
+    for whole, parts in zip(*found, strict=True):
+        assert whole == pytest.approx(parts, rel=1e-3)
+    assert len({(here / out / "model.safetensors").read_bytes() for out in ("whole", "parts")}) == 2  # by rounding: it was in chunks

@@ -88,6 +88,23 @@ def test_the_lines_say_what_equal_scores_would_give_and_where_the_folder_is(pict
     assert said.lines[-1] == "run folder: out · open out/report.html" and not said.error
 
 
+def test_in_chunks_it_is_the_same_run_to_rounding(pictures, here, command, undrawn):
+    for out, more in (("whole", ()), ("parts", ("--chunk", 3))):
+        assert command(*train_command(pictures, out, "--steps", 4, "--validate-every", 2, *more)).code == 0
+    whole, parts = (without_times(here / out) for out in ("whole", "parts"))
+    assert weights(here / "whole") != weights(here / "parts")  # by rounding
+    for a, b in zip(whole, parts, strict=True):
+        assert {key: a[key] for key in ("loss", "gradient_norm")} == pytest.approx({key: b[key] for key in ("loss", "gradient_norm")}, rel=1e-4)
+    assert json.loads((here / "parts" / "run.json").read_text())["settings"]["chunk"] == 3
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it_and_says_so(pictures, here, command, undrawn):
+    said = command(*train_command(pictures, "out", "--steps", 1, "--batch-size", 8192, "--chunk", 4))
+    pairs = int(re.search(r"batch (\d+), equal", said.lines[0])[1])
+    assert said.code == 0 and f"the data has {pairs} pairs, fewer than --batch-size 8,192: every step sees all of them" in said.lines
+    assert "fewer than" not in command(*train_command(pictures, "other", "--steps", 1, "--batch-size", pairs)).out
+
+
 def test_any_pair_of_encoders_and_default_folders(pictures, here, command):
     more = ["--steps", 2, "--image", "resnet", "--text", "cbow", "--resolution", 32, "--width", 16]
     arguments = [a for a in train_command(pictures, "out", *more)]

@@ -26,8 +26,8 @@ class Device:
     from_host: Callable[[np.ndarray], Any]
     to_host: Callable[[Any], np.ndarray]
     erf: Callable[[Any], Any]
-    #: A device's own kernels by op name, where one beats the rule that NumPy shares with everybody.
-    kernels: dict[str, Callable] = field(default_factory=dict)
+    #: Makes one launch of an expression in C over all elements: `elementwise("T h", "T y", "y = max(h, T(0));", "relu")`, CuPy's ElementwiseKernel.
+    elementwise: Callable[[str, str, str, str], Callable] = field(default_factory=lambda: interpreted)
 
 
 def _scipy_erf(x):
@@ -38,6 +38,39 @@ def _scipy_erf(x):
 
 def _keep(x):
     return x
+
+
+def interpreted(inputs: str, outputs: str, code: str, name: str) -> Callable:
+    """Return a kernel that runs the C expressions as Python on NumPy arrays: what a GPU compiles, anybody can step through and test.
+
+    >>> interpreted("T h", "T y, T slope", "slope = T(1.702) * h; y = slope + exp(h);", "example")(np.zeros(2))
+    (array([1., 1.]), array([0., 0.]))
+    """
+    wanted = [part.split()[1] for part in inputs.split(",")]
+    given = [part.split()[1] for part in outputs.split(",")]
+    lines = compile("\n".join(line.strip() for line in code.split(";")), name, "exec")
+
+    def run(*arrays: Any) -> Any:
+        kind = next(a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind == "f")
+        names = {"T": lambda v: v if isinstance(v, (int, float)) else np.asarray(v, kind), "exp": np.exp, "max": np.maximum, "sqrt": np.sqrt}
+        names |= {"erf": _scipy_erf, **dict(zip(wanted, arrays, strict=True))}
+        with np.errstate(over="ignore"):  # as on a GPU, where e^x becomes inf in silence
+            exec(lines, names)
+        results = tuple(np.asarray(names[name], kind) for name in given)
+        return results if len(results) > 1 else results[0]
+
+    return run
+
+
+_KERNELS: dict[tuple[str, str], Callable] = {}
+
+
+def elementwise(like: Any, inputs: str, outputs: str, code: str, name: str) -> Callable:
+    """Return the kernel of an expression for the device where `like` lives, made once for each device and name."""
+    device = device_of(like) or DEVICES["numpy"]
+    if (device.name, name) not in _KERNELS:
+        _KERNELS[device.name, name] = device.elementwise(inputs, outputs, code, name)
+    return _KERNELS[device.name, name]
 
 
 DEVICES: dict[str, Device] = {"numpy": Device("numpy", np.ndarray, np, _keep, _keep, _scipy_erf)}
@@ -60,7 +93,7 @@ def _register_cupy() -> Device:
         raise DeviceError(
             "backend 'cupy' needs CuPy, which does not import here; install the extra that fits the driver (cuda12 or cuda13), or use backend 'numpy'"
         ) from None
-    device = Device("cupy", cupy.ndarray, cupy, cupy.asarray, cupy.asnumpy, erf)
+    device = Device("cupy", cupy.ndarray, cupy, cupy.asarray, cupy.asnumpy, erf, cupy.ElementwiseKernel)
     register_device(device)
     return device
 
@@ -125,8 +158,17 @@ def to_backend(x: Any, name: str) -> Any:
     return target.from_host(source.to_host(x))
 
 
+def beside(x: Any, other: Any) -> Any:
+    """Return the array where another one lives: what follows from ids is made on the host and goes to what it will meet.
+
+    >>> beside(np.ones(2), np.zeros(3))
+    array([1., 1.])
+    """
+    return to_backend(x, array_module(other).__name__)
+
+
 def to_host(x: Any) -> np.ndarray:
-    """Return the numbers as a NumPy array, copying from a GPU if they live there."""
+    """Return the numbers as a NumPy array of the same shape, copying from a GPU if they live there."""
     return np.asarray(to_backend(x, "numpy"))
 
 

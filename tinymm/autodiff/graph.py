@@ -39,6 +39,8 @@ class Op:
         catalogued: bool = True,
     ):
         self.rule = rule
+        #: A rule of the same meaning for arrays on a GPU, where launches and not the cache are what is scarce (`ops/gpu.py`).
+        self.elsewhere: Callable | None = None
         self.name = rule.__name__.removeprefix("reduce_")
         self.__doc__ = rule.__doc__
         self.__name__ = rule.__name__
@@ -69,8 +71,9 @@ class Op:
                 arrays.append(x)
         if self.has_core_axes:
             self.signature.check(self.name, arrays)  # type: ignore[union-attr]
+        rule = self.rule if self.elsewhere is None or isinstance(arrays[0], np.ndarray) else self.elsewhere
         try:
-            value, *vjps = self.rule(*arrays, **options)
+            value, *vjps = rule(*arrays, **options)
         except (ValueError, TypeError) as error:
             self._explain(error, arrays, options)
             raise

@@ -137,17 +137,27 @@ class Source(Protocol):
     preprocess: Preprocess
 
     @property
-    def tokenizer(self) -> Tokenizer: ...  # noqa: D102
+    def tokenizer(self) -> Tokenizer:
+        """What makes ids of this data's captions."""
+        ...
 
     def __len__(self) -> int: ...
 
-    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch: ...  # noqa: D102
+    def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Return the training pictures of indices (B,), each with a caption drawn from `rng`."""
+        ...
 
-    def validation(self) -> PairSet: ...  # noqa: D102
+    def validation(self) -> PairSet:
+        """Return pairs that no step is trained on, by which a checkpoint is chosen."""
+        ...
 
-    def tests(self) -> dict[str, PairSet]: ...  # noqa: D102
+    def tests(self) -> dict[str, PairSet]:
+        """Return by name the pairs that only the report sees."""
+        ...
 
-    def zero_shot(self) -> dict[str, ZeroShot]: ...  # noqa: D102
+    def zero_shot(self) -> dict[str, ZeroShot]:
+        """Return by name the classifications by words; none is an answer too."""
+        ...
 
 
 def batch_indices(n: int, batch_size: int, step: int, seed: int) -> np.ndarray:

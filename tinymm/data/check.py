@@ -103,6 +103,29 @@ def check(
     )
 
 
+def check_source(source: Any) -> Report:
+    """Return the same about data that is built in, or about any source with `captions()`: there is no file that could be broken."""
+    captions = source.captions()
+    sets = {"validation": source.validation(), **source.tests(), **source.zero_shot()}
+    texts = [caption for some in captions for caption in some]
+    counts = Counter(word for caption in texts for word in split_words(caption))
+    owners = Counter(caption for some in captions for caption in set(some))
+    length, caption = max((len(split_words(caption)), caption) for caption in texts)
+    return Report(
+        path=source.name,
+        layout=getattr(source, "about", "built in"),
+        pictures=len(captions),
+        captions=len(texts),
+        splits={"train": len(source), **{name: len(pairs) for name, pairs in sets.items()}},
+        skipped=[],
+        duplicate_captions=[(caption, count) for caption, count in owners.most_common() if count > 1],
+        identical_pictures=[],
+        longest=(length, caption, "training"),
+        words=len(counts),
+        words_seen_once=sorted(word for word, count in counts.items() if count == 1),
+    )
+
+
 def _short(text: str, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 

@@ -74,7 +74,7 @@ class Glyphs:
         return len(self.trained)
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        """Return these trained characters, each in a random face and distorted, with their names or prompts."""
+        """Return the trained characters of indices (B,), each in a random face and distorted, with their names or prompts."""
         chosen = self.trained[indices]
         faces = rng.integers(0, len(TRAINING_FACES), len(chosen))
         faces = np.where(faces == self._withheld[chosen], (faces + 1) % len(TRAINING_FACES), faces)
@@ -157,7 +157,7 @@ class Glyphs:
 
 
 def split(characters: tuple[int, ...], names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the held-out and of the trained characters.
+    """Return the indices of the held-out characters (150,) and of the trained ones (N - 150,).
 
     Held out are 150 whose names have five words or more, each word standing in three names or more: nothing in them is new
     but the combination. The draw is fixed for good, so that numbers can be compared between versions and with others.

@@ -262,6 +262,6 @@ def vocabulary_of(captions: Iterable[str]) -> WordTokenizer:
 
 
 def trimmed(ids: np.ndarray, is_real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ids and mask without the columns that are padding in every row, which some tokenizers hand out."""
+    """Return ids (B, T) and `is_real` (B, T) without the columns that are padding in every row, which some tokenizers hand out."""
     longest = int(is_real.sum(axis=1).max(initial=1))
     return ids[:, :longest], is_real[:, :longest]

@@ -53,7 +53,7 @@ class Shapes:
         return len(self.scenes)
 
     def batch_indices(self, batch_size: int, step: int, seed: int) -> np.ndarray:
-        """Return the scenes of batch `step`: whole groups of neighbors, cut at `batch_size`; any scenes with `neighbors=False`."""
+        """Return the scenes (batch_size,) of batch `step`: whole groups of neighbors, cut at `batch_size`; any scenes with `neighbors=False`."""
         if batch_size > len(self):
             raise UsageError(f"a batch holds no scene twice, and {batch_size} of {len(self)} came; lower --batch-size")
         if not self.neighbors:
@@ -62,7 +62,7 @@ class Shapes:
         return np.concatenate([self._groups[i] for i in order])[:batch_size]
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        """Return these training scenes, each in one of its renderings and with one of its two captions."""
+        """Return the training scenes of indices (B,), each in one of its renderings and with one of its two captions."""
         renderings = rng.integers(0, RENDERINGS, len(indices))
         wordings = rng.integers(0, 2, len(indices))
         captions = [self.scenes[i].captions()[w] for i, w in zip(indices, wordings, strict=True)]

@@ -16,6 +16,11 @@ from .init import xavier_uniform
 from .masks import check_mask
 from .module import Module
 
+#: From this many scores a head on, Tq · Tk, attention goes block by block and its weights are never held: 4 MB of float32 for each head of each
+#: picture, which no cache keeps and which would outweigh all else that a layer remembers. At 1,024 × 1,024 a step takes a quarter longer for it,
+#: at 4,096 × 4,096 it is the faster way (docs/memory.md).
+LONG = 1024 * 1024
+
 #: Where the weights go while they are recorded, and whether as Tensors.
 _maps: ContextVar[tuple[list, bool] | None] = ContextVar("attention maps", default=None)
 
@@ -49,12 +54,14 @@ def attention(q: Any, k: Any, v: Any, may_attend: Any = None) -> Tensor:
     """Mix values by softmax(q kᵀ / √Dh) (Vaswani et al. 2017, eq. 1): q (…, Tq, Dh), k and v (…, Tk, Dh) -> (…, Tq, Dh).
 
     `may_attend` is boolean and broadcasts to (…, Tq, Tk); a row that may look at nothing gives zeros. Without the scale 1/√Dh the scores
-    of wide heads grow until the softmax picks one key and its gradient dies.
+    of wide heads grow until the softmax picks one key and its gradient dies. Long sequences are taken in blocks (`LONG`), with the same result.
     """
     if may_attend is not None:
         may_attend = _ready(may_attend, (*q.shape[:-1], k.shape[-2]), q)
-    mixed, weights = ops.attention_definition(q, k, v, may_attend)
     recording = _maps.get()
+    if recording is None and q.shape[-2] * k.shape[-2] >= LONG:
+        return ops.blockwise_attention(q, k, v, may_attend=may_attend)
+    mixed, weights = ops.attention_definition(q, k, v, may_attend)
     if recording is not None:
         maps, as_tensors = recording
         maps.append(Tensor(weights.data, requires_grad=True) if as_tensors else to_host(weights.data))
@@ -117,7 +124,7 @@ class MultiHeadAttention(Module):
         """Look over x (B, T, D) under a mask that broadcasts to (B, H, T, T), or (B, H, T, Tk) with the Tk - T positions of a cache in front."""
         H = self.heads
         qkv = self.qkv(x)  # (B, T, 3*D)
-        if cache is None and _maps.get() is None:
+        if cache is None and _maps.get() is None and x.shape[1] ** 2 < LONG:
             if may_attend is not None:
                 may_attend = _ready(may_attend, (len(x), H, x.shape[1], x.shape[1]), qkv)
             return self.output(ops.self_attention(qkv, may_attend=may_attend, heads=H))  # (B, T, D)

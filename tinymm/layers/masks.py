@@ -1,11 +1,13 @@
 """Who may look at whom: boolean arrays in which True = may attend. Rows look, columns are looked at.
 
 Masks combine with `&` (both allow) and `|` (either allows) and broadcast to (B, H, Tq, Tk). There is no additive mask and no 0/1 number
-anywhere; loaders of foreign weights convert at the border. Tokens carry `is_real` (B, T): False marks padding.
+anywhere; loaders of foreign weights convert at the border. Tokens carry `is_real` (B, T): False marks padding. A mask lives where its
+`is_real` does, which is the host unless a device has drawn which texts are meant.
 """
 
 import numpy as np
 
+from tinymm.arrays.backend import array_module, beside
 from tinymm.arrays.errors import DtypeError, ShapeError
 
 
@@ -88,7 +90,7 @@ def multimodal_causal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
            [1, 1, 1, 1, 0]])
     """
     _, real = _queries_and_text(Q, is_real)
-    return real & prefix_mask(Q, Q + is_real.shape[1])
+    return real & beside(prefix_mask(Q, Q + is_real.shape[1]), is_real)
 
 
 def bidirectional_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
@@ -98,7 +100,7 @@ def bidirectional_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
     array([1, 1, 1, 1, 0])
     """
     is_query, real = _queries_and_text(Q, is_real)
-    return real & np.ones((len(is_query), 1), bool)
+    return np.repeat(real, len(is_query), axis=2)
 
 
 def _queries_and_text(Q: int, is_real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +108,8 @@ def _queries_and_text(Q: int, is_real: np.ndarray) -> tuple[np.ndarray, np.ndarr
     if Q < 0:
         raise ShapeError(f"the number of queries is 0 or more and {Q} came; use the length of the model's query tokens")
     B, T = check_is_real(is_real).shape
-    return np.arange(Q + T) < Q, padding_mask(np.concatenate([np.ones((B, Q), bool), is_real], axis=1))
+    module = array_module(is_real)
+    return module.arange(Q + T) < Q, padding_mask(np.concatenate([module.ones((B, Q), bool), is_real], axis=1))
 
 
 def reachability(masks: list[np.ndarray]) -> np.ndarray:

@@ -20,12 +20,15 @@ class Parameter(Tensor):
 
 
 class Buffer:
-    """Numbers that belong to a model and are saved with it but not trained, such as BatchNorm's running statistics."""
+    """Numbers that belong to a model and are saved with it but not trained, such as BatchNorm's running statistics.
 
-    __slots__ = ("data",)
+    With `on_host` they stay there when the model moves, as counters do by which the host decides what the device computes next.
+    """
 
-    def __init__(self, data: Any):
-        self.data = data
+    __slots__ = ("data", "on_host")
+
+    def __init__(self, data: Any, on_host: bool = False):
+        self.data, self.on_host = data, on_host
 
 
 class Module:
@@ -135,9 +138,10 @@ class Module:
         return self
 
     def to(self, backend: str) -> Self:
-        """Move all numbers to `"numpy"` or `"cupy"`; return the module."""
+        """Move all numbers to `"numpy"` or `"cupy"`, but for the buffers that stay on the host; return the module."""
         for _, value in self._named_state():
-            value.data = to_backend(value.data, backend)
+            if not (isinstance(value, Buffer) and value.on_host):
+                value.data = to_backend(value.data, backend)
         return self
 
     def astype(self, dtype: Any) -> Self:

@@ -1,5 +1,6 @@
 """What contrastive losses share: directions instead of vectors, and targets. CLIP's own loss is Figure 3 itself, in `models/clip.py`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from tinymm.arrays.backend import array_module, to_backend
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.autodiff import Tensor, ops
 
-from .classification import soft_cross_entropy_loss
+from .classification import cross_entropy_loss, soft_cross_entropy_loss
 
 #: The id of a queue's slot that holds no picture yet: it is nobody's own.
 NO_ID = -100
@@ -77,6 +78,26 @@ def itc_loss(similarities: Any, image_ids: np.ndarray | None = None, smoothing: 
     loss_i = soft_cross_entropy_loss(similarities, targets, axis=0)
     loss_t = soft_cross_entropy_loss(similarities, targets, axis=1)
     return (loss_i + loss_t) / 2
+
+
+def local_itc_loss(I: Any, T: Any, scale: Any, first: int = 0, gather: Callable[[Any], Any] = lambda rows: rows) -> Tensor:
+    """Return one rank's share of the contrastive loss: its own unit rows I and T (b, E) against the rows of all ranks.
+
+    `gather` makes (n, E) of all ranks' (b, E), with gradient (`training.parallel.gather_over`); `first` is where the own rows begin there. The shares
+    of all ranks add up to the loss of the n pairs, and so do their gradients, while no rank holds more than 2 b n similarities.
+
+    >>> rows = np.eye(4)
+    >>> shares = [local_itc_loss(rows[own], rows[own], 2.0, own.start, lambda _: rows).item() for own in (slice(0, 3), slice(3, 4))]
+    >>> round(sum(shares), 4), round(itc_loss(rows @ rows.T * 2.0).item(), 4)
+    (0.3408, 0.3408)
+    """
+    if not len(I):
+        raise UsageError("a rank's share of the contrastive loss is of at least 1 pair and 0 came; give each rank a part of the batch")
+    texts, images = gather(T), gather(I)
+    labels = first + np.arange(len(I))
+    loss_i = cross_entropy_loss(np.dot(I, texts.T) * scale, labels, axis=1)
+    loss_t = cross_entropy_loss(np.dot(T, images.T) * scale, labels, axis=1)
+    return (loss_i + loss_t) * (len(I) / len(texts) / 2)
 
 
 def soft_targets(similarities: np.ndarray, alpha: float, row_ids: np.ndarray | None = None, column_ids: np.ndarray | None = None) -> np.ndarray:

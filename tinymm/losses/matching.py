@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymm.arrays.backend import array_module, beside
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.autodiff import Tensor
 
@@ -20,14 +21,14 @@ ITM_PRIOR = math.log(3) - 2 / 3 * math.log(2)
 
 
 def hard_negatives(
-    similarities: np.ndarray, image_ids: np.ndarray, rng: np.random.Generator, text_to_image: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    similarities: Any, image_ids: np.ndarray, rng: np.random.Generator, text_to_image: Any = None
+) -> tuple[Any, Any]:
     """Draw a wrong picture for each text and a wrong text for each picture, the likelier the more similar: two arrays of indices (B,).
 
     `similarities` (B, B) are scaled as in the contrastive loss, pictures in rows; a text's picture is drawn by the softmax of its column, a
     picture's text by that of its row. Where texts have similarities of their own, as beside a slow twin, these are `text_to_image` (B, B), texts in
     rows. Pairs of one `image_ids` (B,) are true and never drawn: they are taken out *before* the softmax, since
-    a softmax that they fill leaves only zeros behind. DataError where nothing is left to draw from.
+    a softmax that they fill leaves only zeros behind. What is drawn lives where the similarities do. DataError where nothing is left to draw from.
 
     >>> S = np.array([[9.0, 5.0, 0.0], [0.0, 9.0, 5.0], [5.0, 0.0, 9.0]]) * 20
     >>> hard_negatives(S, np.arange(3), np.random.default_rng(0))
@@ -39,7 +40,7 @@ def hard_negatives(
             f"hard_negatives takes similarities (B, B) and image_ids (B,), and {similarities.shape} with {np.shape(image_ids)} came; one of "
             "each for each pair of the batch"
         )
-    wrong = wrong_pairs(image_ids)
+    wrong = beside(wrong_pairs(image_ids), similarities)
     text_to_image = similarities.T if text_to_image is None else text_to_image
     return _draw(np.where(wrong, text_to_image, -np.inf), rng), _draw(np.where(wrong, similarities, -np.inf), rng)
 
@@ -62,20 +63,24 @@ def wrong_pairs(image_ids: np.ndarray) -> np.ndarray:
     return ~same
 
 
-def _draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw one column a row with the probabilities of the row's softmax: the largest logit after Gumbel noise (Gumbel 1954)."""
-    return np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+def _draw(logits: Any, rng: np.random.Generator) -> Any:
+    """Draw one column a row with the probabilities of the row's softmax: the largest logit after Gumbel noise (Gumbel 1954).
+
+    The noise is the host's, so that a seed draws the same everywhere; it is the logits that never leave the device.
+    """
+    return np.argmax(logits + beside(rng.gumbel(size=logits.shape), logits), axis=1)
 
 
-def itm_pairs(image_for_text: np.ndarray, text_for_image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def itm_pairs(image_for_text: Any, text_for_image: Any) -> tuple[Any, Any, np.ndarray]:
     """Return which picture stands beside which text in the 3B pairs of ITM, and their labels: (images (3B,), texts (3B,), labels (3B,)).
 
-    First the B true pairs (label 1), then each text with its hard picture, then each picture with its hard text (label 0).
+    First the B true pairs (label 1), then each text with its hard picture, then each picture with its hard text (label 0). Indices live where
+    the draws do, labels on the host.
 
     >>> itm_pairs(np.array([1, 0]), np.array([1, 0]))
     (array([0, 1, 1, 0, 0, 1]), array([0, 1, 0, 1, 1, 0]), array([1, 1, 0, 0, 0, 0]))
     """
-    own = np.arange(len(image_for_text))
+    own = array_module(image_for_text, text_for_image).arange(len(image_for_text))
     if np.shape(text_for_image) != np.shape(image_for_text):
         raise ShapeError(
             f"itm_pairs takes a picture for each text and a text for each picture, and {np.shape(image_for_text)} with "

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymm.arrays.backend import beside
 from tinymm.arrays.errors import UsageError
 from tinymm.autodiff import Tensor, no_grad
 from tinymm.layers import Linear, padding_mask
@@ -121,10 +122,10 @@ class ALBEF(MomentumContrast):
             found["mlm"] = self.mlm(tokens, twin_tokens, *(masked or self.hide(ids, is_real, rng)), is_real, alpha, split)
         return {name: found[name] for name in found if name in objectives}
 
-    def itm(self, tokens: Any, hidden: Any, is_real: np.ndarray, negatives: tuple[np.ndarray, np.ndarray], split: Split) -> Tensor:
+    def itm(self, tokens: Any, hidden: Any, is_real: np.ndarray, negatives: tuple[Any, Any], split: Split) -> Tensor:
         """Image-text matching: return the loss over the true pairs, each text with a hard picture, and each picture with a hard text."""
         images, texts, labels = itm_pairs(*negatives)
-        return itm_loss(split(self.compare)(tokens[images], hidden[texts], is_real[texts]), labels)
+        return itm_loss(split(self.compare)(tokens[images], hidden[texts], beside(is_real, texts)[texts]), labels)
 
     def mlm(self, tokens: Any, twin_tokens: Any, ids: np.ndarray, labels: np.ndarray, is_real: np.ndarray, alpha: float, split: Split) -> Tensor:
         """Masked language modeling: return the surprise at the hidden words; a share of each answer is the twin's guess at the same gap."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import to_host
+from tinymm.arrays.backend import beside, to_host
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.autodiff import Tensor, no_grad
 from tinymm.layers import Cache, LayerNorm, Linear, Module, MultiHeadAttention, causal_mask, padding_mask
@@ -146,9 +146,10 @@ class BLIP(MomentumContrast):
             found["lm"] = self.lm(tokens, ids, is_real, split)
         return {name: found[name] for name in found if name in objectives}
 
-    def itm(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, negatives: tuple[np.ndarray, np.ndarray], split: Split) -> Tensor:
+    def itm(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, negatives: tuple[Any, Any], split: Split) -> Tensor:
         """Image-text matching: return the loss over the true pairs, each text with a hard picture, and each picture with a hard text."""
         images, texts, labels = itm_pairs(*negatives)
+        ids, is_real = beside(ids, texts), beside(is_real, texts)  # where the texts were drawn, nobody needs to ask which ones they are
         return itm_loss(split(self.match)(tokens[images], ids[texts], is_real[texts]), labels)
 
     def lm(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, split: Split) -> Tensor:

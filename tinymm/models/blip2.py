@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import to_host
+from tinymm.arrays.backend import beside, to_host
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.autodiff import Tensor, no_grad
 from tinymm.layers import Cache, LayerNorm, Linear, Module, Parameter, bidirectional_mask, multimodal_causal_mask, unimodal_mask
@@ -135,7 +135,7 @@ class BLIP2Stage1(Module):
             if negatives is None:
                 if rng is None:
                     raise UsageError("ITM draws hard negatives, and neither rng nor negatives came; pass rng=np.random.default_rng(seed)")
-                negatives = hard_negatives(to_host(similarities.data), image_ids, rng)
+                negatives = hard_negatives(similarities.data, image_ids, rng)
             found["itm"] = self.itm(tokens, ids, is_real, negatives, split)
         if "itg" in objectives:
             found["itg"] = self.itg(tokens, ids, is_real, split)
@@ -148,9 +148,10 @@ class BLIP2Stage1(Module):
         similarities = max_over_queries(features[:, :Q], features[:, Q]) / self.temperature  # (B, B)
         return itc_loss(similarities, image_ids, self.config.smoothing), similarities
 
-    def itm(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, negatives: tuple[np.ndarray, np.ndarray], split: Callable) -> Tensor:
+    def itm(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, negatives: tuple[Any, Any], split: Callable) -> Tensor:
         """Image-text matching: return the loss over the true pairs, each text with a hard picture, and each picture with a hard text."""
         images, texts, labels = itm_pairs(*negatives)
+        ids, is_real = beside(ids, texts), beside(is_real, texts)  # where the texts were drawn, nobody needs to ask which ones they are
         return itm_loss(split(self.match)(tokens[images], ids[texts], is_real[texts]), labels)
 
     def itg(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, split: Callable) -> Tensor:

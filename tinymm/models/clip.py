@@ -16,7 +16,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.autodiff import Tensor
 from tinymm.layers import Module, Parameter
 from tinymm.layers.init import normal
-from tinymm.losses import cross_entropy_loss, l2_normalize, sigmoid_loss
+from tinymm.losses import blockwise_contrastive_loss, blockwise_sigmoid_loss, cross_entropy_loss, l2_normalize, sigmoid_loss
 
 from .cbow import CBOW, CBOWConfig
 from .resnet import ModifiedResNet, ResNetConfig
@@ -27,6 +27,8 @@ from .vit import ViT, ViTConfig
 INITIAL_SCALE, LARGEST_SCALE = 1 / 0.07, 100.0
 #: SigLIP §3.2: the scale begins at 10 and the bias at -10, since nearly all pairs of a batch do not belong together.
 SIGMOID_SCALE, SIGMOID_BIAS = 10.0, -10.0
+#: From so many pairs on the loss is taken in blocks: Figure 3 holds its n × n logits and what becomes of them seven times over (docs/memory.md).
+MANY = 1024
 
 
 def figure_3(image_encoder, text_encoder, I, T, W_i, W_t, t):
@@ -175,9 +177,9 @@ class CLIP(Module):
     ) -> dict[str, Tensor]:
         """Return {"itc": the loss of Figure 3, or SigLIP's} for B ≥ 2 aligned pairs: images (B, h, w, c), ids (B, T).
 
-        The other arguments are those of all four papers' models; this one draws nothing and masks nothing. `split` wraps an encoder so
-        that it works on shards of the batch (`training.parallel`). A batch of one pair is refused: with nothing to tell apart the loss is
-        0.
+        The other arguments are those of all four papers' models; this one draws nothing and masks nothing. `split` wraps an encoder so that it
+        works on shards (`training.parallel`) or chunks (`training.chunks`) of the batch. From `MANY` pairs on the loss is taken in blocks, with the
+        same result. A batch of one pair is refused: with nothing to tell apart the loss is 0.
         """
         if len(images) != len(ids):
             raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")
@@ -190,8 +192,15 @@ class CLIP(Module):
         W_i = self.W_i
         if W_i is None:
             W_i = array_module(self.W_t.data).eye(self.config.joint_width, dtype=self.W_t.dtype)
+        if len(ids) >= MANY:
+            return {"itc": self._blockwise(split(self.image_encoder)(images) @ W_i, split(self.text_encoder)(ids) @ self.W_t)}
         loss, logits = figure_3(split(self.image_encoder), split(self.text_encoder), images, ids, W_i, self.W_t, self.t)
         return {"itc": loss if self.b is None else sigmoid_loss(logits + self.b)}
+
+    def _blockwise(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Return the loss of features (B, E) that are in the joint space and not normalized."""
+        I_e, T_e, scale = l2_normalize(images), l2_normalize(texts), np.exp(self.t)
+        return blockwise_contrastive_loss(I_e, T_e, scale) if self.b is None else blockwise_sigmoid_loss(I_e, T_e, scale, self.b)
 
     def after_step(self) -> None:
         """Keep the scale at 100 or less (§2.5), on the parameter and after the step, so that no gradient is masked by it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import array_module, to_backend, to_host
+from tinymm.arrays.backend import beside
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.layers import Buffer, Module
 from tinymm.layers.init import normal
@@ -67,9 +67,10 @@ class Queue(Module):
             raise UsageError(f"a queue keeps at least 1 pair and {size} came; without momentum there is no queue at all")
         self.images = Buffer(l2_normalize(normal(rng, (size, width), 1.0)))
         self.texts = Buffer(l2_normalize(normal(rng, (size, width), 1.0)))
-        self.ids = Buffer(np.full(size, NO_ID, np.int64))
-        self.next = Buffer(np.zeros((), np.int64))
-        self.pushed = Buffer(np.zeros((), np.int64))
+        # What follows from ids and counts alone is the host's: asked of a GPU, it would make the host wait in the middle of a step.
+        self.ids = Buffer(np.full(size, NO_ID, np.int64), on_host=True)
+        self.next = Buffer(np.zeros((), np.int64), on_host=True)
+        self.pushed = Buffer(np.zeros((), np.int64), on_host=True)
 
     @property
     def size(self) -> int:
@@ -84,7 +85,7 @@ class Queue(Module):
     @property
     def picture_ids(self) -> np.ndarray:
         """Which picture each slot is of, (K,) on the host: -100 where nobody knows."""
-        return to_host(self.ids.data)
+        return self.ids.data
 
     def fits(self, rows: int) -> None:
         """Raise UsageError unless batches of so many rows fill the ring without a remainder, as the released code demands."""
@@ -105,7 +106,7 @@ class Queue(Module):
         place = slice(self.pointer, self.pointer + B)
         for kept, rows in ((self.images, images), (self.texts, texts), (self.ids, np.full(B, NO_ID) if ids is None else ids)):
             fresh = kept.data.copy()
-            fresh[place] = to_backend(rows, array_module(fresh).__name__)
+            fresh[place] = beside(rows, fresh)
             kept.data = fresh
         self.next.data = (self.next.data + B) % self.size
         self.pushed.data = self.pushed.data + B

@@ -138,10 +138,10 @@ class MomentumContrast(Module):
 
     def draw_negatives(
         self, similarities: tuple[Any, Any], image_ids: np.ndarray | None, rng: np.random.Generator | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return a hard picture for each text and a hard text for each picture of the batch, drawn by contrast's own similarities."""
+    ) -> tuple[Any, Any]:
+        """Return a hard picture for each text and a hard text for each picture of the batch, drawn by contrast's own similarities where they are."""
         check_draws(rng, None, "ITM draws hard negatives", "negatives")
-        image_to_text, text_to_image = (to_host(some.data) for some in similarities)
+        image_to_text, text_to_image = (some.data for some in similarities)
         own = np.arange(len(image_to_text)) if image_ids is None else image_ids
         return hard_negatives(image_to_text, own, rng, text_to_image)  # type: ignore[arg-type]
 

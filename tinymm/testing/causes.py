@@ -1,6 +1,7 @@
 """Which properties each planted mistake of the tests breaks; the likely cause of a failure is the nearest row."""
 
 from .causes_blip2 import BLIP2
+from .causes_models import MODELS
 from .causes_momentum import MOMENTUM
 
 CAUSES: dict[str, dict[str, str]] = {
@@ -259,4 +260,5 @@ CAUSES: dict[str, dict[str, str]] = {
     },
     **BLIP2,
     **MOMENTUM,
+    **MODELS,
 }

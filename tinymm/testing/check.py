@@ -16,7 +16,9 @@ from tinymm.testing import attention as _attention
 from tinymm.testing import contrastive as _contrastive
 from tinymm.testing import ema as _ema
 from tinymm.testing import fifo as _fifo
+from tinymm.testing import gradients as _gradients
 from tinymm.testing import language as _language
+from tinymm.testing import leaks as _leaks
 from tinymm.testing import masking as _masking
 from tinymm.testing import masks as _masks
 from tinymm.testing import matching as _matching
@@ -48,8 +50,8 @@ class Report:
 class Check:
     """A suite that can be run against a function.
 
-    Call it with the function, its contract (`check.X.contract` describes the options), and how to run: `examples`
-    ("quick", "ci", "deep" or a number of cases), `tier` ("core", or "strict" for all), `only` (one id), `verbose`.
+    Call it with the function (and, behind it, what `check.X.contract.positional` names), its contract (`check.X.contract` describes the options),
+    and how to run: `examples` ("quick", "ci", "deep" or a number of cases), `tier` ("core", or "strict" for all), `only` (one id), `verbose`.
     Returns a `Report`; raises `PropertyFailed`, and `UsageError` for an option that the contract lacks.
     """
 
@@ -64,7 +66,7 @@ class Check:
     def __call__(
         self,
         fn: Callable[..., Any],
-        *,
+        *more: Any,
         examples: int | str = "ci",
         tier: str = "strict",
         only: str | None = None,
@@ -72,6 +74,7 @@ class Check:
         **contract: Any,
     ) -> Report:
         """Run the properties; return what passed, or raise with the first that broke, at its smallest."""
+        contract = self.named(more, contract)
         promised, count = self.promise(fn, contract), cases(examples)
         properties, not_run = self.suite.select(promised, tier, only)
         broken = self.suite.findings(promised, properties, count)
@@ -89,11 +92,20 @@ class Check:
         return Report(tuple(item.id for item in properties), not_run)
 
     def properties(
-        self, fn: Callable[..., Any], *, examples: int | str = "ci", tier: str = "strict", **contract: Any
+        self, fn: Callable[..., Any], *more: Any, examples: int | str = "ci", tier: str = "strict", **contract: Any
     ) -> list[tuple[str, Callable[[], Report]]]:
         """Return (id, callable) for each property that the contract runs: `@pytest.mark.parametrize("name, holds", …)`."""
+        contract = self.named(more, contract)
         ids = [item.id for item in self.suite.select(self.promise(fn, contract), tier)[0]]
         return [(key, partial(self, fn, examples=examples, tier=tier, only=key, **contract)) for key in ids]
+
+    def named(self, more: tuple, contract: dict[str, Any]) -> dict[str, Any]:
+        """Return the contract with what came without a name, under its name."""
+        names = self.contract.positional
+        if len(more) > len(names):
+            takes = " and ".join(["a function", *names])
+            raise UsageError(f"check.{self.suite.name} takes {takes}, and {1 + len(more)} came without a name; give options by name")
+        return {**dict(zip(names, more, strict=False)), **contract}
 
     def promise(self, fn: Callable[..., Any], contract: dict[str, Any]) -> Contract:
         """Return the contract of a function."""
@@ -170,4 +182,6 @@ itc_queue = Check(_momentum_contrast.itc_queue)
 mlm_masking = Check(_masking.mlm_masking)
 ema = Check(_ema.ema)
 queue = Check(_fifo.queue)
+no_leak = Check(_leaks.no_leak)
+vjp = Check(_gradients.vjp)
 CHECKS = {name: item for name, item in globals().items() if isinstance(item, Check)}

@@ -38,6 +38,7 @@ class Contract:
     fn: Callable[..., Any]
     dtype: str = field(default="float64", kw_only=True)
     choices: ClassVar[dict[str, tuple]] = {}
+    positional: ClassVar[tuple[str, ...]] = ()  # options that may stand behind the function without their names
 
     def __post_init__(self) -> None:
         for name, allowed in {"dtype": tuple(TOLERANCE), **self.choices}.items():

@@ -128,7 +128,10 @@ def mlm_accuracy(model: ALBEF, tokens: np.ndarray, ids: np.ndarray, is_real: np.
 
 
 def perplexity(model: BLIP | BLIP2Stage1, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> tuple[float, float]:
-    """Return among how many equally likely words each next one seems to be drawn, all texts' words alike, and that of one who knows nothing, V."""
+    """Return among how many equally likely words each next one seems to be drawn, all texts' words alike, and that of one who knows nothing, V.
+
+    tokens (N, P, M) are the picture encoder's, ids and is_real (N, T) the texts.
+    """
     surprise, V = 0.0, 0
     with no_grad():
         for i in range(0, len(ids), _BATCH):
@@ -168,7 +171,7 @@ def captions(
 
 
 def write_captions(model: BLIP | BLIP2Stage1 | BLIP2Stage2, images: np.ndarray, tokenizer: Any, **options: Any) -> list[str]:
-    """Return a caption for each picture; `options` are those of `decoding.generate`."""
+    """Return a caption for each of the pictures (N, h, w, c); `options` are those of `decoding.generate`."""
     written: list[list[int]] = []
     for i in range(0, len(images), _BATCH):
         written += model.caption(on_device(model, images[i : i + _BATCH]), **options)

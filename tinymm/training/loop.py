@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import array_module, to_backend, to_host
+from tinymm.arrays.backend import array_module, beside, to_host
 from tinymm.arrays.errors import GraphError, UsageError
 from tinymm.arrays.random import generator
 from tinymm.autodiff import Tensor, checking
 from tinymm.data.batches import Batch, Source, batch_indices
 from tinymm.layers import Module
 
+from .chunks import in_chunks
+from .mpi import here
 from .optimizers import AdamW
 from .parallel import threads
 from .schedules import warmup_cosine
@@ -24,6 +26,8 @@ from .schedules import warmup_cosine
 @dataclass(frozen=True)
 class Recipe:
     """How long, how fast, how many at a time; CLIP's own numbers are in Table 18 of the paper.
+
+    `chunk` pairs are embedded at a time, where a batch's whole graph would not fit (`chunks`); the gradient is the same.
 
     >>> Recipe(steps=100).batch_size
     128
@@ -37,6 +41,7 @@ class Recipe:
     seed: int = 0
     workers: int = 1
     overfit: int | None = None
+    chunk: int | None = None
 
     def __post_init__(self):
         if self.batch_size < 2:
@@ -55,6 +60,7 @@ def train(
 ) -> Iterator[dict[str, Any]]:
     """Train from step `start` to the recipe's last and yield a record after each step: its number, losses, scale, rate, gradient norm, seconds.
 
+    All are of the step's forward and backward pass; so the scale, or the temperature, is what these losses were computed with.
     `losses` replaces `model.losses`, with the same arguments: to leave an objective out, say.
 
     A step depends on (seed, step) and the state of model and optimizer alone, so a run that goes on from a checkpoint is bitwise the
@@ -66,38 +72,48 @@ def train(
     model.train()
     losses_of = losses or model.losses  # type: ignore[attr-defined]
     with threads(recipe.workers) as split:
+        split = in_chunks(split, recipe.chunk) if recipe.chunk else split
         for step in range(start, recipe.steps):
             began = time.perf_counter()
             batch = batch_at(source, recipe, step)
             found = _losses(losses_of, model, batch, generator(recipe.seed, 2, step), split)
             total = reduce(add, found.values())
-            if not np.isfinite(to_host(total.data)):
-                _explain(losses_of, model, batch, generator(recipe.seed, 2, step), step)
             total.backward()
             norm = optimizer.gradient_norm()
-            if not np.isfinite(to_host(norm)):
-                _explain(losses_of, model, batch, generator(recipe.seed, 2, step), step)
+            said = _fetched({"loss": total.data, **{name: loss.data for name, loss in found.items()}, **_scale(model), "gradient_norm": norm})
+            if not np.isfinite([said["loss"], said["gradient_norm"]]).all():
+                _explain(losses_of, model, batch, recipe, step)
+            here().check_agreement(f"gradient norms at step {step + 1}", norm)
             rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
             optimizer.step(rate, recipe.clip, norm)
             if hasattr(model, "after_step"):
                 model.after_step()
             yield {
                 "step": step + 1,
-                "loss": float(to_host(total.data)),
-                **{name: float(to_host(loss.data)) for name, loss in found.items()},
-                **_scale(model),
+                **said,
                 "learning_rate": rate,
-                "gradient_norm": float(norm),
                 "duplicate_captions": len(batch.captions) - len(set(batch.captions)),
                 "seconds": time.perf_counter() - began,
             }
 
 
-def _scale(model: Any) -> dict[str, float]:
-    """Return what multiplies the cosines, or divides them, in the paper's own words."""
+def _scale(model: Any) -> dict[str, Any]:
+    """Return what multiplies the cosines, or divides them, in the paper's own words, as a number on the device."""
     if hasattr(model, "t"):
-        return {"scale": float(np.exp(to_host(model.t.data)))}
-    return {"temperature": float(to_host(model.temperature.data))} if hasattr(model, "temperature") else {}
+        return {"scale": np.exp(model.t.data)}
+    return {"temperature": model.temperature.data} if hasattr(model, "temperature") else {}
+
+
+def _fetched(numbers: dict[str, Any]) -> dict[str, float]:
+    """Bring a step's numbers to the host in one transfer, its only one.
+
+    A GPU works behind the host, which waits for it whenever it asks for a number. It asks once a step and here, between the backward pass
+    and the optimizer, because a step whose numbers are not finite must not change a parameter; the optimizer then works while the host
+    makes the next batch.
+    """
+    module = array_module(*numbers.values())
+    together = np.stack([module.asarray(x) for x in numbers.values()])
+    return dict(zip(numbers, to_host(together).tolist(), strict=True))
 
 
 def batch_at(source: Source, recipe: Recipe, step: int) -> Batch:
@@ -113,17 +129,17 @@ def batch_at(source: Source, recipe: Recipe, step: int) -> Batch:
 
 
 def _losses(losses_of: Callable, model: Any, batch: Batch, rng: np.random.Generator, split: Callable | None = None) -> dict[str, Tensor]:
-    backend = array_module(model.parameters()[0].data).__name__
-    images = to_backend(batch.images, backend)
+    images = beside(batch.images, model.parameters()[0].data)
     options = {} if split is None else {"split": split}
     return losses_of(images, batch.ids, batch.is_real, rng=rng, image_ids=batch.image_ids, **options)
 
 
-def _explain(losses_of: Callable, model: Any, batch: Batch, rng: np.random.Generator, step: int) -> None:
+def _explain(losses_of: Callable, model: Any, batch: Batch, recipe: Recipe, step: int) -> None:
     """Run the step again with checking on, which raises at the op that gave the first number that is not finite."""
+    split = in_chunks(lambda encoder: encoder, recipe.chunk) if recipe.chunk else None
     with checking(), np.errstate(all="ignore"):
         try:
-            reduce(add, _losses(losses_of, model, batch, rng).values()).backward(into={})
+            reduce(add, _losses(losses_of, model, batch, generator(recipe.seed, 2, step), split).values()).backward(into={})
         except GraphError as error:
             raise GraphError(f"step {step + 1} is not finite: {error}") from None
     raise GraphError(

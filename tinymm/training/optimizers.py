@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import array_module, to_backend, to_host
+from tinymm.arrays.backend import array_module, elementwise, to_backend, to_host
 from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.layers import Module
 
 #: Numbers updated at once: four arrays of this size stay in a core's second-level cache.
 BLOCK = 64 * 1024
+#: The step of one number, for a GPU.
+ADAMW = "mean = b1 * m + (T(1) - b1) * g; square = b2 * v + (T(1) - b2) * g * g; to = keep * p - first * mean / (sqrt(square) * second + eps);"
 
 
 def adamw_definition(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
@@ -22,7 +24,11 @@ def adamw_definition(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
 
 
 def adamw_kernel(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
-    """Return the new p of `adamw_definition`, with m and v updated where they stand, in blocks that stay in the cache."""
+    """Return what `adamw_definition` does, with m and v updated where they stand, in blocks that stay in the cache; on a GPU, in one launch."""
+    if not isinstance(p, np.ndarray):
+        launch = elementwise(p, "T p, T g, T m, T v, T b1, T b2, T first, T second, T eps, T keep", "T to, T mean, T square", ADAMW, "tinymm_adamw")
+        first, second = rate / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)
+        return launch(p, g, m, v, beta_1, beta_2, first, second, eps, 1 - rate * decay)
     new = np.empty_like(p, order="C")
     parts = [x.reshape(-1) for x in (p, g, m, v, new)]
     first, second = 1 / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)
@@ -40,7 +46,7 @@ def adamw_kernel(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
         np.divide(mean, out, out=out)
         out *= -rate * first
         out += a * (1 - rate * decay)
-    return new
+    return new, m, v
 
 
 class AdamW:
@@ -82,7 +88,8 @@ class AdamW:
                 continue
             g = p.grad if scale is None else p.grad * scale.astype(p.grad.dtype)
             decay = self.decay if p.ndim > 1 else 0.0
-            p.data = adamw_kernel(p.data, g, self.means[name], self.squares[name], self.steps, rate, decay, *self.betas, self.eps)
+            state = (self.means[name], self.squares[name])
+            p.data, self.means[name], self.squares[name] = adamw_kernel(p.data, g, *state, self.steps, rate, decay, *self.betas, self.eps)
             p.grad = None
         return norm
 

@@ -1,11 +1,12 @@
-"""One batch over several threads: each runs the encoder on its shard, the joint loss sees all features, and gradients are summed.
+"""One batch over several workers: each runs the encoder on its share, the joint loss sees all features, and gradients are summed.
 
-Figure 3 does not change: the splitting happens inside the encoders that it is given. A shard's graph ends in features; their gradients come
-back from the joint loss and each thread walks its own graph into its own dict, since the shards share their leaves.
+Workers are the threads of a process, and the ranks of `mpiexec -n N` with their threads. Figure 3 does not change: the splitting happens inside the
+encoders that it is given, and everything else is computed by every rank alike, from the same batch and the same draws. A shard's graph ends in
+features; their gradients come back from the joint loss and each thread walks its own graph into its own dict, since the shards share
+their leaves.
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -19,11 +20,16 @@ from tinymm.autodiff import Op, Tensor
 from tinymm.autodiff.ops.fused import together
 from tinymm.layers import BatchNorm2d, Module
 
+from .mpi import here
+from .ranks import Ranks, shares, span
 
-def default_workers(model: Module) -> int:
-    """Return how many threads suit this machine and model: its cores, up to 4; one where batch statistics tie the pictures together."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if has_batch_statistics(model) else min(4, cores)
+#: Stands in a batch where what another encoder has made will be put.
+_MADE = object()
+
+
+def default_workers(model: Module | None = None) -> int:
+    """Return how many threads suit a rank: its share of the machine's cores, up to 4; one where batch statistics tie the pictures together."""
+    return 1 if model is not None and has_batch_statistics(model) else min(4, here().cores)
 
 
 def has_batch_statistics(model: Module) -> bool:
@@ -32,11 +38,11 @@ def has_batch_statistics(model: Module) -> bool:
 
 
 @contextlib.contextmanager
-def threads(workers: int) -> Iterator[Callable[[Module], Callable]]:
-    """Give a `split` for `model.losses`: it wraps an encoder so that `workers` threads share each batch.
+def threads(workers: int, ranks: Ranks | None = None) -> Iterator[Callable[[Module], Callable]]:
+    """Give a `split` for `model.losses`: it wraps an encoder so that the ranks, with `workers` threads each, share each batch.
 
-    The matrix library is held to one thread meanwhile, because its own threads spin between products and fight with ours. One worker
-    means no splitting, with the matrix library as it is.
+    `ranks` are those that were started together with this process, unless it is said. The matrix library is held to one thread meanwhile,
+    because its own threads spin between products and fight with ours. One worker in all means no splitting, with the matrix library as it is.
 
     >>> with threads(1) as split:
     ...     split(len)
@@ -44,27 +50,42 @@ def threads(workers: int) -> Iterator[Callable[[Module], Callable]]:
     """
     if workers < 1:
         raise UsageError(f"at least one worker is needed and {workers} came; leave --workers out for a good default")
+    ranks = ranks or here()
     keep_freed_memory()
-    if workers == 1:
+    if workers == ranks.size == 1:
         yield lambda encoder: encoder
         return
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        yield lambda encoder: _Sharded(encoder, pool, workers)
+        yield lambda encoder: _Sharded(encoder, pool, workers, ranks)
+
+
+def gather_over(ranks: Ranks) -> Callable[[Any], Tensor]:
+    """Return a `gather` for losses that are computed rank by rank: each rank's rows (b, …) -> the rows of all (B, …), with gradient.
+
+    A row was used by all ranks, so its gradient is the sum over them: the backward pass of a gather is a reduce-scatter. All ranks must
+    walk back through it, as all have gathered.
+    """
+
+    def gathered(x: Any) -> tuple:
+        counts = ranks.all_gather(np.array([len(x)]), [1] * ranks.size).tolist()
+        return ranks.all_gather(x, counts), lambda g: ranks.reduce_scatter(g, counts)
+
+    return Op(gathered, catalogued=False)
 
 
 class _Sharded:
     """An encoder, or a method of a model, that cuts its batch into shards: arrays (B, …) -> (B, …), equal to its own result to rounding."""
 
-    def __init__(self, encoder: Any, pool: ThreadPoolExecutor, workers: int):
+    def __init__(self, encoder: Any, pool: ThreadPoolExecutor, workers: int, ranks: Ranks):
         module = getattr(encoder, "__self__", encoder)
         if has_batch_statistics(module) and module.training:
             raise UsageError(
-                f"batch normalization normalizes over the whole batch, and {workers} workers would each see a part; use --workers 1 "
-                "(the matrix library then uses all cores), or a vision transformer"
+                f"batch normalization normalizes over the whole batch, and {workers * ranks.size} workers would each see a part; use --workers 1 "
+                "in one process (the matrix library then uses all cores), or a vision transformer"
             )
-        self.encoder, self.pool, self.workers = encoder, pool, workers
+        self.encoder, self.pool, self.workers, self.ranks = encoder, pool, workers, ranks
         self.parameters = list(module.trainable().values())
         # The shards' sum is an op like any other, except that its inputs are the leaves that all shards share.
         self.join = Op(self._run, catalogued=False)
@@ -72,46 +93,54 @@ class _Sharded:
     def __call__(self, *batch: Any) -> Tensor:
         # What another encoder has made of the batch comes as a Tensor, and wants its gradient; the rest are plain arrays.
         made = [x for x in batch if isinstance(x, Tensor)]
-        return self.join(*self.parameters, *made, batch=tuple(None if isinstance(x, Tensor) else x for x in batch))
+        return self.join(*self.parameters, *made, batch=tuple(_MADE if isinstance(x, Tensor) else x for x in batch))
 
     def _run(self, *inputs: Any, batch: tuple) -> tuple:
-        made = inputs[len(self.parameters) :]
-        B = len(next(x for x in (*made, *batch) if x is not None))
-        shards = [slice(s[0], s[-1] + 1) for s in np.array_split(np.arange(B), min(self.workers, B))]
+        made, ranks = inputs[len(self.parameters) :], self.ranks
+        counts, own, shards = self._plan(len(next(x for x in (*made, *batch) if x is not _MADE and x is not None)))
         cut = [[Tensor(x[s], requires_grad=True) for x in made] for s in shards]
         # Each thread inherits no_grad() or checking() through a copy of the context.
-        tasks = [self.pool.submit(copy_context().run, self.encoder, *_merged(batch, own, s)) for s, own in zip(shards, cut, strict=True)]
+        tasks = [self.pool.submit(copy_context().run, self.encoder, *_merged(batch, mine, s)) for s, mine in zip(shards, cut, strict=True)]
         features = [task.result() for task in tasks]
         # A loss that leaves a part of the model out must leave its parameters without a gradient, here as anywhere.
-        reached = set().union(*(_leaves(f) for f in features))
+        leaves = set().union(*(_leaves(f) for f in features))
+        reached = [p for p in self.parameters if p in leaves]
 
         def backward(g):
             gradients: list[dict] = [{} for _ in shards]
-            tasks = [
-                self.pool.submit(f.backward, g[s], into) for f, s, into in zip(features, shards, gradients, strict=True) if f.requires_grad
-            ]
-            for task in tasks:
-                task.result()
+            if counts[ranks.rank]:
+                walks = [(f, g[s], into) for f, s, into in zip(features, shards, gradients, strict=True) if f.requires_grad]
+                for task in [self.pool.submit(f.backward, part, into) for f, part, into in walks]:
+                    task.result()
+            # Each rank has walked its own rows: parameters need the sum over ranks, and what was made needs the rows of all.
+            of_parameters = ranks.all_reduce([_sum([into[p] for into in gradients if p in into], p) for p in reached])
             of_made = [
-                np.concatenate([into.get(part, np.zeros_like(part.data)) for into, part in zip(gradients, parts, strict=True)])
+                ranks.all_gather(np.concatenate([into.get(x, np.zeros_like(x.data)) for into, x in zip(gradients, parts, strict=True)])[:own], counts)
                 for parts in zip(*cut, strict=True)
             ]
-            return [_sum([into[p] for into in gradients if p in into], p) for p in self.parameters if p in reached] + of_made
+            return of_parameters + of_made
 
-        count = sum(p in reached for p in self.parameters)
-        vjps = together(backward, count + len(made))
-        of_parameters = iter(vjps[:count])
-        return (
-            np.concatenate([f.data for f in features]),
-            *(next(of_parameters) if p in reached else None for p in self.parameters),
-            *vjps[count:],
-        )
+        vjps = together(backward, len(reached) + len(made))
+        of_reached = dict(zip(reached, vjps, strict=False))
+        value = ranks.all_gather(np.concatenate([f.data for f in features])[:own], counts)
+        return value, *(of_reached.get(p) for p in self.parameters), *vjps[len(reached) :]
+
+    def _plan(self, rows: int) -> tuple[list[int], int, list[slice]]:
+        """Return how many rows each rank has, how many are this one's, and the shards that it looks at.
+
+        A rank without rows looks at the first one, to know what kind of thing the encoder gives, and keeps nothing of it.
+        """
+        counts = shares(rows, self.ranks.size)
+        first, own = span(counts, self.ranks.rank).start, counts[self.ranks.rank]
+        parts = shares(own, min(self.workers, own)) if own else [1]
+        starts = [(first if own else 0) + span(parts, i).start for i in range(len(parts))]
+        return counts, own, [slice(start, start + n) for start, n in zip(starts, parts, strict=True)]
 
 
 def _merged(batch: tuple, made: list, shard: slice) -> list:
-    """Return a shard of each input in its place."""
+    """Return a shard of each input in its place; None, which says that something is left out, is left out of every shard."""
     waiting = iter(made)
-    return [next(waiting) if x is None else x[shard] for x in batch]
+    return [next(waiting) if x is _MADE else None if x is None else x[shard] for x in batch]
 
 
 def _leaves(result: Tensor) -> set[Tensor]:

@@ -29,8 +29,9 @@ from tinymm.arrays.errors import DataError, UsageError
 from tinymm.arrays.files import atomic
 
 from .events import EventWriter
+from .mpi import here
 
-PACKAGES = ("numpy", "scipy", "matplotlib", "pillow", "safetensors", "tokenizers", "cupy", "tinymm-from-scratch")
+PACKAGES = ("numpy", "scipy", "matplotlib", "pillow", "safetensors", "tokenizers", "cupy", "mpi4py", "mpich", "tinymm-from-scratch")
 
 
 def plain(value: Any) -> Any:
@@ -209,7 +210,7 @@ def describe(settings: Mapping[str, Any]) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     machine = {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}
-    return {"settings": dict(settings), "seed": settings.get("seed"), "versions": versions, "platform": machine}
+    return {"settings": dict(settings), "seed": settings.get("seed"), "ranks": here().size, "versions": versions, "platform": machine}
 
 
 def _now() -> str:

@@ -71,7 +71,7 @@ def attention(weights: np.ndarray, row_names: Sequence[str], column_names: Seque
 
 
 def attention_alt(weights: np.ndarray, row_names: Sequence[str], column_names: Sequence[str] | None = None) -> str:
-    """Return in words how many keys each head looks at, and what each row looks at most in the sharpest head."""
+    """Return in words how many keys each head of weights (H, Tq, Tk) looks at, and what each row looks at most in the sharpest head."""
     weights, rows, columns = _checked(weights, row_names, column_names)
     keys = effective_keys(weights).mean(axis=1)
     sharpest = int(keys.argmin())
@@ -113,7 +113,7 @@ def over_picture(weights: np.ndarray, picture: np.ndarray, *, title: str | None 
 
 
 def over_picture_alt(weights: np.ndarray) -> str:
-    """Return in words where the weight lies: the heaviest patch, and how many patches hold half of all."""
+    """Return in words where the weight (P,) lies: the heaviest patch, and how many patches hold half of all."""
     heat = _square(weights)
     total = heat.sum()
     falling = np.cumsum(np.sort(heat.ravel())[::-1])

@@ -14,7 +14,6 @@ from tinymm.viz import style
 from tinymm.viz.lesson import number, table
 
 LINES = (("#0072B2", "o"), ("#C14E00", "D"), ("#00805D", "s"), ("#A3469B", "^"), ("#7A6400", "v"), ("#4D4D4D", "P"))
-HATCHES = ("", "///", "...", "xx", "\\\\", "++")
 MOST_ROWS = 9  # of a curve's table
 WIDTH, LEFT, RIGHT = 7.6, 0.85, 1.95  # inches
 
@@ -65,7 +64,11 @@ def lines(
     axes.set_xlabel(x, fontsize=9.5, family=style.FONT)
     axes.set_ylabel(y, fontsize=9.5, family=style.FONT)
     _name_ends(axes, ends)
-    figure.alt = alt or _sentences(title, *(_said(name, xs, ys, x) for name, (xs, ys) in data.items()), _dashed(references))
+    said = [
+        f"{name}: {number(ys[0])} at {x} {number(xs[0])}, {number(ys[-1])} at {x} {number(xs[-1])}" + _lowest(xs, ys, x)
+        for name, (xs, ys) in data.items()
+    ]
+    figure.alt = alt or _sentences(title, *said, _dashed(references))
     figure.table = _curve_table(data, references, x)
     return figure
 
@@ -97,8 +100,10 @@ def bars(
     for group in groups.values():
         ticks.append(place + (len(group) - 1) / 2)
         for key, value in group.items():
-            color, hatch = LINES[series.index(key)][0], HATCHES[series.index(key)]
-            axes.barh(place, value, height=0.72, color=color, hatch=hatch, edgecolor="white", zorder=2)
+            color = LINES[series.index(key)][0]
+            axes.barh(
+                place, value, height=0.72, color=color, hatch=("", "///", "...", "xx", "\\\\", "++")[series.index(key)], edgecolor="white", zorder=2
+            )
             style.write(axes, value, place, f"  {number(value)}" + (f"  {key}" if key else ""), size=9, va="center", color=style.INK, zorder=4)
             place += 1
         place += 0.6 * (len(series) > 1)
@@ -138,8 +143,9 @@ def _name_ends(axes: Any, ends: list[tuple[float, str, str]]) -> None:
     figure = axes.figure
     figure.canvas.draw()
     tall = axes.get_window_extent().height / figure.dpi
-    inside = axes.transData - axes.transAxes
-    at = sorted((inside.transform((axes.get_xlim()[0], value))[1], name, color) for value, name, color in ends)
+    at = sorted(
+        (axes.transAxes.inverted().transform(axes.transData.transform((axes.get_xlim()[0], value)))[1], name, color) for value, name, color in ends
+    )
     heights = [place for place, _, _ in at]
     wraps = [style.wrapped(name, 26, 2) for _, name, _ in at]
     need = [(0.17 * (1 + text.count("\n"))) / tall for text in wraps]
@@ -165,10 +171,9 @@ def _at(xs: np.ndarray, ys: np.ndarray, place: float) -> float | None:
     return float(ys[here[0]]) if len(here) else None
 
 
-def _said(name: str, xs: np.ndarray, ys: np.ndarray, x: str) -> str:
+def _lowest(xs: np.ndarray, ys: np.ndarray, x: str) -> str:
     low = int(ys.argmin())
-    text = f"{name}: {number(ys[0])} at {x} {number(xs[0])}, {number(ys[-1])} at {x} {number(xs[-1])}"
-    return f"{text}; lowest {number(ys[low])} at {x} {number(xs[low])}" if 0 < low < len(ys) - 1 else text
+    return f"; lowest {number(ys[low])} at {x} {number(xs[low])}" if 0 < low < len(ys) - 1 else ""
 
 
 def _dashed(references: Mapping[str, float]) -> str:

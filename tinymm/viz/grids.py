@@ -41,7 +41,9 @@ def grids(
             raise ShapeError(f"a grid has a row for each of {len(rows)} names and at most {MOST} columns, and {name!r} is {matrix.shape}; cut it")
         hidden = blocked.setdefault(name, np.zeros(matrix.shape, dtype=bool))
         if hidden.shape != matrix.shape or not np.isfinite(matrix[~hidden]).all():
-            raise DataError(f"a grid's cells are finite or blocked, and {name!r} {matrix.shape} is not, blocked {hidden.shape}; give it that shape")
+            raise DataError(
+                f"a grid's cells are finite or blocked, and {name!r} is {matrix.shape} with {hidden.shape} blocked; pass blocked of that shape"
+            )
     left, gap, named = 0.2 + 0.085 * max(map(len, rows)), 0.32, any(len(name) > 4 for name in columns)
     wide = [(matrix.shape[1] + 1.1 * (name in sums)) * CELL for name, matrix in data.items()]
     width = max(5.6, left + sum(wide) + gap * (len(data) - 1) + 0.25)
@@ -73,8 +75,17 @@ def _draw(axes: Any, matrix: np.ndarray, hidden: np.ndarray, heads: list[str], n
     for (i, j), value in np.ndenumerate(matrix):
         if hidden[i, j]:
             axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor="#F4F4F4", hatch="////", edgecolor="#C8C8C8", linewidth=0))
-        box = {"facecolor": "#F4F4F4", "edgecolor": "none", "pad": 0.5} if hidden[i, j] else None
-        style.write(axes, j, i, "×" if hidden[i, j] else _short(value), size=9, ha="center", va="center", bbox=box)
+        text = "×" if hidden[i, j] else _short(value)
+        style.write(
+            axes,
+            j,
+            i,
+            text,
+            size=9,
+            ha="center",
+            va="center",
+            bbox={"facecolor": "#F4F4F4", "edgecolor": "none", "pad": 0.5} if hidden[i, j] else None,
+        )
     for k in range(1, matrix.shape[1]):
         axes.axvline(k - 0.5, color="white", linewidth=1)
     for k in range(1, len(matrix)):

@@ -71,13 +71,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """
     cells = [list(columns), *([number(value) for value in row] for row in rows)]
     wide = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    return "\n".join("  ".join(f"{value:{'>' if i else '<'}{wide[i]}}" for i, value in enumerate(row)).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(f"{value:<{w}}" if i == 0 else f"{value:>{w}}" for i, (value, w) in enumerate(zip(row, wide, strict=True))).rstrip()
+        for row in cells
+    )
 
 
 def number(value: Any) -> str:
     """Return a value as tables write it: four digits, three below 1, a dash for nothing.
 
-    >>> number(6.3912), number(0.58333), number(12), number(1.08e-11), number(None), number("ln n"), number(0.0), number(2.0)
+    >>> number(6.3912), number(0.58333), number(12), number(1.08e-11), number(None), number("ln n"), number(-0.0), number(2.0)
     ('6.391', '0.583', '12', '1.1e-11', '–', 'ln n', '0', '2')
     """
     if value is None:
@@ -89,7 +92,7 @@ def number(value: Any) -> str:
         return str(value)
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.1e}"
-    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.3g}"
+    return f"{value:.4g}" if abs(value) >= 1 else f"{value:z.3g}"
 
 
 def within(steps: Iterable[Any], seconds: float = 45) -> Iterator[Any]:

@@ -134,6 +134,21 @@ def reachable(mask: np.ndarray, layers: int) -> np.ndarray:
     return reachability([flat] * layers)
 
 
+def depth(mask: np.ndarray, most: int) -> np.ndarray:
+    """Return `(T, T)` integers: after how many layers, `most` at most, a row knows a column; 0 for never.
+
+    >>> depth(np.eye(3, k=-1, dtype=bool), most=4).tolist()
+    [[1, 0, 0], [1, 1, 0], [2, 1, 1]]
+    """
+    step = reachable(mask, 1)
+    known, found, layers = step, step.astype(int), 1
+    while layers < most and ((wider := step @ known) & ~known).any():
+        layers += 1
+        found[wider & ~known] = layers
+        known = wider
+    return found
+
+
 def sentence(mask: np.ndarray, groups: Mapping[str, int], is_real: np.ndarray | None = None, *, verb: str = "sees") -> str:
     """Return in words which group sees which, read off a square mask; padding is left out and spoken of at the end.
 

@@ -124,7 +124,7 @@ def difference(
     is_real: np.ndarray | None = None,
     first: int = 0,
 ) -> Any:
-    """Return a figure of where two masks of the same tokens differ, each side in a color and a hatching of its own."""
+    """Return a figure of where two masks (Tq, Tk) of the same tokens differ, each side in a color and a hatching of its own."""
     names = names or [str(i) for i in range(np.shape(a)[-2])]
     one, rows, columns = named(a, names, column_names)
     other = named(b, names, column_names)[0]

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinymm.arrays.errors import UsageError
 from tinymm.data.text import CLS, DEC, ENC, MASK, PAD
-from tinymm.layers import bidirectional_mask, causal_mask, multimodal_causal_mask, padding_mask, unimodal_mask
+from tinymm.layers import bidirectional_mask, causal_mask, multimodal_causal_mask, padding_mask, prefix_mask, unimodal_mask
 from tinymm.viz import style
 
 from .mask_cells import MANY, Panel, parts, reachable, sentence
@@ -48,6 +48,12 @@ def _causal(Q: int, is_real: np.ndarray) -> np.ndarray:
     return causal_mask(Q + is_real.shape[1]) & padding_mask(real)
 
 
+def _prefix(Q: int, is_real: np.ndarray) -> np.ndarray:
+    real = np.concatenate([np.ones((len(is_real), Q), dtype=bool), is_real], axis=1)
+    given = Q + int(is_real.sum(axis=1).max()) // 2  # the queries and the first half of the text
+    return prefix_mask(given, Q + is_real.shape[1]) & padding_mask(real)
+
+
 def _beside(sees: bool, causal: bool = False) -> Callable[[int, np.ndarray], np.ndarray]:
     """Return how to build (B, 1, P+T, P+T) of [picture ; text], in which the text sees real text, or what came before, and the picture or not."""
 
@@ -69,6 +75,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     "itg": Objective("ITG", "multimodal causal", DEC, multimodal_causal_mask, "What the text knows of the picture comes through the queries."),
     "itm": Objective("ITM", "bi-directional", CLS, bidirectional_mask, "Whether a pair belongs together is judged with both in view."),
     "causal": Objective("Causal", "a language model", "[BOS]", _causal, "Every token is predicted from what comes before it."),
+    "prefix": Objective("Prefix", "half is given", "[BOS]", _prefix, "What is given is read from both sides, and the rest is predicted after it."),
     "albef-itc": Objective("ITC", "lower layers", CLS, _ALONE, "The text is read alone, since it is then compared.", "ALBEF", "picture"),
     "albef-itm": Objective("ITM", "upper layers", CLS, _WITH, f"They take over what the lower ones read. {_APART}", "ALBEF", "picture"),
     "albef-mlm": Objective("MLM", "upper layers", CLS, _WITH, "The hidden word is guessed from both sides.", "ALBEF", "picture"),
@@ -105,11 +112,11 @@ class Scene:
             return [f"q{i}" for i in range(self.queries)]
         return ["class", *(f"p{i + 1}" for i in range(self.patches))]
 
-    def panel(self, objective: str, *, layers: int = 1) -> Panel:
+    def panel(self, objective: str, *, layers: int = 1, picture: bool | None = None) -> Panel:
         """Return an objective's mask with its tokens' names and a sentence that is read off the mask.
 
         With `layers` above 1, the picture comes first as one token, which the Q-Former's queries see by cross-attention: the sentence then says
-        who knows what after so many layers.
+        who knows what after so many layers. `picture` says whether it comes, whatever the layers.
 
         >>> Scene(2, ["a", "cat"]).panel("itg").names
         ['q0', 'q1', '[DEC]', 'a', 'cat', '[SEP]']
@@ -122,7 +129,7 @@ class Scene:
         names = [*front, chosen.first, *words, SEP, *[PAD] * self.padding]
         groups = {chosen.front: len(front), "text": len(self.is_real)}
         is_real = np.concatenate([np.ones(len(front), dtype=bool), self.is_real])
-        if layers > 1 and objective in QFORMER:
+        if layers > 1 and objective in QFORMER if picture is None else picture and chosen.front == "query":
             mask, names, groups = _with_picture(mask, self.queries), ["picture", *names], {"picture": 1} | groups
             is_real = np.concatenate([[True], is_real])
         first = len(front) if chosen.front == "picture" else 0

@@ -28,7 +28,7 @@ def worst_first(scores: np.ndarray, right: np.ndarray, rows: int) -> np.ndarray:
 
 
 def best_candidates(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return all candidates of one query, the best first, a wrong one before a right one that scores the same, as `ranks` counts."""
+    """Return all candidates of one query, the best first, a wrong one before a right one that scores the same, as `ranks` counts: all (n,)."""
     return np.lexsort((right, -scores))
 
 

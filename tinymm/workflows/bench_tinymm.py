@@ -1,66 +1,89 @@
-"""Our side of the benchmark: `python -m tinymm.workflows.bench_tinymm W1 W2` prints times, tape cost and peak memory."""
+"""Our side of the benchmark: `python -m tinymm.workflows.bench_tinymm W1 "batch 128"` prints times, peak memory and what the tape costs."""
 
 import argparse
-import gc
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from tinymm.arrays.backend import to_backend
 from tinymm.autodiff import Tensor, no_grad
-from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.models.clip import CLIP, CLIPConfig, figure_3
+from tinymm.models.opt import OPT, OPTConfig
 from tinymm.models.text import TextConfig
 from tinymm.models.vit import ViTConfig
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import threads
 
-from .bench_memory import forget_peak, peak_mb, resident_mb
+from .bench_cases import Case, Contrast, Decode, Loss
+from .bench_timing import main
 
-BATCH = 64
-WORKLOADS = {
-    "W1": CLIPConfig(128, ViTConfig(32, 4, 128, 4, 4), TextConfig(1000, 16, 128, 4, 4)),
-    "W2": CLIPConfig(256, ViTConfig(64, 8, 256, 6, 4), TextConfig(2000, 32, 256, 6, 4)),
-}
+Runs = tuple[dict[str, Callable[[], object]], int]
 
 
-def timed(name: str, what: str, run: Callable[[], object], repeats: int = 20) -> None:
-    """Run a few times to warm up, then print the shortest and the median time in milliseconds."""
-    for _ in range(3):
-        run()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - began) * 1e3)
-    print(f"{name} tinymm {what} ms min {min(times):.1f} med {np.median(times):.1f}", flush=True)
+@contextlib.contextmanager
+def prepare(case: Case, options: argparse.Namespace) -> Iterator[Runs]:
+    """Give what to time of a case."""
+    rng = np.random.default_rng(options.seed)
+    with threads(options.workers) as split:
+        if isinstance(case, Contrast):
+            yield contrast(case, options.backend, rng, split), 1
+        elif isinstance(case, Loss):
+            yield loss(case, options.backend, rng), 1
+        else:
+            yield decode(case, options.backend, rng), case.new
 
 
-def measure(name: str, workers: int, backend: str, seed: int) -> None:
-    """Print the time of a training step (forward, loss, backward, AdamW) and of a forward pass, and the peak memory above what imports took."""
-    config = WORKLOADS[name]
-    rng = np.random.default_rng(seed)
-    gc.collect()
-    before = resident_mb()
-    forget_peak()
-    model = CLIP(config, rng).to(backend)
-    optimizer = AdamW(model, decay=0.01, betas=(0.9, 0.999), eps=1e-8)
-    side = config.image.resolution
-    images = to_backend(rng.standard_normal((BATCH, side, side, 3), dtype=np.float32), backend)
-    ids = rng.integers(1, config.text.vocabulary, (BATCH, config.text.context))
-    with threads(workers) as split:
+def clip_config(case: Contrast) -> CLIPConfig:
+    """Return the config of a case's CLIP."""
+    image = ViTConfig(case.side, case.patch, case.width, case.layers, case.heads)
+    heads = min(case.heads, 4)
+    return CLIPConfig(case.width, image, TextConfig(case.vocabulary, case.context, case.width, case.layers, heads))
 
-        def step() -> None:
-            model.losses(images, ids, split=split)["itc"].backward()
-            optimizer.step(1e-3)
 
-        def forward() -> None:
-            with no_grad():
-                model.losses(images, ids, split=split)
+def contrast(case: Contrast, backend: str, rng: np.random.Generator, split: Callable) -> dict[str, Callable[[], object]]:
+    """Return a training step (forward, loss, backward, AdamW), the forward pass with its loss, and the image encoder alone."""
+    model = CLIP(clip_config(case), rng).to(backend)
+    optimizer = AdamW(model, decay=0.01, betas=(0.9, 0.999), eps=1e-8) if "step" in case.what else None
+    images = to_backend(rng.standard_normal((case.batch, case.side, case.side, 3), dtype=np.float32), backend)
+    ids = rng.integers(1, case.vocabulary, (case.batch, case.context))
 
-        timed(name, "step", step)
-        timed(name, "fwd", forward)
-    print(f"{name} tinymm peak MB {peak_mb() - before:.0f}", flush=True)
+    def step() -> None:
+        model.losses(images, ids, split=split)["itc"].backward()
+        optimizer.step(1e-3)  # type: ignore[union-attr]
+
+    def forward() -> None:
+        with no_grad():
+            model.losses(images, ids, split=split)
+
+    def image() -> None:
+        with no_grad():
+            split(model.image_encoder)(images) @ model.W_i
+
+    runs = {"step": step, "fwd": forward, "image": image}
+    return {what: runs[what] for what in case.what}
+
+
+def loss(case: Loss, backend: str, rng: np.random.Generator) -> dict[str, Callable[[], object]]:
+    """Return Figure 3 on given features with its gradient, the projections included."""
+    n, E = case.n, case.width
+    I, T = (Tensor(to_backend(rng.standard_normal((n, E), dtype=np.float32), backend), requires_grad=True) for _ in range(2))
+    W = to_backend(np.eye(E, dtype=np.float32), backend)
+    t = Tensor(to_backend(np.float32(2.659) + np.zeros((), np.float32), backend), requires_grad=True)
+
+    def step() -> None:
+        figure_3(lambda x: x, lambda x: x, I, T, W, W, t)[0].backward(into={})
+
+    return {"step": step}
+
+
+def decode(case: Decode, backend: str, rng: np.random.Generator) -> dict[str, Callable[[], object]]:
+    """Return the greedy continuation of prompts."""
+    config = OPTConfig(vocabulary=case.vocabulary, context=case.prompt + case.new, width=case.width, layers=case.layers, heads=case.heads)
+    model = OPT(config, rng).to(backend)
+    ids = rng.integers(5, case.vocabulary, (case.batch, case.prompt))
+    return {"word": lambda: model.generate(ids, max_new_tokens=case.new, min_new_tokens=case.new)}
 
 
 def tape(repeats: int = 300) -> None:
@@ -90,20 +113,5 @@ def tape(repeats: int = 300) -> None:
     print(f"tape tinymm us per op {(best[recorded] - best[raw]) * 1e4:.2f}", flush=True)
 
 
-def main() -> None:
-    """Parse the command line and measure."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, []])
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--backend", default="numpy")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tape", action="store_true")
-    options = parser.parse_args()
-    if options.tape:
-        tape()
-    for name in options.workloads:
-        measure(name, options.workers, options.backend, options.seed)
-
-
 if __name__ == "__main__":
-    main()
+    main("tinymm", prepare, tape=tape)

@@ -68,6 +68,7 @@ class Settings:
     warmup: int = 50
     decay: float = 0.05
     clip: float = 1.0
+    chunk: int | None = None
     encoder_steps: int = 1000
     language_steps: int = 1000
     checkpoint_every: int = 100
@@ -84,7 +85,7 @@ class Settings:
             raise UsageError(f"--objectives are some of {','.join(OBJECTIVES)}, and {self.objectives!r} came; separate them by commas")
         lowest = dict.fromkeys(("queries", "width", "expansion", "layers", "cross_every", "heads", "joint", "steps"), 1)
         lowest |= {"encoder_steps": 1, "language_steps": 1}
-        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2}
+        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers", "chunk"), 1) | {"batch_size": 2}
         lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "drop"), 0)
         at_least(self, lowest)
 

@@ -46,7 +46,7 @@ def check_case(op: Op, shapes: tuple, options: dict, rng: np.random.Generator, b
 
 
 def away_from(x: np.ndarray, kinks: tuple[float, ...], distance: float = 1e-2) -> np.ndarray:
-    """Return x with numbers near a kink moved off it, where a difference would straddle two slopes."""
+    """Return x, its shape kept, with numbers near a kink moved off it, where a difference would straddle two slopes."""
     for kink in kinks:
         x = np.where(np.abs(x - kink) < distance, kink + 2 * distance, x)
     return x

@@ -25,7 +25,7 @@ def run(
 ) -> dict[str, Any]:
     """Print and return a model's numbers on its own data or on `data`; write them to the file `out` if given.
 
-    `data` is 'glyphs', 'shapes', 'scattered-shapes', 'web-shapes', if the model speaks their words, or a path to pictures and captions.
+    `data` is the name of built-in data, if the model speaks its words, or a path to pictures and captions.
     A CLIP is asked for recall both ways, zero-shot and probe accuracy, the others for what `measured` says. Of parts that the model's folder has
     no weights for, as a BLIP for captions has none for matching, it says so: what they decide is chance.
     """

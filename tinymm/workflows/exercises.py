@@ -98,7 +98,9 @@ def regions(cells: list[percent.Cell], name: str = "notebook") -> list[list[tupl
                 )
             pieces.append((mark["what"], mark["hint"], mark["indent"], []) if mark["end"] == "BEGIN" else ("", "", "", []))
         if pieces[-1][0] or ("solution" in cell.options and len(pieces) == 1):
-            raise DataError(f"a solution stands between ### BEGIN and ### END, and {name}:{cell.line} has {len(pieces) - 1} of them; add both")
+            raise DataError(
+                f"a solution stands between ### BEGIN and ### END, and the cell at {name}:{cell.line} has {len(pieces) - 1} of them; add both"
+            )
         found.append(pieces)
     return found
 

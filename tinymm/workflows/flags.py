@@ -9,11 +9,13 @@ from typing import Any
 
 from tinymm.arrays.errors import UsageError
 
+from .opened import BUILT_IN_NAMES
+
 #: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own.
 CLIP = {
-    "data": "'glyphs', 'shapes', 'scattered-shapes', 'web-shapes' or a path to pictures and captions", "image": "picture encoder: vit or resnet",
+    "data": f"{BUILT_IN_NAMES} or a path to pictures and captions", "image": "picture encoder: vit or resnet",
     "text": "text encoder: transformer or cbow",
-    "resolution": "side of the pictures in pixels (own data)", "patch": "side of a ViT patch", "width": "width D of both encoders",
+    "resolution": "side of the pictures in pixels (own data, emoji and digits)", "patch": "side of a ViT patch", "width": "width D of both encoders",
     "expansion": "how many times wider the feed-forward layers are, F / D",
     "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads",
     "joint": "width E of the joint space", "loss": "softmax (Figure 3) or sigmoid (SigLIP: each pair judged by itself)",
@@ -21,8 +23,10 @@ CLIP = {
     "steps": "training steps", "batch_size": "pairs a step, at least 2", "rate": "peak learning rate", "warmup": "steps of warm-up",
     "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none",
     "overfit": "train on the first N pairs only, to see that the model can learn",
+    "chunk": "embed N pairs at a time, each twice: a batch larger than memory, with its own gradient (docs/memory.md)",
     "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "tokenizer of --init, where it brings none",
-    "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations", "workers": "threads that share each batch",
+    "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations",
+    "workers": "threads that share each batch, in each rank",
 }  # fmt: skip
 TOWERS = {
     "data": CLIP["data"], "resolution": CLIP["resolution"], "patch": CLIP["patch"], "width": "width D of all parts",
@@ -32,7 +36,7 @@ TOWERS = {
     "joint": CLIP["joint"], "queue": "length of the queues in batches", "momentum": "how slowly the twin follows",
     "alpha": "the twin's share in the targets", "ramp": "steps over which it rises from 0", "hidden_share": "share of the words that MLM hides",
     "steps": "training steps (default: 1000 of ALBEF, 1050 of BLIP)", "batch_size": CLIP["batch_size"], "rate": CLIP["rate"],
-    "warmup": CLIP["warmup"], "decay": CLIP["decay"], "clip": CLIP["clip"],
+    "warmup": CLIP["warmup"], "decay": CLIP["decay"], "clip": CLIP["clip"], "chunk": CLIP["chunk"],
     "tuning_steps": "steps by which CapFilt tunes captioner and filter",
     "checkpoint_every": CLIP["checkpoint_every"], "validate_every": CLIP["validate_every"], "workers": CLIP["workers"],
 }  # fmt: skip
@@ -46,7 +50,7 @@ BLIP2 = {
     "cross_every": "every how many of them look at the picture (the paper: 2)", "drop": "stage 1: last layers of the encoder that are left out",
     "heads": "attention heads", "joint": CLIP["joint"], "steps": "training steps (default: 1000 in stage 1, 4000 in stage 2)",
     "batch_size": CLIP["batch_size"], "rate": "peak learning rate (default: 2e-3 in stage 1, 1e-3 in stage 2)", "warmup": CLIP["warmup"],
-    "decay": CLIP["decay"], "clip": CLIP["clip"], "encoder_steps": "steps of the encoder, where it is trained first",
+    "decay": CLIP["decay"], "clip": CLIP["clip"], "chunk": CLIP["chunk"], "encoder_steps": "steps of the encoder, where it is trained first",
     "language_steps": "steps of the language model, where it is trained first",
     "checkpoint_every": CLIP["checkpoint_every"], "validate_every": CLIP["validate_every"], "workers": CLIP["workers"],
 }  # fmt: skip

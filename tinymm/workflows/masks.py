@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tinymm.arrays.errors import UsageError
 from tinymm.data.text import split_words
-from tinymm.viz import style
+from tinymm.viz import MaskExplorer, style
 from tinymm.viz.mask_cells import apart, states
 from tinymm.viz.mask_text import ASCII, SYMBOLS, beside, difference_grid, grid, key
 from tinymm.viz.objectives import FAMILIES, OBJECTIVES, Scene, draw_difference, draw_objectives
@@ -26,6 +26,7 @@ def run(
     difference: tuple[str, str] | None = None,
     layers: int = 1,
     out: str | None = None,
+    html: str | None = None,
     width: int | None = None,
     symbols: str | None = None,
     say: Callable[[str], None] = print,
@@ -33,8 +34,9 @@ def run(
     """Print the masks of one objective or of a model's three, or where two differ; with `out`, draw them there and return the pictures' paths.
 
     `objective` is one of `objectives.OBJECTIVES`, or "albef", "blip" or "all" (BLIP-2) for three of them. `queries` stand before BLIP-2's text; the
-    others' text looks at a picture of `patches` and its class token. `layers` adds what is known after so many, the picture included. Masks
-    stand side by side where `width` letters (those of the terminal) have room; a terminal that cannot show the signs gets ASCII.
+    others' text looks at a picture of `patches` and its class token. `layers` adds what is known after so many, the picture included. `html`
+    is a file for the page that can be asked (`viz.MaskExplorer`). Masks stand side by side where `width` letters (those of the terminal) have
+    room; a terminal that cannot show the signs gets ASCII.
     """
     chosen = FAMILIES.get(objective or "all") or (str(objective),)
     asked = [*(chosen if objective or not difference else ()), *(difference or ())]
@@ -48,6 +50,10 @@ def run(
         lines.append(_printed_difference(scene, *difference, width, symbols))
     for line in lines:
         say(line if symbols != ASCII else _ascii(line))
+    if html is not None:
+        first, other = difference or (chosen[len(chosen) // 2], None)
+        explorer = MaskExplorer(first, queries=queries, words=scene.words, padding=padding, patches=patches, layers=layers, against=other)
+        say(f"page: {explorer.save(html)}")
     if out is None:
         return []
     folder = Path(out)

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tinymm import pretrained
 from tinymm.arrays.errors import CheckpointError, UsageError
-from tinymm.data import glyphs, pairs, shapes
+from tinymm.data import digits, emoji, glyphs, pairs, shapes
 from tinymm.data.batches import Source, Tokenizer
 from tinymm.data.images import Preprocess, preprocess
 from tinymm.data.web_pairs import WebPairs
@@ -17,10 +18,14 @@ from tinymm.models.blip import BLIP
 from tinymm.models.clip import CLIP
 from tinymm.training.records import last_run, read_json
 
-#: Data that is there without a download, by name.
-BUILT_IN: dict[str, Callable[[int], Source]] = {
-    "glyphs": glyphs.load, "shapes": shapes.load, "scattered-shapes": lambda seed: shapes.load(seed, neighbors=False), "web-shapes": WebPairs,
+#: Data that is there without a download, by name: what makes it of a seed and of the pictures' side, which those that are drawn at one size ignore.
+BUILT_IN: dict[str, Callable[[int, int], Source]] = {
+    "glyphs": lambda seed, _: glyphs.load(seed), "shapes": lambda seed, _: shapes.load(seed),
+    "scattered-shapes": lambda seed, _: shapes.load(seed, neighbors=False), "web-shapes": lambda seed, _: WebPairs(seed),
+    "digits": digits.load, "emoji": emoji.load, **{f"emoji-{code}": partial(emoji.load, language=code) for code in emoji.OTHER_LANGUAGES},
 }  # fmt: skip
+#: The same as a reader needs it in a sentence.
+BUILT_IN_NAMES = ", ".join(repr(name) for name in BUILT_IN if not name.startswith("emoji-")) + " (or 'emoji-de', 'emoji-zh' …)"
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,9 @@ def settings_of(run: Path) -> dict[str, Any]:
 
 
 def open_source(data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, **given: Any) -> Source:
-    """Return the data of that name, 'glyphs', 'shapes', 'scattered-shapes' or 'web-shapes', or the pairs of pictures and captions at that path."""
+    """Return the built-in data of that name, or the pairs of pictures and captions at that path."""
     if data in BUILT_IN:
-        return BUILT_IN[data](seed)
+        return BUILT_IN[data](seed, resolution)
     if not Path(data).exists():
-        names = ", ".join(map(repr, BUILT_IN))
-        raise UsageError(f"--data is {names} or a path to your pictures and captions, and {data!r} is none of these; see `data --help`")
+        raise UsageError(f"--data is {BUILT_IN_NAMES} or a path to your pictures and captions, and {data!r} is none of these; see `data --help`")
     return pairs.load(data, resolution=resolution, channels=channels, seed=seed, **given)

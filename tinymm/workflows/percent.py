@@ -130,10 +130,8 @@ def _options(text: str, where: str) -> dict[str, Any]:
                 raise ValueError
             options[found[1]], place = json.JSONDecoder().raw_decode(text, found.end())
         except ValueError:
-            raise DataError(f"options of a cell are name=value with values in JSON, and {text!r} came at {where}; write points=1") from None
+            raise DataError(f'options of a cell are name=value with values in JSON, and {text!r} came at {where}; write points=1 test="7a"') from None
     unknown = [name for name in options if name not in OPTIONS]
     if unknown or ("points" in options) != bool({"test", "answer"} & set(options)) or len({"solution", "test", "answer"} & set(options)) > 1:
-        raise DataError(
-            f"a cell is a solution, or a test or an answer with points, and {text!r} came at {where}; options are {', '.join(OPTIONS)}"
-        )
+        raise DataError(f"a cell is a solution, or a test or an answer with points, and {text!r} came at {where}; options are {', '.join(OPTIONS)}")
     return options

@@ -31,7 +31,7 @@ def cosines(model: CLIP, pairs: PairSet, tokenizer: Tokenizer) -> np.ndarray:
 
 
 def draw_run(path: Path, source: Source, model: CLIP, before: np.ndarray, results: dict[str, Any], chance: float) -> None:
-    """Write loss.png, similarity.png, retrieval.png and report.html; `before` holds the untrained model's cosines of the shown pairs."""
+    """Write loss.png, similarity.png, retrieval.png and report.html; `before` holds the untrained model's cosines (n, n) of the shown pairs."""
     levels = {"loss": chance, "itc": chance}
     if "validation_r1" in results["chance"]:
         ways = ("r1", "image_to_text_r1", "text_to_image_r1")

@@ -51,6 +51,7 @@ class Settings:
     warmup: int = 50
     decay: float = 0.05
     clip: float = 1.0
+    chunk: int | None = None
     capfilt: bool = False
     tuning_steps: int = 300
     checkpoint_every: int = 100
@@ -67,7 +68,7 @@ class Settings:
                 object.__setattr__(self, name, own[self.model])
         lowest = dict.fromkeys(("resolution", "patch", "width", "expansion", "layers", "text_layers", "heads", "joint", "queue", "steps"), 1)
         lowest["tuning_steps"] = 1
-        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2}
+        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers", "chunk"), 1) | {"batch_size": 2}
         lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "ramp"), 0)
         at_least(self, lowest)
         for name in ("momentum", "alpha", "hidden_share"):

@@ -20,6 +20,7 @@ from tinymm.models.text import TextConfig
 from tinymm.models.vit import ViTConfig
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import load_checkpoint, read_progress
+from tinymm.training.chunks import in_chunks
 from tinymm.training.evaluate import embed_images, embed_texts, linear_probe, retrieval, swap_accuracy, zero_shot
 from tinymm.training.loop import Recipe, batch_at
 from tinymm.training.optimizers import AdamW
@@ -41,7 +42,7 @@ COLUMNS = (
 class Settings:
     """All that a run depends on, as `run.json` keeps it; the defaults are those of `demo`.
 
-    `data` is 'glyphs', 'shapes', 'scattered-shapes', 'web-shapes' or a path. Sizes are ignored with `init`, which brings its own, as it does its
+    `data` is the name of built-in data, `opened.BUILT_IN`, or a path. Sizes are ignored with `init`, which brings its own, as it does its
     loss. `workers` None means the machine's cores, up to four.
     """
 
@@ -65,6 +66,7 @@ class Settings:
     decay: float = 0.05
     clip: float = 1.0
     overfit: int | None = None
+    chunk: int | None = None
     init: str | None = None
     tokenizer: str | None = None
     checkpoint_every: int = 100
@@ -75,7 +77,7 @@ class Settings:
 
     def __post_init__(self):
         lowest = dict.fromkeys(("resolution", "patch", "width", "expansion", "layers", "text_layers", "heads", "joint", "steps"), 1)
-        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers"), 1) | {"batch_size": 2, "overfit": 2}
+        lowest |= dict.fromkeys(("checkpoint_every", "validate_every", "workers", "chunk"), 1) | {"batch_size": 2, "overfit": 2}
         lowest |= dict.fromkeys(("warmup", "decay", "clip", "seed", "rate", "embedding_std"), 0)
         at_least(self, lowest)
 
@@ -94,18 +96,22 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         path, folder, progress = Path(out) if out else next_folder(name), None, None
 
     source, model = prepare(settings)
-    workers = _workers(settings, model)
+    workers = workers_of(settings, model)
     settings = replace(settings, workers=workers)
     recipe = Recipe(
         steps=settings.steps, batch_size=settings.batch_size, rate=settings.rate, warmup=settings.warmup, clip=settings.clip or None,
-        seed=settings.seed, workers=workers, overfit=settings.overfit,
+        seed=settings.seed, workers=workers, overfit=settings.overfit, chunk=settings.chunk,
     )  # fmt: skip
+    if settings.chunk:
+        in_chunks(lambda encoder: encoder, settings.chunk)(model.train())  # refused here, when there is no run folder yet
     pairs = min(settings.batch_size, len(source), settings.overfit or len(source))
     chance, words = equal_scores(model, pairs)
     say(
         f"{source.name}: {len(source):,} training pictures · model: {model.count():,} parameters · batch {pairs}, "
         f"equal scores: {words} = {chance:.3f}"
     )
+    if len(source) < settings.batch_size:
+        say(f"the data has {len(source):,} pairs, fewer than --batch-size {settings.batch_size:,}: every step sees all of them")
     before = cosines(model, show_pairs(source), source.tokenizer)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
     if progress is not None and progress["step"]:
@@ -137,12 +143,14 @@ def equal_scores(model: CLIP, pairs: int) -> tuple[float, str]:
     return pairs * math.log(pairs) - (pairs - 1) * math.log(pairs - 1), f"{pairs} ln {pairs} - {pairs - 1} ln {pairs - 1}"
 
 
-def _workers(settings: Settings, model: CLIP) -> int:
-    if settings.workers is None:
-        return default_workers(model) if settings.backend == "numpy" else 1  # threads share a CPU; a GPU takes the batch whole
-    with threads(settings.workers) as split:
-        split(model.train())  # refused here rather than at the first step, when the run folder is already there
-    return settings.workers
+def workers_of(settings: Any, model: Any = None) -> int:
+    """Return the number of threads that share a rank's part of a batch: the settings', or what suits; UsageError where the model can't be split."""
+    # Threads share a CPU; a GPU takes the batch whole.
+    workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
+    with threads(workers) as split:
+        if model is not None:  # refused here rather than at the first step, when the run folder is already there
+            split(model.train())
+    return workers
 
 
 def prepare(settings: Settings) -> tuple[Source, CLIP]:
@@ -155,7 +163,7 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
                 f"{opened.model.config.loss}; leave --loss out, or train a model anew without --init"
             )
         if settings.data in BUILT_IN:
-            source = open_source(settings.data, seed=settings.seed)
+            source = open_source(settings.data, seed=settings.seed, resolution=opened.model.config.image.resolution)
             if source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
                 raise UsageError(
                     f"{settings.init} speaks other words than {settings.data}; fine-tune it with --data on your own pictures and captions"

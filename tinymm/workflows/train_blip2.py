@@ -19,7 +19,6 @@ from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.loop import Recipe
 from tinymm.training.optimizers import AdamW
-from tinymm.training.parallel import default_workers
 from tinymm.training.records import RunFolder, last_run, next_folder
 
 from . import train
@@ -42,15 +41,15 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     else:
         path = Path(out) if out else next_folder(f"blip2-stage{settings.stage}")
         rate = RATES[settings.stage] if settings.rate is None else settings.rate
-        settings = replace(settings, steps=settings.steps or STEPS[settings.stage], rate=rate)
+        settings = replace(settings, steps=settings.steps or STEPS[settings.stage], rate=rate, workers=train.workers_of(settings))
         if settings.stage == 2 and settings.init is None:
             settings = replace(settings, init=str(last_run(holding="model.safetensors", of_type=STAGE_1)))
         folder = RunFolder.create(path, asdict(settings), COLUMNS)
     with folder:
         source, model = (prepare_stage_1 if settings.stage == 1 else prepare_stage_2)(settings, folder.path, say)
-        workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
         steps, rate = settings.steps or 1, settings.rate or 0.0
-        recipe = Recipe(steps, settings.batch_size, rate, settings.warmup, settings.clip or None, settings.seed, workers)
+        workers = train.workers_of(settings, model)
+        recipe = Recipe(steps, settings.batch_size, rate, settings.warmup, settings.clip or None, settings.seed, workers, chunk=settings.chunk)
         optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
         if progress["step"]:
             load_checkpoint(folder.path, model, optimizer)

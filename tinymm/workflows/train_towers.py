@@ -18,7 +18,6 @@ from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.loop import Recipe
 from tinymm.training.optimizers import AdamW
-from tinymm.training.parallel import default_workers
 from tinymm.training.records import RunFolder, next_folder, read_json
 
 from . import capfilt, train
@@ -47,6 +46,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
         say("CapFilt cleans captions, and those of shapes are all right; it runs on web-shapes, of whose captions 40 % belong to another scene")
     source: Any = opened(settings)
     model = prepare(settings, source)  # sizes that do not fit are refused before there is a folder
+    settings = replace(settings, workers=train.workers_of(settings, model))
     if not resume:
         folder = RunFolder.create(Path(out) if out else next_folder(settings.model), asdict(settings), COLUMNS)
     with folder:
@@ -78,9 +78,9 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
 
 def recipe_of(settings: Settings, source: Any, model: Any) -> Recipe:
     """Return how a model is trained on this data by the settings."""
-    workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
     B = fitting(settings, source).batch_size
-    return Recipe(settings.steps or 1, B, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers)
+    workers = train.workers_of(settings, model)
+    return Recipe(settings.steps or 1, B, settings.rate, settings.warmup, settings.clip or None, settings.seed, workers, chunk=settings.chunk)
 
 
 def filtered(settings: Settings, source: Any, path: Path, say: Callable[[str], None]) -> tuple[Any, dict[str, Any]]:

@@ -9,30 +9,31 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinymm.arrays.backend import vecdot
-from tinymm.arrays.errors import DtypeError
 from tinymm.autodiff.graph import op
 
 from .elementwise import gelu, quick_gelu, relu
 from .kernels import ACTIVATIONS
-from .reduce import masked_softmax, softmax
+from .reduce import check_mask, masked_softmax, softmax
 
 #: Numbers in a block: 128 K of float32 are 512 KB, a quarter of a core's second-level cache, since a few such arrays are alive at once.
 BLOCK = 128 * 1024
+#: Rows that a matrix product wants at least: below, the processor waits for the weights rather than for the cache.
+PRODUCT_ROWS = 256
 
 
-def blocks(rows: int, width: int) -> Iterator[slice]:
-    """Cut rows of that width into slices of at most BLOCK numbers.
+def blocks(rows: int, width: int, least: int = 1) -> Iterator[slice]:
+    """Cut rows of that width into slices of at most BLOCK numbers, or of `least` rows where these are more.
 
     >>> list(blocks(3, BLOCK // 2))
     [slice(0, 2, None), slice(2, 3, None)]
     """
-    step = block_rows(rows, width)
+    step = block_rows(rows, width, least)
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def block_rows(rows: int, width: int) -> int:
-    """Return how many rows of that width a block holds."""
-    return max(1, min(rows, BLOCK // width))
+def block_rows(rows: int, width: int, least: int = 1) -> int:
+    """Return how many rows of that width a block holds, and no fewer than `least`, if there are as many."""
+    return min(rows, max(least, BLOCK // width))
 
 
 def together(backward: Callable, n: int) -> tuple[Callable, ...]:
@@ -113,8 +114,8 @@ def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
     F = expand.shape[1]
     hidden, helper = np.empty_like(rows, shape=(len(rows), F)), np.empty_like(rows, shape=(len(rows), F))
     y = np.empty_like(rows, shape=(len(rows), contract.shape[1]))
-    activated = np.empty_like(rows, shape=(block_rows(len(rows), F), F))
-    for r in blocks(len(rows), F):
+    activated = np.empty_like(rows, shape=(block_rows(len(rows), F, PRODUCT_ROWS), F))
+    for r in blocks(len(rows), F, PRODUCT_ROWS):
         h, a = np.matmul(rows[r], expand, out=hidden[r]), activated[: r.stop - r.start]
         h += expand_bias
         forward(h, helper[r], a)
@@ -125,9 +126,9 @@ def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
         g = g.reshape(-1, g.shape[-1])
         to_x = np.empty_like(rows)
         to_expand, to_bias, to_contract = np.zeros_like(expand), np.zeros_like(expand_bias), np.zeros_like(contract)
-        activated = np.empty_like(rows, shape=(block_rows(len(rows), F), F))
+        activated = np.empty_like(rows, shape=(block_rows(len(rows), F, PRODUCT_ROWS), F))
         steep, some_expand, some_contract = np.empty_like(activated), np.empty_like(expand), np.empty_like(contract)
-        for r in blocks(len(rows), F):
+        for r in blocks(len(rows), F, PRODUCT_ROWS):
             a, s = activated[: r.stop - r.start], steep[: r.stop - r.start]
             slope(hidden[r], helper[r], a, s)
             to_contract += np.matmul(a.T, g[r], out=some_contract)
@@ -153,7 +154,8 @@ def self_attention(qkv, may_attend=None, heads=1):
     """Return multi-head attention of a sequence over itself: packed queries, keys and values (B, T, 3D) -> (B, T, D).
 
     The kernel of `attention_definition` on heads cut out of the packed projection: a few pictures at a time, so that their scores stay in
-    the cache; gradients are written into one packed array, so nothing is sliced or joined on the tape.
+    the cache; gradients are written into one packed array, so nothing is sliced or joined on the tape. The softmax's division is done on
+    the Dh numbers of a mixed row rather than on its T weights, and so are the scale and the row sums of the vjp.
     """
     B, T, packed = qkv.shape
     D = packed // 3
@@ -161,12 +163,14 @@ def self_attention(qkv, may_attend=None, heads=1):
     heads_of = qkv.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)  # views (3, B, H, T, Dh)
     y = np.empty_like(qkv, shape=(B, T, D))
     y_heads = y.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)
-    weights = np.empty_like(qkv, shape=(B, heads, T, T))
+    weights = np.empty_like(qkv, shape=(B, heads, T, T))  # e^score
+    share = np.empty_like(qkv, shape=(B, heads, T, 1))  # 1 / Σ e^score
     for b in blocks(B, heads * T * max(T, D // heads)):
         q, k, v = heads_of[:, b].copy()
-        p = np.matmul(q * scale, np.swapaxes(k, -1, -2), out=weights[b])
-        softmax_in_place(p, _part(may_attend, b))
-        y_heads[b] = p @ v
+        q *= scale
+        e = np.matmul(q, np.swapaxes(k, -1, -2), out=weights[b])
+        share[b] = exponentials(e, _part(may_attend, b))
+        np.multiply(e @ v, share[b], out=y_heads[b])
 
     def vjp(g):
         g_heads = g.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)
@@ -174,12 +178,13 @@ def self_attention(qkv, may_attend=None, heads=1):
         to_q, to_k, to_v = whole.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)
         for b in blocks(B, heads * T * max(T, D // heads)):
             q, k, v = heads_of[:, b].copy()
-            p, gb = weights[b], g_heads[b].copy()
-            to_v[b] = np.swapaxes(p, -1, -2) @ gb
+            e, gb = weights[b], g_heads[b] * share[b]
+            to_v[b] = np.swapaxes(e, -1, -2) @ gb
             d = gb @ np.swapaxes(v, -1, -2)
-            d -= vecdot(gb, y_heads[b])[..., None]  # Σ p·dp of the softmax's vjp, summed over Dh numbers rather than T
-            d *= p
-            d *= scale
+            d -= vecdot(gb, y_heads[b])[..., None]  # Σ p·dp of the softmax's vjp
+            d *= e
+            q *= scale
+            k *= scale
             to_q[b] = d @ k
             to_k[b] = np.swapaxes(d, -1, -2) @ q
         return whole
@@ -192,21 +197,22 @@ def _part(may_attend, b):
     return may_attend[b] if may_attend is not None and may_attend.ndim == 4 and len(may_attend) > 1 else may_attend
 
 
-def softmax_in_place(scores, may_attend=None):
-    """Turn scores into their softmax where they stand, as `softmax` and `masked_softmax` do on copies."""
-    if may_attend is None:
-        scores -= np.max(scores, axis=-1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= np.sum(scores, axis=-1, keepdims=True)
-        return
-    if may_attend.dtype != bool:
-        raise DtypeError(
-            f"a mask is boolean with True = may attend, and {may_attend.dtype} came; write mask.astype(bool), "
-            "or additive == 0 if it holds 0 and -inf"
-        )
-    np.copyto(scores, -np.inf, where=np.logical_not(may_attend))
-    top = np.max(scores, axis=-1, keepdims=True)
-    scores -= np.where(np.isfinite(top), top, 0)
+def exponentials(scores, may_attend=None):
+    """Turn scores (…, T) into e^score where they stand, 0 where blocked, and return 1 over the rows' sums (…, 1), 1 for a row without any.
+
+    A row's largest score is subtracted first, as in `softmax`, unless all are so small that nothing can overflow or vanish: two passes
+    less. Only a processor looks, since on a GPU looking means waiting.
+    """
+    blocked = None if may_attend is None else np.logical_not(check_mask("self_attention", may_attend, scores.shape))
+    calm = 0.3 * np.finfo(scores.dtype).maxexp  # e^(0.3 · 128) = 5e16 in float32, of 1e38
+    if not (isinstance(scores, np.ndarray) and scores.size and scores.max() < calm and scores.min() > -calm):
+        if blocked is not None:
+            np.copyto(scores, -np.inf, where=blocked)
+        top = np.max(scores, axis=-1, keepdims=True)
+        scores -= np.where(np.isfinite(top), top, 0)
     np.exp(scores, out=scores)
-    total = np.sum(scores, axis=-1, keepdims=True)
-    scores /= np.where(total == 0, 1, total)
+    if blocked is not None:
+        np.copyto(scores, 0, where=blocked)
+    T = scores.shape[-1]
+    total = (scores.reshape(-1, T) @ np.ones_like(scores, shape=(T,))).reshape(*scores.shape[:-1], 1)
+    return 1 / np.where(total == 0, 1, total)

@@ -144,15 +144,21 @@ def masked_softmax(x, may_attend, axis=-1):
     The mask is boolean and broadcasts to x; DtypeError otherwise, because 0/1 numbers that are *added* to scores mask nothing. Blocked
     scores are set to -inf before the row maximum is taken, so even a blocked score of 10³⁰⁰ leaves no trace.
     """
-    if may_attend.dtype != bool:
-        raise DtypeError(
-            f"a mask is boolean with True = may attend, and {may_attend.dtype} came; write mask.astype(bool), or additive == 0 if it holds 0 and -inf"
-        )
-    if np.broadcast_shapes(may_attend.shape, x.shape) != x.shape:
-        raise ShapeError(f"masked_softmax: the mask broadcasts to the scores {x.shape} and {may_attend.shape} came; give the scores its leading axes")
+    check_mask("masked_softmax", may_attend, x.shape)
     blocked = np.where(may_attend, x, -np.inf)
     top = np.max(blocked, axis=axis, keepdims=True)
     p = np.exp(blocked - np.where(np.isfinite(top), top, 0))
     total = np.sum(p, axis=axis, keepdims=True)
     p = (p / np.where(total == 0, 1, total)).astype(x.dtype, copy=False)
     return p, _softmax_vjp(p, axis)
+
+
+def check_mask(name, may_attend, shape):
+    """Return a mask that is boolean and broadcasts to the scores' shape; DtypeError or ShapeError in the op's name otherwise."""
+    if may_attend.dtype != bool:
+        raise DtypeError(
+            f"a mask is boolean with True = may attend, and {may_attend.dtype} came; write mask.astype(bool), or additive == 0 if it holds 0 and -inf"
+        )
+    if may_attend.ndim > len(shape) or any(m not in (1, n) for m, n in zip(may_attend.shape[::-1], shape[::-1], strict=False)):
+        raise ShapeError(f"{name}: the mask broadcasts to the scores {shape} and {may_attend.shape} came; give the scores its leading axes")
+    return may_attend

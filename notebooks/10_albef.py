@@ -1,0 +1,229 @@
+# %% [markdown]
+# # 10 · ALBEF: queue, momentum, hard negatives
+#
+# | | |
+# |---|---|
+# | **Time** | 40 min to read, 60 min with the exercises |
+# | **Needs** | notebooks 7 and 8 |
+# | **Gives** | three ideas that outlived their paper: a queue of old answers, a slow twin, and wrong answers that are nearly right |
+# | **Source** | Li et al. 2021, ALBEF, §3.2–3.3; He et al. 2020, MoCo: "building a dynamic dictionary with a queue and a moving-averaged encoder" |
+# | **Track** | papers |
+# | **Edition** | tinymm 0.1.0 |
+#
+# CLIP learns from the wrong answers in its batch, and has many of them because its batch is 32,768. ALBEF had eight GPUs. It keeps wrong answers in a
+# queue, trusts a slow copy of itself to judge them, and asks a second question about the hardest: do these two really belong together?
+
+# %%
+import numpy as np
+
+from tinymm.autodiff import no_grad
+from tinymm.data import shapes
+from tinymm.losses import hard_negatives, soft_targets
+from tinymm.losses.matching import ITM_PRIOR
+from tinymm.models.albef import ALBEF, ALBEFConfig
+from tinymm.models.momentum import Queue, moving_average
+from tinymm.testing import check
+from tinymm.training.optimizers import AdamW
+from tinymm.viz import charts, lesson
+from tinymm.viz.ring import ring
+
+# %% [markdown]
+# ## A queue is a ring
+#
+# Eight slots, batches of two. A push overwrites the oldest rows and moves the pointer on. Slots that nothing has filled yet hold random directions, and their
+# picture's id is −100, nobody's.
+#
+# **Predict.** After five pushes of two rows into eight slots: where does the pointer stand?
+
+# %%
+guess_pointer = None  # 0 to 7
+
+# %%
+queue, rng = Queue(8, 4, np.random.default_rng(0)), np.random.default_rng(1)
+for step in range(5):
+    queue.push(rng.normal(size=(2, 4)), rng.normal(size=(2, 4)), np.array([10 * step, 10 * step + 1]))
+lesson.predicted("pointer", guess_pointer, queue.pointer)
+print(lesson.table(["slot", "picture", "rows since"], [[str(i), int(queue.ids.data[i]), int(age)] for i, age in enumerate(queue.ages())]))
+
+# %% [markdown]
+# The rows are *features*, computed when their batch was there; the pictures are gone. Three reasons for it: wrong answers become as many as one likes
+# (65,536 in the paper), at the price of a matrix product; they cost no forward pass; and no gradient flows into them, so nothing of their graph is kept.
+#
+# ## The twin forgets slowly
+#
+# An encoder that changes at every step would fill the queue with features of many different encoders. So a *twin* fills it: θ_m ← m·θ_m + (1 − m)·θ.
+#
+# **Predict.** With m = 0.995, after how many steps does half of the twin still come from before?
+
+# %%
+guess_steps = None  # a number of steps
+
+# %%
+twin, half = np.array([1.0]), 0
+while twin[0] > 0.5:
+    twin, half = moving_average(twin, np.array([0.0]), 0.995), half + 1
+lesson.predicted("half-life of m = 0.995, in steps", guess_steps, half)
+
+# %% [markdown]
+# ## The experiment: how true is an old feature?
+#
+# A tiny ALBEF learns from drawn scenes, three times, with m = 0, 0.9 and 0.995. At the end we ask the twin for the features of the pictures of *earlier* batches
+# again, and compare them with what the queue has kept. The control is another picture's feature.
+#
+# **Predict.** With m = 0, what is the cosine between a stored feature and today's, twelve steps later?
+
+# %%
+guess_drift = None  # between -1 and 1
+
+# %%
+data = shapes.load()
+vocabulary = len(data.tokenizer)
+SIZES = {"queue": 96, "ramp": 0, "alpha": 0.4}
+
+
+def small(momentum):
+    config = ALBEFConfig.tiny(momentum=momentum, **SIZES)
+    return ALBEF(config, np.random.default_rng(3))
+
+
+def batch_of(step, size=8):
+    draws = np.random.default_rng(100 + step)
+    some = data.batch(draws.choice(len(data), size, replace=False), draws)
+    return some.images[:, ::2, ::2], np.minimum(some.ids, small(0.9).config.text.vocabulary - 2), some.is_real, some.image_ids
+
+
+# %%
+def drift(momentum, steps=60):
+    model, stored = small(momentum), {}
+    optimizer = AdamW(model, decay=0.01)
+    for step in range(steps):
+        images, ids, is_real, image_ids = batch_of(step)
+        sum(model.losses(images, ids, is_real, rng=np.random.default_rng(step), image_ids=image_ids).values()).backward()
+        optimizer.step(rate=2e-3, clip=1.0)
+        stored[step] = model.queue.images.data[(np.arange(8) + 8 * step) % 96].copy()
+    return model, stored
+
+
+# %%
+def cosine_now(model, kept, step, other=0):
+    with no_grad():
+        tokens = model.twin.copy.look(batch_of(step)[0])
+        return float((np.roll(kept, other, axis=0) * model.twin.copy.project_image(tokens).data).sum(axis=1).mean())
+
+
+# %%
+steps_back, curves = list(range(12)), {}
+for momentum in (0.0, 0.9, 0.995):
+    model, stored = drift(momentum)
+    curves[f"m = {momentum:g}"] = (steps_back, [cosine_now(model, stored[59 - back], 59 - back) for back in steps_back])
+curves["control: another picture, m = 0.995"] = (steps_back, [cosine_now(model, stored[59 - back], 59 - back, other=1) for back in steps_back])
+lesson.predicted("cosine after 11 steps, m = 0", guess_drift, curves["m = 0"][1][-1])
+
+# %%
+lesson.show(charts.lines(curves, x="steps in the queue", y="cosine with today's feature", marked=True, title="The slower the twin, the longer a stored feature stays true"))
+
+# %% [markdown]
+# The control, another picture's feature under the slowest twin, is high as well, and that is worth a look: after sixty steps this model still gives all pictures
+# similar features. What the loss can see is the distance between a picture's own feature and the others'.
+#
+# ## Soft targets
+#
+# A web caption is rarely the only right one. So a share α of each row of targets goes where the twin looks, by the softmax of its own similarities.
+#
+# **Predict.** Four equal similarities, α = 0.4: what is the target of a picture's own text?
+
+# %%
+guess_target = None  # a probability
+
+# %%
+lesson.predicted("target of the own text", guess_target, float(soft_targets(np.zeros((1, 4)), 0.4)[0, 0]))
+
+# %%
+twin_says = np.array([[6.0, 1.0, 0.0, 5.0, 0.0, 2.0]])
+rows = np.concatenate([soft_targets(twin_says, alpha) for alpha in (0.0, 0.4, 1.0)])
+drawn = ring(queue.ages(), queue.pointer, 2, rows, title="A queue of eight rows by age, and one row of targets for three shares of the twin")
+drawn.table = lesson.table(["share of the twin", *(f"column {j}" for j in range(6))], [[f"{a:g}", *row] for a, row in zip((0, 0.4, 1), rows, strict=True)])
+lesson.show(drawn)
+
+# %% [markdown]
+# With α = 1 the twin alone decides, and column 3 of the queue, which looks nearly as right to it, gets nearly as much as the pair's own. With α = 0 it is the plain
+# contrastive loss.
+#
+# ## Hard negatives
+#
+# The second question, "does this text belong to this picture?", is easy for a random wrong text. ALBEF draws the wrong ones by how similar they look, from the
+# softmax of a row of similarities, its own pair taken out *before*.
+#
+# **Predict.** A row has the similarities 20 (its own), 18, 10 and 10. With which probability is the second drawn?
+
+# %%
+guess_drawn = None  # a probability
+
+# %%
+S = np.array([[20.0, 18, 10, 10], [10, 20, 10, 10], [10, 10, 20, 10], [10, 10, 10, 20]])
+draws = np.random.default_rng(5)
+texts = np.array([hard_negatives(S, np.arange(4), draws)[1][0] for _ in range(2000)])
+lesson.predicted("share of 2,000 draws", guess_drawn, float(np.mean(texts == 1)))
+print("its own pair was drawn", int(np.sum(texts == 0)), "times")
+
+# %% [markdown]
+# ## What a full training reaches
+#
+# The command below needs five minutes. Held-out scenes; ITC is the contrast alone, ITM the second question on the hardest wrong pairs; MLM fills in hidden words.
+
+# %%
+run = lesson.kept("albef")
+names = {"held_out_itm_accuracy": "ITM, hardest pairs", "held_out_mlm_accuracy": "MLM", "swap_relation_itm": "relation swaps, ITM", "swap_attribute_itm": "attribute swaps, ITM"}
+found = {said: {"reached": run[key], "knowing nothing": run["chance"][key]} for key, said in names.items()}
+lesson.show(charts.bars(found, unit="share right", title="Each objective, beside what knowing nothing would reach"))
+
+# %% [markdown]
+# For MLM "knowing nothing" is the same model beside *another* picture: half of the words can be guessed from the rest of the sentence. A matching loss that stays at
+# its prior has not begun to look:
+
+# %%
+print(f"ITM's prior, one pair in three being true: ln 3 - (2/3) ln 2 = {ITM_PRIOR:.4f} nats, right 2 times in 3; reached: {run['held_out_itm_loss']:.3f}")
+
+# %% [markdown]
+# ## Break it
+#
+# The original code takes the softmax first and sets the own pair to zero afterwards. When the model is sure of its own pairs, nothing is left to draw from. Switch
+# `AFTERWARDS` off and run it again.
+
+# %%
+AFTERWARDS = True
+
+
+def drawn_wrong(S, ids, rng):
+    def one_way(S):
+        same = ids[:, None] == ids
+        z = S if AFTERWARDS else np.where(same, -np.inf, S)
+        p = np.exp(z - z.max(axis=1, keepdims=True))
+        p = np.where(same, 0, p / p.sum(axis=1, keepdims=True))
+        return np.array([rng.choice(len(S), p=row / row.sum()) for row in p])
+
+    return one_way(S.T), one_way(S)
+
+
+with np.errstate(invalid="ignore"):
+    lesson.caught(lambda: check.hard_negatives(drawn_wrong))
+
+# %% [markdown]
+# ## What you may now say
+#
+# - A queue holds old *features*; a slow twin keeps them comparable; a target that is soft lets the twin disagree with a caption.
+# - Hard negatives are drawn by similarity, the own pair taken out before the softmax.
+# - Each loss has a value that means "knows nothing": ln(B + K), 0.6365, ln V. A number without it is not a result.
+#
+# **What you may not say.** That momentum here is the optimizer's: the twin is not trained at all. And that a longer queue is always better: longer than the data, it
+# holds the batch's own pictures, as wrong answers.
+#
+# ## Read the source
+#
+# [models/momentum.py](../tinymm/models/momentum.py) · [models/towers.py](../tinymm/models/towers.py) · [models/albef.py](../tinymm/models/albef.py) ·
+# [losses/contrastive.py](../tinymm/losses/contrastive.py) · [losses/matching.py](../tinymm/losses/matching.py) · [docs: ALBEF](../docs/albef.md)
+#
+# ## Exercises
+#
+# [Exercises 10](solutions/10_albef.py) (your copy without solutions: `python -m tinymm exercises --student my_exercises --only 10`):
+# two puzzles, **10a** a queue, **10b** a slow twin and its targets, **10c** hard negatives, and an open question.

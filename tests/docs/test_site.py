@@ -1,0 +1,152 @@
+"""The site as a reader has it: built with warnings as errors, every link leads somewhere, and a real browser asks nobody else for anything."""
+
+import functools
+import http.server
+import importlib.util
+import re
+import socket
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import chromium
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SITE = ROOT / "build" / "docs"
+#: Attributes by which a page makes the browser fetch something.
+FETCHES = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src", "audio": "src", "object": "data"}
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in ("sphinx", "myst_nb", "furo")), reason="needs the extra `docs`"),
+]
+needs_a_browser = pytest.mark.skipif(chromium.path() is None, reason="no Chromium is installed")
+
+
+class Page(HTMLParser):
+    """What a page links to, fetches, and can be led to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.fetched, self.places = set(), set(), set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.places |= {found[key] for key in ("id", "name") if found.get(key)}
+        if tag == "a" and found.get("href"):
+            self.links.add(found["href"])
+        if FETCHES.get(tag) in found:
+            self.fetched.add(found[FETCHES[tag]])
+
+
+@pytest.fixture(scope="module")
+def site():
+    """Build as the contributors' page says; what is unchanged since the last build is not built again."""
+    command = re.search(r"python -m (sphinx .+?)`", (ROOT / "docs" / "conf.py").read_text())[1].split()
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {path.relative_to(SITE).as_posix(): Page(path.read_text()) for path in SITE.rglob("*.html") if "_static" not in path.parts}
+
+
+def test_links_lead_somewhere(site):
+    lost = []
+    for name, page in site.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or name == "search.html":
+                continue
+            target = ((SITE / name).parent / unquote(parts.path)).resolve() if parts.path else SITE / name
+            there = target.relative_to(SITE.resolve()).as_posix() if target.is_relative_to(SITE.resolve()) else "?"
+            fragment = unquote(parts.fragment)
+            if not target.exists() or (there in site and fragment and fragment not in site[there].places):
+                lost.append(f"{name} -> {link}")
+    assert not lost, "\n".join(sorted(lost)[:20])
+
+
+def test_pages_fetch_only_their_own_files(site):
+    for name, page in site.items():
+        for address in page.fetched:
+            assert not urlsplit(address).netloc, f"{name} fetches {address}"
+            assert address.startswith("data:") or ((SITE / name).parent / urlsplit(address).path).exists(), f"{name} lacks {address}"
+    for path in [*SITE.rglob("*.css"), *SITE.rglob("*.js")]:
+        assert not re.search(r"@import|url\(\s*['\"]?(https?:)?//", path.read_text()), f"{path.name} fetches from elsewhere"
+
+
+def test_every_module_is_annotated_and_every_picture_described(site):
+    modules = {p.relative_to(ROOT / "tinymm").with_suffix("") for p in (ROOT / "tinymm").rglob("*.py")}
+    pages = {(m.parent if m.name == "__init__" and m.parts[:-1] else m).as_posix() for m in modules}
+    assert {f"annotated/{name}.html" for name in pages} <= set(site)
+    for name in site:
+        for picture in re.findall(r"<img[^>]*_images[^>]*>", (SITE / name).read_text()):
+            assert re.search(r'alt="[^"]{10,}', picture), f"{name}: {picture[:120]}"
+
+
+# ---------------------------------------------------------------------- in a browser
+@pytest.fixture(scope="module")
+def served(site):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    loopback = socket.getaddrinfo(None, 0, socket.AF_INET)[0][4]
+    server = http.server.ThreadingHTTPServer(loopback, functools.partial(Quiet, directory=str(SITE)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield "http://{}:{}".format(*server.server_address)
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = chromium.Chromium(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+def opened():
+    notebooks = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return ["index", "losses", "faq", "glossary", "api/losses", "annotated/layers/masks", *(f"tutorials/{name}" for name in notebooks[:1])]
+
+
+@needs_a_browser
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+@pytest.mark.parametrize("page", opened())
+def test_page_is_read_without_the_network(page, width, dark, browser, served):
+    browser.open(f"{served}/{page}.html", width, dark=dark)
+    elsewhere = [address for address in browser.requests if not address.startswith((served, "data:"))]
+    assert len(browser.requests) > 3 and not elsewhere and not browser.complaints, (elsewhere, browser.complaints)
+    assert browser.run("document.documentElement.scrollWidth") <= width, "the page is wider than its window"
+    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == dark, f"the page's ground is {ground}"
+
+
+@needs_a_browser
+def test_formulas_are_drawn_and_columns_stand_side_by_side(browser, served):
+    browser.open(f"{served}/losses.html")
+    assert browser.run("[...document.querySelectorAll('math')].filter(m => m.getBoundingClientRect().height > 8).length") > 50
+    columns = """(() => {
+        const row = document.querySelector('.annotated .row:not(.alone)');
+        const [prose, code] = ['.said', '.code'].map(name => row.querySelector(name).getBoundingClientRect());
+        return [prose.top, code.top, prose.left, code.left];
+    })()"""
+    browser.open(f"{served}/annotated/layers/masks.html")
+    prose, code, left, right = browser.run(columns)
+    assert prose == code and left < right
+    browser.open(f"{served}/annotated/layers/masks.html", 390)
+    prose, code, left, right = browser.run(columns)
+    assert prose < code and left == right
+
+
+@needs_a_browser
+def test_the_browser_test_would_notice(browser, served, tmp_path):
+    (SITE / "_static" / "planted.html").write_text("<script src='http://example.invalid/x.js'></script><script>console.error('planted')</script>")
+    try:
+        browser.open(f"{served}/_static/planted.html")
+    finally:
+        (SITE / "_static" / "planted.html").unlink()
+    assert any("example.invalid" in address for address in browser.requests)
+    assert any("planted" in said for said in browser.complaints)
