@@ -131,7 +131,8 @@ class AttentionExplorer(Explorer):
         seen = "looked at: " + ("the picture, veiled where little weight lies; weights in percent" if self.grid else "weights in percent")
         return "\n".join([
             f'<div class="tm-controls tm-live">{"".join(controls)}</div>' if controls else "",
-            '<p class="tm-head">who looks, and at how many keys</p>', self._lookers(), f'<p class="tm-head">{seen}</p>', f'<div class="tm-sides">{"".join(sides)}</div>',
+            '<p class="tm-head">who looks, and at how many keys</p>', self._lookers(),
+            f'<p class="tm-head">{seen}</p>', f'<div class="tm-sides">{"".join(sides)}</div>',
         ])  # fmt: skip
 
     def _lookers(self) -> str:
