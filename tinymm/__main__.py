@@ -134,6 +134,10 @@ def build_parser() -> argparse.ArgumentParser:
     check_data = _add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _data_check)
     check_data.add_argument("path", help="pictures and captions, or the name of built-in data")
     _common(check_data)
+    show_data = _add(actions, "show", "draw a few pictures with their captions", "data show emoji digits --out samples.png", _data_show)
+    show_data.add_argument("paths", nargs="+", metavar="PATH", help="pictures and captions, or names of built-in data")
+    show_data.add_argument("--resolution", type=int, default=64, metavar="N", help="side of the pictures in pixels (default: 64)")
+    _common(show_data, out="the picture (default: samples.png)")
 
     check = _add(commands, "check", "check the gradient of ops by name (default: all)", "check softmax conv2d", _check)
     check.add_argument("names", nargs="*", metavar="OP")
@@ -283,6 +287,12 @@ def _data_check(path: str, out: str | None, **options: Any) -> int:
     from tinymm.workflows import data
 
     return 0 if data.run(path, out=out) else 2
+
+
+def _data_show(out: str | None, backend: str, **options: Any) -> None:
+    from tinymm.workflows import data
+
+    data.show(out=out or "samples.png", **options)
 
 
 def _check(out: str | None, **options: Any) -> None:

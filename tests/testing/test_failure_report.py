@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import right
-from hypothesis import given
+from hypothesis import find, given
 from wrong import WRONG
 
 from tinymm.testing import PropertyFailed, check, strategies
@@ -135,6 +135,21 @@ def test_drawn_padding_masks_and_embeddings_keep_their_promises(is_real, mask, r
     assert not (is_real[:, :-1] & ~is_real[:, 1:]).any()
     assert mask.shape == (3, 2) and mask.any(axis=1).all()
     assert np.allclose((rows**2).sum(axis=1), 1)
+
+
+@given(strategies.batches(width=3), strategies.batches(distinct=False), strategies.lengths(), strategies.masks(), strategies.unit_embeddings())
+def test_drawn_batches_and_sizes_that_are_left_out(batch, other, lengths, mask, rows):
+    B, T = batch.is_real.shape
+    assert batch.images.shape == batch.texts.shape == (B, 3) and batch.ids.shape == (B, T) and 0 <= batch.ids.min() <= batch.ids.max() < 9
+    assert batch.is_real.any(axis=1).all() and len(set(batch.image_ids)) == B == len(batch.image_ids)
+    assert len(other.image_ids) == len(other.images)
+    assert 1 <= lengths.min() <= lengths.max() <= 5 and 1 <= len(lengths) <= 4
+    assert mask.shape[0] == mask.shape[1] and mask.any(axis=1).all()
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1)
+
+
+def test_batches_with_repeated_pictures_do_occur():
+    find(strategies.batches(distinct=False), lambda batch: len(set(batch.image_ids)) < len(batch.image_ids))
 
 
 @given(strategies.similarities(3), strategies.normals(2, 5))

@@ -211,3 +211,48 @@ def test_functions_get_the_promised_dtype():
 
     check.softmax(fn, dtype="float32", examples=3)
     assert seen == {np.dtype("float32")}
+
+
+# ---------------------------------------------------------------------- what stands behind a function without its name
+def test_a_vjp_may_stand_behind_its_function():
+    assert "V02" in check.vjp(np.tanh, lambda g, x: g * (1 - np.tanh(x) ** 2), examples=5).passed
+    names = dict(check.vjp.properties(right.softmax, right.softmax_vjp, examples=5))
+    assert names["V03"]().passed == ("V03",)
+    with pytest.raises(UsageError, match="check.softmax takes a function, and 2 came without a name; give options by name"):
+        check.softmax(right.softmax, right.softmax_vjp)
+    with pytest.raises(UsageError, match="takes a function and vjp, and 3 came"):
+        check.vjp(right.softmax, right.softmax_vjp, 1)
+    with pytest.raises(PropertyFailed, match="no vjp came; give it behind the function"):
+        check.vjp(right.softmax, examples=3)
+
+
+def test_signatures_and_domains_that_cannot_be_drawn_are_refused():
+    for signature in ("m,n", "(m,n", "(m;n)"):
+        with pytest.raises(UsageError, match=r"names the axes of each array as '\(m,k\),\(k,n\)', and '.*' came; write it so"):
+            check.vjp(np.tanh, lambda g, x: g, signature=signature)
+    with pytest.raises(UsageError, match=r"5 letters and \(-2.0, 2.0\) came; name fewer"):
+        check.vjp(np.tanh, lambda g, x: g, signature="(a,b,c,d,e)")
+    with pytest.raises(UsageError, match=r"0 letters and \(1, 1\) came"):
+        check.vjp(np.tanh, lambda g, x: g, signature="(3)", domain=(1, 1))
+
+
+def test_inputs_keep_to_domain_shapes_and_away_from_kinks():
+    seen = []
+
+    def watched(x, y):
+        seen.append((x, y))
+        return x.sum() + y.sum()
+
+    kinks = {"signature": "(m,3),(3)", "domain": (-1.0, 0.5), "kinks": (0.0,)}
+    check.vjp(watched, lambda g, x, y: (g + 0 * x, g + 0 * y), only="V01", examples=50, **kinks)
+    assert all(x.ndim == 2 and x.shape[1] == 3 and y.shape == (3,) for x, y in seen) and len({len(x) for x, _ in seen}) == 4
+    numbers = np.concatenate([part.ravel() for pair in seen for part in pair])
+    assert -1 <= numbers.min() < -0.9 and 0.4 < numbers.max() <= 0.5 and np.abs(numbers).min() >= 1e-4 * 0.999
+
+
+def test_a_row_reaches_itself_and_what_its_layers_pass_on():
+    chain = np.eye(4, k=-1, dtype=bool)
+    one, two = (check.no_leak.contract(lambda x, mask: x, layers=layers) for layers in (1, 2))
+    assert one.reach(chain).astype(int).tolist() == (chain | np.eye(4, dtype=bool)).astype(int).tolist()
+    np.testing.assert_array_equal(two.reach(chain), np.tri(4, dtype=bool) & ~np.tri(4, k=-3, dtype=bool))
+    np.testing.assert_array_equal(two.reach(chain, itself=False), np.eye(4, k=-2, dtype=bool))

@@ -1,7 +1,8 @@
 """Planted mistakes, each a function that looks right and breaks a property; run as a script to print the tables of causes.
 
 `python wrong.py` prints the rows of `tinymm/testing/causes.py`, `python wrong.py blip2` those of `causes_blip2.py`,
-`python wrong.py momentum` those of `causes_momentum.py`, and `python wrong.py models` those of `causes_models.py`.
+`python wrong.py momentum` those of `causes_momentum.py`, and `python wrong.py models` those of `causes_models.py`. `python wrong.py times` prints
+the processor's seconds for 100 cases of each suite.
 """
 
 import sys
@@ -65,7 +66,24 @@ def broken_by(suite, contract, examples):
     return tuple(one.suite.findings(promised, one.suite.select(promised, "strict")[0], examples))
 
 
+def times():
+    """Print the seconds that 100 cases of each suite take, drawing included."""
+    from time import process_time
+
+    from kept import RIGHT
+
+    from tinymm.testing import check
+
+    for suite, one in check.CHECKS.items():
+        one(**RIGHT[suite]["plain"], examples=5)
+        start = process_time()
+        one(**RIGHT[suite]["plain"], examples=100)
+        print(f"{suite:<18} {process_time() - start:.2f}")
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["times"]:
+        sys.exit(times())
     for suite, mistakes in GROUPS[(sys.argv[1:] or ["basic"])[0]].items():
         print(f'    "{suite}": {{')
         for name, contract in mistakes.items():

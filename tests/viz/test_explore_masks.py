@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_explorer import data_of, drawings
@@ -40,6 +40,7 @@ def test_the_cells_are_the_models_mask():
 
 
 @given(square, st.integers(1, 5))
+@example(np.eye(8, k=-1, dtype=bool), 4)
 def test_what_is_known_is_a_power_of_the_mask(mask, layers):
     step = (mask | np.eye(len(mask), dtype=bool)).astype(np.int64)
     power = np.linalg.matrix_power(step, layers) > 0
@@ -115,6 +116,12 @@ def test_a_cross_mask_has_one_layer():
 def test_the_legend_names_what_occurs():
     page = MaskExplorer("itc", queries=2, words=["a"], layers=1)._repr_html_()
     assert WORDS[0] in page and WORDS[3] not in page.split('<script type="application/json">')[0]
+
+
+def test_each_state_has_a_sign_of_its_own():
+    signs = marks(26)
+    assert len(set(signs["s"])) == 6 and len(set(signs["d"])) == 5
+    assert signs["s"][ALLOWED] == signs["d"][BOTH] and signs["d"][SECOND].count("M") == 2, "a disk where it is allowed, a plus where it is added"
 
 
 def test_errors():

@@ -66,3 +66,14 @@ def test_an_unknown_op_gets_a_suggestion_and_nothing_is_checked(command):
 def test_points_are_moved_off_kinks():
     x = check.away_from(np.array([-0.02, -0.001, 0.0, 0.005, 1.0]), (0.0,))
     assert (np.abs(x) >= 0.01).all() and x[0] == -0.02 and x[-1] == 1.0
+
+
+def test_data_is_drawn_with_its_captions(here, command):
+    from PIL import Image
+
+    said = command("data", "show", draw(here / "data"), "shapes", "--out", "seen.png", "--resolution", "16")
+    assert said.code == 0 and said.lines == ["seen.png: 4 rows"], said.error
+    described = Image.open(here / "seen.png").text["Description"]
+    assert "pairs: training: " in described and "pairs: validation: a " in described and "shapes: held out: " in described
+    said = command("data", "show", "nowhere")
+    assert said.code == 2 and "'nowhere' is none of these" in said.error and not (here / "samples.png").exists()

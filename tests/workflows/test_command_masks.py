@@ -134,3 +134,16 @@ def test_a_stream_that_cannot_show_the_signs_is_noticed(monkeypatch):
     lines = []
     masks.run(say=lines.append)
     assert all(line.isascii() for line in lines)
+
+
+def test_a_page_that_can_be_asked(command, tmp_path):
+    said = command("masks", "--padding", 1, "--html", tmp_path / "masks.html")
+    page = (tmp_path / "masks.html").read_text(encoding="utf-8")
+    assert said.lines[-1] == f"page: {tmp_path / 'masks.html'}" and "ITG · multimodal causal" in page and page.count('role="gridcell"') == 10 * 11
+    command("masks", "--difference", "blip-itm", "blip-lm", "--html", tmp_path / "masks.html")
+    assert "From BLIP ITM to BLIP LM" in (tmp_path / "masks.html").read_text(encoding="utf-8")
+
+
+def test_a_page_has_at_most_64_tokens(command, tmp_path):
+    said = command("masks", "--queries", 80, "--html", tmp_path / "masks.html")
+    assert said.code == 2 and "1 to 64 tokens each way, and 85 by 85 came" in said.error and not list(tmp_path.iterdir())

@@ -142,8 +142,9 @@ def framed(pixels: np.ndarray) -> np.ndarray:
     """
     from PIL import Image
 
-    ink = (pixels < 250).any(axis=-1)
-    (top, bottom), (left, right) = (np.flatnonzero(ink.any(axis=axis))[[0, -1]] + (0, 1) for axis in (1, 0))
+    ink: np.ndarray = (pixels < 250).any(axis=-1)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     side = max(bottom - top, right - left, round(DRAWN / ENLARGED))
     paper = Image.new("RGB", (side, side), "white")
     paper.paste(Image.fromarray(pixels[top:bottom, left:right]), ((side - right + left) // 2, (side - bottom + top) // 2))

@@ -8,7 +8,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
@@ -34,7 +34,7 @@ from tinymm.testing import temperature as _temperature
 
 from .causes import CAUSES
 from .contract import Contract, PropertyFailed
-from .suite import Finding, Property, Suite
+from .suite import Finding, Suite
 
 PROFILES = {"quick": 30, "ci": 100, "deep": 2000}
 
@@ -74,22 +74,15 @@ class Check:
         **contract: Any,
     ) -> Report:
         """Run the properties; return what passed, or raise with the first that broke, at its smallest."""
-        contract = self.named(more, contract)
-        promised, count = self.promise(fn, contract), cases(examples)
-        properties, not_run = self.suite.select(promised, tier, only)
-        broken = self.suite.findings(promised, properties, count)
+        found = Examination(self, fn, self.named(more, contract), examples, tier, only)
         if verbose:
             for item in self.suite.properties.values():
-                if item in properties or item.id in not_run:
-                    mark = "✗" if item.id in broken else "–" if item.id in not_run else "✓"
-                    print(f"{mark} {item.id} {item.sentence}" + (f" (not run: {not_run[item.id]})" if item.id in not_run else ""))
-        if broken:
-            first = self.suite.properties[next(iter(broken))]
-            smallest = self.suite.smallest(promised, first, count, broken[first.id])
-            ran = [item.id for item in properties]
-            given = contract if examples == "ci" else {**contract, "examples": examples}
-            raise PropertyFailed(self.report(first, smallest, promised, list(broken), ran, given), tuple(broken))
-        return Report(tuple(item.id for item in properties), not_run)
+                if item in found.properties or item.id in found.not_run:
+                    mark = "✗" if item.id in found.broken else "–" if item.id in found.not_run else "✓"
+                    print(f"{mark} {item.id} {item.sentence}" + (f" (not run: {found.not_run[item.id]})" if item.id in found.not_run else ""))
+        if found.broken:
+            raise PropertyFailed(found.report(next(iter(found.broken))), tuple(found.broken))
+        return Report(tuple(item.id for item in found.properties), found.not_run)
 
     def properties(
         self, fn: Callable[..., Any], *more: Any, examples: int | str = "ci", tier: str = "strict", **contract: Any
@@ -115,21 +108,38 @@ class Check:
             options = ", ".join(self.contract(fn).options)
             raise UsageError(f"check.{self.suite.name} has the options {options}; {', '.join(contract)} came ({error})") from error
 
-    def report(
-        self, first: Property, smallest: Finding, promised: Contract, broken: list[str], ran: list[str], given: dict[str, Any]
-    ) -> str:
+
+class Examination:
+    """A function under a contract: which properties are run, which are not and why, and what a number of cases finds, once asked."""
+
+    def __init__(
+        self, one: Check, fn: Callable[..., Any], contract: dict[str, Any], examples: int | str = "ci", tier: str = "strict", only: str | None = None
+    ) -> None:
+        self.suite = one.suite
+        self.promised, self.count = one.promise(fn, contract), cases(examples)
+        self.properties, self.not_run = self.suite.select(self.promised, tier, only)
+        self.given = contract if examples == "ci" else {**contract, "examples": examples}
+
+    @cached_property
+    def broken(self) -> dict[str, Finding]:
+        """The first finding of each property that broke."""
+        return self.suite.findings(self.promised, self.properties, self.count)
+
+    def report(self, key: str) -> str:
         """Return the five lines about a broken property, and a sixth that runs it again."""
+        first, promised = self.suite.properties[key], self.promised
+        smallest = self.suite.smallest(promised, first, self.count, self.broken[key])
+        ran, others = {item.id for item in self.properties}, [other for other in self.broken if other != key]
         options = {name: value for name in promised.options if isinstance(value := getattr(promised, name), (str, bool, int, float))}
         convention = ", ".join(f"{name}={value!r}" for name, value in options.items() if name in promised.choices) or "the one of tinymm"
-        others = f"; {', '.join(broken[1:])} broke too" if broken[1:] else ""
-        again = "".join(f", {name}=…" if callable(value) else f", {name}={value!r}" for name, value in given.items())
+        again = "".join(f", {name}=…" if callable(value) else f", {name}={value!r}" for name, value in self.given.items())
         return "\n".join(
             (
                 f"{first.id} ({first.tier}) {first.sentence}",
-                f"found: {smallest.found}{others}",
+                f"found: {smallest.found}" + (f"; {', '.join(others)} broke too" if others else ""),
                 f"smallest failing input: {smallest.smallest}",
                 f"why it matters: {first.why}",
-                f"likely cause: {likely_cause(self.suite.name, set(broken), set(ran))}another convention than {convention}",
+                f"likely cause: {likely_cause(self.suite.name, set(self.broken), ran)}another convention than {convention}",
                 f"again: check.{self.suite.name}(fn{again}, only={first.id!r})",
             )
         )

@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,15 +25,15 @@ SLOPE = "training follows the gradient: one that is off still lets a loss fall, 
 CARE = "an engine hands the same arrays to several rules: what one of them writes or remembers, the others read"
 #: How far differences step, and how far from the slope they may be, relative and absolute.
 STEPS = {"float64": (1e-5, 1e-6), "float32": (1e-2, 2e-2)}
-letters = {"a": sizes(1, 4), "b": sizes(2, 4), "c": sizes(1, 3), "d": sizes(1, 3)}
+letters: dict[str, Any] = {"a": sizes(1, 4), "b": sizes(2, 4), "c": sizes(1, 3), "d": sizes(1, 3)}
 
 
 @dataclass
 class Vjp(Contract):
     """`fn(*arrays) -> array` and `vjp(cotangent, *arrays)`, a gradient for each array: a tuple of them, or the only one alone.
 
-    `signature` names the axes of the arrays as "(m,k),(k,n)", at most four letters; by default each is (m, n), and there are as many as vjp
-    demands. Numbers lie in `domain`, and away from `kinks`. What is no array belongs into a lambda.
+    `signature` names the axes of the arrays as "(m,k),(k,n)", at most four letters, or gives their sizes; by default each is (m, n), and
+    there are as many as vjp demands. Numbers lie in `domain`, and away from `kinks`. What is no array belongs into a lambda.
     """
 
     vjp: Callable | None = field(default=None, kw_only=True)
@@ -48,7 +48,7 @@ class Vjp(Contract):
         if not re.fullmatch(r"\(\w*(,\w+)*\)(,\(\w*(,\w+)*\))*", text.replace(" ", "")):
             raise UsageError(f"check.vjp: a signature names the axes of each array as '(m,k),(k,n)', and {text!r} came; write it so")
         self.axes = [re.findall(r"\w+", part) for part in re.findall(r"\(([^)]*)\)", text)]
-        self.letters = list(dict.fromkeys(letter for axes in self.axes for letter in axes))
+        self.letters = list(dict.fromkeys(letter for axes in self.axes for letter in axes if not letter.isdecimal()))
         low, high = self.domain
         if len(self.letters) > 4 or not low < high:
             raise UsageError(
@@ -61,7 +61,7 @@ class Vjp(Contract):
         size = dict(zip(self.letters, drawn.values(), strict=False))
         found = []
         for axes in self.axes:
-            x = rng.uniform(*self.domain, size=tuple(size[letter] for letter in axes))
+            x = rng.uniform(*self.domain, size=tuple(int(axis) if axis.isdecimal() else size[axis] for axis in axes))
             for kink in self.kinks:
                 near = 10 * STEPS[self.dtype][0]
                 x = np.where(np.abs(x - kink) < near, kink + np.where(x < kink, -near, near), x)

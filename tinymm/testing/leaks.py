@@ -25,8 +25,8 @@ class NoLeak(Contract):
     """`fn(x (B, T, width), mask (B, 1, T, T)) -> (B, T, …)`, True = may attend: a layer, a stack of them, or a whole model in eval mode.
 
     `layers` counts those that mix rows, each with the same mask: what two of them pass on, one by one, may arrive. `residual=False` where a row
-    is not handed on, and moves its output through its query alone. `width` is the width that the model takes. A model with position embeddings is
-    one too.
+    is not handed on, and moves its output through its query alone. `width` is the width that the
+    model takes. A model with position embeddings is one too.
     """
 
     layers: int = field(default=1, kw_only=True)

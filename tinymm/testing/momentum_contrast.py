@@ -138,8 +138,8 @@ class ItcQueue(Contract):
     """`fn(I (B, E), T, I_m, T_m, image_queue (K, E), text_queue, temperature, alpha) -> ()`: soft cross-entropy, the mean of both directions.
 
     A picture I of the model is compared with the twin's texts T_m and, behind them, the queue's; what the answer should be says the twin's
-    picture I_m by `soft_targets`; and so for texts. Rows come with length 1: `unit=True` for a function that makes them so itself. The
-    temperature comes to "divide", or its inverse to "multiply", or the inverse's "log". Further properties run if given:
+    picture I_m by `soft_targets`; and so for texts. Rows come with length 1: `unit=True` for a function that makes them so itself. As
+    `scale` the temperature comes to "divide", or its inverse to "multiply", or the inverse's "log". Further properties run if given:
     `vjp(cotangent, *fn's arguments)`, a gradient for each or None.
     """
 

@@ -121,7 +121,7 @@ def vjp_formula(p: Softmax, rng: Rng, rows: int, n: int) -> None:
 
 @dataclass
 class LogSoftmax(Softmax):
-    """`fn(x (rows, n))`: logarithms of the probabilities along `axis`."""
+    """`fn(x (rows, n))`: logarithms of the probabilities along `axis`; gradients too with `vjp(cotangent, x)`."""
 
     def __call__(self, x: Array) -> Array:
         """Return the probabilities."""
@@ -157,7 +157,7 @@ def log_vjp(p: LogSoftmax, rng: Rng, rows: int, n: int) -> None:
 
 @dataclass
 class MaskedSoftmax(Softmax):
-    """`fn(x (rows, n), mask)`: softmax over the entries that the mask keeps, True = kept; `vjp(cotangent, x, mask)`.
+    """`fn(x (rows, n), mask)`: softmax along `axis` over what the mask keeps, True = kept; `vjp(cotangent, x, mask)`.
 
     `empty_row` is what a row that keeps nothing gives: "zeros", "nan" or "any".
     """

@@ -2,9 +2,20 @@
 
 Hypothesis shrinks numbers toward zeros, equal rows and symmetric matrices, and those hide swapped directions and
 missing transposes. A seed shrinks to 0, and the numbers made from it stay as crooked as any.
+
+Yours to use under `@given`: `batches`, `paddings` and `lengths` (ragged captions), `masks`, `unit_embeddings`, `similarities`, `normals`, `sizes`
+and `seeds`. Sizes that are left out are drawn, from 1 to 6.
+
+>>> from hypothesis import given, settings
+>>> @settings(database=None)
+... @given(batches(), similarities())
+... def test_mine(batch, S):
+...     assert batch.ids.shape == batch.is_real.shape and len(S) == len(S.T)
+>>> test_mine()
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
@@ -32,14 +43,43 @@ def normals(*shape: int) -> SearchStrategy[np.ndarray]:
     return seeds.map(lambda seed: generator(seed).normal(size=shape))
 
 
-def unit_embeddings(n: int, width: int) -> SearchStrategy[np.ndarray]:
-    """Draw n rows of length 1."""
-    return seeds.map(lambda seed: unit(generator(seed).normal(size=(n, width))))
+@st.composite
+def unit_embeddings(draw: st.DrawFn, n: int | None = None, width: int | None = None) -> np.ndarray:
+    """Draw n rows of length 1: (n, width)."""
+    shape = (draw(sizes()) if n is None else n, draw(sizes()) if width is None else width)
+    return unit(draw(normals(*shape)))
 
 
-def similarities(n: int, m: int | None = None) -> SearchStrategy[np.ndarray]:
-    """Draw an (n, m) matrix of distinct scores, in whole numbers so that maps of them stay exact."""
-    return seeds.map(lambda seed: distinct_scores(generator(seed), n, m or n))
+@st.composite
+def similarities(draw: st.DrawFn, n: int | None = None, m: int | None = None) -> np.ndarray:
+    """Draw an (n, m) matrix of distinct scores, square unless m is given, in whole numbers so that maps of them stay exact."""
+    n = draw(sizes()) if n is None else n
+    return distinct_scores(generator(draw(seeds)), n, n if m is None else m)
+
+
+def lengths(batch: int = 4, tokens: int = 5) -> SearchStrategy[np.ndarray]:
+    """Draw how many real tokens each caption of a batch has: (B,), each from 1 to `tokens`."""
+    return st.lists(sizes(1, tokens), min_size=1, max_size=batch).map(np.array)
+
+
+class Batch(NamedTuple):
+    """B pairs as a loss gets them: raw features `images` and `texts` (B, E), words `ids` and `is_real` (B, T), and `image_ids` (B,)."""
+
+    images: np.ndarray
+    texts: np.ndarray
+    ids: np.ndarray
+    is_real: np.ndarray
+    image_ids: np.ndarray
+
+
+@st.composite
+def batches(draw: st.DrawFn, batch: int = 4, tokens: int = 5, width: int | None = None, vocabulary: int = 9, distinct: bool = True) -> Batch:
+    """Draw a batch with captions of different lengths, padded anywhere; with `distinct=False` pictures may stand in it twice."""
+    is_real = draw(paddings(batch, tokens))
+    rng, B, E = generator(draw(seeds)), len(is_real), draw(sizes()) if width is None else width
+    image_ids = rng.permutation(1000)[:B] if distinct else rng.integers(0, max(1, B - 1), B)
+    images, texts = rng.normal(size=(2, B, E))
+    return Batch(images, texts, rng.integers(0, vocabulary, is_real.shape), is_real, image_ids)
 
 
 @st.composite
@@ -58,9 +98,10 @@ def paddings(draw: st.DrawFn, batch: int = 4, tokens: int = 5, side: str = "any"
 
 
 @st.composite
-def masks(draw: st.DrawFn, rows: int, columns: int) -> np.ndarray:
-    """Draw a boolean (rows, columns) mask in which each row may look somewhere."""
-    return random_mask(generator(draw(seeds)), rows, columns)
+def masks(draw: st.DrawFn, rows: int | None = None, columns: int | None = None) -> np.ndarray:
+    """Draw a boolean (rows, columns) mask, square unless columns are given, in which each row may look somewhere."""
+    rows = draw(sizes()) if rows is None else rows
+    return random_mask(generator(draw(seeds)), rows, rows if columns is None else columns)
 
 
 def pad_to(is_real: np.ndarray, side: str) -> np.ndarray:

@@ -130,8 +130,9 @@ class AttentionExplorer(Explorer):
         sides = [self._over_picture(), self._patch_numbers()] if self.grid else [self._text()]
         seen = "looked at: " + ("the picture, veiled where little weight lies; weights in percent" if self.grid else "weights in percent")
         return "\n".join([
-            f'<div class="tm-controls tm-live">{"".join(controls)}</div>' if controls else "", "<h4>who looks, and at how many keys</h4>",
-            self._lookers(), f"<h4>{seen}</h4>", f'<div class="tm-sides">{"".join(sides)}</div>',
+            f'<div class="tm-controls tm-live">{"".join(controls)}</div>' if controls else "",
+            '<p class="tm-head">who looks, and at how many keys</p>', self._lookers(),
+            f'<p class="tm-head">{seen}</p>', f'<div class="tm-sides">{"".join(sides)}</div>',
         ])  # fmt: skip
 
     def _lookers(self) -> str:

@@ -1,13 +1,20 @@
-"""`data check`: whether training can read these pictures and captions, and what is odd about them."""
+"""`data check` and `data show`: whether training can read these pictures and captions, what is odd about them, and how they look."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tinymm.data import pairs
 from tinymm.data.check import check_source
 from tinymm.training.records import write_json
+from tinymm.viz import style
+from tinymm.viz.samples import samples
 
 from .opened import BUILT_IN, open_source
+
+SHOWN = 8
 
 
 def run(path: str, *, out: str | None = None, say: Callable[[str], None] = print) -> bool:
@@ -21,3 +28,24 @@ def run(path: str, *, out: str | None = None, say: Callable[[str], None] = print
     if out:
         write_json(out, report)
     return not report.skipped
+
+
+def show(
+    paths: list[str], *, out: str = "samples.png", seed: int = 0, resolution: int = 64, say: Callable[[str], None] = print
+) -> Path:
+    """Draw a few pictures of each data set with their captions, training's and each honest test's in a row of its own, and return the file."""
+    rows: dict[str, tuple[np.ndarray, list[str]]] = {}
+    for path in paths:
+        source: Any = open_source(path, seed=seed, resolution=resolution)
+        batch = source.batch(np.linspace(0, len(source) - 1, min(SHOWN, len(source))).astype(int), np.random.default_rng(seed))
+        rows[f"{source.name}: training"] = source.preprocess.denormalize(batch.images), list(batch.captions)
+        sets = source.tests() or {"validation": source.validation()}
+        for name, some in sets.items():
+            if name.endswith("_all") or not len(some):
+                continue  # the pictures of another row, among more captions
+            chosen = np.linspace(0, len(some) - 1, min(SHOWN, len(some))).astype(int)
+            captions = [some.captions[int(np.flatnonzero(some.image_of_caption == i)[0])] for i in chosen]
+            rows[f"{source.name}: {name.replace('_', ' ')}"] = source.preprocess.denormalize(some.images[chosen]), captions
+    file = style.save(samples(rows, f"{style.listed(paths)}: training's pictures are distorted, the tests' are not"), out)
+    say(f"{file}: {len(rows)} rows")
+    return file
