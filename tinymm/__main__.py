@@ -138,6 +138,17 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("--against", choices=["torch"], help="run the other side in turn and print the ratio (needs the extra 'parity')")
     bench.add_argument("--workers", type=int, metavar="N", help="threads, on both sides (default: the cores, up to 4)")
     _common(bench, out="write the numbers to this JSON file too")
+
+    said = "compute what CLIP's own scale asks of machines: operations, memory, exchange, time"
+    scale = _add(commands, "arithmetic", said, "arithmetic --model ViT-L/14 --machines 256 --rate 25000", _arithmetic)
+    scale.add_argument("--model", default="ViT-B/32", metavar="NAME", help="a released size, such as RN50x64 (default: ViT-B/32)")
+    scale.add_argument("--batch", type=int, default=32_768, metavar="N", help="pairs a batch, over all machines (default: 32768)")
+    scale.add_argument("--pairs", type=float, default=400e6, metavar="N", help="pairs of the data set (default: 400e6)")
+    scale.add_argument("--epochs", type=float, default=32, metavar="N", help="times that training sees them (default: 32)")
+    scale.add_argument("--machines", type=int, default=256, metavar="N", help="machines that share the batch (default: 256)")
+    scale.add_argument("--memory", type=float, default=16, metavar="GB", help="memory of each (default: 16)")
+    scale.add_argument("--rate", type=float, metavar="GFLOP/s", help="what each sustains (default: what this machine does, measured)")
+    _common(scale, out="a folder to write the numbers and a picture in")
     return parser
 
 
@@ -277,6 +288,12 @@ def _check(out: str | None, **options: Any) -> None:
     errors = check.run(**options)
     if out:
         write_json(out, errors)
+
+
+def _arithmetic(**options: Any) -> None:
+    from tinymm.workflows import arithmetic
+
+    arithmetic.run(**options)
 
 
 def _bench(**options: Any) -> None:

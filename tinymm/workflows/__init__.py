@@ -5,5 +5,6 @@ Read `train` (the main job; `demo` is `train` with its defaults) with `learning`
 `pictures_blip2`; `measured` (what is measured of these), `ablate` (what each loss and each mask is for), `ablate_blip` (what wrong captions
 cost) and `compare` (all four side by side). Then what is done with a model: `opened` (how it is opened), `evaluate`, `classify`, `search`,
 `caption`; then `masks`, `data` and `check`; then `bench`, whose sides `bench_tinymm` and `bench_torch` run in processes of their own and
-measure memory by `bench_memory`. `flags` is what the command line says of each training's settings.
+measure memory by `bench_memory`, and `arithmetic` (what the paper's own scale asks of machines). `flags` is what the command line says of each
+training's settings.
 """
