@@ -123,8 +123,8 @@ BRITISH = (
     r"(\w+al|optim|organ|recogn|summar|minim|maxim|token|vector|parallel|emphas|regular|random|standard|synchron|custom)"
     r"is(e|ed|es|er|ers|ing|ation|ations)|centre[ds]?|grey|licence|artefacts?|whilst|metres?|programme[ds]?)\b"
 )
-#: Words of American English that the pattern takes for others.
-AMERICAN = {"optimism", "advertise", "labellum"}
+#: Words of American English, and one of HTML, that the pattern takes for others.
+AMERICAN = {"optimism", "advertise", "labellum", "labelledby"}
 
 
 def prose(path):
