@@ -120,8 +120,8 @@ lesson.show(
 
 # %% [markdown]
 # The two halves are different numbers. They agree when the matrix is symmetric, and otherwise only by chance. A text that suits *every* picture, a
-# column of large scores, costs the pictures dearly and the texts nothing: each text still finds its own picture. So does a picture that suits every text, the other
-# way round. With one half alone the model is free to build such favorites.
+# column of large scores, costs the pictures dearly and the texts nothing: each text still finds its own picture. So does a picture that suits every
+# text, the other way round. With one half alone the model is free to build such favorites.
 
 # %%
 plain, favorite = 4 * np.eye(6), 3.0 * (np.arange(6) == 0)
@@ -197,8 +197,8 @@ lesson.show(
 
 # %% [markdown]
 # Perfect pairs cost ln(1 + 127·e^−s). At scale 1 that is 3.87 of 4.85 nats: the loss can hardly tell a perfect model from one that knows nothing. So
-# there is a scale, and it is learned. In Figure 3 `t` is its *logarithm*, which keeps it positive; the 0.07 of other papers is a *divisor*, 1/e^t. After each step the scale
-# is cut at 100, on the parameter and not in the loss, so that its gradient stays alive.
+# there is a scale, and it is learned. In Figure 3 `t` is its *logarithm*, which keeps it positive; the 0.07 of other papers is a *divisor*, 1/e^t.
+# After each step the scale is cut at 100, on the parameter and not in the loss, so that its gradient stays alive.
 
 # %%
 rows = [["as CLIP begins", np.log(1 / 0.07), 1 / 0.07, 0.07], ["the limit", np.log(100), 100.0, 0.01]]
@@ -207,8 +207,8 @@ print(lesson.table(["", "t", "scale e^t", "temperature 1/e^t"], rows))
 # %% [markdown]
 # ## The gradient
 #
-# Each half is a cross-entropy, whose gradient with respect to its logits is *share minus label*. Together, with P_rows the softmax along the rows (axis=1)
-# and P_columns that down the columns (axis=0):
+# Each half is a cross-entropy, whose gradient with respect to its logits is *share minus label*. Together, with P_rows the softmax along the rows
+# (axis=1) and P_columns that down the columns (axis=0):
 #
 # ∂loss/∂logits = (P_rows + P_columns)/2n − I/n.
 #
@@ -233,8 +233,8 @@ lesson.show(
 # %% [markdown]
 # ## The experiment: the diagonal fills
 #
-# Eight pairs, a batch of eight, so the matrix that we draw is the whole problem. Each step distorts the pictures anew. The control is equal in everything, but
-# the texts are dealt out anew at each step: which text belongs to which picture is then noise.
+# Eight pairs, a batch of eight, so the matrix that we draw is the whole problem. Each step distorts the pictures anew. The control is equal in
+# everything, but the texts are dealt out anew at each step: which text belongs to which picture is then noise.
 #
 # **Predict.** Where does the control's loss end?
 

@@ -157,6 +157,17 @@ def build_parser() -> argparse.ArgumentParser:
     exercises.add_argument("--instructor", metavar="OUT", help="the folder for nbgrader: OUT/source/NAME/NAME.ipynb, and its settings")
     exercises.add_argument("--only", action="append", metavar="NN", help="only this notebook, by the beginning of its name; several times if wanted")
     exercises.add_argument("--source", metavar="FOLDER", help="the notebooks with solutions (default: notebooks/solutions of this checkout)")
+
+    said = "compute what CLIP's own scale asks of machines: operations, memory, exchange, time"
+    scale = _add(commands, "arithmetic", said, "arithmetic --model ViT-L/14 --machines 256 --rate 25000", _arithmetic)
+    scale.add_argument("--model", default="ViT-B/32", metavar="NAME", help="a released size, such as RN50x64 (default: ViT-B/32)")
+    scale.add_argument("--batch", type=int, default=32_768, metavar="N", help="pairs a batch, over all machines (default: 32768)")
+    scale.add_argument("--pairs", type=float, default=400e6, metavar="N", help="pairs of the data set (default: 400e6)")
+    scale.add_argument("--epochs", type=float, default=32, metavar="N", help="times that training sees them (default: 32)")
+    scale.add_argument("--machines", type=int, default=256, metavar="N", help="machines that share the batch (default: 256)")
+    scale.add_argument("--memory", type=float, default=16, metavar="GB", help="memory of each (default: 16)")
+    scale.add_argument("--rate", type=float, metavar="GFLOP/s", help="what each sustains (default: what this machine does, measured)")
+    _common(scale, out="a folder to write the numbers and a picture in")
     return parser
 
 
@@ -308,6 +319,12 @@ def _exercises(**options: Any) -> None:
     from tinymm.workflows import exercises
 
     exercises.run(**options)
+
+
+def _arithmetic(**options: Any) -> None:
+    from tinymm.workflows import arithmetic
+
+    arithmetic.run(**options)
 
 
 def _bench(**options: Any) -> None:

@@ -9,6 +9,7 @@ PACKAGE = ROOT / "tinymm"
 #: Links in pages and notebooks to files of the checkout, as a reader on a code host follows them.
 TO_SOURCE = re.compile(r"(?:\.\./)+(tinymm|tests)/([\w/]+)\.py(?:#\w+)?(?=[)\"])")
 TO_EXERCISES = re.compile(r"(?<=\()(?:\.\./notebooks/)?solutions/\w+\.(?:py|ipynb)(?=\))")
+TO_NOTEBOOK = re.compile(r"(?:\.\./)+notebooks/(\d\d_\w+)\.(?:py|ipynb)(?=[)\"])")
 TO_PAGE = re.compile(r"(?:\.\./)+docs/(\w+)\.md(?=[)\"])")
 
 
@@ -74,6 +75,7 @@ def tests_of() -> dict[str, list[Path]]:
 
 
 def rewritten(text: str) -> str:
-    """Lead links to source files to their annotated pages, those to solutions to the list of exercises, and those to `docs/` to its pages."""
+    """Lead links to files of the checkout to this site's pages: source to its annotated page, notebooks, solutions and `docs/` to theirs."""
+    text = TO_NOTEBOOK.sub(r"/tutorials/\1.ipynb", text)
     to_source = TO_SOURCE.sub(lambda m: f"/{page(ROOT / m[1] / (m[2] + '.py'))}.rst", text)
     return TO_EXERCISES.sub("/exercises.md", TO_PAGE.sub(r"/\1.md", to_source))

@@ -141,9 +141,9 @@ print(f"at n = 22,027 it is {first_bias(22_027):.4f}")
 # %% [markdown]
 # ## Open question
 #
-# A tutorial that has been copied widely replaces `arange(n)` by soft targets: the softmax of (I·Iᵀ + T·Tᵀ)/2, where I and T are the model's own features,
-# not normalized and without a stop of the gradient. Name two properties of `check.contrastive_loss` that you expect to break, and say whether each
-# matters to somebody who only wants good retrieval.
+# A tutorial that has been copied widely replaces `arange(n)` by soft targets: the softmax of (I·Iᵀ + T·Tᵀ)/2, where I and T are the model's own
+# features, not normalized and without a stop of the gradient. Name two properties of `check.contrastive_loss` that you expect to break, and say
+# whether each matters to somebody who only wants good retrieval.
 
 # %% [markdown] answer="8d" points=2
 # *Your answer, in three sentences:*

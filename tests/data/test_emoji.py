@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tinymm.arrays.errors import UsageError
+from tinymm.arrays.errors import DataError, UsageError
 from tinymm.data import artists, emoji
 from tinymm.data.check import check_source
 
@@ -57,11 +57,31 @@ def test_every_picture_is_in_color_or_ink_on_white_paper_and_none_is_empty(sourc
     assert len(drawn) > 1380
     for picture in drawn.values():
         assert picture.shape == (32, 32, 3) and picture.dtype == np.uint8 and picture.min() < 250
-        assert picture[[0, 0, -1, -1], [0, -1, 0, -1]].mean() > 200
     heart = drawn["❤"].astype(int)[8:24, 8:24].reshape(-1, 3).mean(axis=0)
     assert heart[0] > heart[1] + 80 and heart[0] > heart[2] + 80
     with pytest.raises(ValueError, match="read-only"):
         drawn["❤"][0, 0, 0] = 1
+
+
+def test_a_drawing_fills_its_square_unless_it_is_small_on_purpose():
+    drawing = np.full((128, 128, 3), 255, np.uint8)
+    drawing[40:120, 30:60] = 0
+    found = artists.framed(drawing)  # 80 of 128 pixels high: less than two thirds, so some margin stays
+    assert found.shape == (85, 85, 3)
+    rows, columns = np.flatnonzero((found == 0).any(axis=(1, 2))), np.flatnonzero((found == 0).any(axis=(0, 2)))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (2, 81, 27, 56)
+    drawing[10:120, 30:60] = 0
+    assert artists.framed(drawing).shape == (110, 110, 3)  # higher: it fills the square
+    ink = [(np.array(list(artists.pictures(artist).values())) < 250).any(axis=-1).any(axis=2).sum(axis=1) for artist in (artists.OPENMOJI,)]
+    assert np.median(ink[0]) == 32 and ink[0].min() < 24
+
+
+def test_a_font_that_cannot_be_opened_is_named(monkeypatch, tmp_path):
+    (tmp_path / "NotoColorEmoji.ttf").write_bytes(b"no font")
+    monkeypatch.setattr(artists, "FONT_FOLDERS", (str(tmp_path),))
+    assert artists.font_of(artists.NOTO) == tmp_path / "NotoColorEmoji.ttf"
+    with pytest.raises(DataError, match=r"drawn from .*NotoColorEmoji.ttf at 109 points, and it cannot be opened \(.*\); install it again"):
+        artists._drawings.__wrapped__(artists.NOTO)
 
 
 def test_a_character_that_the_font_lacks_is_left_out():
@@ -181,12 +201,12 @@ def test_without_a_second_font_there_are_two_tests(one_artist):
 
 @pytest.mark.skipif(artists.font_of(artists.NOTO) is None, reason="Noto Color Emoji is not installed")
 def test_pixels_alone_hardly_find_the_other_artists_drawing(source):
-    """The ground on which `unseen_artist` stands: the nearest picture, pixel by pixel, is the right one for 1 in 18."""
+    """The ground on which `unseen_artist` stands: the nearest picture, pixel by pixel, is the right one for 13 in 100."""
     both = [i for i in source.trained if source.characters[i] in source.drawn_by_another]
     drawings = (source.drawn, source.drawn_by_another)
     one, other = (np.array([drawn[source.characters[i]] for i in both]).reshape(len(both), -1) / 255 for drawn in drawings)
     apart = (other**2).sum(axis=1)[:, None] + (one**2).sum(axis=1) - 2 * other @ one.T
-    assert 0.04 < np.mean(apart.argmin(axis=1) == np.arange(len(both))) < 0.08
+    assert 0.11 < np.mean(apart.argmin(axis=1) == np.arange(len(both))) < 0.15
 
 
 def test_impossible_settings_and_missing_packages_are_refused(monkeypatch):

@@ -132,6 +132,7 @@ def test_modules_are_in_reading_order_and_have_their_tests():
         ("](../tinymm/losses/matching.py)", "](/annotated/losses/matching.rst)"),
         ("](../tinymm/autodiff/ops/__init__.py#L3)", "](/annotated/autodiff/ops.rst)"),
         ("](../../docs/blip2.md)", "](/blip2.md)"),
+        ("](../notebooks/07_attention_and_masks.py)", "](/tutorials/07_attention_and_masks.ipynb)"),
         ("](solutions/07_attention_and_masks.py)", "](/exercises.md)"),
         ("](other.md) `../tinymm/x.py`", "](other.md) `../tinymm/x.py`"),
     ],

@@ -26,7 +26,7 @@ def commands(parser, path=()):
 ALL = dict(commands(build_parser()))
 EXPECTED = [
     "demo", "train clip", "train albef", "train blip", "train blip2", "caption", "ablate", "compare", "eval",
-    "classify", "search", "masks", "data check", "check", "bench",
+    "classify", "search", "masks", "data check", "data show", "check", "bench",
 ]  # fmt: skip
 
 

@@ -120,8 +120,10 @@ def _drawings(artist: str) -> dict[str, np.ndarray]:
     if path is None:
         return {}
     try:
-        # The plain layout draws one glyph a character on every machine; the other needs a library that not all of them have.
-        font = ImageFont.truetype(path, _POINTS[artist], layout_engine=ImageFont.Layout.BASIC)
+        # The plain layout draws one glyph a character on every machine; the other needs a library that not all of them have. Opened here,
+        # since Pillow goes and looks for another file of a path's name where it cannot read the one that is given.
+        with path.open("rb") as file:
+            font = ImageFont.truetype(file, _POINTS[artist], layout_engine=ImageFont.Layout.BASIC)
     except OSError as problem:
         raise DataError(f"{artist} is drawn from {path} at {_POINTS[artist]} points, and it cannot be opened ({problem}); install it again") from None
     drawings = {}
@@ -142,7 +144,7 @@ def framed(pixels: np.ndarray) -> np.ndarray:
     """
     from PIL import Image
 
-    ink: np.ndarray = (pixels < 250).any(axis=-1)
+    ink = np.less(pixels.min(axis=-1), 250)
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     side = max(bottom - top, right - left, round(DRAWN / ENLARGED))

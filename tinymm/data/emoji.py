@@ -2,7 +2,7 @@
 
 Training sees OpenMoji's drawings only. The first test asks whether a model composes: "purple heart", where hearts and purple things were seen apart.
 The second asks what it has learned of the thing rather than of the drawing: the same emoji as Noto's artists draw them, where that font is
-installed. Nearest pictures answer the second at 0.07 among 1,200, so most of it must be learned.
+installed. A nearest picture, pixel by pixel, is the right one for 13 in 100 of them: the ground that a model has to beat.
 """
 
 from collections import Counter

@@ -17,8 +17,8 @@ from .masks import check_mask
 from .module import Module
 
 #: From this many scores a head on, Tq · Tk, attention goes block by block and its weights are never held: 4 MB of float32 for each head of each
-#: picture, which no cache keeps and which would outweigh all else that a layer remembers. At 1,024 × 1,024 a step takes a quarter longer for it,
-#: at 4,096 × 4,096 it is the faster way (docs/memory.md).
+#: picture, which no cache keeps and which soon outweigh all else that a layer remembers. Blocks take a tenth longer there, half as long at 16,384
+#: tokens (docs/memory.md).
 LONG = 1024 * 1024
 
 #: Where the weights go while they are recorded, and whether as Tensors.

@@ -1,8 +1,8 @@
 """Contrastive losses of many pairs, by blocks of the n × n matrix of scores, which is never held: memory grows with n and not with n².
 
 A first pass over the blocks sums what each row and each column needs; backward makes every block again and weighs the features with its
-slopes. Equal to Figure 3 of CLIP (`models/clip.py`) and to `sigmoid_loss`, in value and gradient. There is one product more, and still less to do:
-a block stays in the cache from its cosines to its slopes.
+slopes. Equal to Figure 3 of CLIP (`models/clip.py`) and to `sigmoid_loss`, in value and gradient. There is one product more to do, and it takes
+no longer: a block stays in the cache from its cosines to its slopes.
 """
 
 from collections.abc import Callable, Iterator

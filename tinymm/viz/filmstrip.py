@@ -18,7 +18,7 @@ from .curves import label_ends
 from .lesson import number, table
 
 MOST_FRAMES, MOST_PAIRS, ACROSS = 6, 10, 3
-CELL, LEFT, GAP, HEAD, CURVE, ABOVE = 0.27, 1.55, 0.26, 0.52, 1.75, 0.4  # inches
+CELL, LEFT, GAP, HEAD, CURVE, ABOVE = 0.27, 1.55, 0.26, 0.52, 1.7, 0.4  # inches
 
 
 def probabilities(cosines: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +53,7 @@ def filmstrip(
     data = _checked(frames, pictures, captions)
     n, deep = len(captions), -(-len(data) // ACROSS)
     side = (n + 1.25) * CELL
-    width, height = LEFT + ACROSS * (side + GAP) + 0.05, ABOVE + deep * (side + HEAD + GAP) + CURVE + 0.6
+    width, height = LEFT + ACROSS * (side + GAP) + 0.05, ABOVE + deep * (side + HEAD + GAP) + CURVE + 0.7
     figure = style.new_figure(width, height)
     low, high = min(cosines.min() for cosines, _ in data.values()), max(cosines.max() for cosines, _ in data.values())
     for place, (step, (cosines, scale)) in enumerate(data.items()):
@@ -64,6 +64,9 @@ def filmstrip(
         )
         _frame(axes, cosines, scale, pictures, captions if column == 0 else [], (low, max(high, low + 1e-6)))
         style.write(axes, -0.5, -1.62, f"step {step} · loss {_loss(cosines, scale):.2f}", size=9.5, weight="bold", va="bottom")
+    key = f"cells: cosine, pale {low:z.2f} to dark {high:z.2f}"
+    key += " · gray: share of the softmax that goes to the own picture (right), the own caption (below)"
+    figure.text(0.12 / width, (CURVE + 0.62) / height, key.replace("-", "−"), size=8.5, family=style.FONT, color=style.INK)
     _curves(figure, (LEFT / width, 0.42 / height, (width - LEFT - 1.75) / width, CURVE / height), losses, data, n)
     style.headline(figure, title, size=11.5)
     figure.alt = _alt(title, data, n)
