@@ -154,7 +154,7 @@ def test_a_step_that_is_looked_at_again_is_taken_in_chunks_again():
     model.image_encoder.forward = lambda images: chunks.append(len(images)) or forward(images)
     with pytest.raises(GraphError, match="step 1 is not finite: exp gave a value that is not finite"):
         next(train(model, source, AdamW(model), Recipe(5, batch_size=5, chunk=2)))
-    assert chunks == [2, 2, 1] * 2
+    assert chunks == [2, 2, 1] * 3  # forward, backward, and the look
 
 
 def test_a_loss_that_is_finite_when_repeated_says_so():
