@@ -87,12 +87,12 @@ def graph(result: Tensor, names: Mapping[str, Tensor], *, title: str) -> Any:
         twice = sum(n is node and y is x for n, y, _ in added[: step - 1])
         _arrow(axes, place[node], place[x], f"{step}: {number(amount)}", color, twice)
     for node in order:
-        x, y = place[node]
+        across, down = place[node]
         color = style.PICTURE if node in called else style.INK
-        axes.plot([x], [y], marker="o", markersize=30, color="white", markeredgecolor=color, markeredgewidth=1.6, zorder=3)
-        style.write(axes, x, y, label[node], ha="center", va="center", size=13, color=color, zorder=4)
-        style.write(axes, x, y - 0.3, number(node.item()), ha="center", va="bottom", size=9, zorder=4)
-        style.write(axes, x, y + 0.3, f"grad {number(gradients[node])}", ha="center", va="top", size=9, color=style.TEXT, zorder=4)
+        axes.plot([across], [down], marker="o", markersize=30, color="white", markeredgecolor=color, markeredgewidth=1.6, zorder=3)
+        style.write(axes, across, down, label[node], ha="center", va="center", size=13, color=color, zorder=4)
+        style.write(axes, across, down - 0.3, number(node.item()), ha="center", va="bottom", size=9, zorder=4)
+        style.write(axes, across, down + 0.3, f"grad {number(gradients[node])}", ha="center", va="top", size=9, color=style.TEXT, zorder=4)
     said = ", ".join(f"{number(amount)} to {label[x]}" for _, x, amount in added)
     leaves = ", ".join(f"{name} {number(gradients.get(tensor, 0.0))}" for name, tensor in names.items())
     figure.alt = f"{title}. Added in order: {said}. Gradients: {leaves}."
