@@ -190,7 +190,7 @@ print(lesson.table(["the answer moves by", "right mask", "wrong mask"], rows))
 #
 # To keep this short, the frozen picture encoder is an untrained one: a random projection of the patches. 57 scenes are never shown.
 #
-# **Predict.** The right model will have about 0.4 nats a word on unseen scenes. And the leaking one? What share of its captions, written word by word, is
+# **Predict.** The right model will have about 0.36 nats a word on unseen scenes. And the leaking one? What share of its captions, written word by word, is
 # exactly right?
 
 # %%
@@ -243,9 +243,14 @@ lesson.show(
                 title="The loss lies, the words do not")
 )  # fmt: skip
 rows = [[held.captions[i], *(written[name][i] for name in trained)] for i in range(3)]
+print("different captions:", *(f"{name} {len(set(texts))};" for name, texts in written.items()))
 print("\n".join(f"truth: {a}\n  right mask:   {b}\n  leaking mask: {c}" for a, b, c in rows))
 
 # %% [markdown]
+# The leaking model has 0.0002 nats a word and says one and the same sentence of every picture. Its words are right as often, 0.42, as those of a right
+# model that is shown *another* picture: that much is grammar. The right model gets 0.80 of the words and 0.12 of the captions, after 300 steps before an
+# encoder that was never trained. In the three above it names the right colors each time; a shape, or the order, is not right yet.
+#
 # ## All losses, all masks
 #
 # The full table takes minutes: nine models, 500 steps each, before a *trained* encoder, with all three losses. It is kept here; its numbers are rounded.
@@ -261,11 +266,11 @@ print(lesson.table(["", *short], [[name, *(row[columns.index(c)] for c in short)
 swaps = {name: row[columns.index("attribute swaps ITM")] for name, row in record["rows"].items()}
 lesson.show(
     charts.bars(swaps, references={"guessing": 0.5}, unit="share of exchanged colors that ITM notices",
-                title="ITM learns to tell swaps only with ITC beside it and with the right masks")
+                title="ITM notices exchanged colors only where ITC and ITM both run, under their own masks")
 )  # fmt: skip
 
 # %% [markdown]
-# - *Without ITC*, or with a leak into it, nobody says which wrong pairs are hard. ITM sees easy ones, finds 0.98 of them, and cannot tell a swap.
+# - *Without ITC*, or with a leak into it, nobody says which wrong pairs are hard. ITM sees easy ones, finds 0.98 of them or more, and cannot tell a swap.
 # - *Without ITG* perplexity is that of a model that has never written, and ITM loses with it.
 # - *ITG under ITM's mask*: the best perplexity of all, 1.11, and not one caption right. The same as in our small run.
 # - *ITM under ITC's mask* is at 0.50 exactly, as the two lines above foretold.
@@ -300,7 +305,7 @@ lesson.caught(lambda: check.qformer_masks(lambda Q, is_real, objective: objectiv
 # - A mask that leaks makes the loss wonderful. Words written one by one, and the properties of the mask, show it.
 #
 # **What you may not say.** That a low ITG loss means good captions. That a cosine of 0.25 is evidence, where 32 queries may try. And that this table
-# holds elsewhere: it is one seed, 57 scenes, and drawn pictures; another seed moves single cells by several scenes.
+# holds elsewhere: it is one seed, drawn pictures, and 57 scenes, of which one is 0.018.
 #
 # ## Read the source
 #
