@@ -43,12 +43,13 @@ myst_dmath_double_inline = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+autodoc_mock_imports = ["jax", "torch", "mpi4py", "cupy"]  # sides of the benchmark and devices that this machine may not have
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 150
 add_module_names = False
 default_role = "literal"
 nitpicky = True  # a name that is written as a link leads somewhere
-nitpick_ignore_regex = [("py:class", r"(numpy|collections\.abc|pathlib|os|re|argparse|hypothesis)\..*|Axes|Image\.Image|(dict|list)\[.*")]
+nitpick_ignore_regex = [("py:class", r"(numpy|torch|jax|contextlib|collections\.abc|pathlib|os|re|argparse|hypothesis)\..*|Axes|Image\.Image|(dict|list)\[.*")]
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "github-dark"
 
 

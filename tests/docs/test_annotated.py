@@ -120,7 +120,7 @@ def test_an_unknown_command_in_a_formula_is_a_warning(monkeypatch):
 
 def test_modules_are_in_reading_order_and_have_their_tests():
     names = [tree.dotted(path) for path in tree.modules(ROOT / "tinymm" / "losses")]
-    assert names[:4] == ["tinymm.losses", "tinymm.losses.classification", "tinymm.losses.contrastive", "tinymm.losses.matching"]
+    assert names[:4] == ["tinymm.losses", "tinymm.losses.classification", "tinymm.losses.contrastive", "tinymm.losses.blockwise"]
     tests = tree.tests_of()
     assert tests["tinymm.layers.masks"][0].name == "test_layer_masks.py"
     assert any(path.name == "test_our_contrastive_loss.py" for path in tests["tinymm.models.clip"]), "names that a chapter passes on are followed"

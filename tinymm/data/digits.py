@@ -56,7 +56,7 @@ class Digits:
         return len(self.trained)
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        """Return these training pictures, distorted, each with its digit in one of the templates."""
+        """Return the training pictures of these indices (B,), distorted, each with its digit in one of the templates."""
         chosen = self.trained[indices]
         ink = wobble(self.pictures[chosen] * np.float32(1 / 255), rng, self.strength)
         images = (ink - np.float32(self.preprocess.mean[0])) / np.float32(self.preprocess.std[0])
@@ -110,6 +110,6 @@ def enlarged(resolution: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the indices of the test, of validation and of training; the draw is fixed for good."""
+    """Return the indices (n,) of the test, of validation and of training; the draw is fixed for good."""
     order = generator(0).permutation(count)
     return np.sort(order[:TEST]), np.sort(order[TEST : TEST + HELD_BACK]), np.sort(order[TEST + HELD_BACK :])

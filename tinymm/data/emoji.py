@@ -73,7 +73,7 @@ class Emoji:
         return len(self.trained)
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        """Return these trained emoji, distorted and repainted, with their names or prompts."""
+        """Return the trained emoji of these indices (B,), distorted and repainted, with their names or prompts."""
         # Distortions bring in zeros from outside, and paper is white: distort the negative.
         ink = 1 - self._pixels[indices] * np.float32(1 / 255)
         images = (1 - repainted(wobble(ink, rng, self.strength), rng, self.strength) - np.float32(0.5)) / np.float32(0.5)
@@ -154,7 +154,7 @@ def drawn_characters() -> tuple[str, ...]:
 
 
 def split(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the indices of the test's, of validation's and of the trained emoji; the draw is fixed for good.
+    """Return the indices (n,) of the test's, of validation's and of the trained emoji; the draw is fixed for good.
 
     Nothing in a held-out name is new but the combination: each word stands in `STANDS_IN` names, and `STAYS_IN` of them are trained on. Where a
     language has too few such names, two thirds of what there is are for the test.

@@ -6,8 +6,8 @@ if the model knew nothing), `retrieval` (failures first); then who may look at w
 terminal), `masks` (on paper), `objectives` (those of ALBEF, BLIP and BLIP-2); then who does look: `attention`, `grounding` (which part of the
 picture a word owes its match to, beside two controls), and `queries` (which one wins, and where each looks); what one model is made of:
 `ring` (ALBEF's queue, and what age does to it), `stack` (BLIP's, three ways), `strip` (BLIP-2's, from picture to words),
-`capfilt` (captions kept, dropped and rewritten) and `captions`, what a model says; at the end `systems`, all of them side by side, `benchmark`, how fast all this is,
-and `batch_size`, what one machine has room and time for.
+`capfilt` (captions kept, dropped and rewritten) and `captions`, what a model says; at the end `systems`, all of them side by
+side, `benchmark`, how fast all this is, and `batch_size`, what one machine has room and time for.
 The notebooks have `lesson` (a figure with its numbers, a guess beside the truth), `charts` (curves and bars with their chance level) and
 `grids` (small matrices whose numbers can be read), `graph` (a result with all that it was made from) and `patches` (a picture, cut).
 

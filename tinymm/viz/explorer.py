@@ -224,7 +224,7 @@ def write(x: float, y: float, words: object, *, size: float = 12, kind: str = ""
 
 
 def png(picture: np.ndarray, most: int = 96) -> str:
-    """Return a picture in [0, 1] as PNG data that may stand in a page, its longer side at most `most` pixels."""
+    """Return a picture (h, w, c) in [0, 1] as PNG data that may stand in a page, its longer side at most `most` pixels."""
     from PIL import Image
 
     pixels = np.floor(style.as_rgb(picture) * 255 + 0.5).astype(np.uint8)
