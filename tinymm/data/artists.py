@@ -140,7 +140,8 @@ def _drawings(artist: str) -> dict[str, np.ndarray]:
 def framed(pixels: np.ndarray) -> np.ndarray:
     """Return a square around the middle of a drawing that the drawing fills, unless it is smaller than its artist's square by more than `ENLARGED`.
 
-    Pixels (h, w, 3) give (side, side, 3). Artists leave different margins, which say nothing about the thing. What is drawn small on purpose ("small blue diamond") stays small.
+    Pixels (h, w, 3) give (side, side, 3). Artists leave different margins, which say nothing about the thing. What is drawn
+    small on purpose ("small blue diamond") stays small.
     """
     from PIL import Image
 

@@ -1,7 +1,7 @@
-"""What a tower of CLIP costs (Radford et al. 2021, Tables 19 and 20), from its sizes alone: multiply-adds, parameters, and the numbers that a training step keeps for its way back.
+"""What a tower costs, from its sizes alone: multiply-adds, parameters, and the numbers that a training step keeps for its way back.
 
-No array is made, so the largest model of the paper is counted as fast as the smallest. Costs of parts add up to those of the whole; the tests
-count what tiny models really do.
+Sizes are those of CLIP (Radford et al. 2021, Tables 19 and 20). No array is made, so the largest model of the
+paper is counted as fast as the smallest. Costs of parts add up to those of the whole; the tests count what tiny models really do.
 """
 
 from dataclasses import astuple, dataclass
