@@ -126,7 +126,8 @@ def random_crop(size: tuple[int, int], rng: np.random.Generator, smallest: float
 def repainted(images: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     """Return pictures (B, h, w, 3) in [0, 1] with fuller or paler paint.
 
-    At strength 1 each color channel gets up to 15 % and all of them up to 25 % more or less. Hues move little, since captions name them; 0 stays 0, which is paper where the negative is passed.
+    At strength 1 each color channel gets up to 15 % and all of them up to 25 % more or less. Hues move little, since captions name them; 0 stays 0,
+    which is paper where the negative is passed.
     """
     if strength == 0:
         return images
