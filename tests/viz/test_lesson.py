@@ -1,4 +1,4 @@
-"""What a notebook prints: a figure never without words, a guess that stops nothing, a budget that is told, a kept run that is labelled."""
+"""What a notebook prints: a figure never without words, a guess that stops nothing, a budget that is told, a kept run that is labeled."""
 
 import json
 import sys
