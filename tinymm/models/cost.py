@@ -58,11 +58,11 @@ def norm(T: int, D: int) -> Cost:
 
 
 def attention(T: int, D: int, heads: int) -> Cost:
-    """Return the cost of self-attention: two projections, the scores and the mixing of values, T² · D multiply-adds each, and their weights kept.
+    """Return the cost of self-attention: two projections, scores and mixing, T² · D multiply-adds each; weights and row sums are kept.
 
     A causal mask saves nothing here: what is hidden is computed and dropped.
     """
-    return linear(T, D, 3 * D) + Cost(2 * T * T * D, kept=heads * T * T + T * D) + linear(T, D, D)
+    return linear(T, D, 3 * D) + Cost(2 * T * T * D, kept=heads * T * (T + 1) + T * D) + linear(T, D, D)
 
 
 def mlp(T: int, D: int, F: int) -> Cost:
