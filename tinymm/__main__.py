@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     _common(compare, out="the folder (default: the next free runs/compare-N); systems that it holds are not trained again")
 
     evaluate = _add(commands, "eval", "print a model's recall and accuracy beside chance", "eval --model runs/first", _evaluate)
-    _common(evaluate, out="write the numbers to this JSON file too, and a picture of them beside it")
+    _common(evaluate, out="write the numbers to this JSON file too")
     _model(evaluate)
     evaluate.add_argument("--data", help="the name of built-in data or a path to pictures and captions (default: what the model was trained on)")
 

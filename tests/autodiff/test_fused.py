@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from block_sizes import sized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,13 +49,9 @@ def blocks(monkeypatch):
     return lambda size: monkeypatch.setattr(fused, "BLOCK", size)
 
 
-# A block size is set by hand inside each example, so that Hypothesis may vary it.
 def _with_block(size, check):
-    before, (fused.BLOCK, fused.PRODUCT_ROWS) = (fused.BLOCK, fused.PRODUCT_ROWS), (size, 1)
-    try:
+    with sized(fused, BLOCK=size, PRODUCT_ROWS=1):
         check()
-    finally:
-        fused.BLOCK, fused.PRODUCT_ROWS = before
 
 
 @given(st.lists(sizes, max_size=3), st.integers(2, 7), dtypes, block_sizes, seeds)

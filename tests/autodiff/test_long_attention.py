@@ -2,10 +2,10 @@
 
 import sys
 import tracemalloc
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from block_sizes import sized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fused import assert_equal, masks, numbers
@@ -22,15 +22,8 @@ lengths = st.integers(1, 9)
 block_sizes = st.sampled_from([(1, 1), (6, 3), (8, 8), (7, 2), (128 * 1024, 256)])
 
 
-@contextmanager
 def in_blocks(scores, queries):
-    """Set the size of a block, by hand so that Hypothesis may vary it."""
-    before = module.SCORES, module.QUERIES
-    module.SCORES, module.QUERIES = scores, queries
-    try:
-        yield
-    finally:
-        module.SCORES, module.QUERIES = before
+    return sized(module, SCORES=scores, QUERIES=queries)
 
 
 def definition(may_attend):

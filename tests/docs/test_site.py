@@ -12,8 +12,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import chromium
 import pytest
+from browser import CHROMIUM, Browser
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "build" / "docs"
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in ("sphinx", "myst_nb", "furo")), reason="needs the extra `docs`"),
 ]
-needs_a_browser = pytest.mark.skipif(chromium.path() is None, reason="no Chromium is installed")
+needs_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 
 class Page(HTMLParser):
@@ -101,10 +101,19 @@ def served(site):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    browser = chromium.Chromium(tmp_path_factory.mktemp("profile"))
+def browser():
+    browser = Browser()
     yield browser
     browser.close()
+
+
+def visit(browser, address, width=1280, dark=False):
+    """Open a page in a window of this width and these colors, and wait until it is drawn; what was noted before is forgotten."""
+    browser.requests.clear()
+    browser.complaints.clear()
+    browser.look(width, dark=dark, phone=width < 600)
+    browser.open(address)
+    browser.ask("new Promise(done => document.fonts.ready.then(() => requestAnimationFrame(() => setTimeout(done, 100))))")
 
 
 def opened():
@@ -116,28 +125,28 @@ def opened():
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
 @pytest.mark.parametrize("page", opened())
 def test_page_is_read_without_the_network(page, width, dark, browser, served):
-    browser.open(f"{served}/{page}.html", width, dark=dark)
+    visit(browser, f"{served}/{page}.html", width, dark)
     elsewhere = [address for address in browser.requests if not address.startswith((served, "data:"))]
     assert len(browser.requests) > 3 and not elsewhere and not browser.complaints, (elsewhere, browser.complaints)
-    assert browser.run("document.documentElement.scrollWidth") <= width, "the page is wider than its window"
-    ground = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert browser.ask("document.documentElement.scrollWidth") <= width, "the page is wider than its window"
+    ground = browser.ask("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == dark, f"the page's ground is {ground}"
 
 
 @needs_a_browser
 def test_formulas_are_drawn_and_columns_stand_side_by_side(browser, served):
-    browser.open(f"{served}/losses.html")
-    assert browser.run("[...document.querySelectorAll('math')].filter(m => m.getBoundingClientRect().height > 8).length") > 50
+    visit(browser, f"{served}/losses.html")
+    assert browser.ask("[...document.querySelectorAll('math')].filter(m => m.getBoundingClientRect().height > 8).length") > 50
     columns = """(() => {
         const row = document.querySelector('.annotated .row:not(.alone)');
         const [prose, code] = ['.said', '.code'].map(name => row.querySelector(name).getBoundingClientRect());
         return [prose.top, code.top, prose.left, code.left];
     })()"""
-    browser.open(f"{served}/annotated/layers/masks.html")
-    prose, code, left, right = browser.run(columns)
+    visit(browser, f"{served}/annotated/layers/masks.html")
+    prose, code, left, right = browser.ask(columns)
     assert prose == code and left < right
-    browser.open(f"{served}/annotated/layers/masks.html", 390)
-    prose, code, left, right = browser.run(columns)
+    visit(browser, f"{served}/annotated/layers/masks.html", 390)
+    prose, code, left, right = browser.ask(columns)
     assert prose < code and left == right
 
 
@@ -145,7 +154,7 @@ def test_formulas_are_drawn_and_columns_stand_side_by_side(browser, served):
 def test_the_browser_test_would_notice(browser, served, tmp_path):
     (SITE / "_static" / "planted.html").write_text("<script src='http://example.invalid/x.js'></script><script>console.error('planted')</script>")
     try:
-        browser.open(f"{served}/_static/planted.html")
+        visit(browser, f"{served}/_static/planted.html")
     finally:
         (SITE / "_static" / "planted.html").unlink()
     assert any("example.invalid" in address for address in browser.requests)

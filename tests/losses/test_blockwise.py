@@ -1,11 +1,11 @@
 """Losses by blocks of the n × n matrix equal those that hold it, in value and every gradient, and their memory grows with n alone."""
 
 import tracemalloc
-from contextlib import contextmanager
 
 import numpy as np
 import op_checks
 import pytest
+from block_sizes import sized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,15 +35,8 @@ def by_blocks(I, T, t, b):
     return blockwise_contrastive_loss(I, T, scale) if b is None else blockwise_sigmoid_loss(I, T, scale, b)
 
 
-@contextmanager
 def in_blocks(rows, columns):
-    """Set the size of a block, by hand so that Hypothesis may vary it."""
-    before = blockwise.ROWS, blockwise.COLUMNS
-    blockwise.ROWS, blockwise.COLUMNS = rows, columns
-    try:
-        yield
-    finally:
-        blockwise.ROWS, blockwise.COLUMNS = before
+    return sized(blockwise, ROWS=rows, COLUMNS=columns)
 
 
 def drawn(n, E, t, b, seed, dtype="float64"):

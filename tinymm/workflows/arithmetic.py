@@ -12,15 +12,16 @@ from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.cost import Cost, image_cost, pair_cost, projection, text_cost
-from tinymm.models.text import TextConfig
-from tinymm.models.vit import ViTConfig
 from tinymm.training import arithmetic
 from tinymm.training.arithmetic import BATCH, EPOCHS, FIGURE_3, LEAST, PAIRS, PAPER, Run
 from tinymm.training.optimizers import AdamW
 from tinymm.training.records import write_json
 
-#: What is timed: a product of two square matrices, and steps of a small CLIP.
-SIDE, SMALL, SMALL_BATCH = 1024, CLIPConfig(128, ViTConfig(32, 4, 128, 4, 4), TextConfig(1000, 16, 128, 4, 4)), 32
+from .bench_cases import W1
+from .bench_tinymm import clip_config
+
+#: What is timed: a product of two square matrices, and steps of the benchmark's smaller CLIP.
+SIDE, SMALL, SMALL_BATCH = 1024, clip_config(W1), 32
 
 
 def run(

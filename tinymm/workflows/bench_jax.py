@@ -75,7 +75,7 @@ def clip_loss(p, images, ids, case: Contrast):
     """Return the loss of a batch."""
     y = p["tokens"][ids] + p["positions"]
     for own in p["text_blocks"]:
-        y = block(y, own, min(case.heads, 4), True)
+        y = block(y, own, case.heads, True)
     y = norm(y, *p["text_after"])[jnp.arange(len(ids)), ids.argmax(-1)]
     return symmetric_loss(image_features(p, images, case), y @ p["W_t"], p["t"])
 

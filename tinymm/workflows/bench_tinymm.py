@@ -38,8 +38,7 @@ def prepare(case: Case, options: argparse.Namespace) -> Iterator[Runs]:
 def clip_config(case: Contrast) -> CLIPConfig:
     """Return the config of a case's CLIP."""
     image = ViTConfig(case.side, case.patch, case.width, case.layers, case.heads)
-    heads = min(case.heads, 4)
-    return CLIPConfig(case.width, image, TextConfig(case.vocabulary, case.context, case.width, case.layers, heads))
+    return CLIPConfig(case.width, image, TextConfig(case.vocabulary, case.context, case.width, case.layers, case.heads))
 
 
 def contrast(case: Contrast, backend: str, rng: np.random.Generator, split: Callable) -> dict[str, Callable[[], object]]:

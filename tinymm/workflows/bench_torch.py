@@ -59,7 +59,7 @@ class TorchCLIP(nn.Module):
         self.before, self.after = nn.LayerNorm(D), nn.LayerNorm(D)
         self.image_blocks = nn.ModuleList(Block(D, case.heads) for _ in range(case.layers))
         self.tokens, self.positions = nn.Embedding(case.vocabulary, D), nn.Parameter(torch.randn(case.context, D) * 0.01)
-        self.text_blocks = nn.ModuleList(Block(D, min(case.heads, 4)) for _ in range(case.layers))
+        self.text_blocks = nn.ModuleList(Block(D, case.heads) for _ in range(case.layers))
         self.text_after = nn.LayerNorm(D)
         self.W_i, self.W_t = (nn.Parameter(torch.randn(D, D) * D**-0.5) for _ in range(2))
         self.t = nn.Parameter(torch.tensor(2.659))

@@ -201,11 +201,11 @@ def exponentials(scores, may_attend=None):
     """Turn scores (…, T) into e^score where they stand, 0 where blocked, and return 1 over the rows' sums (…, 1), 1 for a row without any.
 
     A row's largest score is subtracted first, as in `softmax`, unless all are so small that nothing can overflow or vanish: two passes
-    less. Only a processor looks, since on a GPU looking means waiting.
+    less.
     """
     blocked = None if may_attend is None else np.logical_not(check_mask("self_attention", may_attend, scores.shape))
     calm = 0.3 * np.finfo(scores.dtype).maxexp  # e^(0.3 · 128) = 5e16 in float32, of 1e38
-    if not (isinstance(scores, np.ndarray) and scores.size and scores.max() < calm and scores.min() > -calm):
+    if not (scores.size and scores.max() < calm and scores.min() > -calm):
         if blocked is not None:
             np.copyto(scores, -np.inf, where=blocked)
         top = np.max(scores, axis=-1, keepdims=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinymm.arrays.backend import elementwise, vecdot
 
-from .fused import _part, layer_norm, mlp, self_attention, together
+from .fused import layer_norm, mlp, self_attention, together
 from .reduce import check_mask
 
 #: Activation → (its value and what is kept, its value once more and its slope times the gradient g that arrives).
@@ -67,7 +67,7 @@ def self_attention_rule(qkv, may_attend=None, heads=1):
     q, k, v = qkv.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)
     scores = (q * scale) @ np.swapaxes(k, -1, -2)
     if may_attend is not None:
-        scores = np.where(_part(check_mask("self_attention", may_attend, scores.shape), slice(None)), scores, -np.inf).astype(qkv.dtype, copy=False)
+        scores = np.where(check_mask("self_attention", may_attend, scores.shape), scores, -np.inf).astype(qkv.dtype, copy=False)
     top = np.max(scores, axis=-1, keepdims=True)
     exponentials = elementwise(qkv, "T s, T top", "T e", "e = exp(s - top);", "tinymm_exponentials")
     e = exponentials(scores, np.where(np.isfinite(top), top, 0).astype(qkv.dtype))
