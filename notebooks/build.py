@@ -28,6 +28,7 @@ QUIET = {
     **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"),
     "TQDM_DISABLE": "1",
     "PYTHONHASHSEED": "0",
+    "TINYMM_BUDGET": "inf",  # trainings run to their end, however slow the machine is
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "PYTHONPATH": str(HERE.parent),
 }
@@ -40,9 +41,8 @@ def execute(source: Path) -> dict:
     from nbclient import NotebookClient
 
     made = nbformat.reads(percent.dumps(percent.notebook(percent.read(source))), as_version=4)
-    os.environ.update(QUIET)
     client = NotebookClient(made, timeout=600, record_timing=False, resources={"metadata": {"path": str(source.parent)}})
-    client.execute()
+    client.execute(env=os.environ | QUIET)
     made = json.loads(nbformat.writes(made))
     made["metadata"]["language_info"] = {"name": "python"}
     for cell in made["cells"]:

@@ -51,6 +51,8 @@ def test_a_budget_stops_a_training_and_says_so(monkeypatch, capsys):
     assert list(lesson.within(range(50), seconds=3)) == [0, 1, 2]
     assert capsys.readouterr().out.startswith("stopped after 3 s and 3 steps;")
     assert list(lesson.within(range(3), seconds=50)) == [0, 1, 2] and not capsys.readouterr().out
+    monkeypatch.setenv("TINYMM_BUDGET", "inf")
+    assert list(lesson.within(range(50), seconds=3)) == list(range(50)) and not capsys.readouterr().out
 
 
 def test_a_kept_run_says_how_it_was_made(tmp_path, capsys):

@@ -4,6 +4,7 @@ All of it prints, and prints the same each time, in Jupyter, in the built docs a
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -98,10 +99,13 @@ def number(value: Any) -> str:
 def within(steps: Iterable[Any], seconds: float = 45) -> Iterator[Any]:
     """Yield the steps of a training until its budget is used up, and only then say so: a slow machine loses nothing but time.
 
+    The environment's `TINYMM_BUDGET`, in seconds, replaces the budget: notebooks are built with "inf", so that what is committed does not
+    depend on how fast a machine was.
+
     >>> list(within(range(3)))
     [0, 1, 2]
     """
-    begun = time.perf_counter()
+    begun, seconds = time.perf_counter(), float(os.environ.get("TINYMM_BUDGET", seconds))
     for count, step in enumerate(steps):
         if time.perf_counter() - begun > seconds:
             print(f"stopped after {seconds:g} s and {count} steps; what follows uses what was reached (the committed notebook ran to the end)")
