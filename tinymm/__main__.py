@@ -158,6 +158,12 @@ def build_parser() -> argparse.ArgumentParser:
     exercises.add_argument("--only", action="append", metavar="NN", help="only this notebook, by the beginning of its name; several times if wanted")
     exercises.add_argument("--source", metavar="FOLDER", help="the notebooks with solutions (default: notebooks/solutions of this checkout)")
 
+    said = "write the exercises as a folder for a static server: they are checked in the browser, with nothing installed there"
+    web = _add(commands, "web", said, "web --out exercises_page", _web)
+    web.add_argument("--out", required=True, metavar="DIR", help="a new folder; served with: python -m http.server -d DIR")
+    web.add_argument("--only", action="append", metavar="NN", help="only this notebook, by the beginning of its name; several times if wanted")
+    web.add_argument("--source", metavar="FOLDER", help="the notebooks with solutions (default: notebooks/solutions of this checkout)")
+
     said = "compute what CLIP's own scale asks of machines: operations, memory, exchange, time"
     scale = _add(commands, "arithmetic", said, "arithmetic --model ViT-L/14 --machines 256 --rate 25000", _arithmetic)
     scale.add_argument("--model", default="ViT-B/32", metavar="NAME", help="a released size, such as RN50x64 (default: ViT-B/32)")
@@ -319,6 +325,12 @@ def _exercises(**options: Any) -> None:
     from tinymm.workflows import exercises
 
     exercises.run(**options)
+
+
+def _web(**options: Any) -> None:
+    from tinymm.workflows import web
+
+    web.run(**options)
 
 
 def _arithmetic(**options: Any) -> None:

@@ -30,6 +30,14 @@ def sources(folder: str | Path | None = None) -> list[Path]:
     return found
 
 
+def chosen(folder: str | Path | None = None, only: list[str] | None = None) -> list[Path]:
+    """Return those `sources` whose names begin with one of `only`, such as "07"; without `only`, all of them."""
+    found = [path for path in sources(folder) if not only or any(path.stem.startswith(name) for name in only)]
+    if not found:
+        raise UsageError(f"exercises are chosen by the beginning of a name, and {', '.join(only or [])} fits 0 of them; write 07")
+    return found
+
+
 def run(student: str | None = None, instructor: str | None = None, *, source: str | None = None, only: list[str] | None = None) -> list[Path]:
     """Write the students' copies to `student`, or nbgrader's course folder to `instructor`, or both; print and return the files.
 
@@ -37,11 +45,8 @@ def run(student: str | None = None, instructor: str | None = None, *, source: st
     """
     if not (student or instructor):
         raise UsageError("exercises are written for students, for an instructor, or both, and 0 folders came; pass --student OUT or --instructor OUT")
-    chosen = [path for path in sources(source) if not only or any(path.stem.startswith(name) for name in only)]
-    if not chosen:
-        raise UsageError(f"exercises are chosen by the beginning of a name, and {', '.join(only or [])} fits 0 of them; write 07")
     written = []
-    for path in chosen:
+    for path in chosen(source, only):
         cells = percent.read(path)
         if student:
             written.append(_write(Path(student) / f"{path.stem}.ipynb", percent.dumps(percent.notebook(without_solutions(cells, path.name)))))
