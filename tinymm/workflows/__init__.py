@@ -8,5 +8,6 @@ cost) and `compare` (all four side by side). Then what is done with a model: `op
 `bench_jax` run in processes of their own, timed by `bench_timing` and weighed by `bench_memory`; `bench_ranks` times steps that ranks
 share, `bench_batch` and `bench_blocks` weigh what memory can be saved, and `arithmetic` computes what the paper's scale asks. `replicas` is
 how a command runs under `mpiexec`; `flags` is what the command line says of each training's settings. For the course `exercises` writes the
-students' copies of the notebooks, which `percent` reads.
+students' copies of the notebooks, which `percent` reads, and `web` a page on which they are checked in the browser: by `web_check`, among the
+files of `page`.
 """

@@ -13,6 +13,7 @@ from typing import Any
 
 YOURS = "your code"
 LONGEST = 2000  # characters of what was printed
+DEEPEST = 4  # calls that are named of those that led to an error
 
 
 def answer(request: str) -> None:
@@ -25,7 +26,8 @@ def answer(request: str) -> None:
 
 
 def run(setup: str, before: list[str], code: str, checks: list[list[str]]) -> dict[str, str]:
-    r"""Return `{"state": …, "text": …}` of one task: "passed", "failed", "unwritten", or "error" where the lines themselves do not run.
+    r"""Return `{"state": …, "text": …}` of one task: "passed", "failed", "unwritten", "unchecked", or "error" where the lines
+    themselves do not run.
 
     `setup` holds the notebook's first lines, `before` what was written for earlier tasks, which later ones may use and whose errors are not
     told here, and `checks` pairs of a name and a cell. A check whose module is not in the page is named as not run.
@@ -52,7 +54,7 @@ def _judge(code: str, checks: list[list[str]], space: dict[str, Any]) -> tuple[s
         _execute(code, YOURS, space)
     except (Exception, SystemExit) as problem:
         return ("unwritten", [_unwritten(code)]) if _unwritten(code) else ("error", ["Your code does not run.", *_told(problem, [YOURS])])
-    failures: list[list[str]] = []
+    failed: list[list[str]] = []
     left_out: list[str] = []
     for name, check in checks:
         try:
@@ -61,13 +63,17 @@ def _judge(code: str, checks: list[list[str]], space: dict[str, Any]) -> tuple[s
             left_out.append(f"{name} needs {missing.name}, which is not in this page; the notebook runs it.")
         except (Exception, SystemExit) as problem:
             first, *more = _told(problem, [YOURS, name])
-            failures.append([f"{name}: {first}", *more])
-    if failures and _unwritten(code):
+            failed.append([f"{name}: {first}", *(more if not failed else [])])  # later ones often fail for the same reason: a line each
+    if failed and _unwritten(code):
         return "unwritten", [_unwritten(code)]
-    return ("failed" if failures else "passed"), [_verdict(len(failures), len(checks) - len(left_out)), *sum(failures, []), *left_out]
+    count = len(checks) - len(left_out)
+    state = "failed" if failed else "passed" if count else "unchecked"
+    return state, [_verdict(len(failed), count), *sum(failed, []), *left_out]
 
 
 def _verdict(failed: int, count: int) -> str:
+    if count == 0:
+        return "No check of this task runs here."
     if failed:
         return "The check fails." if count == 1 else f"{failed} of {count} checks {'fails' if failed == 1 else 'fail'}."
     return "The check holds." if count == 1 else f"All {count} checks hold."
@@ -95,4 +101,4 @@ def _told(problem: BaseException, where: list[str]) -> list[str]:
     if isinstance(problem, SyntaxError):
         return [line.rstrip() for line in traceback.format_exception_only(problem)]
     steps = [step for step in traceback.extract_tb(problem.__traceback__) if step.filename in where]
-    return [f"{step.filename}, line {step.lineno}: {step.line}" for step in steps] + [f"{type(problem).__name__}: {problem}"]
+    return [f"{step.filename}, line {step.lineno}: {step.line}" for step in steps[-DEEPEST:]] + [f"{type(problem).__name__}: {problem}"]

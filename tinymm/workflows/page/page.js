@@ -21,6 +21,7 @@ async function load() {
   const files = JSON.parse(document.getElementById('files').textContent), total = files.reduce((sum, file) => sum + file.bytes, 0)
   let got = 0
   progress.max = total
+  say(`Loading Python: ${megabytes(total)} MB. You can read and write meanwhile.`)
   const counted = async ({ name }) => {
     const answer = await fetch(name)
     if (!answer.ok) throw new Error(`${name} is missing on the server (${answer.status}); make the folder again`)
@@ -41,8 +42,9 @@ async function load() {
 function start(words) {
   ready = false
   say(words)
-  worker = new Worker('worker.js', { type: 'module' })
+  const mine = worker = new Worker('worker.js', { type: 'module' })
   worker.onmessage = ({ data }) => {
+    if (worker !== mine) return // its last words, after it was ended
     if (data.ready) { ready = true; say('Python is ready.'); show() }
     else if (data.result) finish(data.result)
     else if (busy) restart({ state: 'error', text: `Python itself stopped: ${data.broken}. It was started again; your text is kept.` })
@@ -81,7 +83,7 @@ function finish({ state, text }) {
 
 // A check runs the notebook's first lines, what was written for the tasks before, this task's text, and its checks.
 function ask(task) {
-  if (!ready || busy) return say(busy ? 'One check runs already; stop it, or wait.' : 'Python is not ready yet; what you write is kept.')
+  if (!ready || busy) return say(busy ? `The check of ${busy.dataset.task} runs; stop it there, or wait.` : 'Python is not ready yet; what you write is kept.')
   const section = task.closest('section'), mates = [...section.querySelectorAll('.task')]
   busy = task
   task.dataset.state = 'running'
@@ -129,7 +131,7 @@ for (const task of tasks) {
   code.addEventListener('keydown', event => keys(event, code, task))
   check.addEventListener('click', () => ask(task))
   stop.addEventListener('click', () => restart({ state: 'error', text: 'Stopped. Python starts again; your text is kept.' }))
-  task.querySelector('.again').addEventListener('click', () => { code.value = given; keep(name, null); fit(); code.focus() })
+  task.querySelector('.again').addEventListener('click', () => { code.focus(); code.select(); write(code, given) }) // Ctrl+Z brings it back
 }
 
 function turnTo() {

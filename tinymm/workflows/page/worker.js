@@ -5,13 +5,14 @@ const text = { 1: '', 2: '' }
 const decoders = { 1: new TextDecoder(), 2: new TextDecoder() }
 let program
 
-// The program keeps one interpreter; `turn` runs lines in it, and what they print comes back.
+// The program keeps one interpreter; `turn` runs lines in it, and the last that they print comes back.
 function turn(lines) {
   text[1] = text[2] = ''
   const code = new TextEncoder().encode(lines), at = program.host_alloc(code.length)
   new Uint8Array(program.memory.buffer).set(code, at)
   program.turn(at, code.length)
-  return text[1]
+  if (!text[1]) throw new Error(text[2].trim().split('\n').pop())
+  return text[1].trim().split('\n').pop() // whatever wrote to the stream before
 }
 
 async function start({ module, files }) {
@@ -21,8 +22,7 @@ async function start({ module, files }) {
   for (const asked of WebAssembly.Module.imports(module)) if (asked.module !== 'host') imports[asked.module][asked.name] = answer(asked.name)
   program = (await WebAssembly.instantiate(module, imports)).exports
   program._initialize()
-  const said = turn("import sys; sys.path.insert(0, '/tinymm.zip')\nfrom tinymm.workflows.web_check import answer\nprint('ready')")
-  if (!said.includes('ready')) throw new Error(text[2].trim().split('\n').pop())
+  turn("import sys; sys.path.insert(0, '/tinymm.zip')\nfrom tinymm.workflows.web_check import answer\nprint('ready')")
 }
 
 onmessage = async ({ data }) => {
