@@ -61,7 +61,7 @@ def test_every_task_is_offered_as_students_get_it():
     cells = [cell for path in SOURCES for cell in exercises.without_solutions(percent.read(path))]
     copies = {cell.options["solution"]: cell.source for cell in cells if "solution" in cell.options}
     assert {name: given.lstrip("\n") for name, given in page.tasks.items()} == copies and len(copies) > 60
-    assert page.tests == [cell.options["test"] for cell in cells if "test" in cell.options]
+    assert page.tests == [cell.options["test"] for cell in cells if "test" in cell.options and not cell.source.startswith("# more tests")]
     assert "BEGIN" not in text and "return place[None, :] <= place[:, None]" not in text
     assert "<summary>Hint 1: the idea</summary>" in text and "4.5 MB" in text
 
@@ -111,12 +111,12 @@ def test_a_mask_that_leaks_is_told_in_the_five_lines():
         ("y = 2", "x = y", "assert x == 2", "passed", "The check holds."),
         ("y = 1 / 0", "x = 2", "assert x == 2", "passed", "The check holds."),
         ("", "x = 1", "assert x == 2, 'count again'", "failed", "The check fails.\n0a: count again"),
-        ("", "x = 1", "assert x == 2", "failed", "The check fails.\n0a: 0a, line 1: assert x == 2\nAssertionError: "),
+        ("", "x = 1", "assert x == 2", "failed", "The check fails.\n0a: does not hold\n0a, line 1: assert x == 2"),
         ("", "raise NotImplementedError('0a: one')", "x", "unwritten", "Not written yet: 0a: one"),
         ("", "def f():\n    raise NotImplementedError('0a: one')", "f()", "unwritten", "Not written yet: 0a: one"),
         ("", "x = (", "x", "error", "Your code does not run.\n  File \"your code\", line 1\n    x = (\n        ^\nSyntaxError: '(' was never closed"),
-        ("", "def f():\n    return y\nf()", "f", "error", "your code, line 3: f()\nyour code, line 2: return y\nNameError: name 'y' is not defined"),
-        ("", "exit()", "x", "error", "Your code does not run.\nyour code, line 1: exit()\nSystemExit: None"),
+        ("", "def f():\n    return y\nf()", "f", "error", "NameError: name 'y' is not defined\nyour code, line 3: f()\nyour code, line 2: return y"),
+        ("", "exit()", "x", "error", "Your code does not run.\nSystemExit: None\nyour code, line 1: exit()"),
         ("", "x = 1", "import no_such_module", "unchecked", "No check of this task runs here.\n0a needs no_such_module, which is not in this page"),
         ("", "print('a' * 3000)", "", "passed", "printed:\n" + "a" * 2000 + " …"),
     ],
@@ -128,7 +128,7 @@ def test_what_is_said(before, code, check, state, said):
 
 def test_recursion_is_told_in_few_lines():
     said = web_check.run("", [], "def f(n):\n    return f(n + 1)\nf(0)", [["0a", "f"]])["text"].splitlines()
-    assert said[-1].startswith("RecursionError") and len(said) < 8
+    assert said[1].startswith("RecursionError") and len(said) < 8
 
 
 # ---------------------------------------------------------------------- what is refused
@@ -249,7 +249,7 @@ def test_a_mask_is_checked_in_the_page(reader):
     reader.ready()
     state, text = reader.check("7a", LEAKS)
     assert state == "failed" and "M02 (core)" in text and "smallest failing input: fn(2)" in text and "why it matters" in text
-    assert reader.check("7a", "def causal_mask(n):\n    return np.tri(n, dtype=bool)") == ("passed", "All 3 checks hold.")
+    assert reader.check("7a", "def causal_mask(n):\n    return np.tri(n, dtype=bool)") == ("passed", "All 2 checks hold.")
 
 
 @browsed

@@ -26,11 +26,11 @@ def answer(request: str) -> None:
 
 
 def run(setup: str, before: list[str], code: str, checks: list[list[str]]) -> dict[str, str]:
-    r"""Return `{"state": …, "text": …}` of one task: "passed", "failed", "unwritten", "unchecked", or "error" where the lines
-    themselves do not run.
+    r"""Return `{"state": …, "text": …}` of one task.
 
-    `setup` holds the notebook's first lines, `before` what was written for earlier tasks, which later ones may use and whose errors are not
-    told here, and `checks` pairs of a name and a cell. A check whose module is not in the page is named as not run.
+    The state is "passed", "failed", "unwritten", "unchecked", or "error" where the lines themselves do not run. `setup` holds the notebook's
+    first lines, `before` what was written for earlier tasks, which later ones may use and whose errors are not told here, and `checks` pairs
+    of a name and a cell. A check whose module is not in the page is named as not run.
 
     >>> run("", [], "def two():\n    return 3", [["0a-core", "assert two() == 2, 'one and one'"]])
     {'state': 'failed', 'text': 'The check fails.\n0a-core: one and one'}
@@ -95,10 +95,11 @@ def _execute(source: str, name: str, space: dict[str, Any]) -> None:
 
 
 def _told(problem: BaseException, where: list[str]) -> list[str]:
-    """Return an error in lines: its own words, or the places in the student's cells that led to it and the error's name."""
+    """Return an error in lines: its own words, or its name and the places in the student's cells that led to it."""
     if isinstance(problem, AssertionError) and str(problem):
         return str(problem).splitlines()
     if isinstance(problem, SyntaxError):
         return [line.rstrip() for line in traceback.format_exception_only(problem)]
-    steps = [step for step in traceback.extract_tb(problem.__traceback__) if step.filename in where]
-    return [f"{step.filename}, line {step.lineno}: {step.line}" for step in steps[-DEEPEST:]] + [f"{type(problem).__name__}: {problem}"]
+    steps = [f"{step.filename}, line {step.lineno}: {step.line}" for step in traceback.extract_tb(problem.__traceback__) if step.filename in where]
+    name = "does not hold" if isinstance(problem, AssertionError) else f"{type(problem).__name__}: {problem}"
+    return [name, *steps[-DEEPEST:]]
