@@ -23,7 +23,7 @@ async function load() {
   progress.max = total
   say(`Loading Python: ${megabytes(total)} MB. You can read and write meanwhile.`)
   const counted = async ({ name }) => {
-    const answer = await fetch(name)
+    const answer = await fetch(name, { cache: 'no-cache' }) // asked again whether it has changed, not loaded again
     if (!answer.ok) throw new Error(`${name} is missing on the server (${answer.status}); make the folder again`)
     return answer.body.pipeThrough(new TransformStream({ transform(part, out) {
       got += part.length
