@@ -25,6 +25,8 @@ from tinymm.testing import check
 from tinymm.viz import charts, lesson
 from tinymm.viz.graph import graph
 
+lesson.edition("0.1.0")
+
 # %% [markdown]
 # ## In one screen
 #

@@ -26,8 +26,10 @@ from tinymm.models import text, vit
 from tinymm.models.clip import CLIP, CLIPConfig, figure_3
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import charts, filmstrip, grids, lesson
+from tinymm.viz import SimilarityExplorer, charts, filmstrip, grids, lesson
 from tinymm.workflows.pictures import cosines
+
+lesson.edition("0.1.0")
 
 # %% [markdown]
 # ## The lines
@@ -268,6 +270,17 @@ lesson.show(filmstrip.filmstrip(frames, pictures / 255, captions, curves, title=
 # The loss of a frame is the mean of −ln of these sixteen numbers. (The curve jumps because each of its steps sees pictures distorted anew; the frames
 # are of the pictures as they are.)
 #
+# Ask it: with the slider the scale goes from 0, where everything is alike, to where the largest cosine takes all; "before" is the fresh model. At which
+# scale does the *fresh* model lose least?
+
+# %%
+(fresh_cosines, _), (cosines_now, scale_now) = frames[0], frames[150]
+asked = SimilarityExplorer(pictures / 255, captions, cosines_now, before=fresh_cosines, scale=scale_now)
+lesson.show(asked)
+rows = [[f"{scale:g}", asked.loss("before", scale), asked.loss("after", scale)] for scale in (0, 1, 3, 10, 30, 100)]
+print(lesson.table(["scale", "fresh", "trained"], rows))
+
+# %% [markdown]
 # The control learns one thing, and quickly: to be unsure. It falls from above the line *to* the line and stays. A loss that has fallen is not yet a
 # loss that has learned; the line at ln n tells the two apart.
 #

@@ -27,6 +27,8 @@ from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, lesson
 from tinymm.viz.ring import ring
 
+lesson.edition("0.1.0")
+
 # %% [markdown]
 # ## A queue is a ring
 #

@@ -104,7 +104,8 @@ def bars(
             axes.barh(
                 place, value, height=0.72, color=color, hatch=("", "///", "...", "xx", "\\\\", "++")[series.index(key)], edgecolor="white", zorder=2
             )
-            style.write(axes, value, place, f"  {number(value)}" + (f"  {key}" if key else ""), size=9, va="center", color=style.INK, zorder=4)
+            said, ground = f"  {number(value)}" + (f"  {key}" if key else ""), {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+            style.write(axes, value, place, said, size=9, va="center", color=style.INK, zorder=4, bbox=ground)  # read where a dashed line crosses
             place += 1
         place += 0.6 * (len(series) > 1)
     bottom = -0.5 - 0.9 * bool(references)
