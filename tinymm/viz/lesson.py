@@ -30,7 +30,7 @@ def edition(version: str) -> None:
 def show(figure: Any) -> None:
     """Show a figure, and print the table of its numbers below it, if it has one; outside of Jupyter its alt text stands for the picture.
 
-    The alt text goes into the output's metadata, from where nbconvert and the docs give it to screen readers. An explorer brings both along in its HTML.
+    The alt text goes into the output's metadata, from where nbconvert and the docs give it to screen readers. An explorer has both in its HTML.
 
     >>> from tinymm.viz import charts
     >>> show(charts.bars({"right": 0.49, "leaking": 0.06}, title="Half of the words", unit="share right"))
