@@ -116,7 +116,7 @@ print(lesson.table(["asked is", "mean of −ln of the diagonal", "cross_entropy_
 three = ["heart", "note", "arrow"]
 steps = {"cosines": logits / 4, "logits": logits, "axis=0": shares[0], "axis=1": shares[1]}
 lesson.show(
-    grids.grids(steps, [f"picture: {name}" for name in three], three, sums=["axis=1"],
+    grids.grids(steps, [f"picture: {name}" for name in three], three, sums=["axis=1"], column_sums=["axis=0"],
                 title="One matrix is read twice: in a column a text chooses its picture, in a row a picture its text")
 )  # fmt: skip
 
@@ -228,7 +228,7 @@ print("largest difference:", "below 1e-15" if np.abs(by_hand - scores.grad).max(
 # %%
 panels = {"logits": scores.data, "P_rows": P_rows, "P_columns": P_columns, "n · gradient": 4 * scores.grad}
 lesson.show(
-    grids.grids(panels, [f"picture {i}" for i in range(4)], [f"text {i}" for i in range(4)], sums=["P_rows"],
+    grids.grids(panels, [f"picture {i}" for i in range(4)], [f"text {i}" for i in range(4)], sums=["P_rows"], column_sums=["P_columns"],
                 title="A wrong pair is pushed by the share that it took, an own pair pulled by what it lacks")
 )  # fmt: skip
 
@@ -266,7 +266,7 @@ title = "The diagonal fills: at first the loss falls to “I do not know”, the
 lesson.show(filmstrip.filmstrip(frames, pictures / 255, captions, curves, title=title))
 
 # %% [markdown]
-# Read the margins. To the right of a caption stands the share that it gives its own picture; below a picture, the share that it gives its own caption.
+# Captions are the rows here, so that one can read them: it is Figure 3's matrix turned over. Read the margins. To the right of a caption stands the share that it gives its own picture; below a picture, the share that it gives its own caption.
 # The loss of a frame is the mean of −ln of these sixteen numbers. (The curve jumps because each of its steps sees pictures distorted anew; the frames
 # are of the pictures as they are.)
 #

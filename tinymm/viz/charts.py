@@ -14,7 +14,7 @@ from tinymm.viz import style
 from tinymm.viz.lesson import number, table
 
 LINES = (("#0072B2", "o"), ("#C14E00", "D"), ("#00805D", "s"), ("#A3469B", "^"), ("#7A6400", "v"), ("#4D4D4D", "P"))
-MOST_ROWS = 9  # of a curve's table
+MOST_ROWS = 12  # of a curve's table
 WIDTH, LEFT, RIGHT = 7.6, 0.85, 1.95  # inches
 
 

@@ -97,12 +97,16 @@ def number(value: Any) -> str:
 
     >>> number(6.3912), number(0.58333), number(12), number(1.08e-11), number(None), number("ln n"), number(-0.0), number(2.0)
     ('6.391', '0.583', '12', '1.1e-11', '–', 'ln n', '0', '2')
+    >>> number([0.58333, 2])
+    '0.583, 2'
     """
     if value is None:
         return "–"
-    if isinstance(value, str | bool) or hasattr(value, "dtype") and value.dtype == bool:
-        return str(value)
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+        return ", ".join(number(each) for each in value)
     value = value.item() if hasattr(value, "item") else value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return str(value)
     if isinstance(value, int):
         return str(value)
     if value and not 1e-3 <= abs(value) < 1e5:
