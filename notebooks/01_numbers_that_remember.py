@@ -11,7 +11,7 @@
 # | **Edition** | tinymm 0.1.0 |
 #
 # Every model of this course is trained by one idea: a number that remembers how it was made can tell how it would change if its ingredients did.
-# This notebook builds that idea in twelve lines, draws it, breaks it, and then opens the engine that carries the other thirteen.
+# This notebook builds that idea on one screen, draws it, breaks it, and then opens the engine that carries the other thirteen.
 
 # %%
 import inspect
@@ -24,6 +24,8 @@ from tinymm.losses import cross_entropy_loss
 from tinymm.testing import check
 from tinymm.viz import charts, lesson
 from tinymm.viz.graph import graph
+
+lesson.edition("0.1.0")
 
 # %% [markdown]
 # ## In one screen
@@ -87,8 +89,8 @@ differentiate((a * b + c) * (a - c))
 lesson.predicted("slope with respect to a", guess_slope, a.gradient)
 
 # %% [markdown]
-# The picture shows the same walk, made by tinymm's engine. Values stand above the circles and gradients below. Arrows are numbered in the order
-# in which gradients are handed back, from the result at the right to the leaves at the left.
+# The picture shows the same walk, made by tinymm's engine. Values stand above the circles and gradients below. On each arrow stand two numbers: its place in
+# the order in which gradients are handed back, from the result at the right to the leaves at the left, and the amount that it adds.
 
 # %%
 leaves = {name: Tensor(value, requires_grad=True) for name, value in (("a", 2.0), ("b", 3.0), ("c", 1.0))}
@@ -122,7 +124,7 @@ lesson.show(
 )  # fmt: skip
 
 # %% [markdown]
-# On the right the curve's own bend is measured, and the error falls by 100 for each tenth of a step. On the left two nearly equal numbers are
+# On the right the curve's own bend is measured, and the error falls by 100 each time the step is divided by ten. On the left two nearly equal numbers are
 # subtracted, and only their rounding is left. Near 10⁻⁵ both are small: `gradcheck` uses that, in float64, in a random direction.
 
 # %%
@@ -148,20 +150,20 @@ K, D = 8, 24
 centers = draws.normal(size=(K, D))
 
 
-def pictures(n):
+def vectors(n):
     labels = draws.integers(0, K, n)
     return (centers[labels] * draws.choice([-1.0, 1.0], size=(n, 1)) + 0.9 * draws.normal(size=(n, D))), labels
 
 
-train_x, train_y = pictures(2000)
-test_x, test_y = pictures(1000)
+train_x, train_y = vectors(2000)
+test_x, test_y = vectors(1000)
 print(f"{K} kinds of vectors, each in two opposite signs, so that no single layer can tell them apart")
 
 # %%
 def network(weights, x, slip):
     first, second, third = weights
     h = ops.relu(x @ first)
-    shortcut = h.detach() if slip else h  # what is overwritten never arrives
+    shortcut = h.detach() if slip else h  # the same numbers, without their links: what is overwritten never arrives
     return (shortcut + ops.relu(h @ second)) @ third
 
 
@@ -169,21 +171,26 @@ def network(weights, x, slip):
 def fitted(slip, frozen=False, rate=0.3, updates=400):
     seeded = np.random.default_rng(2)
     weights = [Tensor(seeded.normal(size=s) / np.sqrt(s[0]), requires_grad=not frozen or s[1] == K) for s in ((D, 48), (48, 48), (48, K))]
+    losses = []
     for _ in range(updates):
-        rows = seeded.integers(0, len(train_x), 64)
-        gradients = {}
-        cross_entropy_loss(network(weights, train_x[rows], slip), train_y[rows]).backward(into=gradients)
+        rows, gradients = seeded.integers(0, len(train_x), 64), {}
+        loss = cross_entropy_loss(network(weights, train_x[rows], slip), train_y[rows])
+        loss.backward(into=gradients)  # {weight: gradient}, instead of w.grad
         for w, g in gradients.items():
             w.data = w.data - rate * g
-    return float((network(weights, test_x, slip).data.argmax(axis=1) == test_y).mean())
+        losses.append(loss.item())
+    return float((network(weights, test_x, slip).data.argmax(axis=1) == test_y).mean()), losses
 
 
 # %%
-found = {"right: +=": fitted(False), "slip: =": fitted(True), "control: only the last layer learns": fitted(False, frozen=True)}
+runs = {"right: +=": fitted(False), "slip: =": fitted(True), "control: only the last layer learns": fitted(False, frozen=True)}
+found = {name: accuracy for name, (accuracy, _) in runs.items()}
 lesson.predicted("accuracy with the slip", guess_accuracy, found["slip: ="])
+rows = [[name, np.mean(losses[:10]), np.mean(losses[-50:])] for name, (_, losses) in runs.items()]
+print(lesson.table(["", "loss, first 10 updates", "loss, last 50"], rows))
 
 # %%
-lesson.show(charts.bars(found, references={"chance": 1 / K}, unit="accuracy on new pictures", title="A wrong gradient learns nearly as well: a falling loss proves nothing"))
+lesson.show(charts.bars(found, references={"chance": 1 / K}, unit="accuracy on new vectors", title="A wrong gradient learns nearly as well: a falling loss proves nothing"))
 
 # %% [markdown]
 # The loss fell, the accuracy is fine, and the gradient is wrong. This is the course's theme, and the reason for its tests: what a model *can do* is

@@ -25,6 +25,8 @@ from tinymm.models.clip import figure_3
 from tinymm.testing import check
 from tinymm.viz import charts, lesson
 
+lesson.edition("0.1.0")
+
 # %% [markdown]
 # ## Who is asked?
 #

@@ -23,6 +23,8 @@ from tinymm.autodiff.verify import directional_error
 from tinymm.testing import check
 from tinymm.viz import charts, grids, lesson
 
+lesson.edition("0.1.0")
+
 # %% [markdown]
 # ## A rule, and what follows from it
 #

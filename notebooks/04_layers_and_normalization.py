@@ -22,6 +22,8 @@ from tinymm.layers import BatchNorm2d, Dropout, LayerNorm, Linear
 from tinymm.testing import check
 from tinymm.viz import charts, grids, lesson
 
+lesson.edition("0.1.0")
+
 # %% [markdown]
 # ## A layer
 #

@@ -27,6 +27,8 @@ from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, lesson
 
+lesson.edition("0.1.0")
+
 # %% [markdown]
 # ## Tokens, ids, rows
 #

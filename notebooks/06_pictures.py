@@ -28,6 +28,8 @@ from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, lesson
 from tinymm.viz.patches import cut, patches
 
+lesson.edition("0.1.0")
+
 # %% [markdown]
 # ## The pictures
 #

@@ -23,8 +23,10 @@ from tinymm.layers.attention import attention
 from tinymm.losses import language_loss
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import charts, grids, lesson, masks
+from tinymm.viz import MaskExplorer, charts, grids, lesson, masks
 from tinymm.viz.attention import effective_keys
+
+lesson.edition("0.1.0")
 
 # %% [markdown]
 # ## One row at a time, by hand
@@ -92,6 +94,14 @@ lesson.predicted("tokens ahead after 3 layers", guess_ahead, ahead[2])
 words = ["the", "small", "red", "ball", "rolls", "away"]
 lesson.show(masks.draw(one_ahead, words, layers=3, title="A leak of one token a layer is a leak of three tokens in three layers"))
 print(lesson.table(["layers", "tokens ahead", "causal: ahead"], [[n, ahead[n - 1], 0] for n in (1, 2, 3)]))
+
+# %% [markdown]
+# Ask it yourself: choose a row with the pointer or the arrow keys, change the number of layers, compare the two masks. (A code host shows the picture only;
+# in JupyterLab and on the site it answers.)
+
+# %%
+both_masks = {"one ahead": one_ahead, "causal": causal_mask(6)}
+lesson.show(MaskExplorer.from_masks(both_masks, words, layers=3))
 
 # %% [markdown]
 # ## Why 1/√D

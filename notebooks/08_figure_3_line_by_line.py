@@ -26,8 +26,10 @@ from tinymm.models import text, vit
 from tinymm.models.clip import CLIP, CLIPConfig, figure_3
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import charts, filmstrip, grids, lesson
+from tinymm.viz import SimilarityExplorer, charts, filmstrip, grids, lesson
 from tinymm.workflows.pictures import cosines
+
+lesson.edition("0.1.0")
 
 # %% [markdown]
 # ## The lines
@@ -114,7 +116,7 @@ print(lesson.table(["asked is", "mean of −ln of the diagonal", "cross_entropy_
 three = ["heart", "note", "arrow"]
 steps = {"cosines": logits / 4, "logits": logits, "axis=0": shares[0], "axis=1": shares[1]}
 lesson.show(
-    grids.grids(steps, [f"picture: {name}" for name in three], three, sums=["axis=1"],
+    grids.grids(steps, [f"picture: {name}" for name in three], three, sums=["axis=1"], column_sums=["axis=0"],
                 title="One matrix is read twice: in a column a text chooses its picture, in a row a picture its text")
 )  # fmt: skip
 
@@ -226,7 +228,7 @@ print("largest difference:", "below 1e-15" if np.abs(by_hand - scores.grad).max(
 # %%
 panels = {"logits": scores.data, "P_rows": P_rows, "P_columns": P_columns, "n · gradient": 4 * scores.grad}
 lesson.show(
-    grids.grids(panels, [f"picture {i}" for i in range(4)], [f"text {i}" for i in range(4)], sums=["P_rows"],
+    grids.grids(panels, [f"picture {i}" for i in range(4)], [f"text {i}" for i in range(4)], sums=["P_rows"], column_sums=["P_columns"],
                 title="A wrong pair is pushed by the share that it took, an own pair pulled by what it lacks")
 )  # fmt: skip
 
@@ -264,10 +266,21 @@ title = "The diagonal fills: at first the loss falls to “I do not know”, the
 lesson.show(filmstrip.filmstrip(frames, pictures / 255, captions, curves, title=title))
 
 # %% [markdown]
-# Read the margins. To the right of a caption stands the share that it gives its own picture; below a picture, the share that it gives its own caption.
+# Captions are the rows here, so that one can read them: it is Figure 3's matrix turned over. Read the margins. To the right of a caption stands the share that it gives its own picture; below a picture, the share that it gives its own caption.
 # The loss of a frame is the mean of −ln of these sixteen numbers. (The curve jumps because each of its steps sees pictures distorted anew; the frames
 # are of the pictures as they are.)
 #
+# Ask it: with the slider the scale goes from 0, where everything is alike, to where the largest cosine takes all; "before" is the fresh model. At which
+# scale does the *fresh* model lose least?
+
+# %%
+(fresh_cosines, _), (cosines_now, scale_now) = frames[0], frames[150]
+asked = SimilarityExplorer(pictures / 255, captions, cosines_now, before=fresh_cosines, scale=scale_now)
+lesson.show(asked)
+rows = [[f"{scale:g}", asked.loss("before", scale), asked.loss("after", scale)] for scale in (0, 1, 3, 10, 30, 100)]
+print(lesson.table(["scale", "fresh", "trained"], rows))
+
+# %% [markdown]
 # The control learns one thing, and quickly: to be unsure. It falls from above the line *to* the line and stays. A loss that has fallen is not yet a
 # loss that has learned; the line at ln n tells the two apart.
 #

@@ -26,6 +26,8 @@ from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, lesson, retrieval, similarity
 from tinymm.workflows.pictures import cosines, show_pairs
 
+lesson.edition("0.1.0")
+
 # %% [markdown]
 # ## The data, and what is kept back
 #

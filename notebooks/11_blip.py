@@ -26,6 +26,8 @@ from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, lesson
 from tinymm.viz.stack import stack
 
+lesson.edition("0.1.0")
+
 # %% [markdown]
 # ## One stack, three ways
 #

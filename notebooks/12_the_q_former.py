@@ -26,8 +26,10 @@ from tinymm.models import blip2, qformer, vit
 from tinymm.testing import check
 from tinymm.training import evaluate_matching as evaluate
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import charts, lesson, masks, objectives
+from tinymm.viz import MaskExplorer, charts, lesson, masks, objectives
 from tinymm.viz.mask_cells import Panel
+
+lesson.edition("0.1.0")
 
 # %% [markdown]
 # ## Three masks
@@ -77,6 +79,12 @@ lesson.show(objectives.draw_objectives(scene, layers=6))
 # Under ITG and ITM the text knows the picture, though it never looks at it: all it knows went through the queries. That is the point of ITG. A word can
 # only be foretold if some query has brought it along, so the queries learn to carry *everything that a caption says*.
 #
+# Ask it yourself: choose the row of a word or of a query, change the number of layers, and compare ITG with the other two.
+
+# %%
+lesson.show(MaskExplorer("itg", queries=4, words=["a", "red", "ball"], padding=1))
+
+# %% [markdown]
 # ## Is the model what the drawing says?
 #
 # We take a real Q-Former, change one input row at a time (a query, or a word's id), and note which outputs move. No mask is looked at here. Then

@@ -21,13 +21,17 @@ import hashlib
 
 import numpy as np
 
+from tinymm.autodiff import no_grad
 from tinymm.data import scenes, sentences, shapes, text
 from tinymm.data.batches import PairSet
+from tinymm.layers import record_attention
 from tinymm.models import blip2_stage2, opt, qformer, vit
 from tinymm.testing import check
 from tinymm.training import evaluate_matching as evaluate
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import charts, lesson, strip
+from tinymm.viz import AttentionExplorer, charts, lesson, strip
+
+lesson.edition("0.1.0")
 
 # %% [markdown]
 # ## A small world
@@ -237,6 +241,19 @@ cosines = soft @ table.T / np.linalg.norm(soft, axis=1)[:, None] / np.linalg.nor
 longer = np.linalg.norm(soft, axis=1) / np.linalg.norm(table, axis=1).mean()
 print(f"truth: {true[0][0]}")
 print(lesson.table(["", "nearest word", "cosine", "times as long"], [[f"soft {i}", names[c.argmax()], c.max(), longer[i]] for i, c in enumerate(cosines)]))
+
+# %% [markdown]
+# ## Where a query looks
+#
+# The soft words are made of what four queries saw. Choose a query and a head: its weights lie over the sixteen patches of the picture (and the class token
+# in front). The encoder is untrained and has no layers, so a patch's token is of that patch alone; on white there is nothing to tell. (A sliver of the
+# second thing is left where it reached over the middle.) Weights say where a query looked, not what it made of it.
+
+# %%
+with record_attention() as maps, no_grad():
+    model.soft_words(model.image_tokens(images[:1]))
+picture = images[0] * data.preprocess.std + data.preprocess.mean  # back to [0, 1]
+lesson.show(AttentionExplorer(maps[-1:], [f"query {i}" for i in range(4)], picture=data.preprocess.denormalize(images[0])))
 
 # %% [markdown]
 # ## Ways to write

@@ -29,6 +29,8 @@ from tinymm.training.chunks import in_chunks
 from tinymm.training.gathers import gradient_errors
 from tinymm.viz import charts, lesson
 
+lesson.edition("0.1.0")
+
 # %% [markdown]
 # ## Others' weights
 #

@@ -41,7 +41,8 @@ def execute(source: Path) -> dict:
     from nbclient import NotebookClient
 
     made = nbformat.reads(percent.dumps(percent.notebook(percent.read(source))), as_version=4)
-    client = NotebookClient(made, timeout=600, record_timing=False, resources={"metadata": {"path": str(source.parent)}})
+    quiet = ["--log-level=ERROR"]  # what a kernel says of itself on the terminal
+    client = NotebookClient(made, timeout=600, record_timing=False, extra_arguments=quiet, resources={"metadata": {"path": str(source.parent)}})
     client.execute(env=os.environ | QUIET)
     made = json.loads(nbformat.writes(made))
     made["metadata"]["language_info"] = {"name": "python"}

@@ -78,11 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
     _common(caption)
     _model(caption)
 
-    said = "do without parts of a model and print what that costs: losses and masks of BLIP-2's stage 1, or BLIP's clean captions"
+    said = "do without parts of a model and print what that costs: BLIP-2's losses and masks, BLIP's clean captions, ALBEF's twin and negatives"
     ablate = _add(commands, "ablate", said, "ablate blip2", _ablate)
-    ablate.add_argument("model", choices=["blip2", "blip"], help="blip2: without each loss and mask; blip: wrong captions, and CapFilt")
+    said = "blip2: its losses and masks; blip: wrong captions, CapFilt; albef: negatives, queue, twin"
+    ablate.add_argument("model", choices=["blip2", "blip", "albef"], help=said)
     ablate.add_argument("--encoder", metavar="RUN", help="a run of `train clip --data shapes` (default: train one first)")
-    ablate.add_argument("--steps", type=int, default=400, metavar="N", help="training steps of each variant (default: 400)")
+    ablate.add_argument("--steps", type=int, default=400, metavar="N", help="steps of each variant (default: 400; ALBEF's matching needs 1000)")
     ablate.add_argument("--only", action="append", metavar="ROW", help="only this row of the table; may be given several times")
     ablate.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
     _common(ablate)
@@ -254,10 +255,14 @@ def _caption(out: str | None, **options: Any) -> None:
 
 
 def _ablate(model: str, **options: Any) -> None:
-    from tinymm.workflows import ablate, ablate_blip
+    from tinymm.workflows import ablate, ablate_albef, ablate_blip
 
     if model == "blip2":
         ablate.run(**options)
+    elif model == "albef":
+        if options.pop("encoder"):
+            raise UsageError("ablate albef trains every row from scratch, and --encoder came; leave it out")
+        ablate_albef.run(**options)
     elif options["encoder"] or options["only"]:
         raise UsageError("ablate blip trains its four rows from scratch, and --encoder or --only came; leave them out")
     else:

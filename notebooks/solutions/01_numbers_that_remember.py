@@ -12,7 +12,7 @@ from tinymm.testing import check
 # %% [markdown]
 # ## Two puzzles
 #
-# **Puzzle 1.** y = x·x + x, at x = 3. Which three amounts are added to the gradient of x, in any order?
+# **Puzzle 1.** y = x·x + x, at x = 3. Which three amounts are added to the gradient of x, in any order? Assign them to `amounts`, a list.
 
 # %% solution="1-puzzle-1"
 ### BEGIN SOLUTION: the product has two links to x, the sum one more
@@ -24,6 +24,7 @@ assert len(amounts) == 3 and sum(amounts) == 7, f"2x + 1 is 7 at 3, in three par
 
 # %% [markdown]
 # **Puzzle 2.** b = a + a, c = b + b, d = c + c: how many *paths* lead from d to a, and how many *links* does one walk back pass?
+# Assign two numbers: `paths, passed`.
 
 # %% solution="1-puzzle-2"
 ### BEGIN SOLUTION: two ways at each of three steps; two links at each step

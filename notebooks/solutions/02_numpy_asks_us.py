@@ -13,6 +13,7 @@ from tinymm.testing import check
 # ## Two puzzles
 #
 # **Puzzle 1.** For each of `np.sqrt`, `np.concatenate`, `np.matmul`, `np.mean`: does NumPy ask `__array_ufunc__` (True) or `__array_function__` (False)?
+# Assign a list of four: `is_ufunc`.
 
 # %% solution="2-puzzle-1"
 ### BEGIN SOLUTION: a ufunc has an attribute that tells it
@@ -24,6 +25,7 @@ assert is_ufunc == [isinstance(f, np.ufunc) for f in (np.sqrt, np.concatenate, n
 
 # %% [markdown]
 # **Puzzle 2.** `t = Tensor([1.0, 2.0, 3.0], requires_grad=True)`: what is the gradient of `np.sum(np.float64(2) - t)` with respect to t?
+# Assign a list of three numbers: `gradient`.
 
 # %% solution="2-puzzle-2"
 ### BEGIN SOLUTION: each element enters with a minus

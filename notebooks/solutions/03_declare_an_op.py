@@ -13,6 +13,7 @@ from tinymm.testing import check
 # ## Two puzzles
 #
 # **Puzzle 1.** A (2, 1, 3) and a (4, 1) array are added, and the result's gradient is all ones. What is every entry of the gradient of each?
+# Assign two numbers: `of_first, of_second`.
 
 # %% solution="3-puzzle-1"
 ### BEGIN SOLUTION: how often each number was copied
@@ -25,6 +26,7 @@ assert (of_first * 6, of_second * 4) == (24, 24), "each of the 24 cells gives it
 
 # %% [markdown]
 # **Puzzle 2.** Write the gufunc signature of an op that takes a batch of row vectors of n numbers and a bias of n numbers, and gives one number a row.
+# Assign a string: `signature`.
 
 # %% solution="3-puzzle-2"
 ### BEGIN SOLUTION: only the last axis has a name; the batch broadcasts

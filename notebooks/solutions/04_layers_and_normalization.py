@@ -13,6 +13,7 @@ from tinymm.testing import check
 # ## Two puzzles
 #
 # **Puzzle 1.** How many parameters has a transformer's feed-forward part of width 128 that widens four times, biases included?
+# Assign the number, or an expression: `parameters`.
 
 # %% solution="4-puzzle-1"
 ### BEGIN SOLUTION: two matrices and two biases
@@ -27,6 +28,7 @@ assert parameters == sum(p.data.size for p in mlp.parameters()), "count the weig
 
 # %% [markdown]
 # **Puzzle 2.** x has the shape (B, T, D) = (8, 5, 16). How many means does layer norm compute, and how many batch norm over all but the last axis?
+# Assign two numbers: `layer_means, batch_means`.
 
 # %% solution="4-puzzle-2"
 ### BEGIN SOLUTION: one a token, one a feature

@@ -12,7 +12,7 @@ from tinymm.testing import check
 # %% [markdown]
 # ## Two puzzles
 #
-# **Puzzle 1.** A language model's loss is 2.0 nats a word. What is its perplexity, to one digit behind the point?
+# **Puzzle 1.** A language model's loss is 2.0 nats a word. What is its perplexity, to one digit behind the point? Assign a number: `perplexity`.
 
 # %% solution="5-puzzle-1"
 ### BEGIN SOLUTION: the exponential of the loss

@@ -14,6 +14,7 @@ from tinymm.testing import check
 # ## Two puzzles
 #
 # **Puzzle 1.** A picture of 224 × 224 × 3 is cut into patches of 32 × 32. How many rows of how many numbers are that?
+# Assign two numbers: `rows, numbers`.
 
 # %% solution="6-puzzle-1"
 ### BEGIN SOLUTION: 7 by 7 patches, and 32 by 32 by 3 numbers each
@@ -25,7 +26,7 @@ assert rows * numbers == 224 * 224 * 3 and rows == 7 * 7, "no number is lost and
 
 # %% [markdown]
 # **Puzzle 2.** A 3 × 3 convolution of stride 1 with one row of zeros around the picture keeps its size. How many such layers in a row does it take until
-# the output at a pixel can depend on one that is 10 pixels to the right?
+# the output at a pixel can depend on one that is 10 pixels to the right? Assign a number: `layers`.
 
 # %% solution="6-puzzle-2"
 ### BEGIN SOLUTION: each layer looks one pixel further

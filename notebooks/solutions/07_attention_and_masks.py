@@ -12,7 +12,8 @@ from tinymm.testing import check
 # %% [markdown]
 # ## Two puzzles
 #
-# **Puzzle 1.** Without running it: which tokens does token 2 see under `np.tri(5, k=-1, dtype=bool)`, and what does token 0 see? Write a list each.
+# **Puzzle 1.** Without running it: which tokens does token 2 see under `np.tri(5, k=-1, dtype=bool)`, and what does token 0 see?
+# Assign a list each: `sees_2, sees_0`.
 
 # %% solution="7-puzzle-1"
 ### BEGIN SOLUTION: k = -1 moves the diagonal one down
@@ -25,7 +26,7 @@ assert [list(np.flatnonzero(mask[i])) for i in (2, 0)] == [sees_2, sees_0], "pri
 
 # %% [markdown]
 # **Puzzle 2.** Two captions of three tokens, the last of the first one is padding. In one line, without loops, turn `is_real` into a boolean array of
-# shape (2, 1, 3) that blocks the padding *column* of every row.
+# shape (2, 1, 3) that blocks the padding *column* of every row. Assign it to `columns`.
 
 # %% solution="7-puzzle-2"
 is_real = np.array([[True, True, False], [True, True, True]])

@@ -13,7 +13,7 @@ from tinymm.testing import check
 # %% [markdown]
 # ## Two puzzles
 #
-# **Puzzle 1.** Without running it: 32 pairs, every cosine is 0.3, the scale is 100. What is the loss in nats? Write an expression.
+# **Puzzle 1.** Without running it: 32 pairs, every cosine is 0.3, the scale is 100. What is the loss in nats? Assign an expression: `nats`.
 
 # %% solution="8-puzzle-1"
 ### BEGIN SOLUTION: what does the height of equal scores change?
@@ -24,7 +24,7 @@ nats = np.log(32)
 assert abs(nats - itc_loss(np.full((32, 32), 30.0)).item()) < 1e-3, "softmax sees differences only; how large is a share if all 32 are equal?"
 
 # %% [markdown]
-# **Puzzle 2.** In one line, without loops: for each *text*, the number of the picture that it scores highest.
+# **Puzzle 2.** In one line, without loops: for each *text*, the number of the picture that it scores highest. Assign an array: `liked`.
 
 # %% solution="8-puzzle-2"
 logits = np.array([[3.0, 5.0, 1.0], [4.0, 2.0, 0.0]])

@@ -13,6 +13,7 @@ from tinymm.testing import check
 # ## Two puzzles
 #
 # **Puzzle 1.** Three queries, their right answers on the diagonal; a tie counts against the model. Without running anything: recall@1 and recall@2?
+# Assign two numbers: `at_1, at_2`.
 
 # %% solution="9-puzzle-1"
 S = np.array([[5.0, 5.0, 1.0], [2.0, 4.0, 3.0], [9.0, 7.0, 8.0]])
@@ -26,7 +27,7 @@ assert np.allclose([at_1, at_2], [np.mean(np.array(ahead) < k) for k in (1, 2)])
 
 # %% [markdown]
 # **Puzzle 2.** 1,000 pictures have five captions each. What is the chance level of recall@10, from a picture to any of its captions, to two digits?
-# And from a caption to its picture? Write expressions.
+# And from a caption to its picture? Assign expressions: `to_caption, to_picture`.
 
 # %% solution="9-puzzle-2"
 ### BEGIN SOLUTION: one way has five right answers among 5,000, the other one among 1,000

@@ -13,6 +13,7 @@ from tinymm.testing import check
 # ## Two puzzles
 #
 # **Puzzle 1.** A batch of 64 and a queue of 512: what is the contrastive loss of a model that gives all columns the same score, in nats, to two digits?
+# Assign a number: `loss`.
 
 # %% solution="10-puzzle-1"
 ### BEGIN SOLUTION: one right column among B + K
@@ -23,7 +24,7 @@ loss = round(float(np.log(64 + 512)), 2)
 assert loss == 6.36, f"ln 576 is 6.36, and {loss} came"
 
 # %% [markdown]
-# **Puzzle 2.** With m = 0.99, which share of the twin still comes from where it stood 100 steps ago, to two digits?
+# **Puzzle 2.** With m = 0.99, which share of the twin still comes from where it stood 100 steps ago, to two digits? Assign a number: `share`.
 
 # %% solution="10-puzzle-2"
 ### BEGIN SOLUTION: the momentum, a hundred times

@@ -13,6 +13,7 @@ from tinymm.testing import check
 # ## Two puzzles
 #
 # **Puzzle 1.** A caption of six tokens, [DEC] and [SEP] included, is a row of a batch padded to eight. Over how many targets does the language loss of this row average?
+# Assign a number: `targets`.
 
 # %% solution="11-puzzle-1"
 ### BEGIN SOLUTION: every real token but the first is a target
@@ -25,6 +26,7 @@ assert targets == is_real[1:].sum(), "the first token is given, and padding is n
 
 # %% [markdown]
 # **Puzzle 2.** A filter keeps 40 of 100 captions; 60 of the 100 are true, and 36 of the kept ones are. Precision and recall?
+# Assign two numbers: `precision, recall`.
 
 # %% solution="11-puzzle-2"
 ### BEGIN SOLUTION: of the kept, and of the true

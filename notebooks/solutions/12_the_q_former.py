@@ -15,7 +15,7 @@ from tinymm.testing import check
 # ## Two puzzles
 #
 # **Puzzle 1.** Two queries and a text of three real tokens. Without running anything: how many cells are open under ITC, under ITG, and under ITM?
-# Write the three numbers.
+# Assign three numbers: `open_itc, open_itg, open_itm`.
 
 # %% solution="12-puzzle-1"
 ### BEGIN SOLUTION: two blocks; queries, text to queries, a triangle; everything
@@ -29,6 +29,7 @@ assert open_itm == 5 * 5 and open_itc == open_itm - 2 * (2 * 3), "ITC is everyth
 
 # %% [markdown]
 # **Puzzle 2.** A picture's four queries have these cosines with a text. In one line: which query, by its number, gets the gradient of the pair's score?
+# Assign a number: `learns`.
 
 # %% solution="12-puzzle-2"
 cosines = np.array([0.1, -0.9, 0.3, 0.2])

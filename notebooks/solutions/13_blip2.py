@@ -16,6 +16,7 @@ from tinymm.testing import check
 #
 # **Puzzle 1.** 32 soft words stand in front of the text `[BOS] a red ball [EOS] [PAD] [PAD]`, without a prompt. Without running anything: how many places
 # of the sequence are targets, and at which place, counted from 0, does the row stand that must foretell `[BOS]`?
+# Assign two numbers: `targets, foretells_bos`.
 
 # %% solution="13-puzzle-1"
 ### BEGIN SOLUTION: the real tokens of the text, [BOS] included; the last soft word foretells it
@@ -29,7 +30,7 @@ assert targets == is_target.sum() and foretells_bos == is_target.argmax() - 1, "
 
 # %% [markdown]
 # **Puzzle 2.** A loss is y = w·p·x with numbers x, p, w. In one line each: the derivative by p, which trains, and by w, which is frozen. Then say in
-# `stored` which of the two is kept, "p" or "w".
+# `stored` which of the two is kept, "p" or "w". Assign expressions to `by_p, by_w`.
 
 # %% solution="13-puzzle-2"
 x, p, w = 2.0, 3.0, 5.0

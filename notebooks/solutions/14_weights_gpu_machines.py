@@ -15,6 +15,7 @@ from tinymm.testing import check
 # ## Two puzzles
 #
 # **Puzzle 1.** CLIP's batch has 32,768 pairs. How many gigabytes (10⁹ bytes) is the matrix of similarities in float32, to one digit behind the point?
+# Assign a number: `gigabytes`.
 
 # %% solution="14-puzzle-1"
 ### BEGIN SOLUTION: n squared numbers of four bytes
@@ -26,6 +27,7 @@ assert gigabytes == 4.3, f"n² · 4 bytes are 4.3 GB, and {gigabytes} came"
 
 # %% [markdown]
 # **Puzzle 2.** Four ranks of 8 pairs each. In a rank's own rows against the texts of all ranks, which column is the right one for row 5 of rank 2 (both counted from 0)?
+# Assign a number: `column`.
 
 # %% solution="14-puzzle-2"
 ### BEGIN SOLUTION: the ranks before it, and the row

@@ -1,5 +1,6 @@
 """Every exercise is solvable and its check bites: the solution passes, the student's copy passes nothing, and holds no line of the solution."""
 
+import ast
 import contextlib
 import io
 import re
@@ -86,3 +87,15 @@ def test_form_of_the_exercises(source):
         assert part, f"a heading ## {number}{letter} · …"
         assert re.findall(r"<details><summary>(Hint \d)", part[0]) == ["Hint 1", "Hint 2", "Hint 3"]
     assert any("check." in cell.source for cell in cells if "test" in cell.options)
+
+
+@each
+def test_a_puzzle_says_which_names_its_check_looks_for(source):
+    """What stands between the marks is gone from a student's copy: the names that it gave have to be said elsewhere."""
+    cells = percent.read(source)
+    for i, (cell, pieces) in enumerate(zip(cells, exercises.regions(cells, source.name), strict=True)):
+        if "puzzle" in cell.options.get("solution", ""):
+            inside, outside = ("\n".join(line for what, *_, lines in pieces for line in lines if bool(what) == kept) for kept in (True, False))
+            given = {node.id for node in ast.walk(ast.parse(inside)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+            said = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", cells[i - 1].source)) + " " + outside))
+            assert given <= said, f"{cell.options['solution']} does not name {sorted(given - said)}"

@@ -57,12 +57,21 @@ def test_a_grid_writes_every_number_and_crosses_what_is_blocked():
     blocked = ~np.tri(3, dtype=bool)
     weights = np.where(blocked, np.nan, np.tri(3) / np.arange(1, 4)[:, None])
     panels, names = {"weights": weights, "out": np.ones((3, 2))}, ["a", "red", "ball"]
-    drawn = grids.grids(panels, names, title="Rows", blocked={"weights": blocked}, sums=["weights"])
+    drawn = grids.grids(panels, names, title="Rows", blocked={"weights": blocked}, sums=["weights"], column_sums=["weights"])
     written = [text.get_text() for text in drawn.axes[0].texts]
-    assert written[:9] == ["1", "×", "×", "0.5", "0.5", "×", "0.33", "0.33", "0.33"] and written[-3:] == ["Σ 1.00"] * 3
-    assert re.findall(r"\d\S*|×", drawn.table.split("\n\n")[0]) == ["1", "×", "×", "1", "0.5", "0.5", "×", "1", "0.33", "0.33", "0.33", "1"]
+    assert written[:9] == ["1", "×", "×", "0.5", "0.5", "×", "0.33", "0.33", "0.33"]
+    assert written[-6:] == ["Σ 1.00"] * 3 + ["Σ 1.83", "Σ 0.83", "Σ 0.33"], "rows beside, columns below, and what is blocked counts in neither"
+    found = re.findall(r"\d\S*|×", drawn.table.split("\n\n")[0])
+    assert found == ["1", "×", "×", "1", "0.5", "0.5", "×", "1", "0.33", "0.33", "0.33", "1", "1.833", "0.833", "0.333"]
     assert drawn.table in drawn.alt
     assert [label.get_text() for label in drawn.axes[1].get_xticklabels()] == ["0", "1"], "columns without names are numbered"
+
+
+def test_numbers_below_zero_have_a_color_of_their_own():
+    cells = grids.grids({"signed": np.array([[-1.0, 0.0, 1.0]]), "sizes": np.array([[0.0, 0.5, 1.0]])}, ["a"], title="Rows")
+    signed, sizes = (axes.images[0].to_rgba(axes.images[0].get_array())[0, :, :3] for axes in cells.axes)
+    assert np.abs(signed[0] - signed[2]).max() > 0.2 and np.ptp(signed[1]) < 0.03, "opposite numbers are apart, and zero has no hue"
+    assert sizes.sum(axis=1).tolist() == sorted(sizes.sum(axis=1).tolist(), reverse=True)
 
 
 @pytest.mark.parametrize(

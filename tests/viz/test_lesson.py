@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import tinymm
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.testing import check
-from tinymm.viz import charts, lesson, style
+from tinymm.viz import MaskExplorer, charts, lesson, style
 
 
 def test_a_figure_without_words_is_refused():
@@ -26,6 +27,23 @@ def test_in_jupyter_the_figure_is_displayed_and_its_table_printed_below(monkeypa
     assert shown == [drawn] and capsys.readouterr().out == f"<figure>\n{drawn.table}\n"
     png, about = drawn._repr_png_()
     assert about["alt"] == drawn.alt and b"tEXt" not in png and repr(drawn) == f"Figure: {drawn.alt}"
+
+
+def test_an_explorer_is_shown_with_everything_inside_and_named_outside_of_jupyter(monkeypatch, capsys):
+    explorer, shown = MaskExplorer("itg", queries=1, words=["cat"]), []
+    jupyter = SimpleNamespace(get_ipython=lambda: object(), display=SimpleNamespace(display=shown.append))
+    monkeypatch.setitem(sys.modules, "IPython", jupyter)
+    lesson.show(explorer)
+    assert shown == [explorer] and not capsys.readouterr().out, "its table is in its HTML"
+    monkeypatch.setitem(sys.modules, "IPython", None)
+    lesson.show(explorer)
+    assert capsys.readouterr().out == f"[explorer] {explorer!r}\n" and repr(explorer) == " ".join(explorer.alt().split())
+
+
+def test_another_edition_is_refused():
+    lesson.edition(tinymm.__version__)
+    with pytest.raises(UsageError, match=f"a notebook of 2031.1 came to tinymm {tinymm.__version__}; check out the tag v2031.1"):
+        lesson.edition("2031.1")
 
 
 @pytest.mark.parametrize(("guess", "said"), [(None, "none yet"), (0.5, "0.5"), ("no", "no"), (np.float64(6.3912), "6.391")])

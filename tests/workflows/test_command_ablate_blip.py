@@ -30,13 +30,13 @@ def tiny(monkeypatch):
 @pytest.fixture
 def rows(monkeypatch):
     """Give what each row is trained on, as it comes: its data and its settings."""
-    seen, trained = [], ablate_blip._trained
+    seen, trained = [], ablate_blip.trained
 
     def watched(settings, source):
         seen.append((source, settings))
         return trained(settings, source)
 
-    monkeypatch.setattr(ablate_blip, "_trained", watched)
+    monkeypatch.setattr(ablate_blip, "trained", watched)
     return seen
 
 

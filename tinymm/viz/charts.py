@@ -14,7 +14,7 @@ from tinymm.viz import style
 from tinymm.viz.lesson import number, table
 
 LINES = (("#0072B2", "o"), ("#C14E00", "D"), ("#00805D", "s"), ("#A3469B", "^"), ("#7A6400", "v"), ("#4D4D4D", "P"))
-MOST_ROWS = 9  # of a curve's table
+MOST_ROWS = 12  # of a curve's table
 WIDTH, LEFT, RIGHT = 7.6, 0.85, 1.95  # inches
 
 
@@ -87,6 +87,8 @@ def bars(
     >>> bars({"right": 0.5, "leaking": 0.25}, title="Less", unit="accuracy", references={"chance": 0.01}).alt
     'Less. Accuracy: right 0.5, leaking 0.25. Dashed: chance = 0.01.'
     """
+    from matplotlib.transforms import offset_copy
+
     groups = {name: dict(value) if isinstance(value, Mapping) else {"": value} for name, value in values.items()}
     series = list(dict.fromkeys(key for group in groups.values() for key in group))
     references = dict(references or {})
@@ -97,6 +99,8 @@ def bars(
     figure, axes = _sheet(title, 0.36 * rows + 0.75 + 0.25 * bool(references), 0.35, left=0.35 + 0.08 * max(map(len, groups)))
     ticks, place, most = [], 0.0, max([*flat, *references.values(), 1e-12])
     least = min([*flat, *references.values()])
+    beside = offset_copy(axes.transData, fig=figure, x=6, units="points")
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # a number is read where a dashed line crosses it
     for group in groups.values():
         ticks.append(place + (len(group) - 1) / 2)
         for key, value in group.items():
@@ -104,7 +108,8 @@ def bars(
             axes.barh(
                 place, value, height=0.72, color=color, hatch=("", "///", "...", "xx", "\\\\", "++")[series.index(key)], edgecolor="white", zorder=2
             )
-            style.write(axes, value, place, f"  {number(value)}" + (f"  {key}" if key else ""), size=9, va="center", color=style.INK, zorder=4)
+            said = number(value) + (f"  {key}" if key else "")
+            style.write(axes, value, place, said, size=9, va="center", color=style.INK, zorder=4, transform=beside, bbox=ground)
             place += 1
         place += 0.6 * (len(series) > 1)
     bottom = -0.5 - 0.9 * bool(references)

@@ -77,6 +77,9 @@ class Explorer(ABC):
             f'awake("{self.kind}", {self.kind})\n}})()</script>\n</div>'
         )
 
+    def __repr__(self) -> str:
+        return " ".join(self.alt().split())  # what is left of it where only text is shown; no address, so notebooks build repeatably
+
     def save(self, path: str | Path) -> Path:
         """Write the explorer as one HTML file, atomically; opened anywhere, it asks the network for nothing."""
         path = Path(path)

@@ -113,8 +113,9 @@ def _curves(figure: Any, box: tuple, losses: Mapping[str, tuple[Sequence[float],
         axes.plot(steps, values, color=color, linewidth=1.4)
         if place == 0:
             axes.plot(list(frames), [_loss(*frame) for frame in frames.values()], linestyle="", marker=marker, color=color, markersize=5)
-        ends.append(float(np.mean(values[-max(1, len(values) // 20) :])))
-        labels.append((f"{name}: {number(ends[-1])}", color))
+        last = max(1, len(values) // 20)
+        ends.append(float(np.mean(values[-last:])))
+        labels.append((f"{name}:\n{number(ends[-1])}, mean of the last {last}" if last > 1 else f"{name}: {number(ends[-1])}", color))
     axes.set_ylim(0, None)
     axes.set_ylabel("loss (nats)", fontsize=9.5, family=style.FONT)
     axes.set_xlabel("step", fontsize=9.5, family=style.FONT)

@@ -21,12 +21,15 @@ def grids(
     title: str,
     blocked: Mapping[str, np.ndarray] | None = None,
     sums: Sequence[str] = (),
+    column_sums: Sequence[str] = (),
     alt: str | None = None,
 ) -> Any:
     """Return a figure of matrices `{name: (rows, columns)}` with a number in each cell, darker where its size is larger within its panel.
 
-    `columns` name those of panels as wide as they are many, others are numbered. `blocked` gives booleans for a panel: True cells are hatched and
-    marked with a ×. Panels named in `sums` have the sums of their rows beside them.
+    A panel with numbers below zero has one color for these and another for those above. `columns` name those of panels as wide as they are many,
+    others are numbered. `blocked` gives booleans for a panel: True cells are hatched and marked with a ×. Panels named in `sums` have the
+    sums of their rows beside them, those in `column_sums` the sums of their columns below. Errors for more than 12 rows or columns, for
+    shapes that do not fit and for open cells that are not finite.
 
     >>> drawn = grids({"weights": np.array([[1.0, 0.0], [0.5, 0.5]])}, ["a", "cat"], title="Rows sum to 1", sums=["weights"])
     >>> print(drawn.table)
@@ -48,10 +51,11 @@ def grids(
     wide = [(matrix.shape[1] + 1.1 * (name in sums)) * CELL for name, matrix in data.items()]
     width = max(5.6, left + sum(wide) + gap * (len(data) - 1) + 0.25)
     above = 0.3 + 0.2 * -(-len(title) // max(20, int(width * 10.5))) + (0.35 + 0.085 * max(map(len, columns)) if named else 0.62)
-    height = above + len(rows) * CELL + 0.15
+    below = 0.15 + 0.22 * bool(column_sums)
+    height = above + len(rows) * CELL + below
     figure, x = style.new_figure(width, height), left
     for place, (name, matrix) in enumerate(data.items()):
-        shape = (x / width, 0.15 / height, matrix.shape[1] * CELL / width, len(rows) * CELL / height)
+        shape = (x / width, below / height, matrix.shape[1] * CELL / width, len(rows) * CELL / height)
         axes = figure.add_axes(shape, xlim=(-0.5, matrix.shape[1] - 0.5), ylim=(len(rows) - 0.5, -0.5))
         heads = columns if matrix.shape[1] == len(columns) else [str(j) for j in range(matrix.shape[1])]
         _draw(axes, matrix, blocked[name], heads, named, list(rows) if place == 0 else [])
@@ -59,9 +63,14 @@ def grids(
         if name in sums:
             for i, total in enumerate(np.where(blocked[name], 0, matrix).sum(axis=1)):
                 style.write(axes, matrix.shape[1] - 0.3, i, f"Σ {total:.2f}", size=8.5, va="center")
+        if name in column_sums:
+            for j, total in enumerate(np.where(blocked[name], 0, matrix).sum(axis=0)):
+                style.write(axes, j, len(rows) - 0.42, f"Σ {total:.2f}", size=8, ha="center", va="top")
         x += wide[place] + gap
     style.headline(figure, title, size=11.5)
-    figure.table = "\n\n".join(_table(name, matrix, blocked[name], rows, columns, name in sums) for name, matrix in data.items())
+    figure.table = "\n\n".join(
+        _table(name, matrix, blocked[name], rows, columns, name in sums, name in column_sums) for name, matrix in data.items()
+    )
     figure.alt = alt or f"{title.rstrip('.')}. Numbers, panel by panel:\n{figure.table}"
     return figure
 
@@ -69,8 +78,10 @@ def grids(
 def _draw(axes: Any, matrix: np.ndarray, hidden: np.ndarray, heads: list[str], named: bool, rows: list[str]) -> None:
     from matplotlib.patches import Rectangle
 
-    most = np.abs(np.where(hidden, 0, matrix)).max() or 1.0
-    image = axes.imshow(np.where(hidden, 0, np.abs(np.where(hidden, 0, matrix)) / most), cmap=style.HEAT, vmin=0, vmax=1.6, aspect="auto")
+    shown = np.where(hidden, 0, matrix)
+    signed = shown.min() < 0
+    strength = shown / (np.abs(shown).max() or 1.0)
+    image = axes.imshow(strength, cmap=style.SIGNED if signed else style.HEAT, vmin=-1.6 if signed else 0, vmax=1.6, aspect="auto")
     image.set_zorder(0)
     for (i, j), value in np.ndenumerate(matrix):
         if hidden[i, j]:
@@ -109,11 +120,16 @@ def _short(value: float) -> str:
     return text.replace("-", "−")
 
 
-def _table(name: str, matrix: np.ndarray, hidden: np.ndarray, rows: Sequence[str], columns: Sequence[str], summed: bool) -> str:
+def _table(
+    name: str, matrix: np.ndarray, hidden: np.ndarray, rows: Sequence[str], columns: Sequence[str], summed: bool, summed_down: bool
+) -> str:
     heads = columns if matrix.shape[1] == len(columns) else [str(j) for j in range(matrix.shape[1])]
     lines = [[name, *heads, *(["sum"] if summed else [])]]
     for title, row, off in zip(rows, matrix, hidden, strict=True):
         cells = ["×" if no else _short(value) for value, no in zip(row, off, strict=True)]
         lines.append([title, *cells, *([number(round(float(np.where(off, 0, row).sum()), 3))] if summed else [])])
+    if summed_down:
+        down = [number(round(float(total), 3)) for total in np.where(hidden, 0, matrix).sum(axis=0)]
+        lines.append(["sum", *down, *([""] if summed else [])])
     wide = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(line, wide, strict=True)).rstrip() for line in lines)

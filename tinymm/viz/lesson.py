@@ -14,11 +14,23 @@ from typing import Any
 import tinymm
 from tinymm.arrays.errors import DataError, UsageError
 
+from .explorer import Explorer
+
+
+def edition(version: str) -> None:
+    """Raise UsageError unless this is the tinymm that a notebook was written for: its numbers and names are of that edition.
+
+    >>> edition(tinymm.__version__)
+    """
+    if version != tinymm.__version__:
+        way_out = f"check out the tag v{version} and install it, or take the notebooks of {tinymm.__version__}"
+        raise UsageError(f"a notebook and its tinymm are of one edition, and a notebook of {version} came to tinymm {tinymm.__version__}; {way_out}")
+
 
 def show(figure: Any) -> None:
     """Show a figure, and print the table of its numbers below it, if it has one; outside of Jupyter its alt text stands for the picture.
 
-    The alt text goes into the output's metadata, from where nbconvert and the docs give it to screen readers.
+    The alt text goes into the output's metadata, from where nbconvert and the docs give it to screen readers. An explorer has both in its HTML.
 
     >>> from tinymm.viz import charts
     >>> show(charts.bars({"right": 0.49, "leaking": 0.06}, title="Half of the words", unit="share right"))
@@ -27,14 +39,16 @@ def show(figure: Any) -> None:
     right           0.49
     leaking         0.06
     """
-    if not getattr(figure, "alt", ""):
+    explorer = isinstance(figure, Explorer)
+    alt = figure.alt() if explorer else getattr(figure, "alt", "")
+    if not alt:
         raise UsageError(f"a figure is shown with its alt text, and {type(figure).__name__} has none of 1 sentence; set figure.alt")
     ipython = sys.modules.get("IPython")
     if ipython is not None and ipython.get_ipython() is not None:
         ipython.display.display(figure)
     else:
-        print(f"[picture] {' '.join(figure.alt.split())}")
-    if figure.table:
+        print(f"[{'explorer' if explorer else 'picture'}] {' '.join(alt.split())}")
+    if figure.table and not explorer:
         print(figure.table)
 
 
@@ -83,12 +97,16 @@ def number(value: Any) -> str:
 
     >>> number(6.3912), number(0.58333), number(12), number(1.08e-11), number(None), number("ln n"), number(-0.0), number(2.0)
     ('6.391', '0.583', '12', '1.1e-11', '–', 'ln n', '0', '2')
+    >>> number([0.58333, 2])
+    '0.583, 2'
     """
     if value is None:
         return "–"
-    if isinstance(value, str | bool) or hasattr(value, "dtype") and value.dtype == bool:
-        return str(value)
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+        return ", ".join(number(each) for each in value)
     value = value.item() if hasattr(value, "item") else value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return str(value)
     if isinstance(value, int):
         return str(value)
     if value and not 1e-3 <= abs(value) < 1e5:

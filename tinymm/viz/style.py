@@ -24,6 +24,7 @@ PICTURE, TEXT, QUERY, PADDING = "#0072B2", "#C14E00", "#00805D", "#8C8C8C"
 RIGHT, INK, FAINT = "#D81B72", "#222222", "#D9D9D9"
 COLORS = {"picture": PICTURE, "text": TEXT, "query": QUERY, "padding": PADDING}
 HEAT = "GnBu"  # pale to dark in every kind of vision, and in gray; most cells stay pale enough for numbers
+SIGNED = "PuOr"  # orange below zero, purple above: apart in every common kind of vision; in gray the sign is read from the number
 FONT = "DejaVu Sans"  # comes with Matplotlib: the same letters on every machine
 DOTS_PER_INCH = 144
 

@@ -6,6 +6,7 @@ People's few pairs are in all four. Every row is the same model from the same se
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def run(
     say(f"{'':<14}" + "  ".join(COLUMNS))
 
     def row(name: str, source: Any) -> Any:
-        model, recipe = _trained(settings, source)
+        model, recipe = trained(settings, source)
         results = measure(model, source)
         table[name] = {column: results[key] for column, key in COLUMNS.items()}
         say(f"{name:<14}" + "  ".join(f"{table[name][column]:>{len(column)}.3f}" for column in COLUMNS))
@@ -90,11 +91,11 @@ def _framed(source: WebPairs) -> WebPairs:
     return source
 
 
-def _trained(settings: Settings, source: Any) -> tuple[Any, Recipe]:
-    """Return a BLIP that was trained on this data from the settings' seed, and its recipe."""
+def trained(settings: Settings, source: Any, losses: Callable | None = None) -> tuple[Any, Recipe]:
+    """Return a model that was trained on this data from the settings' seed, and its recipe; `losses(model, …)` replaces the model's own."""
     model = prepare(settings, source)
     recipe = recipe_of(settings, source, model)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
-    for _ in train(model, source, optimizer, recipe):
+    for _ in train(model, source, optimizer, recipe, losses=losses and partial(losses, model)):
         pass
     return model.eval(), recipe
