@@ -32,7 +32,7 @@ def affine(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Return pictures resampled through `maps (B, 2, 3)`: the pixel at position p shows what was at `map @ (p, 1)`.
 
     Positions go from -1 to 1 between the outer edges, x first; sampling is bilinear and the outside is 0 (torch's
-    `grid_sample(..., align_corners=False)`, so that maps can be carried over).
+    `grid_sample(..., align_corners=False)`, so that maps can be carried over). ShapeError unless there is one map a picture.
 
     >>> picture = np.arange(9.0, dtype=np.float32).reshape(1, 3, 3, 1)
     >>> affine(picture, np.array([[[1, 0, 2 / 3], [0, 1, 0]]], np.float32))[0, :, :, 0].tolist()

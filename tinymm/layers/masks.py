@@ -36,6 +36,8 @@ def padding_mask(is_real: np.ndarray) -> np.ndarray:
 def prefix_mask(prefix: int, T: int) -> np.ndarray:
     """Return (T, T) in which all see the first `prefix` tokens, and the rest see what came before them (Dong et al. 2019, UniLM).
 
+    ShapeError for a prefix outside [0, T].
+
     >>> prefix_mask(2, 3).astype(int)
     array([[1, 1, 0],
            [1, 1, 0],
@@ -49,7 +51,8 @@ def prefix_mask(prefix: int, T: int) -> np.ndarray:
 def cross_mask(may_look: np.ndarray, is_real: np.ndarray) -> np.ndarray:
     """Return (B, 1, Tq, Tk) in which the rows marked in `may_look` (B, Tq) see the real ones of another sequence, is_real (B, Tk).
 
-    Rows that may not look see nothing at all; attention gives them zeros.
+    Rows that may not look see nothing at all; attention gives them zeros. ShapeError for batches of different sizes; DtypeError for marks that are
+    not boolean.
 
     >>> cross_mask(np.array([[True, False]]), np.array([[True, True, False]]))[0, 0].astype(int)
     array([[1, 1, 0],
@@ -116,7 +119,7 @@ def reachability(masks: list[np.ndarray]) -> np.ndarray:
     """Return (…, T, T): which input each output may depend on after a stack of layers with these masks and residual links.
 
     One layer lets row i depend on itself and on all that it sees; the next composes. A stack of causal layers stays causal; a leak of one
-    token a layer becomes a leak of L tokens.
+    token a layer becomes a leak of L tokens. ShapeError without any mask.
 
     >>> reachability([np.eye(3, k=-1, dtype=bool)] * 2).astype(int)
     array([[1, 0, 0],

@@ -26,7 +26,9 @@ class ALBEFConfig:
     """Sizes and habits of an ALBEF; the text's `crosses_from` is the layer at which fusion begins.
 
     `mask` is the id of [MASK], None meaning the vocabulary's last; `hidden_share` that of the words which it hides, of whatever stands first none.
-    `alpha` is the twin's share in the targets after `ramp` pairs (one epoch in the released code); `momentum` None leaves the twin out.
+    `alpha` is the twin's share in the targets after `ramp` pairs (one epoch in the released code); `momentum` None leaves the twin out. UsageError
+    for a fusion that begins outside of the text's layers, and for a share or an id out of range; ShapeError if the text
+    looks at tokens of another width than the picture encoder's.
 
     >>> ALBEFConfig.paper().text.crosses_from
     6
@@ -136,7 +138,10 @@ class ALBEF(MomentumContrast):
         return masked_language_loss(logits, labels, soft, alpha)
 
     def hide(self, ids: np.ndarray, is_real: np.ndarray, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return (ids, labels) with some words hidden, at least one; never padding or the first token, while the last, [SEP], may be."""
+        """Return (ids, labels) with some words hidden, at least one; never padding or the first token, while the last, [SEP], may be.
+
+        UsageError for texts without words.
+        """
         check_draws(rng, None, "MLM draws the words that it hides", "masked")
         special = ~is_real
         special[:, 0] = True

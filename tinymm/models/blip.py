@@ -28,7 +28,8 @@ class BLIPConfig:
 
     `decode` is the id of [DEC], which stands in the first place where the model writes, `encode` that of [ENC], which stands there where it
     matches: None keeps [CLS] there, as the demo class of the released code and Hugging Face do, though the model was trained with [ENC].
-    `end_of_text` is what the writer stops at, [SEP]. `alpha`, `ramp` and `momentum` are as in ALBEF; the released ramp is two epochs.
+    `end_of_text` is what the writer stops at, [SEP]. `alpha`, `ramp` and `momentum` are as in ALBEF; the released ramp is two epochs. UsageError for
+    layers that do not look, and for a share or an id out of range; ShapeError if they look at tokens of another width than the picture encoder's.
 
     >>> BLIPConfig.paper().decode, BLIPConfig.paper().encode
     (30522, 30523)

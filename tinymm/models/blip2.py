@@ -27,7 +27,8 @@ class BLIP2Config:
     """Sizes of stage 1: the picture encoder, the Q-Former and the joint width E.
 
     `decode` is the id of [DEC], which stands in the place of the first token where the model writes, and `end_of_text` that of the token at
-    which it stops; None means the vocabulary's last id, and BERT's [SEP], 102.
+    which it stops; None means the vocabulary's last id, and BERT's [SEP], 102. ShapeError if the Q-Former looks at tokens of another
+    width than the picture encoder's; UsageError if it has no vocabulary, or an id lies outside of it.
 
     >>> BLIP2Config.paper().decode
     30522

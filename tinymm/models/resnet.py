@@ -18,7 +18,7 @@ class ResNetConfig:
     """Sizes of a modified ResNet: four stages of `layers` bottlenecks, the first `width` wide, the last 32 · width.
 
     With `output_width` the pooling projects to the joint space itself, as in the released models; without it a `W_i` follows, as in
-    Figure 3.
+    Figure 3. UsageError unless the resolution is a multiple of 32 and the width even.
 
     >>> ResNetConfig(resolution=224, width=64, layers=(3, 4, 6, 3), heads=32).features
     2048

@@ -39,7 +39,7 @@ def end_positions(ids: np.ndarray, end_of_text: int | None) -> np.ndarray:
     """Return where each row ends: the first place of `end_of_text`, or of the largest id if it is None: ids (B, T) -> (B,).
 
     "Largest" breaks as soon as tokens with larger ids are added to the vocabulary, so give the id where it is known. A row without it is
-    refused: the released code would silently read off its first token.
+    a DataError: the released code would silently read off its first token.
 
     >>> end_positions(np.array([[5, 9, 0], [9, 0, 0]]), 9)
     array([1, 0])

@@ -15,6 +15,8 @@ from tinymm.layers.init import normal
 class ViTConfig:
     """Sizes of a vision transformer: pictures of `resolution` × `resolution` × `channels` in patches of `patch` × `patch`.
 
+    UsageError if the patches do not tile the picture.
+
     >>> ViTConfig(resolution=32, patch=8, width=64, layers=2, heads=4).patches
     16
     """

@@ -51,7 +51,8 @@ class WordPieceTokenizer(BytePairTokenizer):
 
     `begin`, `end_of_text`, `mask_token`, `decode_token` and `encode_token` are the ids of [CLS], [SEP], [MASK], [DEC] and [ENC]; the last two lie
     behind the vocabulary, and no text has them. A text of more than `context` tokens keeps its beginning and its [SEP]. `cleaning` is how
-    captions are prepared, "blip" (BLIP-2 too) or "albef": weights know the words that they were trained on.
+    captions are prepared, "blip" (BLIP-2 too) or "albef": weights know the words that they were trained on. UsageError for another cleaning; a single
+    text in place of a list is a DataError.
     """
 
     def __init__(self, library: Any, context: int = PIECES_CONTEXT, cleaning: str = "blip") -> None:

@@ -26,7 +26,8 @@ def grids(
     """Return a figure of matrices `{name: (rows, columns)}` with a number in each cell, darker where its size is larger within its panel.
 
     `columns` name those of panels as wide as they are many, others are numbered. `blocked` gives booleans for a panel: True cells are hatched and
-    marked with a ×. Panels named in `sums` have the sums of their rows beside them.
+    marked with a ×. Panels named in `sums` have the sums of their rows beside them. ShapeError for other rows than are named or too many columns;
+    DataError for cells that are neither finite nor blocked.
 
     >>> drawn = grids({"weights": np.array([[1.0, 0.0], [0.5, 0.5]])}, ["a", "cat"], title="Rows sum to 1", sums=["weights"])
     >>> print(drawn.table)

@@ -47,7 +47,7 @@ def ground(model: Any, picture: Any, ids: np.ndarray, *, layer: int | None = Non
 
     `layer` counts the text stack's layers from 0; by default the middle one of those that look at the picture, which is the released ALBEF's 8 of
     12. The last one is no choice: the head reads [CLS] there, and the other words' heat is zero. `rng` shuffles the control. UsageError for
-    a model that does not match, or a layer that does not look.
+    a model that does not match, or a layer that does not look. ShapeError for more than one picture or text.
 
     >>> from tinymm.models.albef import ALBEF, ALBEFConfig
     >>> model = ALBEF(ALBEFConfig.tiny(), np.random.default_rng(0))

@@ -143,6 +143,8 @@ class Scene:
     def pair(self, one: str, other: str) -> tuple[Panel, Panel]:
         """Return two objectives' masks with names that fit both: where the tokens differ, "[CLS]/[DEC]".
 
+        UsageError for tokens that have no name in common.
+
         >>> Scene(1, ["cat"]).pair("itc", "itg")[0].names
         ['q0', '[CLS]/[DEC]', 'cat', '[SEP]']
         """

@@ -74,7 +74,8 @@ def query_heat(
     """Return a figure of where each query looks in a picture `(h, w, c)` in [0, 1]: `weights` `(Q, P)` over its `grid` of rows · columns patches.
 
     Without the class token: `weights[:, 1:]`. Each panel has its own scale, from none to the query's largest weight; below it stand that
-    weight's share and the number of patches that it looks at, the exponential of the entropy. The title says how much the queries share.
+    weight's share and the number of patches that it looks at, the exponential of the entropy. The title says how much the queries share. ShapeError
+    for another number of titles.
 
     >>> query_heat(np.zeros((4, 4, 1)), np.eye(4)[:2], (2, 2)).alt.splitlines()[0]
     'Query 0 looks most sharply, at 1.0 of 4 patches; two queries share 0% of what they look at on average (100% would be copies).'

@@ -18,7 +18,7 @@ WIDE, TALL, BETWEEN, LEFT = 1.72, 1.0, 0.62, 1.05  # inches of a box, of the roo
 
 
 def counts(model: BLIP2Stage2) -> dict[str, tuple[int, bool]]:
-    """Return for each part how many numbers it has, and whether they train.
+    """Return for each part how many numbers it has, and whether they train; UsageError for anything but a stage 2.
 
     >>> import numpy as np
     >>> from tinymm.models.blip2_stage2 import BLIP2Stage2Config

@@ -52,7 +52,8 @@ def conv2d(x, weight, stride=1, padding=0):
     """Slide a small linear map over pictures: x (B, h, w, c), weight (kh, kw, c, o) -> (B, h', w', o).
 
     h' = (h + 2·padding - kh) // stride + 1. Every window becomes a row of kh·kw·c numbers and one matrix product does them all. With
-    stride = window the rows do not overlap: the patch embedding of a ViT.
+    stride = window the rows do not overlap: the patch embedding of a ViT. ShapeError if the weight takes other channels than x has, or the window
+    does not fit.
     """
     kh, kw, c, o = weight.shape
     _check("conv2d", x, (kh, kw), stride, padding)
