@@ -25,7 +25,8 @@ def causal_mask(T: int) -> np.ndarray:
 def padding_mask(is_real: np.ndarray) -> np.ndarray:
     """Return (B, 1, 1, T) in which every row sees the real tokens: is_real (B, T) boolean.
 
-    Columns are blocked, not rows: what a padding token itself computes is nobody's business, since nobody looks at it.
+    Columns are blocked, not rows: what a padding token itself computes is nobody's business, since nobody looks at it. DtypeError or ShapeError for
+    marks that are not boolean (B, T), here and in the three masks below.
 
     >>> padding_mask(np.array([[True, False]])).shape
     (1, 1, 1, 2)
@@ -65,7 +66,7 @@ def cross_mask(may_look: np.ndarray, is_real: np.ndarray) -> np.ndarray:
 
 
 def unimodal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, Q+T, Q+T) for ITC: queries see queries, text sees text, neither sees the other (BLIP-2 §3.1, Figure 2).
+    """Return (B, 1, Q+T, Q+T) for ITC: queries see queries, text sees text, neither sees the other (BLIP-2 §3.2, Figure 2).
 
     The order is [queries ; text], is_real (B, T). Either side must be described by its own modality alone, since the two are then compared.
 
@@ -81,7 +82,7 @@ def unimodal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
 
 
 def multimodal_causal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, Q+T, Q+T) for ITG: queries see queries only, a word sees all queries and the words up to itself (BLIP-2 §3.1, Figure 2).
+    """Return (B, 1, Q+T, Q+T) for ITG: queries see queries only, a word sees all queries and the words up to itself (BLIP-2 §3.2, Figure 2).
 
     What a word knows of the picture it knows through the queries; would the queries see the text, they could whisper the next word.
 
@@ -97,7 +98,7 @@ def multimodal_causal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
 
 
 def bidirectional_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, Q+T, Q+T) for ITM: all see all queries and all real words (BLIP-2 §3.1, Figure 2).
+    """Return (B, 1, Q+T, Q+T) for ITM: all see all queries and all real words (BLIP-2 §3.2, Figure 2).
 
     >>> bidirectional_mask(2, np.array([[True, True, False]]))[0, 0].astype(int)[0]
     array([1, 1, 1, 1, 0])

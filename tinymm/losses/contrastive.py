@@ -27,7 +27,7 @@ def l2_normalize(x: Any, axis: int = -1) -> Any:
 
 
 def max_over_queries(I: Any, T: Any) -> Any:
-    """Return how well the best query of each picture meets each text: I (B, Q, E), T (C, E) -> cosines (B, C) (BLIP-2 §3.1).
+    """Return how well the best query of each picture meets each text: I (B, Q, E), T (C, E) -> cosines (B, C) (BLIP-2 §3.2).
 
     "We first compute the pairwise similarity between each query output and [the text's class token], and then select the highest one." ShapeError for
     other axes or two widths.
@@ -66,7 +66,7 @@ def itc_targets(image_ids: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
 
 
 def itc_loss(similarities: Any, image_ids: np.ndarray | None = None, smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy of both directions: similarities (B, B) already scaled, pictures in rows (BLIP-2 §3.1; ALBEF eq. 2).
+    """Return the mean cross-entropy of both directions: similarities (B, B) already scaled, pictures in rows (BLIP-2 §3.2; ALBEF eq. 2).
 
     Without `image_ids` (B,) each picture has one caption of its own. Equal similarities give ln B. UsageError for a batch of one.
     """
@@ -168,7 +168,7 @@ def _stacked(own: Any, queue: Any) -> Any:
 
 
 def sigmoid_loss(logits: Any) -> Tensor:
-    """Return how wrong each pair is judged by itself: logits (n, n), pictures in rows, the bias inside (SigLIP, Zhai et al. 2023, eq. 1).
+    """Return how wrong each pair is judged by itself: logits (n, n), pictures in rows, the bias inside (SigLIP, Zhai et al. 2023, §3.2).
 
     Every entry is a question of its own, "do these two belong together?", yes on the diagonal and no elsewhere, so no row is normalized. The sum
     is divided by n, not by n²: equal logits of 0 cost n ln 2. The bias begins at -10, since nearly all answers are no. ShapeError unless logits are

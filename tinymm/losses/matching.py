@@ -93,8 +93,8 @@ def itm_pairs(image_for_text: Any, text_for_image: Any) -> tuple[Any, Any, np.nd
 def itm_loss(logits: Any, labels: np.ndarray) -> Tensor:
     """Return the cross-entropy of "does not match" (0) and "matches" (1): logits (n, 2), or (n, Q, 2) averaged over queries; labels (n,).
 
-    Every query of BLIP-2 votes, and it is the logits that are averaged, not their probabilities or losses (§3.1). ShapeError for logits of other
-    axes.
+    Every query of BLIP-2 votes, and it is the logits that are averaged, not their probabilities or losses (BLIP-2 §3.2). ShapeError for logits of
+    other axes.
 
     >>> prior = np.log(np.array([[2 / 3, 1 / 3]] * 3))
     >>> round(itm_loss(prior, np.array([1, 0, 0])).item(), 4), round(ITM_PRIOR, 4)

@@ -66,7 +66,7 @@ class ALBEFConfig:
 
     @classmethod
     def paper(cls, **changes: Any) -> "ALBEFConfig":
-        """Return the paper's (§3.1): ViT-B/16 at 256 pixels, BERT-base, a queue of 65,536."""
+        """Return the paper's (§3.1 and §3.5): ViT-B/16 at 256 pixels, BERT-base, a queue of 65,536."""
         text = BertConfig.paper(memory_width=768, crosses_from=6, token_types=2)
         return replace(cls(ViTConfig.plain(256, 16, 768, 12, 12), text, mask=103), **changes)
 
@@ -103,7 +103,7 @@ class ALBEF(MomentumContrast):
         images (B, h, w, c), ids and is_real (B, T). Pairs of equal `image_ids` (B,) show one picture: they, and their like in the queue, are right
         answers, and never hard negatives. `negatives` (image_for_text (B,), text_for_image (B,)) and `masked` (ids (B, T), labels (B, T)) replace
         the draws from `rng`; `objectives` leaves losses out. The order is the released code's: temperature, twin, ITC, queue, ITM, MLM. UsageError
-        for a batch of one.
+        for a batch of one and for draws without `rng`; ShapeError for ids of other numbers.
         """
         check_pairs(images, ids)
         check_objectives(objectives, ("itc", "itm", "mlm"))

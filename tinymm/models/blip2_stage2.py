@@ -1,4 +1,4 @@
-"""BLIP-2, stage 2: the queries' answers become soft words in front of a frozen language model (Li et al. 2023, §3.2, Figure 3).
+"""BLIP-2, stage 2: the queries' answers become soft words in front of a frozen language model (Li et al. 2023, §3.3, Figure 3).
 
 Nothing of the language model changes; what changes is what it reads. The loss is the model's own, how surprising each next word of the
 caption is, and its gradient flows back *through* the frozen model into the projection and the Q-Former.

@@ -146,6 +146,6 @@ def _without(logits: np.ndarray, end: int) -> np.ndarray:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the log-probabilities of each row."""
+    """Return the log-probabilities of each row: logits (..., V) -> (..., V)."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -98,7 +98,7 @@ class OPT(Module):
         self.norm_after = LayerNorm(D, config.eps)
 
     def embed(self, ids: np.ndarray) -> Tensor:
-        """Return the words of ids (B, T), without their places: (B, T, D)."""
+        """Return the words of ids (B, T), without their places: (B, T, D). ShapeError for other axes, or beyond the context."""
         check_ids(ids, self.config.context)
         return self.token_embedding(ids)
 

@@ -127,7 +127,7 @@ class ModifiedResNet(Module):
         self.pool = AttentionPool(config.places, channels, config.heads, config.output_width or channels, rng=rng)
 
     def feature_map(self, images: Any) -> Tensor:
-        """Return the map before pooling: (B, h, w, c) -> (B, h/32, w/32, C)."""
+        """Return the map before pooling: (B, h, w, c) -> (B, h/32, w/32, C). ShapeError or DtypeError for anything but such pictures of floats."""
         check_images(images, self.config.resolution, self.config.channels)
         x = images
         for layer in self.stem:

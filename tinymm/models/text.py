@@ -84,7 +84,7 @@ class TextTransformer(Module):
         self.norm_after = LayerNorm(D, config.eps)
 
     def tokens(self, ids: np.ndarray) -> Tensor:
-        """Return all tokens after the final norm: ids (B, T) -> (B, T, D)."""
+        """Return all tokens after the final norm: ids (B, T) -> (B, T, D). ShapeError for other axes, or beyond the context."""
         check_ids(ids, self.config.context)
         B, T = ids.shape
         x = self.token_embedding(ids) + self.positions[:T]  # (B, T, D)

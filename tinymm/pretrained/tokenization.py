@@ -1,4 +1,4 @@
-"""Texts to ids with the tokenizer that belongs to the weights: our own word-level one, or CLIP's byte-pair encoding.
+"""Texts to ids with the tokenizer that belongs to the weights: our own word-level one, or CLIP's byte-pair encoding (Sennrich et al. 2016, §3.2).
 
 CLIP's rules (openai/CLIP, `clip/simple_tokenizer.py`): repair broken Unicode, undo HTML's escapes twice, lower-case, collapse white
 space; cut into words, single digits and runs of other signs; write the UTF-8 bytes as printable characters; merge pairs in the

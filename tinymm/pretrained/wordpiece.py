@@ -1,4 +1,4 @@
-"""BERT's sub-words: the tokenizer of ALBEF, BLIP and the Q-Former, from its published `vocab.txt` (bert-base-uncased) through `tokenizers`.
+"""BERT's sub-words (Wu et al. 2016, §4.1): the tokenizer of ALBEF, BLIP and the Q-Former, from its published `vocab.txt` through `tokenizers`.
 
 A text becomes [CLS] pieces [SEP]. BLIP adds two tokens behind the vocabulary, [DEC], 30522, and [ENC], 30523, which stand for [CLS] where the
 model writes, or compares; BLIP-2 adds the first of them, and ALBEF none.

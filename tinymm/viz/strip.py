@@ -1,4 +1,4 @@
-"""BLIP-2's second stage as a strip from picture to words: what is frozen, what trains, and how far back the gradient goes (§3.2, Figure 3).
+"""BLIP-2's second stage as a strip from picture to words: what is frozen, what trains, and how far back the gradient goes (§3.3, Figure 3).
 
 Frozen boxes are gray and hatched. Frozen means that no weight of theirs moves, not that nothing passes: the gradient of the words goes *through*
 the language model into the projection and the Q-Former, and ends before the picture encoder, which nobody asks.
