@@ -156,7 +156,8 @@ def on_jax(fn: Callable[..., Any], dtype: str | None = None, device: str = "cpu"
     """Return a JAX function as one of arrays, with a `vjp(cotangent, *arguments)` by `jax.vjp`; arguments as of `on_torch`.
 
     `device` is a platform, "cpu" or "gpu". JAX rounds 64 bits to 32 unless told otherwise; while a check hands over float64, it is told otherwise.
-    Every new shape is compiled anew, so `jax.jit` around `fn` makes a check slower. UsageError if jax was not imported.
+    Every shape that is drawn is compiled, operation by operation; `jax.jit` around `fn` makes one of them all, and a check shorter. UsageError if
+    jax was not imported.
     """
     return _OnJax(fn, dtype, device, grad)
 
