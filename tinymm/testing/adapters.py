@@ -100,7 +100,8 @@ class _OnJax(_Adapted):
     def precision(self, arguments: tuple[Any, ...]) -> contextlib.AbstractContextManager:
         """Let JAX keep 64 bits where 64 bits come: it is set to round them to 32, without a word."""
         wide = any(_is_real(argument) and self.cast(argument).dtype == np.float64 for argument in arguments)
-        return self.module.enable_x64(True) if wide else contextlib.nullcontext()
+        place = self.module if hasattr(self.module, "enable_x64") else self.module.experimental  # in older versions
+        return place.enable_x64(True) if wide else contextlib.nullcontext()
 
     def __call__(self, *arguments: Any) -> Any:
         with self.precision(arguments):
