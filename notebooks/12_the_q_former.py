@@ -6,7 +6,7 @@
 # | **Time** | 45 min to read, 70 min with the exercises |
 # | **Needs** | notebook 7 (masks, what a stack can know), notebook 8 (contrastive loss) |
 # | **Gives** | the three masks of BLIP-2's first stage, drawn and tested; what each loss is for; a leak that looks like a success |
-# | **Source** | Li et al. 2023 (BLIP-2), §3.1: "Each objective employs a different attention masking strategy between queries and text to control their interaction." |
+# | **Source** | Li et al. 2023 (BLIP-2), §3.2: "Each objective employs a different attention masking strategy between queries and text to control their interaction." |
 # | **Track** | main |
 # | **Edition** | tinymm 0.1.0 |
 #

@@ -6,7 +6,7 @@
 # | **Time** | 40 min to read, 60 min with the exercises |
 # | **Needs** | notebook 12 (queries), notebook 5 (next-word loss), notebook 7 (causal mask) |
 # | **Gives** | soft words; gradient through frozen weights; what is a target and what is not; how to tell seeing from talking |
-# | **Source** | Li et al. 2023 (BLIP-2), §3.2: the projected queries "function as soft visual prompts that condition the LLM". |
+# | **Source** | Li et al. 2023 (BLIP-2), §3.3: the projected queries "function as soft visual prompts that condition the LLM". |
 # | **Track** | main |
 # | **Edition** | tinymm 0.1.0 |
 #

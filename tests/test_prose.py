@@ -15,6 +15,7 @@ import pytest
 from shape_comments import ShapeComments
 
 import tinymm
+from tinymm.arrays import errors
 from tinymm.layers.attention import record_attention
 from tinymm.models.albef import ALBEF, ALBEFConfig
 from tinymm.models.bert import Bert, BertConfig
@@ -63,14 +64,17 @@ SHAPE = re.compile(r"\([^()]*(?:,|…|\b[A-Z]\b|\b[nmN]\b|\d)[^()]*\)|\bshapes?\
 OF_ARRAYS = {"arrays", "autodiff", "data", "layers", "losses", "models", "training", "viz"}
 #: Papers, or what stands in a paper: the origin of what is computed.
 SOURCE = re.compile(r"\b(19|20)\d\d\b|§|\bFigure \d|\beq\. |\bTables? \d")
-#: Known to say no shape; each is a docstring to be written, and one that has been is taken off this list.
-WITHOUT_SHAPE = {
-    "tinymm/models/decoding.py:log_softmax",
-    "tinymm/models/towers.py:MomentumContrast.draw_negatives",
-    "tinymm/models/towers.py:check_image_ids",
-    "tinymm/models/towers.py:check_pairs",
-    "tinymm/models/towers.py:real",
-}
+#: Chapters and files whose subject is a paper's. Others are plumbing (`module`, run folders, ranks), or data and a vocabulary of our own.
+FROM_PAPERS = [
+    *(path for folder in ("losses", "models", "layers") for path in (ROOT / folder).glob("[a-z]*.py") if path.stem != "module"),
+    *(ROOT / "training" / f"{name}.py" for name in "arithmetic chunks evaluate evaluate_matching gathers loop optimizers parallel schedules".split()),
+    *(ROOT / name for name in ("data/augment.py", "pretrained/tokenization.py", "pretrained/wordpiece.py")),
+]
+ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+#: Functions that look at the arguments of others: what they raise, their callers raise.
+CHECKING = re.compile(r"_?(check|checked|refuse)(_|$)")
+#: What making an object runs, and what calling it runs.
+OF_THE_CLASS = {"__init__", "__post_init__", "__call__"}
 
 
 def public(path):
@@ -87,45 +91,100 @@ def public(path):
     yield from visit(ast.parse(path.read_text()), None)
 
 
+def raised(node, checks):
+    """Return which of tinymm's errors a function raises, itself or through one of `checks`; of a class, what making and calling one raises."""
+    bodies = [node] if isinstance(node, ast.FunctionDef) else [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name in OF_THE_CLASS]
+    found = set()
+    for part in (part for body in bodies for part in ast.walk(body)):
+        if isinstance(part, ast.Raise):
+            kind = part.exc.func if isinstance(part.exc, ast.Call) else part.exc
+            found |= {kind.id} & ERRORS if isinstance(kind, ast.Name) else set()
+        elif isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
+            found |= checks.get(part.func.id, set())
+    return found
+
+
+def checks_of(path):
+    """Return what each checking function at the top of a file raises."""
+    return {f.name: raised(f, {}) for f in ast.parse(path.read_text()).body if isinstance(f, ast.FunctionDef) and CHECKING.match(f.name)}
+
+
+#: Those that files share; a private one belongs to its file.
+SHARED_CHECKS = {name: kinds for path in ROOT.rglob("*.py") for name, kinds in checks_of(path).items() if not name.startswith("_")}
+
+
 def gaps(path):
-    """Yield (name, what is missing) of a file: a docstring, or shapes where arrays come or go."""
-    found = list(public(path))
+    """Yield (name, what is missing) of a file: a docstring, shapes where arrays come or go, or the name of an error that is raised."""
+    found, checks = list(public(path)), SHARED_CHECKS | checks_of(path)
     docs = {name: doc for name, _, doc, _ in found}
     for name, node, doc, of_class in found:
         if not doc:
             yield name, "a docstring"
+        partner = docs.get(name.removesuffix("_alt"), "")  # the words of a picture have the picture's arguments
+        if unnamed := sorted(kind for kind in raised(node, checks) if kind not in doc + of_class + partner):
+            yield name, f"that it raises {', '.join(unnamed)}"
         annotations = [ast.unparse(a.annotation) for a in node.args.args if a.annotation] if isinstance(node, ast.FunctionDef) else []
         if any("np.ndarray" in a and "dict[" not in a for a in [*annotations, ast.unparse(node.returns) if getattr(node, "returns", None) else ""]):
-            partner = docs.get(name.removesuffix("_alt"), "")  # the words of a picture have the picture's arguments
             if path.parent.name in OF_ARRAYS | {"ops"} and not SHAPE.search(doc + of_class + partner):
                 yield name, "the shapes of its arrays"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_public_names_say_what_they_give_and_its_shapes(path):
-    found = {name: missing for name, missing in gaps(path)}
-    known = {name for name in WITHOUT_SHAPE if name.startswith(path.relative_to(ROOT.parent).as_posix() + ":")}
-    assert found.keys() <= known, f"missing: {found}"
-    assert known <= found.keys(), f"{sorted(known - found.keys())} say their shapes now: take them off the list"
+def test_public_names_say_what_they_give_its_shapes_and_their_errors(path):
+    missing = [f"{name} lacks {what}" for name, what in gaps(path)]
+    assert not missing, "\n".join(missing)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "losses").glob("[a-z]*.py")) + sorted((ROOT / "models").glob("[a-z]*.py")), ids=lambda p: p.stem)
-def test_losses_and_models_name_their_source(path):
-    assert SOURCE.search(ast.get_docstring(ast.parse(path.read_text())) or "") or SOURCE.search(
-        " ".join(doc for _, _, doc, _ in public(path))
-    ), f"{path.name} names no paper, section, equation or figure"
+@pytest.mark.parametrize("path", sorted(FROM_PAPERS), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_comes_from_papers_names_them(path):
+    said = " ".join([ast.get_docstring(ast.parse(path.read_text())) or "", *(doc for _, _, doc, _ in public(path))])
+    assert SOURCE.search(said), f"{path.name} names no paper, section, equation or figure"
+
+
+PLANTED = """
+def f(x: np.ndarray): 'Return x.'
+def g(x: np.ndarray): 'Return x (B, T).'
+def h(): pass
+def g_alt(x: np.ndarray): 'Return words.'
+def _check(x): raise ShapeError
+def silent(x):
+    'Return rows.'
+    _check(x)
+    raise DataError("rows") from None
+def half(x):
+    'Return rows; DataError for none.'
+    check_widths(x, x)
+    raise DataError("rows")
+def others(x):
+    'Return rows.'
+    raise KeyError(x)
+class C:
+    'Rows (B,); GraphError for others.'
+    def m(self) -> np.ndarray:
+        'Return all.'
+        raise GraphError
+class D:
+    'Rows.'
+    def __init__(self): raise UsageError
+    def m(self):
+        'Return all, or a UsageError.'
+        raise UsageError
+"""
 
 
 def test_the_look_for_gaps_finds_them(tmp_path, monkeypatch):
-    """A docstring without shapes, and none at all, are found; one that keeps a shape, or names it for its class, is none."""
+    """A docstring without shapes or errors, and none at all, are found; one that keeps a shape, or names it for its class, is none."""
     path = tmp_path / "tinymm" / "losses" / "planted.py"
     path.parent.mkdir(parents=True)
-    path.write_text(
-        "def f(x: np.ndarray):\n    'Return x.'\ndef g(x: np.ndarray):\n    'Return x (B, T).'\ndef h():\n    pass\n"
-        "def g_alt(x: np.ndarray):\n    'Return words.'\nclass C:\n    'Rows (B,).'\n    def m(self) -> np.ndarray:\n        'Return all.'\n"
-    )
+    path.write_text(PLANTED)
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path / "tinymm")
-    assert list(gaps(path)) == [("tinymm/losses/planted.py:f", "the shapes of its arrays"), ("tinymm/losses/planted.py:h", "a docstring")]
+    assert {name.partition(":")[2]: missing for name, missing in gaps(path)} == {
+        "f": "the shapes of its arrays",
+        "h": "a docstring",
+        "silent": "that it raises DataError, ShapeError",
+        "half": "that it raises ShapeError",
+        "D": "that it raises UsageError",
+    }
 
 
 # ---------------------------------------------------------------------- shape comments

@@ -4,6 +4,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,17 +21,24 @@ def reference():
         return dict(arrays)
 
 
+#: The original code's numbers were taken with Pillow 13, which shrinks a tall picture's columns first; before, rows came first, and the
+#: rounding between the two passes fell elsewhere.
+SINCE_13 = int(PIL.__version__.split(".")[0]) >= 13
+
+
 @pytest.mark.parametrize("family", ["clip", "blip"])
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_pixels_are_those_of_the_original_code(reference, family, number):
-    np.testing.assert_array_equal(preprocess(family, 32).pixels(reference[f"img{number}"]), reference[f"{family}_u8_{number}"])
+    ours, theirs = preprocess(family, 32).pixels(reference[f"img{number}"]), reference[f"{family}_u8_{number}"]
+    np.testing.assert_allclose(ours.astype(int), theirs.astype(int), rtol=0, atol=0 if SINCE_13 or number != 1 else 2)
 
 
 @pytest.mark.parametrize(("family", "number"), [("clip", 0), ("blip", 1)])
 def test_normalized_values_are_those_of_the_original_code(reference, family, number):
     ours = preprocess(family, 32)(reference[f"img{number}"])
     assert ours.dtype == np.float32
-    np.testing.assert_allclose(ours, reference[f"{family}_{number}"].transpose(1, 2, 0), atol=1e-6)
+    atol = 1e-6 if SINCE_13 or number != 1 else 0.03  # two of 255 over a deviation of 0.26
+    np.testing.assert_allclose(ours, reference[f"{family}_{number}"].transpose(1, 2, 0), atol=atol)
 
 
 def test_a_path_its_bytes_an_image_and_an_array_give_the_same(tmp_path):

@@ -1,18 +1,24 @@
-"""A function of PyTorch is checked as it is, gradients too; tinymm imports no framework for it."""
+"""A function of PyTorch, JAX or CuPy is checked as it is, gradients too where there are any; tinymm imports no framework for it."""
 
 import ast
+import contextlib
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+import strict_array
 
 import tinymm.testing
 from tinymm.arrays.errors import UsageError
-from tinymm.testing import PropertyFailed, check, on_torch
+from tinymm.testing import PropertyFailed, check, on_cupy, on_jax, on_torch
 
 ALLOWED = {"ast", "collections", "contextlib", "dataclasses", "functools", "inspect", "re", "sys", "typing", "numpy", "hypothesis"}
 #: What only the plugin needs: pytest is there where it is loaded.
 PLUGIN = {"importlib", "pathlib", "pytest"}
+#: What only an adapter needs, when it is asked for: the engine finds the gradients that CuPy does not.
+ADAPTERS = {"tinymm.autodiff"}
 
 
 def test_testing_imports_numpy_hypothesis_and_errors_only():
@@ -22,13 +28,15 @@ def test_testing_imports_numpy_hypothesis_and_errors_only():
             names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []  # siblings aside
             for name in names:
                 allowed = ALLOWED | (PLUGIN if path.stem == "plugin" else set())
-                assert name.split(".")[0] in allowed or name.startswith(("tinymm.arrays", "tinymm.testing")), (path.name, name)
+                ours = name.startswith(("tinymm.arrays", "tinymm.testing")) or path.stem == "adapters" and name in ADAPTERS
+                assert name.split(".")[0] in allowed or ours, (path.name, name)
 
 
-def test_torch_must_be_imported_by_the_caller(monkeypatch):
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
-    with pytest.raises(UsageError, match="import torch"):
-        on_torch(lambda x: x)
+@pytest.mark.parametrize(("adapter", "library"), [(on_torch, "torch"), (on_jax, "jax"), (on_cupy, "cupy")])
+def test_a_library_must_be_imported_by_the_caller(adapter, library, monkeypatch):
+    monkeypatch.delitem(sys.modules, library, raising=False)
+    with pytest.raises(UsageError, match=f"on_{library}: .* in sys.modules; `import {library}` first"):
+        adapter(lambda x: x)
 
 
 @pytest.mark.parity
@@ -68,3 +76,106 @@ def test_a_detached_tower_is_found(torch):
         check.contrastive_loss(on_torch(loss), examples="quick")
     assert failure.value.failed == ("C15",)
     check.contrastive_loss(on_torch(loss, grad=False), examples="quick")
+
+
+@pytest.mark.parity
+def test_lists_and_tuples_of_arrays_are_tensors_for_torch(torch):
+    halves = on_torch(lambda both, share: (both[0] * share, both[1].sum()), dtype="float32")([np.ones(2), np.arange(3)], 0.5)
+    assert [(half.dtype, half.tolist()) for half in halves] == [(np.float32, [0.5, 0.5]), (np.int64, 3)]
+
+
+# ---------------------------------------------------------------------- JAX
+@pytest.fixture
+def jax():
+    return pytest.importorskip("jax")
+
+
+def jax_loss(jax, before=lambda text: text, directions=(0, 1)):
+    def loss(image, text, scale):
+        image, text = (x / jax.numpy.linalg.norm(x, axis=-1, keepdims=True) for x in (image, before(text)))
+        logits = scale * image @ text.T
+        return -sum(jax.numpy.diag(jax.nn.log_softmax(logits, axis)).mean() for axis in directions) / len(directions)
+
+    return loss
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_functions_of_jax_pass_with_gradients(jax, dtype):
+    jnp = jax.numpy
+
+    def norm(x, gain, bias, eps):
+        return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + eps) * gain + bias
+
+    checked = {
+        "C15": check.contrastive_loss(on_jax(jax.jit(jax_loss(jax))), dtype=dtype, examples=5),
+        "S08c": check.softmax(on_jax(lambda x: jax.nn.softmax(x, -1)), dtype=dtype, examples=5),
+        "L07b": check.layer_norm(on_jax(jax.jit(norm)), dtype=dtype, examples=5),
+        "V06s": check.vjp(on_jax(jnp.matmul), signature="(m,k),(k,n)", dtype=dtype, examples=5),
+    }
+    for key, report in checked.items():
+        assert key in report.passed
+    assert jnp.ones(2).dtype == jnp.float32, "JAX is left set as it was"
+
+
+def test_wrong_losses_of_jax_are_found(jax):
+    with pytest.raises(PropertyFailed, match="C02"):
+        check.contrastive_loss(on_jax(jax.jit(jax_loss(jax, directions=(1,)))), examples=5, only="C02")
+    detached = jax.jit(jax_loss(jax, before=jax.lax.stop_gradient))
+    with pytest.raises(PropertyFailed) as failure:
+        check.contrastive_loss(on_jax(detached), examples=5)
+    assert failure.value.failed == ("C15",)
+    assert "C15" in check.contrastive_loss(on_jax(detached, grad=False), examples=5).not_run
+
+
+def test_what_is_no_array_of_real_numbers_has_no_gradient_in_jax(jax):
+    taken = on_jax(lambda x, places, times: x[places] * times)
+    assert [g.tolist() for g in taken.vjp(np.ones(2, np.float32), np.ones(3, np.float32), np.array([0, 2]), 2.0)] == [[2, 0, 2], [0, 0], 0]
+    assert taken(np.ones(3), np.array([0]), 2).dtype == np.float64
+    assert on_jax(lambda x: x * 2, dtype="float32")(np.ones(3)).dtype == np.float32
+
+
+# ---------------------------------------------------------------------- CuPy, of which the strict array has the manners
+@pytest.fixture
+def cupy(monkeypatch):
+    """A module with what the adapter calls; entered are the GPUs that were chosen."""
+    fake = types.SimpleNamespace(
+        ndarray=strict_array.StrictArray, asarray=strict_array.from_host, asnumpy=strict_array.to_host, entered=[],
+        cuda=types.SimpleNamespace(Device=lambda number: contextlib.nullcontext(fake.entered.append(number))),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    monkeypatch.setattr(tinymm.arrays.backend, "_register_cupy", lambda: None)  # the engine knows the strict array by its own name
+    return fake
+
+
+def strict_loss(image, text, scale):
+    image, text = (x / np.sqrt(np.sum(x * x, axis=-1, keepdims=True)) for x in (image, text))
+    logits, own = image @ text.T * scale, np.sum(image * text, axis=-1) * scale
+
+    def surprise(axis):
+        largest = np.max(logits, axis=axis, keepdims=True)
+        return np.mean(np.log(np.sum(np.exp(logits - largest), axis=axis)) + np.max(logits, axis=axis) - own)
+
+    return (surprise(0) + surprise(1)) / 2
+
+
+def test_functions_of_cupy_pass_without_gradients(cupy):
+    met = []
+
+    def loss(*given):
+        met.extend(type(one) for one in given)
+        return strict_loss(*given)
+
+    report = check.contrastive_loss(on_cupy(loss, device=1), examples=10)
+    assert "C02" in report.passed and "C15" in report.not_run
+    assert set(met) == {strict_array.StrictArray} and set(cupy.entered) == {1}
+    assert on_cupy(lambda x, masks: (x * masks[0], 3), dtype="float32")(np.ones(2), [np.array([True, False])])[0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_functions_that_tensors_run_through_have_gradients_on_cupy(cupy, dtype):
+    assert "C15" in check.contrastive_loss(on_cupy(strict_loss, grad=True), dtype=dtype, examples=10).passed
+    assert "V06s" in check.vjp(on_cupy(np.matmul, grad=True), signature="(m,k),(k,n)", dtype=dtype, examples=10).passed
+    with pytest.raises(PropertyFailed) as failure:
+        detached = on_cupy(lambda image, text, scale: strict_loss(image, getattr(text, "detach", lambda: text)(), scale), grad=True)
+        check.contrastive_loss(detached, dtype=dtype, examples=10)
+    assert failure.value.failed == ("C15",)

@@ -72,14 +72,21 @@ def test_every_check_says_what_it_takes():
                 assert field.name in one.contract.__doc__, (one, field.name)
 
 
-# ---------------------------------------------------------------------- the example with PyTorch
-def example():
-    return re.search(r"```py\n(.*?)```", PAGE.read_text(), re.S).group(1)
+# ---------------------------------------------------------------------- the examples with PyTorch and JAX
+def example(library="torch"):
+    return re.search(rf"```py\n(import {library}\b.*?)```", PAGE.read_text(), re.S).group(1)
 
 
 @pytest.mark.parity
 def test_the_example_with_pytorch_passes(torch):
     exec(compile(example(), "properties.md", "exec"), {})  # noqa: S102
+
+
+def test_the_example_with_jax_passes():
+    pytest.importorskip("jax")
+    few = example("jax").replace('scale="multiply")', 'scale="multiply", examples=5)')  # each new shape is compiled
+    assert few != example("jax")
+    exec(compile(few, "properties.md", "exec"), {})  # noqa: S102
 
 
 @pytest.mark.parity

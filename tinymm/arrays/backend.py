@@ -144,7 +144,7 @@ def array_module(*arrays: Any) -> Any:
 
 
 def to_backend(x: Any, name: str) -> Any:
-    """Return the array on the named backend, `"numpy"` or `"cupy"`; unchanged if it is there already.
+    """Return the array on the named backend, `"numpy"` or `"cupy"`; unchanged if it is there already. DeviceError for a name that no backend has.
 
     >>> to_backend(np.ones(2), "numpy")
     array([1., 1.])

@@ -24,7 +24,8 @@ class Op:
     """A rule with what follows from its declaration: call it with Tensors, arrays or Python numbers and get a Tensor.
 
     A rule takes bare arrays and returns the value, followed by one vjp for each array input, in order; what a vjp needs it simply
-    mentions, since Python's closure keeps it. `None` marks an input without a gradient. See `docs/add_an_op.md`.
+    mentions, since Python's closure keeps it. `None` marks an input without a gradient. See `docs/add_an_op.md`. GraphError for a name that is taken,
+    and for a NumPy function that another op answers.
     """
 
     def __init__(
@@ -98,7 +99,10 @@ class Op:
         return f"<op {self.name}{' ' + self.signature.text if self.signature else ''}>"
 
     def unstretch(self, gradient: Any, shape: tuple[int, ...]) -> Any:
-        """Sum a gradient back to the shape of an input that was broadcast; refuse it where the op does not broadcast."""
+        """Sum a gradient back to the shape of an input that was broadcast; refuse it where the op does not broadcast.
+
+        ShapeError for a gradient of another shape, which only a wrong rule returns.
+        """
         if self.signature is None:
             raise ShapeError(f"the vjp of {self.name} returned shape {gradient.shape} for an input of shape {shape}; its rule is wrong")
         return sum_to(gradient, shape)

@@ -71,6 +71,8 @@ def _check(signature: Signature, name: str, shapes: tuple) -> None:
 def sum_to(gradient: Any, shape: tuple[int, ...]) -> Any:
     """Sum a gradient over the axes along which an input of that shape was stretched by broadcasting.
 
+    ShapeError for a gradient that no stretching explains.
+
     >>> sum_to(np.ones((4, 3)), (3,))
     array([4., 4., 4.])
     """

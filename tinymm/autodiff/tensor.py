@@ -70,7 +70,8 @@ class Tensor(NDArrayOperatorsMixin):
 
     `data` is the array (NumPy's or CuPy's), `grad` the gradient as a bare array of the same shape (leaves only), `made_by` the
     op and its links. Operators and NumPy's functions apply; `x += y` and silent conversion to an array are refused,
-    because either would lose the gradient without a word.
+    because either would lose the gradient without a word. GraphError for a Tensor made of a Tensor, and for `requires_grad`
+    without floating-point numbers; DtypeError for what is neither real nor boolean.
 
     >>> x = Tensor([3.0, 4.0], requires_grad=True)
     >>> np.sum(x * x).backward()

@@ -69,7 +69,8 @@ def _kind(bare: str) -> str:
 def names(language: str = "en") -> dict[str, str]:
     """Return the name of each single emoji in a language, in lower case and without punctuation.
 
-    In Japanese and Chinese a space stands between any two characters, which makes each of them a word; write queries the same way.
+    In Japanese and Chinese a space stands between any two characters, which makes each of them a word; write queries the same way. UsageError for a
+    language that has none.
 
     >>> names()["❤"], names("de")["❤"], names("zh")["❤"]
     ('red heart', 'rotes herz', '红 心')
@@ -98,7 +99,7 @@ def pictures(artist: str, resolution: int = 32) -> dict[str, np.ndarray]:
     """Return what an artist has drawn, character by character: (resolution, resolution, 3) uint8 on white, read-only.
 
     Characters that the font lacks are left out, and so is everything if the machine has no such font. The first call draws 1,400 pictures
-    (about 2 s); they are kept.
+    (about 2 s); they are kept. UsageError for a resolution that is not in the range of the drawings.
     """
     if not SMALLEST <= resolution <= DRAWN:
         raise UsageError(f"emoji are drawn at {DRAWN} pixels and shrunk to {SMALLEST} or more, and {resolution} came; change --resolution")

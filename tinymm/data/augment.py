@@ -32,7 +32,8 @@ def affine(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Return pictures resampled through `maps (B, 2, 3)`: the pixel at position p shows what was at `map @ (p, 1)`.
 
     Positions go from -1 to 1 between the outer edges, x first; sampling is bilinear and the outside is 0 (torch's
-    `grid_sample(..., align_corners=False)`, so that maps can be carried over).
+    `grid_sample(..., align_corners=False)`, so that maps can be carried over; Jaderberg et al. 2015, eq. 1 and 5).
+    ShapeError unless there is one map a picture.
 
     >>> picture = np.arange(9.0, dtype=np.float32).reshape(1, 3, 3, 1)
     >>> affine(picture, np.array([[[1, 0, 2 / 3], [0, 1, 0]]], np.float32))[0, :, :, 0].tolist()
@@ -108,7 +109,7 @@ def _eroded(images: np.ndarray) -> np.ndarray:
 def random_crop(size: tuple[int, int], rng: np.random.Generator, smallest: float) -> tuple[int, int, int, int]:
     """Return a box `(left, top, right, bottom)` inside a picture of `size` (h, w): `smallest` to 1 of its area.
 
-    The width-to-height ratio is 3:4 to 4:3 of the picture's own square, the usual random resized crop.
+    The width-to-height ratio is 3:4 to 4:3 of the picture's own square, the usual random resized crop (Szegedy et al. 2015, §6).
 
     >>> random_crop((8, 8), np.random.default_rng(0), smallest=1.0)
     (0, 0, 8, 8)

@@ -39,7 +39,8 @@ class Batch:
 class PairSet:
     """N pictures `(N, h, w, c)` and M captions; `image_of_caption (M,)` gives each caption's picture.
 
-    A picture may have several captions; a caption of no picture is a distractor and has -1.
+    A picture may have several captions; a caption of no picture is a distractor and has -1. ShapeError for pictures of another number of axes, or
+    captions without their index; DataError for an index of no picture.
 
     >>> PairSet(np.zeros((1, 8, 8, 3), np.float32), ["a dot", "a line"], np.array([0, -1])).targets_of_images()
     [array([0])]
@@ -75,7 +76,8 @@ class PairSet:
 class ZeroShot:
     """Pictures `(N, h, w, c)` to be sorted into named classes by prompts alone: `targets (N,)` index `classes`.
 
-    Every template has one `{}` for the class (CLIP §3.1.4: several prompts a class are averaged in the joint space).
+    Every template has one `{}` for the class (CLIP §3.1.4: several prompts a class are averaged in the joint space). ShapeError unless each picture
+    has its class; DataError for a template without one `{}`.
     """
 
     images: np.ndarray
@@ -102,7 +104,10 @@ class ZeroShot:
 
 @dataclass(frozen=True)
 class Swaps:
-    """N pictures `(N, h, w, c)`, each with a `right` caption and a `wrong` one, to see which of the two a model prefers."""
+    """N pictures `(N, h, w, c)`, each with a `right` caption and a `wrong` one, to see which of the two a model prefers.
+
+    ShapeError unless each picture has both.
+    """
 
     images: np.ndarray
     right: list[str]
@@ -164,7 +169,8 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int) -> np.ndarray:
     """Return the `batch_size` of `n` pictures that stand in batch `step`, `(B,)` int64, none of them twice.
 
     Each epoch is a new permutation cut into `n // batch_size` batches; the rest of it sits out. It is a function of its
-    arguments alone, so a run resumed at step 500 reads what the uninterrupted run read, with no state on disk.
+    arguments alone, so a run resumed at step 500 reads what the uninterrupted run read, with no state on disk. DataError for a batch of more than `n`
+    or of none, and for a step below 0.
 
     >>> batch_indices(10, 4, step=0, seed=0)
     array([4, 6, 2, 7])

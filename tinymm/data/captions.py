@@ -54,7 +54,7 @@ def read(path: Path, options: Options) -> tuple[str, Iterator[Row]]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a UTF-8 file, with or without a byte-order mark."""
+    """Return the lines of a UTF-8 file, with or without a byte-order mark; DataError for any other encoding."""
     try:
         return path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as problem:

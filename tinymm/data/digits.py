@@ -37,7 +37,8 @@ def load(seed: int = 0, resolution: int = 32, *, strength: float = 0.5) -> "Digi
 class Digits:
     """Pictures of 8 × 8 gray values enlarged to the model's resolution; a caption is a digit's word in one of five templates.
 
-    Distortion is half as strong as for glyphs, and nothing is mirrored or turned far: a six on its head is a nine.
+    Distortion is half as strong as for glyphs, and nothing is mirrored or turned far: a six on its head is a nine. UsageError for a negative
+    `strength`.
     """
 
     name = "digits"
@@ -92,7 +93,10 @@ class Digits:
 
 @lru_cache(maxsize=2)
 def enlarged(resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return all pictures `(1797, resolution, resolution, 1)` uint8, white on black and read-only, and their digits `(1797,)`."""
+    """Return all pictures `(1797, resolution, resolution, 1)` uint8, white on black and read-only, and their digits `(1797,)`.
+
+    UsageError for a resolution out of range, or where scikit-learn is missing.
+    """
     if not SMALLEST <= resolution <= LARGEST:
         raise UsageError(f"digits are 8 × 8 gray values enlarged to at most {LARGEST} pixels, and {resolution} came; change --resolution")
     try:

@@ -46,7 +46,8 @@ class Emoji:
     """About 1,390 emoji of one code point: training has all but 120 of them, each in one drawing, distorted and repainted.
 
     Index i of a batch is an *emoji*, so no batch holds a name twice. `template_share` of the captions become prompts ("picture of red heart"),
-    in English half of them around a kind or a color alone ("picture of heart"), because zero-shot classification asks in such words.
+    in English half of them around a kind or a color alone ("picture of heart"), because zero-shot classification asks in such words. UsageError for a
+    share outside [0, 1] or a negative `strength`.
     """
 
     def __init__(

@@ -50,7 +50,8 @@ class Glyphs:
     of one name. `template_share` of the captions become prompts, half around the full name ("picture of latin small letter
     b") and half around a class ("picture of latin letter"), because zero-shot classification asks in words that training
     must have used. A class prompt fits many pictures of its batch (every second one is Latin), so its row can't be
-    learned below ln of their number: at 0.1, 6 of 128 captions pay that, and 14,000 in a run of 1,100 steps is ample.
+    learned below ln of their number: at 0.1, 6 of 128 captions pay that, and 14,000 in a run of 1,100 steps is ample. UsageError for a share outside
+    [0, 1] or a negative `strength`.
     """
 
     name = "glyphs"

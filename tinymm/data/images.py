@@ -1,7 +1,8 @@
 """Files become arrays: decoding that fails with a sentence, and the resizing that the released models were trained with.
 
 Preprocessing is part of a model: the same picture through another bicubic filter, or cropped a pixel aside, gives other
-features. So this is Pillow's own filter (a = -0.5, antialiased, rounded to 8 bits), as in the original code.
+features. So this is Pillow's own filter (a = -0.5, antialiased, rounded to 8 bits), as in the original code. Before Pillow 13 the
+pixels of tall pictures differ from today's by up to 2 of 255: rows were shrunk first, and are now second.
 """
 
 import os
@@ -40,7 +41,7 @@ def read(path: str | os.PathLike[str] | bytes, name: str | None = None) -> np.nd
 
 
 def open_picture(path: str | os.PathLike[str] | bytes, name: str | None = None) -> "Image.Image":
-    """Return the decoded Pillow image of a file or its bytes, upright and 8 bits a channel; errors as in `read`."""
+    """Return the decoded Pillow image of a file or its bytes, upright and 8 bits a channel; DataError as in `read`."""
     from PIL import ImageOps
 
     file, name = _header(path, name)
@@ -92,7 +93,8 @@ class Preprocess:
     """A model's preprocessing: `preprocess(picture) -> (resolution, resolution, channels)` float32, normalized.
 
     `resize` is "shorter_side" (then the center is cropped; CLIP) or "square" (the aspect ratio is given up; ALBEF, BLIP,
-    BLIP-2). A picture is a path, its bytes, a Pillow image, or an array `(h, w)`, `(h, w, 1)` or `(h, w, 3)` of uint8.
+    BLIP-2). A picture is a path, its bytes, a Pillow image, or an array `(h, w)`, `(h, w, 1)` or `(h, w, 3)` of uint8. DataError for settings of
+    another kind.
 
     >>> Preprocess(4)(np.full((6, 9, 3), 255, np.uint8)).shape
     (4, 4, 3)
@@ -165,7 +167,7 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "Preprocess":
-        """Return the preprocessing that a `preprocessor_config.json` describes; settings beyond these are refused by name."""
+        """Return the preprocessing that a `preprocessor_config.json` describes; DataError names settings beyond these."""
         off = [key for key in ("do_resize", "do_rescale", "do_normalize") if not settings.get(key, True)]
         if off or abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
             raise DataError(f"Preprocess resizes, divides by 255 and normalizes, but these settings change {off or 'the division'}.")
@@ -191,7 +193,7 @@ class Preprocess:
 def preprocess(family: str, resolution: int) -> Preprocess:
     """Return the evaluation preprocessing of "clip", "albef", "blip" or "blip2" at a resolution.
 
-    All four share OpenAI's mean and std; CLIP keeps the aspect ratio and crops, the others squeeze into a square.
+    All four share OpenAI's mean and std; CLIP keeps the aspect ratio and crops, the others squeeze into a square. DataError for another family.
 
     >>> preprocess("blip", 384).resize
     'square'

@@ -51,7 +51,7 @@ def find(path: str | os.PathLike[str], options: Options | None = None) -> Listin
     """Return the pictures and captions at a path: a caption file, a folder, a .tar or a brace range of them.
 
     A folder is searched in the order of `LOOKED_FOR`; a file is read as what it is. Names are tried from the folder of the
-    caption file (or `options.pictures`), then by their last part anywhere below it.
+    caption file (or `options.pictures`), then by their last part anywhere below it. DataError for a path where nothing is.
     """
     options = options or Options()
     path = Path(path)

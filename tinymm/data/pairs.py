@@ -53,7 +53,7 @@ def load(
     A model that is fine-tuned brings its `tokenizer` and `preprocess`; without them the vocabulary is the training captions'
     own words, and pictures are cropped to the center of the shorter side. Captions of one picture stay on one side of the
     split. Training pictures are cropped to `smallest_crop` to 1 of their area (None: the center crop); `flip` mirrors half of
-    them and is off, since captions say left and right.
+    them and is off, since captions say left and right. UsageError for a share or a crop outside its range.
     """
     if not 0 < validation_share <= 0.5:
         raise UsageError(f"validation_share is above 0 and at most 0.5, but came as {validation_share}: try 0.1.")
@@ -150,7 +150,10 @@ class Pairs:
         return np.stack([self.preprocess(self.training[i].source()) for i in pictures])
 
     def with_captions(self, texts: Sequence[tuple[str, ...]]) -> "Pairs":
-        """Return the same data with other captions for the training pictures, in the same words; a picture without one is left out."""
+        """Return the same data with other captions for the training pictures, in the same words; a picture without one is left out.
+
+        DataError if fewer than 2 pictures keep one.
+        """
         other = copy(self)
         other.training = [replace(entry, captions=list(own)) for entry, own in zip(self.training, texts, strict=True) if own]
         if len(other.training) < 2:
@@ -234,7 +237,10 @@ class Pairs:
 
 
 def split(entries: Sequence[Entry], validation_share: float, seed: int) -> dict[str, list[Entry]]:
-    """Return the entries by split: the data's own where it names them, otherwise a random share for validation."""
+    """Return the entries by split: the data's own where it names them, otherwise a random share for validation.
+
+    DataError if a random share leaves fewer than 2 to train on.
+    """
     splits = {name: [entry for entry in entries if (entry.split or "train") == name] for name in ("train", "validation", "test")}
     if not splits["validation"]:
         count = max(2, round(validation_share * len(splits["train"])))

@@ -17,7 +17,8 @@ class Sentences:
     """A source of texts alone, for training a language model: its pictures are single black pixels that nobody looks at.
 
     A text is two captions of one picture, one behind the other; where a picture has one only, that of another follows. A model of single
-    sentences would learn that nothing before a sentence matters, and would then have no ear for the soft words that BLIP-2 puts there.
+    sentences would learn that nothing before a sentence matters, and would then have no ear for the soft words that BLIP-2 puts there. DataError for
+    fewer than 2 different pictures' captions.
 
     >>> from .text import WordTokenizer
     >>> source = Sentences([("red cat",), ("blue dog",)], WordTokenizer(("blue", "cat", "dog", "red"), 4))

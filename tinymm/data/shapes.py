@@ -53,7 +53,10 @@ class Shapes:
         return len(self.scenes)
 
     def batch_indices(self, batch_size: int, step: int, seed: int) -> np.ndarray:
-        """Return the scenes (batch_size,) of batch `step`: whole groups of neighbors, cut at `batch_size`; any scenes with `neighbors=False`."""
+        """Return the scenes (batch_size,) of batch `step`: whole groups of neighbors, cut at `batch_size`; any scenes with `neighbors=False`.
+
+        UsageError for a batch of more scenes than there are.
+        """
         if batch_size > len(self):
             raise UsageError(f"a batch holds no scene twice, and {batch_size} of {len(self)} came; lower --batch-size")
         if not self.neighbors:

@@ -64,7 +64,7 @@ def samples(archives: list[Path], skipped: list[tuple[str, str]]) -> Iterator[Sa
     """Yield the samples that have a picture; what can't be used is added to `skipped` with its reason.
 
     Names that are absolute or climb out with `..` mark an archive made to overwrite files: it is refused, although nothing
-    is unpacked here.
+    is unpacked here. DataError for a shard that is missing or damaged.
     """
     for archive in archives:
         found: dict[str, Sample] = {}

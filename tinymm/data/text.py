@@ -43,7 +43,8 @@ class WordTokenizer:
 
     With a `frame` a caption also begins with a token of its own, CLS, as BERT's do, and there are more that no caption holds: DEC and ENC, which
     take CLS's place where a model is to write or to compare, and MASK, which hides a word. Their ids are `begin`, `decode_token`,
-    `encode_token` and `mask_token`; the words keep theirs.
+    `encode_token` and `mask_token`; the words keep theirs. DataError for a vocabulary, context or frame that cannot be used, and for a single text in
+    place of a list.
 
     >>> tokenizer = WordTokenizer(("cat", "dog"), context=4)
     >>> ids, is_real = tokenizer(["dog", "a cat"])
@@ -117,7 +118,10 @@ class WordTokenizer:
         return ids, is_real
 
     def decode(self, ids: np.ndarray) -> list[str]:
-        """Return the words of each row of `ids (B, T)` up to its EOT, `[UNK]` where a word was unknown."""
+        """Return the words of each row of `ids (B, T)` up to its EOT, `[UNK]` where a word was unknown.
+
+        DataError for ids outside of the vocabulary.
+        """
         ids = np.atleast_2d(ids)
         if ids.size and not 0 <= ids.min() <= ids.max() < len(self):
             raise DataError(f"Token ids go from 0 to {len(self) - 1} but came as {ids.min()} to {ids.max()}: use the ids' own tokenizer.")
@@ -145,7 +149,7 @@ class WordTokenizer:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "WordTokenizer":
-        """Read what `save` wrote, from its folder or file; a `tokenizer.json` of another kind is refused by name."""
+        """Read what `save` wrote, from its folder or file; CheckpointError for a `tokenizer.json` of another kind, a damaged one, or none."""
         path = Path(path)
         path = path / "tokenizer.json" if path.is_dir() else path
         try:

@@ -24,7 +24,8 @@ class WebPairs(Shapes):
     """The training scenes of `shapes`, each picture with captions of its own, of which a share `wrong` is another scene's.
 
     Picture number i is rendering i % 48 of scene i // 48. `texts` holds the captions of each picture, none for one that was filtered out;
-    `with_captions` gives the same pictures with others. Tests, swaps and validation are those of `shapes`: always right.
+    `with_captions` gives the same pictures with others. Tests, swaps and validation are those of `shapes`: always right. DataError for a share
+    outside [0, 1], for another number of `texts`, and for a scene that has no caption left.
 
     >>> web = WebPairs(wrong=0.4)
     >>> len(web.texts), round(float(np.mean([web.is_true(i, web.texts[i][0]) for i in web.web_pictures()])), 1)

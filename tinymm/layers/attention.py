@@ -103,7 +103,7 @@ class Cache:
 
 
 class MultiHeadAttention(Module):
-    """Attention in `heads` subspaces at once, over the sequence itself (B, T, D) -> (B, T, D).
+    """Attention in `heads` subspaces at once (Vaswani et al. 2017, §3.2.2), over the sequence itself (B, T, D) -> (B, T, D).
 
     One packed projection makes queries, keys and values, in this order, as the released files store them. `stds` sets the normal
     initialization of (qkv, output); without it qkv is Xavier-uniform and biases are 0, PyTorch's default.

@@ -66,6 +66,8 @@ class LayerNorm(Module):
 class Dropout(Module):
     """In training, zero a share of the numbers and scale up the rest (Srivastava et al. 2014); in evaluation, nothing.
 
+    UsageError for a share outside [0, 1).
+
     >>> Dropout(0.5).eval()(np.ones(3))
     array([1., 1., 1.])
     """
@@ -76,7 +78,7 @@ class Dropout(Module):
         self.share = share
 
     def forward(self, x: Any, rng: np.random.Generator | None = None) -> Any:
-        """Return x with numbers dropped by `rng`, which training must hand in, since randomness is an argument."""
+        """Return x with numbers dropped by `rng`, which training must hand in, since randomness is an argument: UsageError without it."""
         if not self.training or not self.share:
             return x
         if rng is None:
@@ -90,7 +92,7 @@ class MLP(Module):
     """Widen, bend, narrow: the feed-forward half of a transformer block, D -> F -> D (Vaswani et al. 2017, §3.3).
 
     `activation` is `"quick_gelu"` (CLIP), `"gelu"` (exact; ALBEF, BLIP, BERT) or `"relu"` (OPT): weights of one give wrong features under
-    another.
+    another. UsageError for an activation that is none of these.
     """
 
     def __init__(self, width: int, hidden: int, activation: str, *, rng: np.random.Generator, stds: tuple[float, float] | None = None):

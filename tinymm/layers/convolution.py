@@ -32,7 +32,7 @@ class Conv2d(Module):
 
 
 class BatchNorm2d(Module):
-    """Each channel to mean 0 and variance 1 over the batch's pictures and places (Ioffe & Szegedy 2015): (B, h, w, c) -> (B, h, w, c).
+    """Each channel to mean 0 and variance 1 over the batch's pictures and places (Ioffe & Szegedy 2015, Algorithm 1): (B, h, w, c) -> (B, h, w, c).
 
     In training the batch's own statistics are used and running ones are kept: new = (1 - 0.1) · old + 0.1 · batch, where the *running*
     variance takes the unbiased one (n - 1) and the normalization the biased one, as in PyTorch. In evaluation the running ones are used.

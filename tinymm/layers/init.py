@@ -21,6 +21,9 @@ def uniform_fan_in(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int
 
 
 def xavier_uniform(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Return numbers of U(-a, a), a = √(6 / (fan_in + fan_out)) (Glorot & Bengio 2010): PyTorch's default for packed attention projections."""
+    """Return numbers of U(-a, a), a = √(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16).
+
+    PyTorch's default for packed attention projections.
+    """
     bound = math.sqrt(6 / sum(shape))
     return rng.uniform(-bound, bound, shape).astype(np.float32)

@@ -25,7 +25,8 @@ def causal_mask(T: int) -> np.ndarray:
 def padding_mask(is_real: np.ndarray) -> np.ndarray:
     """Return (B, 1, 1, T) in which every row sees the real tokens: is_real (B, T) boolean.
 
-    Columns are blocked, not rows: what a padding token itself computes is nobody's business, since nobody looks at it.
+    Columns are blocked, not rows: what a padding token itself computes is nobody's business, since nobody looks at it. DtypeError or ShapeError for
+    marks that are not boolean (B, T), here and in the three masks below.
 
     >>> padding_mask(np.array([[True, False]])).shape
     (1, 1, 1, 2)
@@ -35,6 +36,8 @@ def padding_mask(is_real: np.ndarray) -> np.ndarray:
 
 def prefix_mask(prefix: int, T: int) -> np.ndarray:
     """Return (T, T) in which all see the first `prefix` tokens, and the rest see what came before them (Dong et al. 2019, UniLM).
+
+    ShapeError for a prefix outside [0, T].
 
     >>> prefix_mask(2, 3).astype(int)
     array([[1, 1, 0],
@@ -49,7 +52,8 @@ def prefix_mask(prefix: int, T: int) -> np.ndarray:
 def cross_mask(may_look: np.ndarray, is_real: np.ndarray) -> np.ndarray:
     """Return (B, 1, Tq, Tk) in which the rows marked in `may_look` (B, Tq) see the real ones of another sequence, is_real (B, Tk).
 
-    Rows that may not look see nothing at all; attention gives them zeros.
+    Rows that may not look see nothing at all; attention gives them zeros. ShapeError for batches of different sizes; DtypeError for marks that are
+    not boolean.
 
     >>> cross_mask(np.array([[True, False]]), np.array([[True, True, False]]))[0, 0].astype(int)
     array([[1, 1, 0],
@@ -62,7 +66,7 @@ def cross_mask(may_look: np.ndarray, is_real: np.ndarray) -> np.ndarray:
 
 
 def unimodal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, Q+T, Q+T) for ITC: queries see queries, text sees text, neither sees the other (BLIP-2 §3.1, Figure 2).
+    """Return (B, 1, Q+T, Q+T) for ITC: queries see queries, text sees text, neither sees the other (BLIP-2 §3.2, Figure 2).
 
     The order is [queries ; text], is_real (B, T). Either side must be described by its own modality alone, since the two are then compared.
 
@@ -78,7 +82,7 @@ def unimodal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
 
 
 def multimodal_causal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, Q+T, Q+T) for ITG: queries see queries only, a word sees all queries and the words up to itself (BLIP-2 §3.1, Figure 2).
+    """Return (B, 1, Q+T, Q+T) for ITG: queries see queries only, a word sees all queries and the words up to itself (BLIP-2 §3.2, Figure 2).
 
     What a word knows of the picture it knows through the queries; would the queries see the text, they could whisper the next word.
 
@@ -94,7 +98,7 @@ def multimodal_causal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
 
 
 def bidirectional_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, Q+T, Q+T) for ITM: all see all queries and all real words (BLIP-2 §3.1, Figure 2).
+    """Return (B, 1, Q+T, Q+T) for ITM: all see all queries and all real words (BLIP-2 §3.2, Figure 2).
 
     >>> bidirectional_mask(2, np.array([[True, True, False]]))[0, 0].astype(int)[0]
     array([1, 1, 1, 1, 0])
@@ -116,7 +120,7 @@ def reachability(masks: list[np.ndarray]) -> np.ndarray:
     """Return (…, T, T): which input each output may depend on after a stack of layers with these masks and residual links.
 
     One layer lets row i depend on itself and on all that it sees; the next composes. A stack of causal layers stays causal; a leak of one
-    token a layer becomes a leak of L tokens.
+    token a layer becomes a leak of L tokens. ShapeError without any mask.
 
     >>> reachability([np.eye(3, k=-1, dtype=bool)] * 2).astype(int)
     array([[1, 0, 0],

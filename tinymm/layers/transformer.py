@@ -1,4 +1,4 @@
-"""The transformer block, in its two orders of normalization."""
+"""The transformer block, in its two orders of normalization (Vaswani et al. 2017, §3.1; Xiong et al. 2020, Figure 1)."""
 
 from typing import Any
 

@@ -14,7 +14,7 @@ def cross_entropy_loss(logits: Any, labels: np.ndarray, axis: int = -1) -> Tenso
 
     Figure 3 of CLIP calls this helper without defining it. `axis` is the axis of the softmax: with logits (n, n), pictures in rows and
     texts in columns, `axis=1` asks for the text of each picture and `axis=0` for the picture of each text. ln(number of classes) is the
-    loss of equal logits.
+    loss of equal logits. ShapeError for labels of another shape, DataError for one that is no class.
 
     >>> loss = cross_entropy_loss(np.zeros((2, 8)), np.array([3, 5]), axis=1)
     >>> round(loss.item(), 4), round(float(np.log(8)), 4)
@@ -38,7 +38,7 @@ def cross_entropy_loss(logits: Any, labels: np.ndarray, axis: int = -1) -> Tenso
 def soft_cross_entropy_loss(logits: Any, targets: Any, axis: int = -1) -> Tensor:
     """Return the mean of -Σ target · ln softmax(logits) along `axis`: logits and targets of one shape, targets summing to 1 there.
 
-    With smoothed targets the least loss is their entropy, not 0 (Szegedy et al. 2016, §7).
+    With smoothed targets the least loss is their entropy, not 0 (Szegedy et al. 2016, §7). ShapeError if the shapes differ.
 
     >>> round(soft_cross_entropy_loss(np.zeros((2, 4)), np.full((2, 4), 0.25)).item(), 4), round(float(np.log(4)), 4)
     (1.3863, 1.3863)

@@ -27,9 +27,10 @@ def l2_normalize(x: Any, axis: int = -1) -> Any:
 
 
 def max_over_queries(I: Any, T: Any) -> Any:
-    """Return how well the best query of each picture meets each text: I (B, Q, E), T (C, E) -> cosines (B, C) (BLIP-2 §3.1).
+    """Return how well the best query of each picture meets each text: I (B, Q, E), T (C, E) -> cosines (B, C) (BLIP-2 §3.2).
 
-    "We first compute the pairwise similarity between each query output and [the text's class token], and then select the highest one."
+    "We first compute the pairwise similarity between each query output and [the text's class token], and then select the highest one." ShapeError for
+    other axes or two widths.
 
     >>> max_over_queries(np.array([[[2.0, 0.0], [0.0, 3.0]]]), np.array([[0.0, 1.0], [-1.0, 0.0]]))
     array([[1., 0.]])
@@ -65,7 +66,7 @@ def itc_targets(image_ids: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
 
 
 def itc_loss(similarities: Any, image_ids: np.ndarray | None = None, smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy of both directions: similarities (B, B) already scaled, pictures in rows (BLIP-2 §3.1; ALBEF eq. 2).
+    """Return the mean cross-entropy of both directions: similarities (B, B) already scaled, pictures in rows (BLIP-2 §3.2; ALBEF eq. 2).
 
     Without `image_ids` (B,) each picture has one caption of its own. Equal similarities give ln B. UsageError for a batch of one.
     """
@@ -84,7 +85,8 @@ def local_itc_loss(I: Any, T: Any, scale: Any, first: int = 0, gather: Callable[
     """Return one rank's share of the contrastive loss: its own unit rows I and T (b, E) against the rows of all ranks.
 
     `gather` makes (n, E) of all ranks' (b, E), with gradient (`training.parallel.gather_over`); `first` is where the own rows begin there. The shares
-    of all ranks add up to the loss of the n pairs, and so do their gradients, while no rank holds more than 2 b n similarities.
+    of all ranks add up to the loss of the n pairs, and so do their gradients, while no rank holds more than 2 b n similarities. UsageError for a rank
+    without pairs.
 
     >>> rows = np.eye(4)
     >>> shares = [local_itc_loss(rows[own], rows[own], 2.0, own.start, lambda _: rows).item() for own in (slice(0, 3), slice(3, 4))]
@@ -166,10 +168,11 @@ def _stacked(own: Any, queue: Any) -> Any:
 
 
 def sigmoid_loss(logits: Any) -> Tensor:
-    """Return how wrong each pair is judged by itself: logits (n, n), pictures in rows, the bias inside (SigLIP, Zhai et al. 2023, eq. 1).
+    """Return how wrong each pair is judged by itself: logits (n, n), pictures in rows, the bias inside (SigLIP, Zhai et al. 2023, §3.2).
 
     Every entry is a question of its own, "do these two belong together?", yes on the diagonal and no elsewhere, so no row is normalized. The sum
-    is divided by n, not by n²: equal logits of 0 cost n ln 2. The bias begins at -10, since nearly all answers are no.
+    is divided by n, not by n²: equal logits of 0 cost n ln 2. The bias begins at -10, since nearly all answers are no. ShapeError unless logits are
+    square.
 
     >>> round(sigmoid_loss(np.zeros((4, 4))).item(), 4), round(float(4 * np.log(2)), 4)
     (2.7726, 2.7726)

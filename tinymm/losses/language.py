@@ -13,7 +13,7 @@ def language_loss(logits: Any, ids: np.ndarray, is_real: np.ndarray, smoothing: 
 
     The shift is inside: the logits of token t answer for token t+1. A token counts as a target where `is_real`; mark padding False, and a
     prompt that was given too. With `smoothing` e a target is worth 1 - e and all V tokens share e (Szegedy et al. 2016, §7); the loss then
-    never reaches 0. Equal logits give ln V at any smoothing. DataError if no target is left.
+    never reaches 0. Equal logits give ln V at any smoothing. DataError if no target is left, ShapeError for arrays that do not fit.
 
     >>> loss = language_loss(np.zeros((1, 3, 8)), np.array([[1, 5, 2]]), np.array([[True, True, True]]), smoothing=0.1)
     >>> round(loss.item(), 4), round(float(np.log(8)), 4)

@@ -19,7 +19,7 @@ def mask_words(
 
     ids (B, T); `special` (B, T) boolean marks what is never hidden, such as padding and [CLS]. Of the chosen places 8 in 10 become [MASK],
     `mask_id`, 1 in 10 a random id below `vocabulary`, and 1 in 10 stay as they are, so that the model can trust no word it reads
-    (BERT §3.1). DataError for a p outside [0, 1].
+    (BERT §3.1). DataError for a p outside [0, 1], ShapeError unless each id has its boolean mark.
 
     >>> inputs, labels = mask_words(np.array([[1, 5, 6, 2]]), np.array([[True, False, False, True]]), 10, 9, 1.0, np.random.default_rng(1))
     >>> inputs.tolist(), labels.tolist()
@@ -40,7 +40,7 @@ def masked_language_loss(logits: Any, labels: np.ndarray, soft: Any = None, alph
     """Return the mean surprise at the hidden words: logits (B, T, V), labels (B, T) with -100 where nothing is asked (ALBEF §3.2, eq. 3 and 7).
 
     With `soft` logits (B, T, V) of the slow twin, a share `alpha` of each answer is what the twin thinks possible there. Equal logits give ln V.
-    DataError where nothing is asked at all: the mean of nothing is no number.
+    DataError where nothing is asked at all: the mean of nothing is no number. ShapeError for labels of another shape than the texts'.
 
     >>> loss = masked_language_loss(np.zeros((1, 3, 8)), np.array([[-100, 5, -100]]))
     >>> round(loss.item(), 4), round(float(np.log(8)), 4)

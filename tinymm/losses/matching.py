@@ -29,6 +29,7 @@ def hard_negatives(
     picture's text by that of its row. Where texts have similarities of their own, as beside a slow twin, these are `text_to_image` (B, B), texts in
     rows. Pairs of one `image_ids` (B,) are true and never drawn: they are taken out *before* the softmax, since
     a softmax that they fill leaves only zeros behind. What is drawn lives where the similarities do. DataError where nothing is left to draw from.
+    ShapeError unless each pair has its row, column and id.
 
     >>> S = np.array([[9.0, 5.0, 0.0], [0.0, 9.0, 5.0], [5.0, 0.0, 9.0]]) * 20
     >>> hard_negatives(S, np.arange(3), np.random.default_rng(0))
@@ -75,7 +76,7 @@ def itm_pairs(image_for_text: Any, text_for_image: Any) -> tuple[Any, Any, np.nd
     """Return which picture stands beside which text in the 3B pairs of ITM, and their labels: (images (3B,), texts (3B,), labels (3B,)).
 
     First the B true pairs (label 1), then each text with its hard picture, then each picture with its hard text (label 0). Indices live where
-    the draws do, labels on the host.
+    the draws do, labels on the host. ShapeError for draws of two batches.
 
     >>> itm_pairs(np.array([1, 0]), np.array([1, 0]))
     (array([0, 1, 1, 0, 0, 1]), array([0, 1, 0, 1, 1, 0]), array([1, 1, 0, 0, 0, 0]))
@@ -92,7 +93,8 @@ def itm_pairs(image_for_text: Any, text_for_image: Any) -> tuple[Any, Any, np.nd
 def itm_loss(logits: Any, labels: np.ndarray) -> Tensor:
     """Return the cross-entropy of "does not match" (0) and "matches" (1): logits (n, 2), or (n, Q, 2) averaged over queries; labels (n,).
 
-    Every query of BLIP-2 votes, and it is the logits that are averaged, not their probabilities or losses (§3.1).
+    Every query of BLIP-2 votes, and it is the logits that are averaged, not their probabilities or losses (BLIP-2 §3.2). ShapeError for logits of
+    other axes.
 
     >>> prior = np.log(np.array([[2 / 3, 1 / 3]] * 3))
     >>> round(itm_loss(prior, np.array([1, 0, 0])).item(), 4), round(ITM_PRIOR, 4)

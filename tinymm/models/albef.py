@@ -26,7 +26,9 @@ class ALBEFConfig:
     """Sizes and habits of an ALBEF; the text's `crosses_from` is the layer at which fusion begins.
 
     `mask` is the id of [MASK], None meaning the vocabulary's last; `hidden_share` that of the words which it hides, of whatever stands first none.
-    `alpha` is the twin's share in the targets after `ramp` pairs (one epoch in the released code); `momentum` None leaves the twin out.
+    `alpha` is the twin's share in the targets after `ramp` pairs (one epoch in the released code); `momentum` None leaves the twin out. UsageError
+    for a fusion that begins outside of the text's layers, and for a share or an id out of range; ShapeError if the text
+    looks at tokens of another width than the picture encoder's.
 
     >>> ALBEFConfig.paper().text.crosses_from
     6
@@ -64,7 +66,7 @@ class ALBEFConfig:
 
     @classmethod
     def paper(cls, **changes: Any) -> "ALBEFConfig":
-        """Return the paper's (§3.1): ViT-B/16 at 256 pixels, BERT-base, a queue of 65,536."""
+        """Return the paper's (§3.1 and §3.5): ViT-B/16 at 256 pixels, BERT-base, a queue of 65,536."""
         text = BertConfig.paper(memory_width=768, crosses_from=6, token_types=2)
         return replace(cls(ViTConfig.plain(256, 16, 768, 12, 12), text, mask=103), **changes)
 
@@ -101,7 +103,7 @@ class ALBEF(MomentumContrast):
         images (B, h, w, c), ids and is_real (B, T). Pairs of equal `image_ids` (B,) show one picture: they, and their like in the queue, are right
         answers, and never hard negatives. `negatives` (image_for_text (B,), text_for_image (B,)) and `masked` (ids (B, T), labels (B, T)) replace
         the draws from `rng`; `objectives` leaves losses out. The order is the released code's: temperature, twin, ITC, queue, ITM, MLM. UsageError
-        for a batch of one.
+        for a batch of one and for draws without `rng`; ShapeError for ids of other numbers.
         """
         check_pairs(images, ids)
         check_objectives(objectives, ("itc", "itm", "mlm"))
@@ -136,7 +138,10 @@ class ALBEF(MomentumContrast):
         return masked_language_loss(logits, labels, soft, alpha)
 
     def hide(self, ids: np.ndarray, is_real: np.ndarray, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return (ids, labels) with some words hidden, at least one; never padding or the first token, while the last, [SEP], may be."""
+        """Return (ids, labels) with some words hidden, at least one; never padding or the first token, while the last, [SEP], may be.
+
+        UsageError for texts without words.
+        """
         check_draws(rng, None, "MLM draws the words that it hides", "masked")
         special = ~is_real
         special[:, 0] = True

@@ -94,7 +94,7 @@ class TextEmbedding(Module):
         self.types = Parameter(normal(rng, (token_types, width), std)) if token_types else None
 
     def forward(self, ids: np.ndarray, start: int = 0) -> Tensor:
-        """Embed tokens that stand at the places from `start` on."""
+        """Embed tokens that stand at the places from `start` on; ShapeError for other axes, or beyond the context."""
         check_ids(ids, len(self.positions) - start)
         x = self.words(ids) + self.positions[start : start + ids.shape[1]]
         return x if self.types is None else x + self.types[0]
@@ -130,7 +130,10 @@ class Bert(Module):
         return self.encode(x, may_attend, memory, caches=caches)  # (B, T, D)
 
     def encode(self, x: Any, may_attend: Any = None, memory: Any = None, *, first: int = 0, last: int | None = None, caches: Any = None) -> Tensor:
-        """Run the layers from `first` to before `last` on hidden states x (B, T, D): ALBEF reads a text with half of them and fuses with the rest."""
+        """Run the layers from `first` to before `last` on hidden states x (B, T, D): ALBEF reads a text with half of them and fuses with the rest.
+
+        ShapeError or UsageError for a memory that does not fit, or that no layer looks at.
+        """
         check_memory(memory, x, self.config.memory_width)
         for i, block in list(enumerate(self.blocks))[first:last]:
             x = block(x, may_attend, memory, caches[i] if caches else None)  # (B, T, D)

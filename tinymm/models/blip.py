@@ -28,7 +28,8 @@ class BLIPConfig:
 
     `decode` is the id of [DEC], which stands in the first place where the model writes, `encode` that of [ENC], which stands there where it
     matches: None keeps [CLS] there, as the demo class of the released code and Hugging Face do, though the model was trained with [ENC].
-    `end_of_text` is what the writer stops at, [SEP]. `alpha`, `ramp` and `momentum` are as in ALBEF; the released ramp is two epochs.
+    `end_of_text` is what the writer stops at, [SEP]. `alpha`, `ramp` and `momentum` are as in ALBEF; the released ramp is two epochs. UsageError for
+    layers that do not look, and for a share or an id out of range; ShapeError if they look at tokens of another width than the picture encoder's.
 
     >>> BLIPConfig.paper().decode, BLIPConfig.paper().encode
     (30522, 30523)
@@ -79,6 +80,7 @@ class Writer(Module):
         """Return the logits of each next word: a picture's tokens (B, P+1, M), ids and is_real (B, T) -> (B, T, V).
 
         Everything but the self-attention is the `stack`'s. `caches`, two a layer (of the words, and of the picture), remember earlier words.
+        ShapeError or UsageError for tokens that do not fit.
         """
         past = caches[0].length if caches else 0
         T = ids.shape[1]
@@ -124,7 +126,8 @@ class BLIP(MomentumContrast):
     ) -> dict[str, Tensor]:
         """Return {"itc", "itm", "lm"} of B ≥ 2 pairs, to be added 1 : 1 : 1, and take the twin and the queue one step on.
 
-        Arguments as of `ALBEF.losses`; nothing is masked, and `objectives` ("lm",) takes no step of the twin. UsageError for a batch of one.
+        Arguments as of `ALBEF.losses`; nothing is masked, and `objectives` ("lm",) takes no step of the twin. UsageError for a batch of one
+        and for draws without `rng`; ShapeError for ids of other numbers.
         """
         check_pairs(images, ids)
         check_objectives(objectives, ("itc", "itm", "lm"))

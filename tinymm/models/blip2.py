@@ -1,7 +1,7 @@
 """BLIP-2: a frozen picture encoder, a frozen language model, and a Q-Former that learns to stand between them (Li et al. 2023, arXiv:2301.12597).
 
-Stage 1 (§3.1) teaches the queries to draw from a picture what a text speaks of, by three losses that differ in a mask: contrast (ITC),
-generation (ITG) and matching (ITM). Stage 2 (§3.2) is `blip2_stage2.py`: it lays the queries' answers before a language model as soft words.
+Stage 1 (§3.2) teaches the queries to draw from a picture what a text speaks of, by three losses that differ in a mask: contrast (ITC),
+generation (ITG) and matching (ITM). Stage 2 (§3.3) is `blip2_stage2.py`: it lays the queries' answers before a language model as soft words.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,8 @@ class BLIP2Config:
     """Sizes of stage 1: the picture encoder, the Q-Former and the joint width E.
 
     `decode` is the id of [DEC], which stands in the place of the first token where the model writes, and `end_of_text` that of the token at
-    which it stops; None means the vocabulary's last id, and BERT's [SEP], 102.
+    which it stops; None means the vocabulary's last id, and BERT's [SEP], 102. ShapeError if the Q-Former looks at tokens of another
+    width than the picture encoder's; UsageError if it has no vocabulary, or an id lies outside of it.
 
     >>> BLIP2Config.paper().decode
     30522
@@ -72,7 +73,7 @@ class BLIP2Config:
 
 
 class BLIP2Stage1(Module):
-    """Queries that learn what a text will ask of a picture (§3.1). The picture encoder is frozen; the norm over its tokens trains.
+    """Queries that learn what a text will ask of a picture (§3.2). The picture encoder is frozen; the norm over its tokens trains.
 
     Texts are ids (B, T) of [CLS] … [SEP] and is_real (B, T). For speed and clarity everything that trains starts from `image_tokens`, plain
     numbers (B, P+1, M) that the frozen encoder has computed.

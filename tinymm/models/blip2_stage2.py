@@ -1,4 +1,4 @@
-"""BLIP-2, stage 2: the queries' answers become soft words in front of a frozen language model (Li et al. 2023, §3.2, Figure 3).
+"""BLIP-2, stage 2: the queries' answers become soft words in front of a frozen language model (Li et al. 2023, §3.3, Figure 3).
 
 Nothing of the language model changes; what changes is what it reads. The loss is the model's own, how surprising each next word of the
 caption is, and its gradient flows back *through* the frozen model into the projection and the Q-Former.
@@ -26,6 +26,8 @@ from .vit import ViT, ViTConfig
 @dataclass(frozen=True)
 class BLIP2Stage2Config:
     """Sizes of stage 2: the picture encoder, the query half of the Q-Former, and the language model.
+
+    ShapeError if the Q-Former looks at tokens of another width than the picture encoder's.
 
     >>> BLIP2Stage2Config.paper().language.width
     2560
@@ -102,7 +104,7 @@ class BLIP2Stage2(Module):
         """Return {"lm"}: images (B, h, w, c), ids and is_real (B, T).
 
         Every real token is a target, the begin token too, which the last soft word must foretell; `is_target` (B, T) excludes those of a
-        prompt. The soft words are none.
+        prompt. The soft words are none. UsageError unless each picture has its text, and for padding on the left.
         """
         if len(images) != len(ids):
             raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")

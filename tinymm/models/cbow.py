@@ -40,7 +40,10 @@ class CBOW(Module):
         self.norm_after = LayerNorm(config.width, config.eps)
 
     def forward(self, ids: np.ndarray) -> Tensor:
-        """Return one feature a text: ids (B, T) -> (B, D); a text without words gives the norm's bias."""
+        """Return one feature a text: ids (B, T) -> (B, D); a text without words gives the norm's bias.
+
+        ShapeError for other axes, or beyond the context.
+        """
         check_ids(ids, self.config.context)
         B, T = ids.shape
         words = self.token_embedding(ids)  # (B, T, D)

@@ -58,7 +58,8 @@ def figure_3(image_encoder, text_encoder, I, T, W_i, W_t, t):
 class CLIPConfig:
     """Sizes of a CLIP: the joint width E and the two encoders' configs.
 
-    `loss` is "softmax", Figure 3's, or "sigmoid", SigLIP's (Zhai et al. 2023), which judges each pair by itself.
+    `loss` is "softmax", Figure 3's, or "sigmoid", SigLIP's (Zhai et al. 2023), which judges each pair by itself. UsageError for another
+    loss.
 
     >>> CLIPConfig.paper("ViT-B/32").image.patches
     49
@@ -75,7 +76,10 @@ class CLIPConfig:
 
     @classmethod
     def tiny(cls, image: str = "vit", text: str = "transformer", **changes: Any) -> "CLIPConfig":
-        """Return a config for tests and first steps, any of the 2 × 2 encoders: `"vit"` or `"resnet"`, `"transformer"` or `"cbow"`."""
+        """Return a config for tests and first steps, any of the 2 × 2 encoders: `"vit"` or `"resnet"`, `"transformer"` or `"cbow"`.
+
+        UsageError for others.
+        """
         pictures: dict[str, ViTConfig | ResNetConfig] = {
             "vit": ViTConfig(resolution=32, patch=8, width=32, layers=2, heads=4),
             "resnet": ResNetConfig(resolution=32, width=4, heads=4, layers=(1, 1, 1, 1)),
@@ -90,7 +94,7 @@ class CLIPConfig:
 
     @classmethod
     def paper(cls, name: str) -> "CLIPConfig":
-        """Return the config of a released model (Tables 19 and 20), such as `"ViT-B/32"` or `"RN50x4"`."""
+        """Return the config of a released model (Tables 19 and 20), such as `"ViT-B/32"` or `"RN50x4"`; UsageError for any other name."""
         if name not in RELEASED:
             raise UsageError(f"the released sizes are {', '.join(RELEASED)}; {name!r} came")
         joint, image, (width, heads) = RELEASED[name]
@@ -124,6 +128,8 @@ RELEASED: dict[str, tuple[int, ViTConfig | ResNetConfig, tuple[int, int]]] = {
 
 class CLIP(Module):
     """Two encoders into one space of width E: pictures (B, h, w, c) and ids (B, T) that belong together come to point the same way.
+
+    UsageError for a ResNet that projects to another width.
 
     >>> model = CLIP(CLIPConfig.tiny(), rng=np.random.default_rng(0))
     >>> model(np.zeros((2, 32, 32, 3), np.float32), np.array([[5, 49], [6, 49], [7, 49]])).shape
@@ -179,7 +185,7 @@ class CLIP(Module):
 
         The other arguments are those of all four papers' models; this one draws nothing and masks nothing. `split` wraps an encoder so that it
         works on shards (`training.parallel`) or chunks (`training.chunks`) of the batch. From `MANY` pairs on the loss is taken in blocks, with the
-        same result. A batch of one pair is refused: with nothing to tell apart the loss is 0.
+        same result. UsageError for a batch of one pair, since with nothing to tell apart the loss is 0, and for pictures without texts.
         """
         if len(images) != len(ids):
             raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")

@@ -35,7 +35,8 @@ def generate(
 
     By default each token is the likeliest (greedy). `nucleus` p draws it from the smallest set of tokens that has at least the probability p
     (Holtzman et al. 2020, §3.1), at a `temperature`, by `rng`. `beams` > 1 keeps that many beginnings side by side and returns the one of the
-    largest log-probability over length ** `length_penalty`; then N = B · beams rows, those of one text next to each other, are advanced.
+    largest log-probability over length ** `length_penalty`; then N = B · beams rows, those of one text next to each other, are advanced. UsageError
+    for settings that contradict each other or lie outside their range.
 
     >>> bigram = np.log(np.array([[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]]))
     >>> generate(bigram[:1], [], lambda ids, caches: bigram[ids[:, 0]], end=0, max_new_tokens=5)
@@ -145,6 +146,6 @@ def _without(logits: np.ndarray, end: int) -> np.ndarray:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the log-probabilities of each row."""
+    """Return the log-probabilities of each row: logits (..., V) -> (..., V)."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -54,7 +54,7 @@ class Queue(Module):
     """The last K pairs that the twin has seen: `images` and `texts` (K, E), their picture `ids` (K,), and where the next ones go.
 
     It is a ring: new rows overwrite the oldest. Before that it holds random directions, as in the released code, whose ids are -100, nobody's.
-    `pushed` counts the rows that ever came. All of it is saved with the model.
+    `pushed` counts the rows that ever came. All of it is saved with the model. UsageError for no rows at all.
 
     >>> queue = Queue(4, 2, np.random.default_rng(0))
     >>> queue.push(np.eye(2), np.eye(2), np.array([7, 8]))
@@ -96,7 +96,10 @@ class Queue(Module):
             )
 
     def push(self, images: Any, texts: Any, ids: np.ndarray | None = None) -> None:
-        """Overwrite the oldest rows with images and texts (B, E), of the picture `ids` (B,); copies are kept."""
+        """Overwrite the oldest rows with images and texts (B, E), of the picture `ids` (B,); copies are kept.
+
+        ShapeError for rows of another width or without ids.
+        """
         B, width = len(images), self.images.data.shape[1]
         if images.shape != (B, width) or texts.shape != (B, width):
             raise ShapeError(f"a queue of width {width} takes rows ({B}, {width}) of both sides, and {images.shape} with {texts.shape} came")

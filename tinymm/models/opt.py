@@ -29,7 +29,8 @@ STD = 0.02
 class OPTConfig:
     """Sizes of an OPT over `vocabulary` ids and at most `context` positions; `begin` and `end` are what a text begins with and ends at.
 
-    The released tokenizer writes `</s>`, 2, in front of every text. BLIP-2 ends a caption with a line break, 50118.
+    The released tokenizer writes `</s>`, 2, in front of every text. BLIP-2 ends a caption with a line break, 50118. UsageError for
+    one of them that is no id.
 
     >>> OPTConfig.paper("opt-2.7b").feed_forward
     10240
@@ -60,7 +61,10 @@ class OPTConfig:
 
     @classmethod
     def paper(cls, name: str, **changes: Any) -> "OPTConfig":
-        """Return the config of a released model (Table 1), such as `"opt-2.7b"`; opt-350m has its norms behind the sums and is not read."""
+        """Return the config of a released model (Table 1), such as `"opt-2.7b"`; opt-350m has its norms behind the sums and is not read.
+
+        UsageError for any other name.
+        """
         sizes = {"opt-125m": (768, 12, 12), "opt-1.3b": (2048, 24, 32), "opt-2.7b": (2560, 32, 32), "opt-6.7b": (4096, 32, 32)}
         if name not in sizes:
             raise UsageError(f"the sizes are {', '.join(sizes)} (opt-350m is built differently), and {name!r} came; choose one of them")
@@ -94,7 +98,7 @@ class OPT(Module):
         self.norm_after = LayerNorm(D, config.eps)
 
     def embed(self, ids: np.ndarray) -> Tensor:
-        """Return the words of ids (B, T), without their places: (B, T, D)."""
+        """Return the words of ids (B, T), without their places: (B, T, D). ShapeError for other axes, or beyond the context."""
         check_ids(ids, self.config.context)
         return self.token_embedding(ids)
 
@@ -102,7 +106,7 @@ class OPT(Module):
         """Return all rows after the last norm: words or soft words x (B, T, D) -> (B, T, D).
 
         Each row sees itself and the real rows before it. `is_real` (B, past + T) covers what `caches`, one a layer, remember, too; places are
-        counted over real rows only, so padding may stand on either side.
+        counted over real rows only, so padding may stand on either side. ShapeError for an `is_real` of other rows, and beyond the context.
         """
         B, T, _ = x.shape
         past = caches[0].length if caches else 0
@@ -149,7 +153,8 @@ class OPT(Module):
         """Return how each prompt goes on, as ids without prompt and end token; `options` are those of `decoding.generate`.
 
         Prompts ids (B, T) may be of different lengths, padded on either side. `embeddings` (B, Q, D) are soft words in front of them. There
-        are at most `max_new_tokens` more tokens, and no more than the context has room for behind the longest prompt.
+        are at most `max_new_tokens` more tokens, and no more than the context has room for behind the longest prompt. ShapeError for prompts that do
+        not fit or leave no room; DataError for one without a token.
         """
         check_ids(ids, self.config.context)
         B, real = len(ids), np.ones(ids.shape, bool) if is_real is None else is_real

@@ -22,7 +22,7 @@ from .bert import STD, TextEmbedding, check_memory
 class QFormerConfig:
     """Sizes of a Q-Former with Q `queries` that look at tokens of `memory_width` in every `cross_every`-th layer, from the first on.
 
-    `vocabulary` None leaves the text half out, as stage 2 does.
+    `vocabulary` None leaves the text half out, as stage 2 does. UsageError for counts below 1.
 
     >>> QFormerConfig.paper().queries
     32
@@ -122,7 +122,8 @@ class QFormer(Module):
 
         `may_attend` (B, 1, Q+T, Q+T) says who sees whom and must be given where both kinds stand side by side. `caches`, one a layer,
         remember rows for later ones: run the queries with them, then words without `memory`, under the mask's rows of the words, and the
-        words see the queries' remembered keys and values. That is how the original code computes ITG; one pass with the mask is equal.
+        words see the queries' remembered keys and values. That is how the original code computes ITG; one pass with the mask is equal. UsageError
+        where the mask is missing. ShapeError for a memory that does not fit.
         """
         past = caches[0].length if caches else 0
         x = self._embed(memory, ids, past)

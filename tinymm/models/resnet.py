@@ -18,7 +18,7 @@ class ResNetConfig:
     """Sizes of a modified ResNet: four stages of `layers` bottlenecks, the first `width` wide, the last 32 · width.
 
     With `output_width` the pooling projects to the joint space itself, as in the released models; without it a `W_i` follows, as in
-    Figure 3.
+    Figure 3. UsageError unless the resolution is a multiple of 32 and the width even.
 
     >>> ResNetConfig(resolution=224, width=64, layers=(3, 4, 6, 3), heads=32).features
     2048
@@ -127,7 +127,7 @@ class ModifiedResNet(Module):
         self.pool = AttentionPool(config.places, channels, config.heads, config.output_width or channels, rng=rng)
 
     def feature_map(self, images: Any) -> Tensor:
-        """Return the map before pooling: (B, h, w, c) -> (B, h/32, w/32, C)."""
+        """Return the map before pooling: (B, h, w, c) -> (B, h/32, w/32, C). ShapeError or DtypeError for anything but such pictures of floats."""
         check_images(images, self.config.resolution, self.config.channels)
         x = images
         for layer in self.stem:

@@ -39,7 +39,7 @@ def end_positions(ids: np.ndarray, end_of_text: int | None) -> np.ndarray:
     """Return where each row ends: the first place of `end_of_text`, or of the largest id if it is None: ids (B, T) -> (B,).
 
     "Largest" breaks as soon as tokens with larger ids are added to the vocabulary, so give the id where it is known. A row without it is
-    refused: the released code would silently read off its first token.
+    a DataError: the released code would silently read off its first token.
 
     >>> end_positions(np.array([[5, 9, 0], [9, 0, 0]]), 9)
     array([1, 0])
@@ -84,7 +84,7 @@ class TextTransformer(Module):
         self.norm_after = LayerNorm(D, config.eps)
 
     def tokens(self, ids: np.ndarray) -> Tensor:
-        """Return all tokens after the final norm: ids (B, T) -> (B, T, D)."""
+        """Return all tokens after the final norm: ids (B, T) -> (B, T, D). ShapeError for other axes, or beyond the context."""
         check_ids(ids, self.config.context)
         B, T = ids.shape
         x = self.token_embedding(ids) + self.positions[:T]  # (B, T, D)

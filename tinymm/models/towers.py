@@ -139,7 +139,7 @@ class MomentumContrast(Module):
     def draw_negatives(
         self, similarities: tuple[Any, Any], image_ids: np.ndarray | None, rng: np.random.Generator | None
     ) -> tuple[Any, Any]:
-        """Return a hard picture for each text and a hard text for each picture of the batch, drawn by contrast's own similarities where they are."""
+        """Draw a hard picture for each text and a hard text for each picture, by contrast's own similarities: two (B,); UsageError without `rng`."""
         check_draws(rng, None, "ITM draws hard negatives", "negatives")
         image_to_text, text_to_image = (some.data for some in similarities)
         own = np.arange(len(image_to_text)) if image_ids is None else image_ids
@@ -170,18 +170,18 @@ class MomentumContrast(Module):
 
 
 def real(ids: np.ndarray, is_real: np.ndarray | None) -> np.ndarray:
-    """Return which tokens are real: all, unless it is said."""
+    """Return which tokens are real, (B, T) boolean: all of ids (B, T), unless it is said."""
     return np.ones(ids.shape, bool) if is_real is None else is_real
 
 
 def check_pairs(images: Any, ids: np.ndarray) -> None:
-    """Raise UsageError unless each picture has its text."""
+    """Raise UsageError unless each picture (B, h, w, c) has its text, ids (B, T)."""
     if len(images) != len(ids):
         raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")
 
 
 def check_image_ids(image_ids: np.ndarray | None, pairs: int, draws: bool) -> None:
-    """Raise ShapeError unless each pair has its picture's id, and DataError where a wrong picture is to be drawn and all are the same."""
+    """Raise ShapeError unless each pair has its picture's id (B,), and DataError where a wrong picture is to be drawn and all are the same."""
     if image_ids is None:
         return
     if np.shape(image_ids) != (pairs,):

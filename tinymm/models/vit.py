@@ -15,6 +15,8 @@ from tinymm.layers.init import normal
 class ViTConfig:
     """Sizes of a vision transformer: pictures of `resolution` × `resolution` × `channels` in patches of `patch` × `patch`.
 
+    UsageError if the patches do not tile the picture.
+
     >>> ViTConfig(resolution=32, patch=8, width=64, layers=2, heads=4).patches
     16
     """
@@ -72,7 +74,10 @@ class ViT(Module):
         self.norm_after = LayerNorm(D, config.eps) if config.norm_after else None
 
     def tokens(self, images: Any) -> Tensor:
-        """Return all tokens before the final norm: images (B, h, w, c), normalized -> (B, P+1, D), the class token first."""
+        """Return all tokens before the final norm: images (B, h, w, c), normalized -> (B, P+1, D), the class token first.
+
+        ShapeError or DtypeError for anything but such pictures of floats.
+        """
         config = self.config
         check_images(images, config.resolution, config.channels)
         B, D, P = len(images), config.width, config.patches

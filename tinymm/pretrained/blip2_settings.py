@@ -35,7 +35,10 @@ _BERT_SEPARATOR = 102
 
 
 def declared(settings: dict[str, Any], layout: Layout) -> dict[str, Any]:
-    """Return what the settings beside a file declare, in our words: `image`, `qformer`, `language`, and what belongs to the whole."""
+    """Return what the settings beside a file declare, in our words: `image`, `qformer`, `language`, and what belongs to the whole.
+
+    CheckpointError for a language model other than OPT.
+    """
     if settings.get("model_type") in OWN_TYPES:
         return {name: value for name, value in settings.items() if name != "model_type"}
     if layout.name != "huggingface":

@@ -56,7 +56,10 @@ def load(
 def load_with_report(
     path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str, int] | None = None, frozen: Any = None
 ) -> tuple[Any, Imported]:
-    """Return `load`'s model and what was noticed: `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds."""
+    """Return `load`'s model and what was noticed: `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds.
+
+    UsageError for a dtype or heads that cannot be, CheckpointError for a file that does not fit.
+    """
     if str(dtype) not in ("float32", "float64"):
         raise UsageError(f"a model computes in float32 or float64, dtype {dtype!r} came; narrower files are widened")
     if heads is not None and (set(heads) - set(_PARTS) or not all(type(count) is int and count > 0 for count in heads.values())):

@@ -39,7 +39,7 @@ class Family:
 
 
 def family_of(model: Module) -> Family:
-    """Return the family that a model belongs to."""
+    """Return the family that a model belongs to; UsageError if it has none."""
     for family in FAMILIES:
         if type(model) is family.model:
             return family

@@ -36,7 +36,8 @@ def read_weights(path: str | os.PathLike) -> Weights:
     """Return the arrays and settings of a model's folder, or of a file of weights and the settings beside it.
 
     In a folder, `model.safetensors`, its sharded form, `pytorch_model.bin`, its sharded form and open_clip's two names are looked
-    for in this order, then the only file that ends in .safetensors, .pt, .pth or .bin. Files are told apart by their first bytes.
+    for in this order, then the only file that ends in .safetensors, .pt, .pth or .bin. Files are told apart by their first bytes. CheckpointError for
+    a path where nothing is, and for a file without arrays.
     """
     path = Path(path)
     if not path.exists():
@@ -65,7 +66,7 @@ def _find(folder: Path) -> Path:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of one file, safetensors or torch's zip archive; its first bytes tell which."""
+    """Return the arrays of one file, safetensors or torch's zip archive; its first bytes tell which. CheckpointError for any other file."""
     with open(path, "rb") as file:
         start = file.read(16)
     if start[:4] == b"PK\x03\x04":

@@ -12,7 +12,10 @@ _EVA_UNUSED = ("norm.", "fc_norm.", "head.", "blocks.39.", "rope.", "mask_token"
 
 
 def with_frozen_parts(weights: Weights, paths: list[Any]) -> None:
-    """Add the arrays of the frozen parts' files to a LAVIS file's own, under the prefixes that they have there."""
+    """Add the arrays of the frozen parts' files to a LAVIS file's own, under the prefixes that they have there.
+
+    CheckpointError for a file that is neither.
+    """
     for path in paths:
         part = read_weights(os.fspath(path))
         if "patch_embed.proj.weight" in part.arrays:

@@ -127,7 +127,7 @@ class Layout:
         return set(copies)
 
     def import_(self, arrays: Mapping[str, np.ndarray]) -> "Imported":
-        """Return our arrays, and what did not fit."""
+        """Return our arrays, and what did not fit; CheckpointError for arrays to be joined that differ in shape."""
         found = Imported()
         groups: dict[tuple[Rule, tuple[str, ...]], dict[int, str]] = {}
         repeated = self._repeated_in(arrays)

@@ -34,7 +34,7 @@ def layers_of(arrays: Arrays, prefix: str) -> int:
 
 
 def vit_sizes(arrays: Arrays, prefix: str = "image_encoder.") -> dict[str, Any]:
-    """Return the sizes of a vision transformer over square pictures."""
+    """Return the sizes of a vision transformer; CheckpointError for pictures that are not square."""
     patch, _, channels, width = shape_of(arrays, f"{prefix}patch_embedding.weight", 4)
     positions = shape_of(arrays, f"{prefix}positions", 2)[0]
     side = math.isqrt(positions - 1)
@@ -49,7 +49,7 @@ def vit_sizes(arrays: Arrays, prefix: str = "image_encoder.") -> dict[str, Any]:
 
 
 def qformer_sizes(arrays: Arrays, prefix: str = "qformer.") -> dict[str, Any]:
-    """Return the sizes of a Q-Former; `queries` is left out where the file keeps them elsewhere."""
+    """Return the sizes of a Q-Former; `queries` is left out where the file keeps them elsewhere. CheckpointError for an irregular stack of layers."""
     memory_width, width = shape_of(arrays, f"{prefix}blocks.0.cross.key.weight", 2)
     layers = layers_of(arrays, f"{prefix}blocks")
     crossing = [i for i in range(layers) if f"{prefix}blocks.{i}.cross.key.weight" in arrays]

@@ -35,7 +35,10 @@ _VISION_ASSUMED = {"num_attention_heads": 12, "hidden_act": "quick_gelu", "layer
 
 
 def read_settings(settings: dict[str, Any], layout: str) -> dict[str, Any]:
-    """Return what the settings beside a file of this layout declare, in our words; nothing for no settings."""
+    """Return what the settings beside a file of this layout declare, in our words; nothing for no settings.
+
+    CheckpointError for another model_type than the layout's.
+    """
     model_type = settings.get("model_type")
     if model_type in OWN_TYPES.values():
         return _from_own(settings)
@@ -52,7 +55,10 @@ def read_settings(settings: dict[str, Any], layout: str) -> dict[str, Any]:
 
 
 def from_hugging_face(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what a CLIPModel's config.json declares; heads, activation, eps and end of text are assumed as transformers does."""
+    """Return what a CLIPModel's config.json declares; heads, activation, eps and end of text are assumed as transformers does.
+
+    CheckpointError for pictures or patches that are not square.
+    """
     image = _renamed(_part(settings, "vision_config"), _VISION, _VISION_ASSUMED)
     text = _renamed(_part(settings, "text_config"), _TEXT, _TEXT_ASSUMED)
     for side in ("resolution", "patch"):

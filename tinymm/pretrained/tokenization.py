@@ -1,4 +1,4 @@
-"""Texts to ids with the tokenizer that belongs to the weights: our own word-level one, or CLIP's byte-pair encoding.
+"""Texts to ids with the tokenizer that belongs to the weights: our own word-level one, or CLIP's byte-pair encoding (Sennrich et al. 2016, §3.2).
 
 CLIP's rules (openai/CLIP, `clip/simple_tokenizer.py`): repair broken Unicode, undo HTML's escapes twice, lower-case, collapse white
 space; cut into words, single digits and runs of other signs; write the UTF-8 bytes as printable characters; merge pairs in the
@@ -36,7 +36,8 @@ class BytePairTokenizer:
     """Texts -> `ids (B, T)` int64 and `is_real (B, T)` bool, each row start, words, end, and zeros up to the longest row.
 
     A row of more than `context` tokens keeps its beginning and its end token; `cut` counts how often that has happened. Rows are
-    padded to the longest and not to 77: what stands behind the end token changes no feature (models are causal), only the time.
+    padded to the longest and not to 77: what stands behind the end token changes no feature (models are causal), only the time. A single text in
+    place of a list is a DataError.
     """
 
     def __init__(self, library: Any, context: int, clean: bool) -> None:
@@ -92,7 +93,7 @@ def tokenizer(path: str | os.PathLike, *, cleaning: str = "blip") -> WordTokeniz
     Looked for, in this order: `tokenizer.json` (ours is read with `json` alone, another one needs the `tokenizers` package),
     `vocab.json` with `merges.txt`, OpenAI's `bpe_simple_vocab_16e6.txt.gz`, and BERT's `vocab.txt`; the last two may also be named
     themselves. The context is that of the model's config.json, or 77, and for BERT's pieces at most 32. ALBEF, BLIP and BLIP-2 share BERT's
-    pieces; `cleaning` tells how their captions are prepared, "blip" (BLIP-2 too) or "albef".
+    pieces; `cleaning` tells how their captions are prepared, "blip" (BLIP-2 too) or "albef". CheckpointError for a path that has none of them.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

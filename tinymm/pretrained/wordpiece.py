@@ -1,4 +1,4 @@
-"""BERT's sub-words: the tokenizer of ALBEF, BLIP and the Q-Former, from its published `vocab.txt` (bert-base-uncased) through `tokenizers`.
+"""BERT's sub-words (Wu et al. 2016, §4.1): the tokenizer of ALBEF, BLIP and the Q-Former, from its published `vocab.txt` through `tokenizers`.
 
 A text becomes [CLS] pieces [SEP]. BLIP adds two tokens behind the vocabulary, [DEC], 30522, and [ENC], 30523, which stand for [CLS] where the
 model writes, or compares; BLIP-2 adds the first of them, and ALBEF none.
@@ -51,7 +51,8 @@ class WordPieceTokenizer(BytePairTokenizer):
 
     `begin`, `end_of_text`, `mask_token`, `decode_token` and `encode_token` are the ids of [CLS], [SEP], [MASK], [DEC] and [ENC]; the last two lie
     behind the vocabulary, and no text has them. A text of more than `context` tokens keeps its beginning and its [SEP]. `cleaning` is how
-    captions are prepared, "blip" (BLIP-2 too) or "albef": weights know the words that they were trained on.
+    captions are prepared, "blip" (BLIP-2 too) or "albef": weights know the words that they were trained on. UsageError for another cleaning; a single
+    text in place of a list is a DataError.
     """
 
     def __init__(self, library: Any, context: int = PIECES_CONTEXT, cleaning: str = "blip") -> None:

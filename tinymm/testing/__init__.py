@@ -2,21 +2,22 @@
 
 `check.contrastive_loss(my_loss)` draws hundreds of small cases and either returns quietly or fails with five lines:
 which property broke, what was found, the smallest input that breaks it, why it matters, and the likely mistake. Arrays
-go in and arrays come out, so a function of any library can be checked; `on_torch` adapts one of PyTorch.
+go in and arrays come out, so a function of any library can be checked; `on_torch`, `on_jax` and `on_cupy`
+adapt one of PyTorch, JAX or CuPy.
 
 Read `strategies` (what is drawn), `contract` (what is promised), `suite` (how a property is declared and run), then a
 family: `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`, `temperature`; for what the Q-Former learns from
 `qformer_masks`, `queries` (ITC), `negatives` and `matching` (ITM), `language` (ITG); for SigLIP `sigmoid`; for ALBEF `momentum_contrast` (its
 targets and its ITC), `masking` (MLM), and the twin's `ema` and `fifo`, its queue; for anything at all `gradients` (a vjp) and `leaks` (a model
 with a mask). `check` is the door, `plugin` the same for pytest; `causes`, `causes_blip2`, `causes_momentum` and `causes_models` are the tables
-behind "likely cause", `adapters` what makes a function of PyTorch one of arrays.
+behind "likely cause", `adapters` what makes a function of another library one of arrays.
 A further family is a module of its own with a `Contract` and a `Suite`, and one line in `check`.
 
 Nothing is proved about speed, training dynamics, or values outside the drawn ranges: sizes up to 8, normal numbers.
 """
 
 from . import check
-from .adapters import on_torch
+from .adapters import on_cupy, on_jax, on_torch
 from .contract import PropertyFailed
 
-__all__ = ["PropertyFailed", "check", "on_torch"]
+__all__ = ["PropertyFailed", "check", "on_cupy", "on_jax", "on_torch"]

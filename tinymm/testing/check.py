@@ -146,7 +146,7 @@ class Examination:
 
 
 def cases(examples: int | str) -> int:
-    """Return a number of cases for a profile's name or a number."""
+    """Return a number of cases for a profile's name or a number; UsageError for anything else."""
     count = PROFILES.get(examples) if isinstance(examples, str) else examples
     if not isinstance(count, int) or count < 1:
         names = ", ".join(map(repr, PROFILES))

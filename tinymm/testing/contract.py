@@ -32,7 +32,8 @@ class PropertyFailed(AssertionError):
 class Contract:
     """A function and the conventions that it was promised to keep.
 
-    Subclasses add options as fields, name the allowed words in `choices`, and define how their properties call it.
+    Subclasses add options as fields, name the allowed words in `choices`, and define how their properties call it. UsageError for a word that is not
+    allowed.
     """
 
     fn: Callable[..., Any]

@@ -33,7 +33,8 @@ class Vjp(Contract):
     """`fn(*arrays) -> array` and `vjp(cotangent, *arrays)`, a gradient for each array: a tuple of them, or the only one alone.
 
     `signature` names the axes of the arrays as "(m,k),(k,n)", at most four letters, or gives their sizes; by default each is (m, n), and
-    there are as many as vjp demands. Numbers lie in `domain`, and away from `kinks`. What is no array belongs into a lambda.
+    there are as many as vjp demands. Numbers lie in `domain`, and away from `kinks`. What is no array belongs into a lambda. UsageError for another
+    spelling, more letters, or an empty domain.
     """
 
     vjp: Callable | None = field(default=None, kw_only=True)

@@ -1,5 +1,5 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
-"""Properties of image-text matching: how true and wrong pairs are laid out, and the loss of the head (ALBEF §3.2; BLIP-2 §3.1)."""
+"""Properties of image-text matching: how true and wrong pairs are laid out, and the loss of the head (ALBEF §3.2; BLIP-2 §3.2)."""
 
 from collections import Counter
 from dataclasses import dataclass, field

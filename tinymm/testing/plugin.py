@@ -69,7 +69,10 @@ def named(text: str) -> Any:
 
 
 def contract_of(options: Iterable[str]) -> dict[str, Any]:
-    """Return a contract's options from `name=value`: a number, True, False or a tuple as in Python, `module:function`, or a word."""
+    """Return a contract's options from `name=value`: a number, True, False or a tuple as in Python, `module:function`, or a word.
+
+    pytest's UsageError for an option without "=".
+    """
     contract = {}
     for option in options:
         name, sign, value = option.partition("=")
@@ -102,7 +105,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -k and -m choose
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Add a test for each property of each function."""
+    """Add a test for each property of each function; pytest's UsageError unless each `--tinymm` has its `--as`."""
     names, suites = config.getoption("--tinymm"), config.getoption("tinymm_as")
     if len(names) != len(suites):
         raise pytest.UsageError(f"each --tinymm has an --as, and {len(names)} and {len(suites)} came; say what each function is")
@@ -120,7 +123,10 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 def examined(name: str, suite: str, config: pytest.Config) -> check.Examination:
-    """Return a function under the contract of the command line; all its properties are looked at together when the first of them runs."""
+    """Return a function under the contract of the command line; all its properties are looked at together when the first of them runs.
+
+    pytest's UsageError for a suite or an option that is not there.
+    """
     if suite not in check.CHECKS:
         raise pytest.UsageError(f"--as is one of {', '.join(check.CHECKS)}, and {suite!r} came; pass one of these")
     contract, profile = contract_of(config.getoption("--tinymm-contract")), config.getoption("--tinymm-profile")

@@ -1,5 +1,5 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
-"""Properties of the Q-Former's three masks: who sees whom among queries and text, in ITC, ITG and ITM (BLIP-2 §3.1, Figure 2).
+"""Properties of the Q-Former's three masks: who sees whom among queries and text, in ITC, ITG and ITM (BLIP-2 §3.2, Figure 2).
 
 Trap: ITC ⊂ ITG ⊂ ITM is false, since ITC's text looks both ways and ITG's only back. True are ITC ⊂ ITM, ITG ⊂ ITM, and Q09, which
 finds most mistakes in one line.

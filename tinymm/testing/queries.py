@@ -1,5 +1,5 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
-"""Properties of BLIP-2's image-text similarity: the best of a picture's queries speaks for the picture (§3.1).
+"""Properties of BLIP-2's image-text similarity: the best of a picture's queries speaks for the picture (BLIP-2 §3.2).
 
 Trap: a cosine is at most 1 up to rounding only, and a permutation of queries changes sums by rounding; only the shape, and which query
 gets the gradient, are exact.

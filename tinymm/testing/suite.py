@@ -129,7 +129,10 @@ class Suite:
         return declare
 
     def select(self, contract: Contract, tier: str, only: str | None = None) -> tuple[list[Property], dict[str, str]]:
-        """Return the properties that this contract runs, and for each of the others the reason why not."""
+        """Return the properties that this contract runs, and for each of the others the reason why not.
+
+        UsageError for another tier, or an id that the suite lacks.
+        """
         if tier not in TIERS:
             raise UsageError(f"check: tier is one of 'core', 'strict'; {tier!r} came; pass one of these")
         if only is not None and only not in self.properties:

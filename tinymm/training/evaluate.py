@@ -14,7 +14,8 @@ def recall_at_k(scores: np.ndarray, k: int, is_match: np.ndarray | None = None, 
     """Return the share of rows that have a match among their k best columns: scores (N, M), is_match (N, M) boolean or None for the diagonal.
 
     Equal scores count against the model, or for half of it in the long run with `ties="expected"`: a collapsed model that scores
-    everything alike must not get 100 %, nor one whose scores are NaN. Rows without any match are left out.
+    everything alike must not get 100 %, nor one whose scores are NaN. Rows without any match are left out. ShapeError unless scores are a matrix;
+    DataError for a k outside [1, M], or if no row has a match.
 
     >>> recall_at_k(np.array([[2.0, 1.0], [3.0, 0.0]]), 1)
     0.5

@@ -1,6 +1,7 @@
 """How good is a model that contrasts, matches, and writes or fills gaps? ALBEF, BLIP and BLIP-2 by the same questions, each answer beside chance.
 
-Retrieval by ITC and re-ranked by ITM, matching on the hardest negatives, words hidden or to come, captions, and what it makes of swapped ones.
+Retrieval by ITC and re-ranked by ITM (ALBEF §5; BLIP §5.1; BLIP-2 §4.4), matching on the hardest negatives, words hidden or to come, captions, and
+what it makes of swapped ones.
 """
 
 import math

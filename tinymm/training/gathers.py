@@ -1,7 +1,8 @@
 """Ways of gathering features over ranks, the right ones and the wrong ones: how far each gradient is from that of the whole batch.
 
-Frameworks give a rank its own loss and then average the parameters' gradients over ranks. Whether the average is the gradient of the whole batch
-depends on what the gather lets through; the loss looks the same in all of them. `python -m tinymm.training.gathers` prints the table.
+Frameworks give a rank the loss of its own pairs (CLIP §2.5) and then average the parameters' gradients over ranks. Whether the average is the
+gradient of the whole batch depends on what the gather lets through; the loss looks the same in all of them. `python -m tinymm.training.gathers`
+prints the table.
 """
 
 from collections.abc import Callable

@@ -27,7 +27,8 @@ from .schedules import warmup_cosine
 class Recipe:
     """How long, how fast, how many at a time; CLIP's own numbers are in Table 18 of the paper.
 
-    `chunk` pairs are embedded at a time, where a batch's whole graph would not fit (`chunks`); the gradient is the same.
+    `chunk` pairs are embedded at a time, where a batch's whole graph would not fit (`chunks`); the gradient is the same. UsageError for a batch that
+    has nothing to tell apart, or a run of no steps.
 
     >>> Recipe(steps=100).batch_size
     128
@@ -65,7 +66,7 @@ def train(
 
     A step depends on (seed, step) and the state of model and optimizer alone, so a run that goes on from a checkpoint is bitwise the
     uninterrupted one. A loss or gradient that is not finite is computed once more with every op checked, to name the one where it was
-    born: GraphError, before any parameter has changed.
+    born: GraphError, before any parameter has changed. UsageError for data of one pair.
     """
     if len(source) < 2:
         raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")

@@ -54,7 +54,7 @@ class AdamW:
 
     Matrices decay, vectors and numbers (gains, biases, the temperature) do not, as in CLIP's recipe (Table 18): pulling a gain toward 0
     or the scale toward 1 would fight the loss. Parameters get new arrays, never new numbers in the old ones, so arrays that a graph still
-    holds stay true.
+    holds stay true. UsageError for betas outside [0, 1) or a negative decay.
     """
 
     def __init__(self, model: Module, *, decay: float = 0.2, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-6):

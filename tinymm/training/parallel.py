@@ -43,6 +43,7 @@ def threads(workers: int, ranks: Ranks | None = None) -> Iterator[Callable[[Modu
 
     `ranks` are those that were started together with this process, unless it is said. The matrix library is held to one thread meanwhile,
     because its own threads spin between products and fight with ours. One worker in all means no splitting, with the matrix library as it is.
+    UsageError for fewer than one worker.
 
     >>> with threads(1) as split:
     ...     split(len)

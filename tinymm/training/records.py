@@ -155,7 +155,10 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: str | Path, step: int) -> "RunFolder":
-        """Return an existing run folder as it was right after `step`: records of later steps and a half-written line are gone."""
+        """Return an existing run folder as it was right after `step`: records of later steps and a half-written line are gone.
+
+        UsageError for a folder that is no run.
+        """
         path = Path(path)
         if not (path / "run.json").exists():
             raise UsageError(f"--resume continues a folder with a run.json: {path} holds none; name one that does, or leave --resume out")
@@ -233,7 +236,7 @@ def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_type: t
     """Return the run folder under `root` that was started or resumed last, among those that hold a file named `holding`.
 
     `of_type` names the model types, as `config.json` says them, that will do. The time is the one written in `run.json`: file dates change
-    when a folder is copied.
+    when a folder is copied. UsageError if there is none.
     """
     found = []
     for file in Path(root).glob("*/run.json"):

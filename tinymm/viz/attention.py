@@ -28,7 +28,7 @@ def attention(weights: np.ndarray, row_names: Sequence[str], column_names: Seque
     """Return a figure of weights `(H, Tq, Tk)`, one panel a head, all with the same scale from 0 to the largest weight.
 
     Rows look, columns are looked at, each row sums to 1 (or to 0, where its mask allows nothing). The title names the head that
-    looks most sharply, by its mean number of effective keys.
+    looks most sharply, by its mean number of effective keys. ShapeError unless the names are those of the rows and columns.
 
     >>> attention(np.full((2, 1, 4), 0.25), ["a"], list("wxyz")).alt.splitlines()[0]
     'Head 0 looks most sharply: at 4.0 of 4 keys on average.'

@@ -35,7 +35,8 @@ def capfilt(
 
     `pictures` are `(N, h, w, c)` in [0, 1]; `originals` and `synthetic` are the text that was found with each and the one that was written for it.
     `probabilities` and `kept` `(N, 2)` are ITM's probability of either and whether the filter keeps it; `wrong` `(N,)` is the truth about the found
-    texts, or `(N, 2)` about both. Precision is the share of right texts among the kept, recall the share of kept among the right.
+    texts, or `(N, 2)` about both. Precision is the share of right texts among the kept, recall the share of kept among the right. UsageError without
+    pairs, ShapeError if the arrays do not fit, DataError for probabilities outside [0, 1].
 
     >>> drawn = capfilt(np.zeros((2, 4, 4)), ["a cat", "a dog"], ["a cat", "a cow"], [[0.9, 0.9], [0.1, 0.8]], [[1, 0], [0, 1]], [False, True])
     >>> drawn.alt.splitlines()[0]

@@ -15,7 +15,8 @@ MOST = 18
 def captions(pictures: np.ndarray, written: Sequence[str], references: Sequence[Sequence[str]], *, title: str | None = None) -> Any:
     """Return a figure of pictures `(N, h, w, c)` in [0, 1] with their captions; `references` are each picture's true ones.
 
-    Wrong ones come first, with a true caption below; at most 18 are shown. The title counts them all.
+    Wrong ones come first, with a true caption below; at most 18 are shown. The title counts them all. ShapeError unless every picture has its text
+    and its references.
 
     >>> captions(np.zeros((2, 4, 4, 3)), ["a cat", "a dog"], [["a cat"], ["a cow", "a bull"]]).alt.splitlines()[0]
     '1 of 2 captions (50%) is exactly right.'

@@ -33,7 +33,7 @@ def lines(
     """Return a figure of curves `{name: (xs, ys)}` with horizontal `references` `{name: value}`, dashed; `log` is "", "x", "y" or "xy".
 
     `title` is the finding. With `marked` every point has a marker, as fits few points. The alt text says where each curve begins, ends and is
-    lowest.
+    lowest. UsageError for no curve or too many; DataError for values that are not finite, or not as many as places.
 
     >>> drawn = lines({"loss": ([1, 2, 3], [3.0, 2.0, 2.5])}, title="It falls", x="step", y="loss (nats)", references={"ln 8": np.log(8)})
     >>> drawn.alt
@@ -83,6 +83,8 @@ def bars(
     alt: str | None = None,
 ) -> Any:
     """Return a figure of lying bars `{name: value}`, or of groups of them `{name: {series: value}}`; `references` are dashed lines.
+
+    DataError for more series than there are colors, and for values that cannot be drawn.
 
     >>> bars({"right": 0.5, "leaking": 0.25}, title="Less", unit="accuracy", references={"chance": 0.01}).alt
     'Less. Accuracy: right 0.5, leaking 0.25. Dashed: chance = 0.01.'

@@ -24,8 +24,8 @@ class AttentionExplorer(Explorer):
 
     `tokens` name the Tq that look. What is looked at are a `picture`'s patches, `(h, w, c)` in [0, 1], in the rows and columns of `grid` (a square
     unless said otherwise) after its class token if there is one more; or `keys`, Tk names; or the tokens themselves. `pair` picks one of
-    the batch; `layer`, `head` (None is their mean) and `query` are shown at first. Errors for maps of several sizes, for names that do not
-    fit and beyond 64 tokens or 120,000 weights.
+    the batch; `layer`, `head` (None is their mean) and `query` are shown at first. ShapeError for maps of several sizes and for names that do not
+    fit, UsageError beyond 64 tokens or 120,000 weights.
 
     >>> explorer = AttentionExplorer([np.full((2, 3, 4), 0.25)], ["a", "red", "ball"], picture=np.zeros((8, 8, 3)))
     >>> print(explorer.sentence("red"))

@@ -27,7 +27,8 @@ class SimilarityExplorer(Explorer):
 
     `similarities` are `(n, n)` cosines with pictures in rows, or the features of pictures `(n, E)` and of captions `(n, E)`, of which the cosines are
     taken; `before` is the same before training. `scale` multiplies them before the softmax, 1/0.07 unless said otherwise. They are rounded
-    to six digits. Errors for fewer than 2 or more than 40 pairs, for shapes that do not fit and for numbers that are not finite.
+    to six digits. UsageError for fewer than 2 or more than 40 pairs, ShapeError for shapes that do not fit, DataError for numbers that are not
+    finite.
 
     >>> explorer = SimilarityExplorer(np.eye(2).reshape(2, 1, 2), ["one", "two"], np.eye(2), scale=1)
     >>> print(explorer.alt().splitlines()[0])

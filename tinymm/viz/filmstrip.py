@@ -44,7 +44,7 @@ def filmstrip(
     """Return a figure of `frames` `{step: (cosines (n, n), scale)}` of n pairs, pictures first, over curves `{name: (steps, values)}` of the loss.
 
     The first curve has a mark at each frame; dashed is ln n, the loss of equal scores. All frames share one color scale of cosines, all margins
-    one of probabilities.
+    one of probabilities. UsageError for too many frames or pairs, ShapeError if they do not fit, DataError for numbers that are not finite.
 
     >>> drawn = filmstrip({0: (np.zeros((2, 2)), 1.0)}, np.zeros((2, 4, 4)), ["one", "two"], {"loss": ([0, 1], [0.7, 0.6])}, title="It begins")
     >>> drawn.alt

@@ -28,8 +28,8 @@ def grids(
 
     A panel with numbers below zero has one color for these and another for those above. `columns` name those of panels as wide as they are many,
     others are numbered. `blocked` gives booleans for a panel: True cells are hatched and marked with a ×. Panels named in `sums` have the
-    sums of their rows beside them, those in `column_sums` the sums of their columns below. Errors for more than 12 rows or columns, for
-    shapes that do not fit and for open cells that are not finite.
+    sums of their rows beside them, those in `column_sums` the sums of their columns below. ShapeError for other rows than are named or too
+    many columns; DataError for cells that are neither finite nor blocked.
 
     >>> drawn = grids({"weights": np.array([[1.0, 0.0], [0.5, 0.5]])}, ["a", "cat"], title="Rows sum to 1", sums=["weights"])
     >>> print(drawn.table)

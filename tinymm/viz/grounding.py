@@ -1,4 +1,4 @@
-"""Word → region: where in the picture a word found what the matching head needed, beside two controls (ALBEF §6.2, Figure 4; Grad-CAM).
+"""Word → region: where in the picture a word found what the matching head needed, beside two controls (ALBEF §5; Grad-CAM, Selvaraju et al. 2017).
 
 Attention says where a word looks, and much of what is looked at changes nothing. Multiplied by the gradient of "matches", only what spoke for the
 pair is left. Such a heat persuades whoever sees it, so two more stand beside it: attention alone, and the same heat of a model whose numbers
@@ -47,7 +47,7 @@ def ground(model: Any, picture: Any, ids: np.ndarray, *, layer: int | None = Non
 
     `layer` counts the text stack's layers from 0; by default the middle one of those that look at the picture, which is the released ALBEF's 8 of
     12. The last one is no choice: the head reads [CLS] there, and the other words' heat is zero. `rng` shuffles the control. UsageError for
-    a model that does not match, or a layer that does not look.
+    a model that does not match, or a layer that does not look. ShapeError for more than one picture or text.
 
     >>> from tinymm.models.albef import ALBEF, ALBEFConfig
     >>> model = ALBEF(ALBEFConfig.tiny(), np.random.default_rng(0))
@@ -109,7 +109,8 @@ def word_regions(
     """Return a figure of a picture `(h, w, c)` in [0, 1] and the heat of each word over it, a row for each of `heats`, `(T, P)` by name.
 
     `words` names all T tokens; those in brackets, as [CLS], are not drawn. `truth` `(T, P)` says which patches show what a word names, with
-    nothing for words that name none: they are framed, and the title says how much of the heat lies there.
+    nothing for words that name none: they are framed, and the title says how much of the heat lies there. ShapeError unless each word has its heat,
+    DataError for heat below 0, UsageError for too many words.
 
     >>> word_regions(np.zeros((4, 4)), ["[CLS]", "a", "cat"], {"heat": np.eye(4)[:3]}, (2, 2)).alt.splitlines()[0]
     'Two words share 0% by heat of where their heat lies (100%: every word lights the same patches).'

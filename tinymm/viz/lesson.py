@@ -31,6 +31,7 @@ def show(figure: Any) -> None:
     """Show a figure, and print the table of its numbers below it, if it has one; outside of Jupyter its alt text stands for the picture.
 
     The alt text goes into the output's metadata, from where nbconvert and the docs give it to screen readers. An explorer has both in its HTML.
+    UsageError for a figure without alt text.
 
     >>> from tinymm.viz import charts
     >>> show(charts.bars({"right": 0.49, "leaking": 0.06}, title="Half of the words", unit="share right"))
@@ -134,7 +135,8 @@ def within(steps: Iterable[Any], seconds: float = 45) -> Iterator[Any]:
 def kept(name: str, folder: str | Path | None = None) -> Mapping[str, Any]:
     """Return the kept record of a run that is too long for a notebook, `notebooks/kept/NAME.json`, and print how it was made.
 
-    A record has a "command", which makes it again, and an "edition", the version of tinymm that it was made with; the rest are its numbers.
+    A record has a "command", which makes it again, and an "edition", the version of tinymm that it was made with; the rest are its numbers. DataError
+    for a name that is not among them.
     """
     place = Path(folder) if folder else Path(tinymm.__file__).parents[1] / "notebooks" / "kept"
     path = place / f"{name}.json"

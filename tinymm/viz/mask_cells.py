@@ -44,6 +44,8 @@ class Panel:
 def one_mask(mask: np.ndarray) -> np.ndarray:
     """Return the mask as `(Tq, Tk)`; axes of pairs and heads must be 1, because one drawing shows one of them.
 
+    DtypeError for numbers, ShapeError for longer axes.
+
     >>> one_mask(np.ones((1, 1, 2, 3), dtype=bool)).shape
     (2, 3)
     """
@@ -56,7 +58,10 @@ def one_mask(mask: np.ndarray) -> np.ndarray:
 
 
 def named(mask: np.ndarray, names: Sequence[str], column_names: Sequence[str] | None = None) -> tuple[np.ndarray, list[str], list[str]]:
-    """Return the mask as `(Tq, Tk)`, the names of its rows and those of its columns, which are the rows' unless said otherwise."""
+    """Return the mask as `(Tq, Tk)`, the names of its rows and those of its columns, which are the rows' unless said otherwise.
+
+    ShapeError if a token has no name.
+    """
     rows, columns = list(names), list(names if column_names is None else column_names)
     flat = one_mask(mask)
     if flat.shape[0] not in (1, len(rows)) or flat.shape[1] not in (1, len(columns)) or not rows or not columns:
@@ -77,7 +82,7 @@ def clipped(name: object, ellipsis: str = "…") -> str:
 
 
 def parts(groups: Mapping[str, int] | None, count: int) -> list[tuple[str, slice]]:
-    """Return each group's name and where its tokens are, in order: `{"query": 2, "text": 3}` counts all 5 once.
+    """Return each group's name and where its tokens are, in order: `{"query": 2, "text": 3}` counts all 5 once. ShapeError for another count.
 
     >>> parts({"query": 2, "text": 3}, 5)
     [('query', slice(0, 2, None)), ('text', slice(2, 5, None))]
@@ -102,7 +107,8 @@ def states(mask: np.ndarray, is_real: np.ndarray | None = None, layers: int = 1)
     """Return for each cell BLOCKED, ALLOWED, PADDED (a padding column or row, and blocked), LEAK (a real row attends to padding), and more.
 
     In a square mask rows and columns are the same tokens, so that `is_real` `(Tk,)` marks rows too: what a padding row is allowed to see is
-    IDLE and harms nobody. KNOWN are cells of real rows that are not allowed, but are reached by a detour within `layers` layers.
+    IDLE and harms nobody. KNOWN are cells of real rows that are not allowed, but are reached by a detour within `layers` layers. ShapeError for an
+    `is_real` that is not boolean, one a column.
 
     >>> states(np.array([[True, False], [True, True]]), np.array([True, False])).tolist()
     [[1, 2], [5, 5]]
@@ -124,6 +130,8 @@ def states(mask: np.ndarray, is_real: np.ndarray | None = None, layers: int = 1)
 
 def reachable(mask: np.ndarray, layers: int) -> np.ndarray:
     """Return `(T, T)` booleans: which inputs can influence which outputs after `layers` layers, the residual path included.
+
+    ShapeError for a mask that is not square.
 
     >>> reachable(np.eye(3, k=-1, dtype=bool), layers=2).astype(int).tolist()
     [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
@@ -198,7 +206,7 @@ def apart(
 ) -> tuple[np.ndarray, str]:
     """Return for each cell of two masks NEITHER, FIRST, SECOND or BOTH allow it, and a sentence that counts, with groups where.
 
-    Rows before `first`, in which the two do not differ, are left out.
+    Rows before `first`, in which the two do not differ, are left out. ShapeError for masks of two shapes.
 
     >>> print(apart(np.eye(2, dtype=bool), np.tri(2, dtype=bool), ("eye", "tri"))[1])
     1 of 4 cells differ: only tri allows 1.

@@ -96,6 +96,8 @@ def draw_alt(
 def side_by_side(panels: Sequence[Panel], *, layers: int = 1, title: str | None = None) -> Any:
     """Return a figure of several masks, each with its title and a note, to one scale; below each other where they are too wide.
 
+    UsageError without any.
+
     >>> pair = [Panel(np.tri(2, dtype=bool), ["a", "cat"], title=name) for name in ("one", "other")]
     >>> side_by_side(pair).alt.splitlines()[0]
     'one: 3 of 4 cells may attend.'

@@ -2,7 +2,7 @@
 
 In all of them the text reads or writes itself, and what differs is how it comes to the picture. ALBEF's and BLIP's text looks at the picture's
 tokens by cross-attention, or leaves them out (ALBEF §3.1, BLIP §3.1). BLIP-2's looks at a few queries in one sequence with it, [queries ; text]
-(BLIP-2 §3.1, Figure 2). Beside them a plain causal mask, as a language model reads the same sequence in stage 2.
+(BLIP-2 §3.2, Figure 2). Beside them a plain causal mask, as a language model reads the same sequence in stage 2.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -142,6 +142,8 @@ class Scene:
 
     def pair(self, one: str, other: str) -> tuple[Panel, Panel]:
         """Return two objectives' masks with names that fit both: where the tokens differ, "[CLS]/[DEC]".
+
+        UsageError for tokens that have no name in common.
 
         >>> Scene(1, ["cat"]).pair("itc", "itg")[0].names
         ['q0', '[CLS]/[DEC]', 'cat', '[SEP]']

@@ -9,7 +9,7 @@ from tinymm.viz import style
 
 
 def cut(picture: np.ndarray, patch: int) -> np.ndarray:
-    """Return the patches of a picture (h, w, c), row by row, each flattened: (P, patch · patch · c).
+    """Return the patches of a picture (h, w, c), row by row, each flattened: (P, patch · patch · c). ShapeError if they do not tile it.
 
     >>> cut(np.arange(16.0).reshape(4, 4, 1), 2).astype(int).tolist()[1]
     [2, 3, 6, 7]

@@ -1,6 +1,6 @@
 """What the learned queries are for: which one wins each pair of picture and text, and where in the picture each one looks.
 
-A pair's score is that of its best query (BLIP-2 §3.1), so only the winner learns from the pair. Queries that never win are dead weight, and
+A pair's score is that of its best query (BLIP-2 §3.2), so only the winner learns from the pair. Queries that never win are dead weight, and
 queries that all look at the same patches are one query in many copies; both are invisible in the loss.
 """
 
@@ -23,7 +23,8 @@ def winning_queries(
     """Return a figure of the winning query's number for picture b and caption c, `winners` `(B, C)` integers, and each query's share of wins.
 
     `queries` is Q, so that those that never win are shown. With as many pictures as captions, pair i is right with i: the matrix frames it,
-    and the histogram shows the winners of right pairs beside those of all. The dashed line is the even share 1/Q.
+    and the histogram shows the winners of right pairs beside those of all. The dashed line is the even share 1/Q. ShapeError unless there is a column
+    a caption, DataError for a winner that is no query.
 
     >>> winning_queries(np.array([[0, 2], [2, 2]]), ["a cat", "a dog"], queries=4).alt.splitlines()[0]
     'Query 2 wins 75% of 4 pairs (even share: 25%); 2 of 4 queries never win.'
@@ -74,7 +75,8 @@ def query_heat(
     """Return a figure of where each query looks in a picture `(h, w, c)` in [0, 1]: `weights` `(Q, P)` over its `grid` of rows · columns patches.
 
     Without the class token: `weights[:, 1:]`. Each panel has its own scale, from none to the query's largest weight; below it stand that
-    weight's share and the number of patches that it looks at, the exponential of the entropy. The title says how much the queries share.
+    weight's share and the number of patches that it looks at, the exponential of the entropy. The title says how much the queries share. ShapeError
+    unless each column has its patch and each query its title; DataError for weights below 0.
 
     >>> query_heat(np.zeros((4, 4, 1)), np.eye(4)[:2], (2, 2)).alt.splitlines()[0]
     'Query 0 looks most sharply, at 1.0 of 4 patches; two queries share 0% of what they look at on average (100% would be copies).'

@@ -47,7 +47,8 @@ def gallery(
 
     `similarities` is `(N, M)` for N `pictures` `(N, h, w, c)` in [0, 1] and M captions; `image_of_caption` `(M,)` names each caption's
     picture, -1 for a distractor that belongs to none (by default caption i belongs to picture i). A picture may have several captions:
-    the best ranked one counts. Scores are drawn as bars from zero, all to the same scale.
+    the best ranked one counts. Scores are drawn as bars from zero, all to the same scale. ShapeError if these do not fit, DataError for numbers that
+    are not finite, or if no caption has its picture.
 
     >>> gallery(np.eye(2), np.eye(2).reshape(2, 1, 2), ["one", "two"]).alt.splitlines()[0]
     'Captions find their picture first in 2 of 2 cases (R@1 1.00, chance 0.5). The worst rank is 1 of 2, the median 1.'

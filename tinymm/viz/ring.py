@@ -55,7 +55,8 @@ def ring(
 
     `ages` `(K,)` are `Queue.ages()`, `pointer` the slot that is overwritten next, `batch` how many rows come at a time. `targets` `(len(alphas), C)`
     are one row of targets for each share of the twin's opinion; the first `batch` of the C columns are the batch's own, the rest the queue's, and
-    `right` is the pair's own. `drift` maps a momentum to (ages in steps, cosine of a stored feature with what it would be now).
+    `right` is the pair's own. `drift` maps a momentum to (ages in steps, cosine of a stored feature with what it would be now). UsageError for ages,
+    pointer and batch of no queue, ShapeError for targets or drift that do not fit, DataError for those that are no shares or no cosines.
 
     >>> drawing = ring(np.array([1, 0, -1, -1]), 2, 2, np.array([[1.0, 0, 0, 0], [0.7, 0.2, 0.1, 0], [0.2, 0.5, 0.2, 0.1]]))
     >>> drawing.alt.splitlines()[0]

@@ -14,7 +14,8 @@ SIDE, GAP, LABEL, WORDS = 0.82, 0.14, 1.5, 0.52  # inches: a picture, between tw
 def samples(rows: Mapping[str, tuple[np.ndarray, Sequence[str]]], title: str | None = None) -> Any:
     """Return a figure with a row of pictures for each name, every picture with its caption below.
 
-    A row is pictures `(N, h, w, c)` in [0, 1] and N captions; rows may have different lengths and sizes.
+    A row is pictures `(N, h, w, c)` in [0, 1] and N captions; rows may have different lengths and sizes. DataError without rows; ShapeError for a
+    picture without a caption.
 
     >>> samples({"digits": (np.zeros((2, 8, 8, 1)), ["one", "two"])}).alt
     'Pictures with captions, in 1 row. digits: one; two.'

@@ -52,7 +52,8 @@ def similarity(
 
     `matrices` maps a panel's name to `(n, n)` numbers, pictures first as in the logits; `pictures` are `(n, h, w, c)` in [0, 1].
     Own pairs are framed, duplicates (same caption or same pixels) framed with dashes and bracketed, each caption's hardest wrong picture
-    is dotted, and all panels share one color scale. The title counts how many captions find their picture.
+    is dotted, and all panels share one color scale. The title counts how many captions find their picture. UsageError for more pairs than can be
+    drawn, ShapeError if they do not fit, DataError for numbers that are not finite.
 
     >>> drawing = similarity({"untrained": np.zeros((2, 2))}, np.eye(2).reshape(2, 1, 2), ["one", "two"])
     >>> print(drawing.alt.splitlines()[0])

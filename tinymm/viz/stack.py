@@ -34,6 +34,8 @@ TALL, GAP, WIDE, BETWEEN = 0.62, 0.16, 2.35, 0.42  # inches of a box, and of the
 def counts(model: BLIP) -> dict[str, int]:
     """Return how many numbers each part of a BLIP's text side has, frozen ones included; the language head's table is the embedding's.
 
+    UsageError for another model.
+
     >>> import numpy as np
     >>> from tinymm.models.blip import BLIPConfig
     >>> counts(BLIP(BLIPConfig.tiny(), np.random.default_rng(0)))["matching head"]

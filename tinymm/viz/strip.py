@@ -1,4 +1,4 @@
-"""BLIP-2's second stage as a strip from picture to words: what is frozen, what trains, and how far back the gradient goes (§3.2, Figure 3).
+"""BLIP-2's second stage as a strip from picture to words: what is frozen, what trains, and how far back the gradient goes (§3.3, Figure 3).
 
 Frozen boxes are gray and hatched. Frozen means that no weight of theirs moves, not that nothing passes: the gradient of the words goes *through*
 the language model into the projection and the Q-Former, and ends before the picture encoder, which nobody asks.
@@ -18,7 +18,7 @@ WIDE, TALL, BETWEEN, LEFT = 1.72, 1.0, 0.62, 1.05  # inches of a box, of the roo
 
 
 def counts(model: BLIP2Stage2) -> dict[str, tuple[int, bool]]:
-    """Return for each part how many numbers it has, and whether they train.
+    """Return for each part how many numbers it has, and whether they train; UsageError for anything but a stage 2.
 
     >>> import numpy as np
     >>> from tinymm.models.blip2_stage2 import BLIP2Stage2Config

@@ -68,6 +68,8 @@ def new_figure(width: float, height: float) -> Any:
 def save(figure: Any, path: str | Path) -> Path:
     """Write the figure, atomically, in the format of the name's ending; a PNG carries the alt text as its "Description".
 
+    DataError for an ending other than .png, .svg or .pdf.
+
     >>> save(new_figure(1, 1), getfixture("tmp_path") / "empty.png").name
     'empty.png'
     """
@@ -152,7 +154,10 @@ def quiet(axes: "Axes", *, keep: Sequence[str] = ()) -> None:
 
 
 def as_rgb(picture: np.ndarray) -> np.ndarray:
-    """Return a picture `(h, w)`, `(h, w, 1)` or `(h, w, 3)` with values in [0, 1] as `(h, w, 3)`; outside is cut off."""
+    """Return a picture `(h, w)`, `(h, w, 1)` or `(h, w, 3)` with values in [0, 1] as `(h, w, 3)`; outside is cut off.
+
+    ShapeError for any other shape.
+    """
     array = np.asarray(picture, dtype=np.float32)
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[-1] not in (1, 3):

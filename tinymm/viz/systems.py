@@ -37,7 +37,8 @@ def systems(rows: Rows, chance: Mapping[str, float] | None = None, *, title: str
     """Return a figure of several systems' numbers, `{system: {metric: value}}`, a panel for each question with a line for each system.
 
     A metric is "panel, series", as in "relation swaps, ITM", or a panel alone; a missing value or None is drawn as a dash. `chance` gives a panel's
-    or a metric's chance level, a dashed line. "parameters" and "seconds" are drawn as bars from zero.
+    or a metric's chance level, a dashed line. "parameters" and "seconds" are drawn as bars from zero. UsageError for no number, or a chance of no
+    panel; DataError for one that is not finite or below 0.
 
     >>> rows = {"CLIP": {"R@1, ITC": 0.5}, "ALBEF": {"R@1, ITC": 0.6, "R@1, ITM": 0.8}}
     >>> systems(rows, {"R@1": 0.02}).alt.splitlines()[0]

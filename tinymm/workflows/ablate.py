@@ -55,7 +55,8 @@ def run(
 ) -> dict[str, dict[str, float]]:
     """Train every variant for `steps` on shapes, print the table as it grows, and return it; write it to the JSON file `out` if given.
 
-    `encoder` is a run of `train clip --data shapes`; without one it is trained first, into `runs/ablation-encoder`.
+    `encoder` is a run of `train clip --data shapes`; without one it is trained first, into `runs/ablation-encoder`. UsageError for a row that is
+    none.
     """
     base = Settings(steps=steps, rate=RATES[1], encoder=encoder, seed=seed, workers=workers, backend=backend)
     if encoder is None:

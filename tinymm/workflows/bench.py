@@ -42,7 +42,7 @@ def run(
     """Print each side's lines as they come, then the ratios; return all numbers by `"W1 tinymm step"` and the like, in ms, MB and µs.
 
     `workers` is the number of threads of all sides; with one, the matrix library has one as well. `out` takes the numbers as JSON, and a
-    picture of them beside it.
+    picture of them beside it. UsageError for an unknown workload, fewer than one worker, or another library that is missing.
     """
     if unknown := [name for name in workloads if name not in CASES]:
         raise UsageError(f"the workloads are {', '.join(CASES)}, and {unknown[0]!r} came; see docs/benchmark.md")

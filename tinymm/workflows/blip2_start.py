@@ -45,7 +45,7 @@ class Settings:
     """All that a run of `train blip2` depends on, as `run.json` keeps it.
 
     `encoder` is a run of `train clip`, `init` a run of stage 1 to go on from, `language` a language model; None trains the first and the last
-    on the way, and takes the last run of stage 1. `steps` and `rate` None mean the stage's own.
+    on the way, and takes the last run of stage 1. `steps` and `rate` None mean the stage's own. UsageError for a stage or an objective that is none.
     """
 
     stage: int = 1
@@ -91,7 +91,10 @@ class Settings:
 
 
 def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) -> tuple[Source, BLIP2Stage1]:
-    """Return the data and a fresh stage 1 in front of the frozen picture encoder, which is trained first if none is named."""
+    """Return the data and a fresh stage 1 in front of the frozen picture encoder, which is trained first if none is named.
+
+    UsageError for an encoder that is no ViT, or that would lose all its layers.
+    """
     opened = open_model(settings.encoder or str(trained_encoder(settings, path / "encoder", say)), backend=settings.backend)
     encoder = getattr(opened.model, "image_encoder", None)
     if not isinstance(encoder, ViT):
@@ -125,7 +128,10 @@ def trained_encoder(settings: Settings, path: Path, say: Callable[[str], None]) 
 
 
 def prepare_stage_2(settings: Settings, path: Path, say: Callable[[str], None]) -> tuple[Source, BLIP2Stage2]:
-    """Return the data and a stage 2 that goes on from a stage 1, in front of a frozen language model, which is trained first if none is named."""
+    """Return the data and a stage 2 that goes on from a stage 1, in front of a frozen language model, which is trained first if none is named.
+
+    UsageError for an `init` that is no stage 1, and a language model of other words.
+    """
     opened = open_model(settings.init, backend=settings.backend)
     if not isinstance(opened.model, BLIP2Stage1):
         raise UsageError(f"--init is a run of `train blip2 --stage 1`, and {opened.path} holds a {type(opened.model).__name__}; name another")

@@ -32,6 +32,7 @@ def run(
     """Print and return a caption for each picture, by a model that writes: BLIP, or either stage of BLIP-2.
 
     Greedy by default; `beams` keeps that many beginnings, `nucleus` draws by `seed`. A `prompt` is the beginning of the text, for BLIP and stage 2.
+    UsageError for a model that does not write, or a prompt that it cannot read.
     """
     opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*STAGE_2, *STAGE_1, *WRITER))
     if not hasattr(opened.model, "caption"):

@@ -12,7 +12,10 @@ from tinymm.autodiff import CATALOGUE, Op, gradcheck
 
 
 def run(names: list[str], *, seed: int = 0, backend: str = "numpy", say: Callable[[str], None] = print) -> dict[str, float]:
-    """Check the named ops, or all of them, at random points along random directions; print and return the largest error of each."""
+    """Check the named ops, or all of them, at random points along random directions; print and return the largest error of each.
+
+    UsageError for a name that is no op's.
+    """
     for name in names or sorted(CATALOGUE):
         if name not in CATALOGUE:
             near = difflib.get_close_matches(name, CATALOGUE, n=1)

@@ -25,7 +25,8 @@ def run(
 ) -> dict[str, float]:
     """Print and return the probability of each label for a picture file: the softmax of the scaled cosines with the labels' prompts.
 
-    `invert` swaps dark and light first: glyphs are white on black, and scans and screenshots mostly the other way round.
+    `invert` swaps dark and light first: glyphs are white on black, and scans and screenshots mostly the other way round. UsageError for fewer than 2
+    labels, or a template without one `{}`.
     """
     chosen = list(dict.fromkeys(label.strip() for label in labels if label.strip()))
     if len(chosen) < 2:
@@ -53,7 +54,7 @@ def prepared(opened: Opened, picture: str | Path, invert: bool = False) -> np.nd
 
 
 def warn_unknown(opened: Opened, texts: Sequence[str], say: Callable[[str], None]) -> None:
-    """Name words that a word-level vocabulary lacks, and refuse texts that have no other: all such texts look alike to the model."""
+    """Name words that a word-level vocabulary lacks; UsageError for texts that have no other: all such texts look alike to the model."""
     unknown = getattr(opened.tokenizer, "unknown", None)
     if unknown is None:
         return

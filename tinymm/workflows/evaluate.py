@@ -27,7 +27,8 @@ def run(
 
     `data` is the name of built-in data, if the model speaks its words, or a path to pictures and captions.
     A CLIP is asked for recall both ways, zero-shot and probe accuracy, the others for what `measured` says. Of parts that the model's folder has
-    no weights for, as a BLIP for captions has none for matching, it says so: what they decide is chance.
+    no weights for, as a BLIP for captions has none for matching, it says so: what they decide is chance. UsageError where nobody says which data, or
+    the model speaks other words.
     """
     opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*CLIPS, *TOWERS, *STAGE_1, *STAGE_2))
     where = data or opened.settings.get("data")

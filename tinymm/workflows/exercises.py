@@ -22,7 +22,10 @@ c.ClearSolutions.code_stub = {"python": "raise NotImplementedError()"}
 
 
 def sources(folder: str | Path | None = None) -> list[Path]:
-    """Return the exercises with their solutions, in order; `folder` is `notebooks/solutions` of a checkout unless said otherwise."""
+    """Return the exercises with their solutions, in order; `folder` is `notebooks/solutions` of a checkout unless said otherwise.
+
+    UsageError if none lie there.
+    """
     place = Path(folder) if folder else Path(tinymm.__file__).parents[1] / "notebooks" / "solutions"
     found = sorted(place.glob("[0-9][0-9]_*.py"))
     if not found:
@@ -41,7 +44,8 @@ def chosen(folder: str | Path | None = None, only: list[str] | None = None) -> l
 def run(student: str | None = None, instructor: str | None = None, *, source: str | None = None, only: list[str] | None = None) -> list[Path]:
     """Write the students' copies to `student`, or nbgrader's course folder to `instructor`, or both; print and return the files.
 
-    `only` names notebooks by their beginning, such as "07". Files that exist already are a student's work and are not overwritten.
+    `only` names notebooks by their beginning, such as "07". Files that exist already are a student's work and are not overwritten. UsageError for
+    nowhere to write to, or names that fit nothing.
     """
     if not (student or instructor):
         raise UsageError("exercises are written for students, for an instructor, or both, and 0 folders came; pass --student OUT or --instructor OUT")
@@ -85,7 +89,10 @@ def without_solutions(cells: list[percent.Cell], name: str = "notebook") -> list
 
 
 def regions(cells: list[percent.Cell], name: str = "notebook") -> list[list[tuple[str, str, str, list[str]]]]:
-    """Return for each cell its pieces, (what, hint, indent, lines): "SOLUTION", "HIDDEN TESTS", or "" for what a student sees."""
+    """Return for each cell its pieces, (what, hint, indent, lines): "SOLUTION", "HIDDEN TESTS", or "" for what a student sees.
+
+    DataError for marks that are missing or do not take turns.
+    """
     found = []
     for cell in cells:
         pieces: list[tuple[str, str, str, list[str]]] = [("", "", "", [])]

@@ -58,7 +58,8 @@ def open_model(
 ) -> Opened:
     """Open a run folder, a folder of somebody else's or a single file; without a path, the last run with a model of one of the types.
 
-    A file such as OpenAI's `.pt` brings no tokenizer: give the folder or file of one.
+    A file such as OpenAI's `.pt` brings no tokenizer: give the folder or file of one. CheckpointError for a path where nothing is, or a model and
+    preprocessing that differ; UsageError for a model of another type.
     """
     folder = Path(path) if path else last_run(holding="model.safetensors", of_type=of_type)
     if not folder.exists():
@@ -99,7 +100,7 @@ def settings_of(run: Path) -> dict[str, Any]:
 
 
 def open_source(data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, **given: Any) -> Source:
-    """Return the built-in data of that name, or the pairs of pictures and captions at that path."""
+    """Return the built-in data of that name, or the pairs of pictures and captions at that path; UsageError for neither."""
     if data in BUILT_IN:
         return BUILT_IN[data](seed, resolution)
     if not Path(data).exists():

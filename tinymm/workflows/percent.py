@@ -38,7 +38,7 @@ def read(path: str | Path) -> list[Cell]:
 
 
 def parse(text: str, name: str = "notebook") -> list[Cell]:
-    r"""Return the cells of a text in the percent format.
+    r"""Return the cells of a text in the percent format; DataError names the line that is not in it.
 
     >>> [cell.source for cell in parse("# %% [markdown]\n# # Title\n\n# %% tags=[\"a\"]\nx = 1\n")]
     ['# Title', 'x = 1']

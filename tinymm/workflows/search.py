@@ -26,7 +26,8 @@ def run(
 ) -> list[tuple[str, float]]:
     """Print and return the `top` pictures below a folder by cosine with the words; pictures that cannot be read are skipped and named.
 
-    `invert` swaps dark and light first, as in `classify`.
+    `invert` swaps dark and light first, as in `classify`. UsageError for no words, no pictures or a `top` below 1; DataError if none of them can be
+    read.
     """
     place = Path(folder)
     if top < 1:

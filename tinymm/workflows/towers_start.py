@@ -27,7 +27,7 @@ class Settings:
 
     `text_layers` counts those that read, in ALBEF; as many again look at the picture. In BLIP every one does both. It and `steps` None mean the
     model's own. `queue` is in batches, `ramp` in steps. `capfilt` trains a first BLIP, cleans the captions with it, tuned for `tuning_steps`, and
-    trains on those.
+    trains on those. UsageError for another model, or a share outside [0, 1].
     """
 
     model: str = "albef"

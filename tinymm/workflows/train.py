@@ -154,7 +154,10 @@ def workers_of(settings: Any, model: Any = None) -> int:
 
 
 def prepare(settings: Settings) -> tuple[Source, CLIP]:
-    """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects."""
+    """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects.
+
+    UsageError for an `init` of another loss, or of other words than the data's.
+    """
     if settings.init:
         opened = clip_for("train clip", settings.init, settings.backend, settings.tokenizer)
         if settings.loss != "softmax" and settings.loss != opened.model.config.loss:  # softmax is also what stands there when nothing was said

@@ -201,7 +201,7 @@ def exponentials(scores, may_attend=None):
     """Turn scores (…, T) into e^score where they stand, 0 where blocked, and return 1 over the rows' sums (…, 1), 1 for a row without any.
 
     A row's largest score is subtracted first, as in `softmax`, unless all are so small that nothing can overflow or vanish: two passes
-    less.
+    less. DtypeError or ShapeError for a mask that is not boolean or does not broadcast.
     """
     blocked = None if may_attend is None else np.logical_not(check_mask("self_attention", may_attend, scores.shape))
     calm = 0.3 * np.finfo(scores.dtype).maxexp  # e^(0.3 · 128) = 5e16 in float32, of 1e38

@@ -60,7 +60,10 @@ def mlp_rule(x, expand, expand_bias, contract, contract_bias, activation="gelu")
 
 
 def self_attention_rule(qkv, may_attend=None, heads=1):
-    """Return `fused.self_attention`: four batched products, and a softmax of which only maxima and sums are launches of their own."""
+    """Return `fused.self_attention`: four batched products, and a softmax of which only maxima and sums are launches of their own.
+
+    DtypeError or ShapeError for a mask that is not boolean or does not broadcast.
+    """
     B, T, packed = qkv.shape
     D = packed // 3
     scale = (D // heads) ** -0.5

@@ -88,7 +88,7 @@ def einsum(*arrays, subscripts):
     """Return the sum of products over named indices, with the result's indices written out: `"bqd,bkd->bqk"`.
 
     The gradient of one input is the same kind of sum, with the result's gradient in the input's place. An index that stands in one
-    input only and is summed away comes back stretched.
+    input only and is summed away comes back stretched. ShapeError for any other spelling.
     """
     inputs, _, output = subscripts.replace(" ", "").partition("->")
     names = inputs.split(",")

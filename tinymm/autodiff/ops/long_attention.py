@@ -25,7 +25,7 @@ def blockwise_attention(q, k, v, may_attend=None):
     """Return softmax(q kᵀ / √Dh) v without ever holding the weights: q (…, Tq, Dh), k (…, Tk, Dh), v (…, Tk, E) -> (…, Tq, E).
 
     `may_attend` is boolean and broadcasts to (…, Tq, Tk); a row that may look at nothing gives zeros. Blocks in which nobody may look are not
-    computed, half of them under a causal mask (on a GPU they are: looking would mean waiting for it).
+    computed, half of them under a causal mask (on a GPU they are: looking would mean waiting for it). DtypeError or ShapeError for any other mask.
     """
     front = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     n, m = q.shape[-2], k.shape[-2]

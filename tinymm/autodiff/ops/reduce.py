@@ -142,7 +142,8 @@ def masked_softmax(x, may_attend, axis=-1):
     """Return the softmax over the places where `may_attend` is true, exactly 0 elsewhere; a row that may look at nothing is all zeros.
 
     The mask is boolean and broadcasts to x; DtypeError otherwise, because 0/1 numbers that are *added* to scores mask nothing. Blocked
-    scores are set to -inf before the row maximum is taken, so even a blocked score of 10³⁰⁰ leaves no trace.
+    scores are set to -inf before the row maximum is taken, so even a blocked score of 10³⁰⁰ leaves no trace. ShapeError for a mask that does not
+    broadcast.
     """
     check_mask("masked_softmax", may_attend, x.shape)
     blocked = np.where(may_attend, x, -np.inf)

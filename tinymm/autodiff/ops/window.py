@@ -52,7 +52,8 @@ def conv2d(x, weight, stride=1, padding=0):
     """Slide a small linear map over pictures: x (B, h, w, c), weight (kh, kw, c, o) -> (B, h', w', o).
 
     h' = (h + 2·padding - kh) // stride + 1. Every window becomes a row of kh·kw·c numbers and one matrix product does them all. With
-    stride = window the rows do not overlap: the patch embedding of a ViT.
+    stride = window the rows do not overlap: the patch embedding of a ViT. ShapeError if the weight takes other channels than x has, or the window
+    does not fit.
     """
     kh, kw, c, o = weight.shape
     _check("conv2d", x, (kh, kw), stride, padding)
@@ -72,7 +73,10 @@ def conv2d(x, weight, stride=1, padding=0):
 
 @op(cases=((((2, 6, 4, 3),), {"size": 2}), (((2, 5, 5, 2),), {"size": 3, "stride": 2, "padding": 1})))
 def avg_pool2d(x, size, stride=None, padding=0):
-    """Return the mean of each window: x (B, h, w, c) -> (B, h', w', c); the stride is the window's size unless given."""
+    """Return the mean of each window: x (B, h, w, c) -> (B, h', w', c); the stride is the window's size unless given.
+
+    ShapeError for a window that does not fit.
+    """
     stride = stride or size
     _check("avg_pool2d", x, (size, size), stride, padding)
     value = np.mean(_windows(_pad(x, padding), (size, size), stride), axis=(-1, -2))
@@ -81,7 +85,10 @@ def avg_pool2d(x, size, stride=None, padding=0):
 
 @op(cases=((((2, 6, 4, 3),), {"size": 2}), (((2, 5, 5, 2),), {"size": 3, "stride": 2, "padding": 1})))
 def max_pool2d(x, size, stride=None, padding=0):
-    """Return the largest number of each window: x (B, h, w, c) -> (B, h', w', c); equal ones share the gradient."""
+    """Return the largest number of each window: x (B, h, w, c) -> (B, h', w', c); equal ones share the gradient.
+
+    ShapeError for a window that does not fit.
+    """
     stride = stride or size
     _check("max_pool2d", x, (size, size), stride, padding)
     windows = _windows(_pad(x, padding, -np.inf), (size, size), stride)
