@@ -138,10 +138,9 @@ def test_what_is_no_array_of_real_numbers_has_no_gradient_in_jax(jax):
 @pytest.fixture
 def cupy(monkeypatch):
     """A module with what the adapter calls; entered are the GPUs that were chosen."""
-    fake = types.SimpleNamespace(
-        ndarray=strict_array.StrictArray, asarray=strict_array.from_host, asnumpy=strict_array.to_host, entered=[],
-        cuda=types.SimpleNamespace(Device=lambda number: contextlib.nullcontext(fake.entered.append(number))),
-    )  # fmt: skip
+    fake = types.ModuleType("cupy")
+    fake.ndarray, fake.asarray, fake.asnumpy, fake.entered = strict_array.StrictArray, strict_array.from_host, strict_array.to_host, []
+    fake.cuda = types.SimpleNamespace(Device=lambda number: contextlib.nullcontext(fake.entered.append(number)))
     monkeypatch.setitem(sys.modules, "cupy", fake)
     monkeypatch.setattr(tinymm.arrays.backend, "_register_cupy", lambda: None)  # the engine knows the strict array by its own name
     return fake
