@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 
 import catalogue
+import properties
+import stops
 import symbols
 from tree import PACKAGE, ROOT, children, dotted, modules, page, passes_on, rewritten, tests_of
 
@@ -119,6 +121,7 @@ def contents() -> dict[str, str]:
     made["_made/measured.md"] = listed(measured, "Measured") + listed(others, "More")
     made["_made/exercises.md"] = exercises(sorted((ROOT / "notebooks" / "solutions").glob("[0-9][0-9]_*.py")))
     made |= {"_made/letters.md": symbols.letters(), "_made/sizes.md": symbols.sizes()}
+    made |= {"_made/catalogue.md": properties.catalogue(), "_made/stops.md": stops.walk()}
     return made
 
 
