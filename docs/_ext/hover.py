@@ -61,7 +61,7 @@ def entries() -> dict[str, tuple[str, str]]:
 def pattern() -> re.Pattern:
     """Return what finds any of the words, the longest first, in one or in several."""
     words = sorted(map(re.escape, entries()), key=len, reverse=True)
-    return re.compile(rf"(?<![\w-])({'|'.join(words)})(s?)(?![\w-])", re.I)
+    return re.compile(rf"(?<![\w–-])({'|'.join(words)})(s?)(?![\w–-])", re.I)
 
 
 def mark(word: str, entry: tuple[str, str], to_glossary: str) -> nodes.raw:

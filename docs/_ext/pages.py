@@ -10,12 +10,14 @@ from pathlib import Path
 
 import catalogue
 import properties
+import shapes_sheet
+import sheets
 import stops
 import symbols
 from tree import PACKAGE, ROOT, children, dotted, modules, page, passes_on, rewritten, tests_of
 
 DOCS = ROOT / "docs"
-MADE = ("annotated", "api", "tutorials", "_made")
+MADE = ("annotated", "api", "sheets", "tutorials", "_made")
 AT_MOST = 8  # tests that an annotated page names
 #: Pages with numbers and the commands that gave them; a checkout may lack some.
 MEASURED = ("benchmark", "arithmetic", "gpu", "memory", "parallel")
@@ -122,6 +124,9 @@ def contents() -> dict[str, str]:
     made["_made/exercises.md"] = exercises(sorted((ROOT / "notebooks" / "solutions").glob("[0-9][0-9]_*.py")))
     made |= {"_made/letters.md": symbols.letters(), "_made/sizes.md": symbols.sizes()}
     made |= {"_made/catalogue.md": properties.catalogue(), "_made/stops.md": stops.walk()}
+    made |= {"sheets/masks.md": sheets.mask_sheet(), "sheets/losses.md": sheets.loss_sheet(), "sheets/axes.md": sheets.axes_sheet()}
+    made |= {"sheets/shapes_clip.md": shapes_sheet.clip_sheet(), "sheets/shapes_blip2.md": shapes_sheet.blip2_sheet()}
+    made["sheets/evaluation.md"] = sheets.evaluation_sheet()
     return made
 
 

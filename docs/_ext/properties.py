@@ -37,7 +37,7 @@ def entry(suite: str, item: Property, anchor: str, elsewhere: list[str]) -> str:
     first = item.why.split()[0]
     why = item.why if "." in first else f"{item.why[0].upper()}{item.why[1:]}"
     lines = [said, f"*Why*: {escaped(why)}{'' if why.endswith(('.', '?', '!')) else '.'}"]
-    lines.append(f"*Catches* {len(mistakes)} of {len(CAUSES[suite])} planted mistakes: {named}{', …' if len(mistakes) > SOME else ''}.")
+    lines.append(f"*Catches* {len(mistakes)} of {len(CAUSES[suite])} planted mistakes: {named}{' and others' if len(mistakes) > SOME else ''}.")
     if elsewhere:
         lines.append("*Also in* " + ", ".join(f"[`{other}`](#{other.replace('_', '-')})" for other in elsewhere) + ".")
     return f'<span id="{anchor}"></span>{item.id}\n: ' + "\\\n  ".join(lines) + "\n\n"

@@ -11,7 +11,7 @@ STOPS = (
     ("layers/masks", "Which line makes ITG's words causal, and is the whole difference to ITM?", "beside(prefix_mask(Q, Q + is_real.shape[1]), is_real)"),
     ("layers/attention", "Where does a long sequence take another way, on which no weights are kept?", "ops.blockwise_attention(q, k, v"),
     ("models/clip", "Which line of Figure 3 decides which picture belongs to which text?", "labels = np.arange(n)"),
-    ("losses/matching", "Where are true pairs taken out, and why before the softmax?", "np.where(wrong, text_to_image, -np.inf)"),
+    ("losses/matching", "Where are true pairs taken out, before anything is drawn?", "np.where(wrong, text_to_image, -np.inf)"),
     ("models/momentum", "Where is a row of the queue overwritten?", "fresh[place] = beside(rows, fresh)"),
     ("models/blip", "Which weights has the writer for itself, beside its head and norms?", "self.attentions = ["),
     ("models/qformer", "Where do queries look at the picture, and words do not?", "queries + self.cross(queries, memory)"),
@@ -35,6 +35,6 @@ def walk() -> str:
         line, code = answer(file, words)
         where = f"{page(PACKAGE / f'{file}.py')}"
         shown = code.replace("&", "&amp;").replace("<", "&lt;")
-        text += f'{number}. {{doc}}`{file} </{where}>`: {question}\n   <details class="answer"><summary>answer</summary>'
+        text += f'{number}. {{doc}}`{file} </{where}>`: {question}\n    <details class="answer"><summary>answer</summary>'
         text += f'<a href="{where}.html#L{line}">line {line}</a>: <code>{shown}</code></details>\n'
     return text
