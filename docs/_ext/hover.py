@@ -67,8 +67,9 @@ def pattern() -> re.Pattern:
 def mark(word: str, entry: tuple[str, str], to_glossary: str) -> nodes.raw:
     """Return a word as a link that shows its sentence; copied text and the search index have the word alone."""
     where, said = entry
-    said = html.escape(f"{said}")
-    return nodes.raw("", f'<a class="said-word" href="{to_glossary}#{where}" aria-description="{said}" data-said="{said}">{html.escape(word)}</a>', format="html")
+    said = html.escape(said)
+    link = f'<a class="said-word" href="{to_glossary}#{where}" aria-description="{said}" data-said="{said}">{html.escape(word)}</a>'
+    return nodes.raw("", link, format="html")
 
 
 class Hover(SphinxTransform):

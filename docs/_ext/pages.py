@@ -10,8 +10,11 @@ from pathlib import Path
 
 import catalogue
 import properties
-import shapes_sheet
-import sheets
+import sheet_axes
+import sheet_evaluation
+import sheet_losses
+import sheet_masks
+import sheet_shapes
 import stops
 import symbols
 from tree import PACKAGE, ROOT, children, dotted, modules, page, passes_on, rewritten, tests_of
@@ -124,9 +127,9 @@ def contents() -> dict[str, str]:
     made["_made/exercises.md"] = exercises(sorted((ROOT / "notebooks" / "solutions").glob("[0-9][0-9]_*.py")))
     made |= {"_made/letters.md": symbols.letters(), "_made/sizes.md": symbols.sizes()}
     made |= {"_made/catalogue.md": properties.catalogue(), "_made/stops.md": stops.walk()}
-    made |= {"sheets/masks.md": sheets.mask_sheet(), "sheets/losses.md": sheets.loss_sheet(), "sheets/axes.md": sheets.axes_sheet()}
-    made |= {"sheets/shapes_clip.md": shapes_sheet.clip_sheet(), "sheets/shapes_blip2.md": shapes_sheet.blip2_sheet()}
-    made["sheets/evaluation.md"] = sheets.evaluation_sheet()
+    made |= {"sheets/masks.md": sheet_masks.sheet(), "sheets/losses.md": sheet_losses.sheet(), "sheets/axes.md": sheet_axes.sheet()}
+    made |= {"sheets/shapes_clip.md": sheet_shapes.clip(), "sheets/shapes_blip2.md": sheet_shapes.blip2()}
+    made["sheets/evaluation.md"] = sheet_evaluation.sheet()
     return made
 
 

@@ -18,10 +18,10 @@ def caught(suite: str, key: str) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Return a sentence in which nothing is markup but code.
+    r"""Return a sentence in which nothing is markup but code.
 
     >>> escaped("p_i * p_j is `x|y` or |z|")
-    'p\\\\_i \\\\* p\\\\_j is `x|y` or \\\\|z\\\\|'
+    'p\\_i \\* p\\_j is `x|y` or \\|z\\|'
     """
     parts = re.split(r"(`[^`]+`)", text)
     return "".join(part if part.startswith("`") else re.sub(r"([\\*_|<>$\[\]])", r"\\\1", part) for part in parts)

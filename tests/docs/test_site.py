@@ -115,12 +115,14 @@ def visit(browser, address, width=1280, dark=False):
     browser.complaints.clear()
     browser.look(width, dark=dark, phone=width < 600)
     browser.open(address)
+    browser.ask("document.documentElement.style.scrollBehavior = 'auto'")  # a pointer goes to where an element is, not to where it will be
     browser.ask("new Promise(done => document.fonts.ready.then(() => requestAnimationFrame(() => setTimeout(done, 100))))")
 
 
 def opened():
     notebooks = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    return ["index", "explorers", "losses", "faq", "glossary", "catalogue", "annotated", *SHEETS, "api/losses", "annotated/layers/masks", *(f"tutorials/{name}" for name in notebooks[:1])]
+    prose = ["index", "explorers", "losses", "faq", "glossary", "catalogue", "annotated", "cheat_sheets"]
+    return [*prose, *SHEETS, "api/losses", "annotated/layers/masks", *(f"tutorials/{name}" for name in notebooks[:1])]
 
 
 @needs_a_browser

@@ -16,7 +16,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("sphinx") is None, reason="needs the extra `docs`")
 
 
-@pytest.mark.parametrize("name", ["hover", "properties"])
+@pytest.mark.parametrize("name", ["hover", "properties", "sheet_losses", "sheet_masks"])
 def test_doctests(name):
     results = doctest.testmod(__import__(name))
     assert results.attempted and not results.failed
@@ -116,46 +116,47 @@ def test_each_stop_is_answered_by_one_line(monkeypatch):
 
 # ---------------------------------------------------------------------- cheat sheets
 def test_the_sheet_of_masks_draws_what_the_masks_are():
-    import sheets
+    import sheet_masks
 
     from tinymm.layers import masks
 
-    made = [getattr(masks, name) for name in re.findall(r"<code>(\w+)\(", sheets.mask_sheet())]
+    made = [getattr(masks, name) for name in re.findall(r"<code>(\w+)\(", sheet_masks.sheet())]
     every = [name for name in vars(masks) if name.endswith("_mask") and not name.startswith("check")]
     assert sorted(mask.__name__ for mask in made) == sorted(every) and len(made) == 7
-    drawing = sheets.drawn(np.tri(3, dtype=bool), list("abc"), list("abc"), None)
+    drawing = sheet_masks.drawn(np.tri(3, dtype=bool), list("abc"), list("abc"), None)
     assert drawing.count("<rect") == 9 and drawing.count('fill-opacity=".82"') == 6 and 'aria-label="6 of 9 cells may attend"' in drawing
-    assert "A query sees all queries, but no text; a text token sees all queries and the text up to itself." in sheets.mask_sheet()
+    assert "A query sees all queries, but no text; a text token sees all queries and the text up to itself." in sheet_masks.sheet()
 
 
 def test_the_sheet_of_losses_says_what_the_losses_do(monkeypatch):
-    import sheets
+    import sheet_losses
 
-    page = sheets.loss_sheet()
+    page = sheet_losses.sheet()
     assert "$\\ln n$ = 2.0794" in page and "prior 1:2 = 0.6365" in page and "I, T; none: I\\_m, T\\_m, queue\\_I, queue\\_T" in page
-    assert "a gradient to 1 of the 4 queries" in page and "at 8 of 10 places" in page
-    right = sheets.losses.itc_loss
-    monkeypatch.setattr(sheets.losses, "itc_loss", lambda *given: 2 * right(*given))
-    assert "$\\ln n$ = 4.1589" in sheets.loss_sheet(), "numbers are computed, not typed"
+    assert "1 of the 4 queries" in page and "at 8 of 10 places" in page
+    right = sheet_losses.losses.itc_loss
+    monkeypatch.setattr(sheet_losses.losses, "itc_loss", lambda *given: 2 * right(*given))
+    assert "$\\ln n$ = 4.1589" in sheet_losses.sheet(), "numbers are computed, not typed"
 
 
 def test_the_sheets_of_shapes_say_what_was_there():
-    import shapes_sheet
+    import sheet_shapes
 
-    page = shapes_sheet.clip_sheet()
+    page = sheet_shapes.clip()
     assert "| `qkv = self.qkv(x)` | `(B, T, 3*D)` | `(3, 17, 96)` |" in page and "| `logits` | [n, n] | `(3, 3)` |" in page
-    page = shapes_sheet.blip2_sheet()
+    page = sheet_shapes.blip2()
     assert "`(9, 9, 32)`" in page, "ITM judges three pairs for each of the batch"
     for where, number in re.findall(r'annotated/([\w/]+)\.html#L(\d+)"', page):
         assert "# " in (ROOT / "tinymm" / f"{where}.py").read_text().splitlines()[int(number) - 1], f"{where} {number} has a comment"
 
 
 def test_the_sheets_of_axes_and_evaluation_are_computed():
-    import sheets
+    import sheet_axes
+    import sheet_evaluation
 
-    axes = sheets.axes_sheet()
+    axes = sheet_axes.sheet()
     assert "| `x @ w` | `(2, 3, 5)` |" in axes and axes.count("could not be broadcast") == 1
-    page = sheets.evaluation_sheet()
+    page = sheet_evaluation.sheet()
     assert "k/N: 0.007, 0.033, 0.067 of N = 150" in page and "here it has 0," in page
 
 

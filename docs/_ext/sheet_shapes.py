@@ -83,22 +83,36 @@ def table(record: Recorder) -> str:
     return text
 
 
-def clip_sheet() -> str:
-    """Return the sheet of the shapes through CLIP."""
-    config, rng = CLIPConfig.tiny(), np.random.default_rng(0)
+CLIP_SAYS = """# Cheat sheet: shapes through CLIP
+
+{{.sheet}}
+Three pictures {images} and three texts {ids} through the smallest CLIP. Each shape was there when this page was made. In ViT-B/32: P = {P}, D = {D}
+(picture) and {D_text} (text), T = {T}, E = {E}.
+
+"""
+BLIP2_SAYS = """# Cheat sheet: shapes through BLIP-2
+
+{{.sheet}}
+Three pictures {images} and three texts {ids} through the smallest stage 1 (ITC, ITM with 3B pairs, ITG) and stage 2. Each shape was there when this
+page was made. In the paper: P = {P}, Q = {Q}, D = {D}, M = {M} of the picture's tokens, E = {E}, W = {W} of OPT-2.7b.
+
+"""
+IN_THE_PAPER = dict(zip(FIGURE, ("[n, d_i]", "[n, d_t]", "[n, d_e]", "[n, d_e]", "[n, n]", "one number"), strict=True))
+
+
+def clip() -> str:
+    """Return the page of the shapes through CLIP."""
+    paper, rng = CLIPConfig.paper("ViT-B/32"), np.random.default_rng(0)
     images, ids = rng.standard_normal((3, 32, 32, 3)).astype(np.float32), np.array([[5, 7, 49, 0, 0], [6, 49, 0, 0, 0], [7, 8, 9, 10, 49]])
-    record = recorded(lambda: CLIP(config, rng).losses(images, ids))
-    paper = CLIPConfig.paper("ViT-B/32")
-    text = "# Cheat sheet: shapes through CLIP\n\n{.sheet}\n"
-    text += f"Three pictures {images.shape} and three texts {ids.shape} through the smallest CLIP. Each shape was there when this page was made. In ViT-B/32: "
-    text += f"P = {paper.image.patches}, D = {paper.image.width} (picture) and {paper.text.width} (text), T = {paper.text.context}, E = {paper.joint_width}.\n\n"
-    text += table(record) + "\n## Figure 3\n\n| name | in the paper | here |\n|---|---|---|\n"
-    said = {"I_f": "[n, d_i]", "T_f": "[n, d_t]", "I_e": "[n, d_e]", "T_e": "[n, d_e]", "logits": "[n, n]", "loss": "one number"}
-    return text + "".join(f"| `{name}` | {said[name]} | `{shape}` |\n" for name, shape in record.figure.items())
+    record = recorded(lambda: CLIP(CLIPConfig.tiny(), rng).losses(images, ids))
+    sizes = {"P": paper.image.patches, "D": paper.image.width, "D_text": paper.text.width, "T": paper.text.context, "E": paper.joint_width}
+    text = CLIP_SAYS.format(images=images.shape, ids=ids.shape, **sizes) + table(record)
+    text += "\n## Figure 3\n\n| name | in the paper | here |\n|---|---|---|\n"
+    return text + "".join(f"| `{name}` | {IN_THE_PAPER[name]} | `{shape}` |\n" for name, shape in record.figure.items())
 
 
-def blip2_sheet() -> str:
-    """Return the sheet of the shapes through both stages of BLIP-2."""
+def blip2() -> str:
+    """Return the page of the shapes through both stages of BLIP-2."""
     rng = np.random.default_rng(0)
     images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
 
@@ -106,9 +120,6 @@ def blip2_sheet() -> str:
         BLIP2Stage1(BLIP2Config.tiny(), rng).losses(images, ids, np.ones(ids.shape, bool), rng=rng)
         BLIP2Stage2(BLIP2Stage2Config.tiny(), rng).losses(images, ids)
 
-    paper, second = BLIP2Config.paper(), BLIP2Stage2Config.paper()
-    text = "# Cheat sheet: shapes through BLIP-2\n\n{.sheet}\n"
-    text += f"Three pictures {images.shape} and three texts {ids.shape} through the smallest stage 1 (ITC, ITM with 3B pairs, ITG) and stage 2. Each shape was there when this page was "
-    text += f"made. In the paper: P = {paper.image.patches}, Q = {paper.qformer.queries}, D = {paper.qformer.width}, M = {paper.image.width} of the picture's tokens, E = {paper.joint_width}, "
-    text += f"W = {second.language.width} of OPT-2.7b.\n\n"
-    return text + table(recorded(run))
+    paper, language = BLIP2Config.paper(), BLIP2Stage2Config.paper().language
+    sizes = {"P": paper.image.patches, "Q": paper.qformer.queries, "D": paper.qformer.width, "M": paper.image.width, "E": paper.joint_width}
+    return BLIP2_SAYS.format(images=images.shape, ids=ids.shape, W=language.width, **sizes) + table(recorded(run))
