@@ -7,6 +7,7 @@ headings, links, tables and terms; not on pages of source and API, which are abo
 import html
 import re
 from functools import cache
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.transforms import SphinxTransform
@@ -64,12 +65,24 @@ def pattern() -> re.Pattern:
     return re.compile(rf"(?<![\w–-])({'|'.join(words)})(s?)(?![\w–-])", re.I)
 
 
-def mark(word: str, entry: tuple[str, str], to_glossary: str) -> nodes.raw:
-    """Return a word as a link that shows its sentence; copied text and the search index have the word alone."""
-    where, said = entry
-    said = html.escape(said)
-    link = f'<a class="said-word" href="{to_glossary}#{where}" aria-description="{said}" data-said="{said}">{html.escape(word)}</a>'
-    return nodes.raw("", link, format="html")
+class Said(nodes.inline):
+    """A word that says its sentence; its text is the page's own, for those who search or copy it."""
+
+
+def mark(word: str, entry: tuple[str, str], to_glossary: str) -> Said:
+    """Return a word with the entry that it leads to."""
+    return Said("", word, where=f"{to_glossary}#{entry[0]}", said=entry[1])
+
+
+def begin(writer, node: Said) -> None:
+    """Write a link; the sentence is an attribute, shown by the style sheet and read by screen readers."""
+    said = html.escape(node["said"])
+    writer.body.append(f'<a class="said-word" href="{node["where"]}" aria-description="{said}" data-said="{said}">')
+
+
+def end(writer, node: Said) -> None:
+    """Close the link."""
+    writer.body.append("</a>")
 
 
 class Hover(SphinxTransform):
@@ -86,7 +99,8 @@ class Hover(SphinxTransform):
             return
         if "/" in name and not name.startswith("tutorials/"):
             return
-        self.env.note_dependency(str(GLOSSARY))
+        for path in (GLOSSARY, Path(__file__)):
+            self.env.note_dependency(str(path))
         met: set[str] = set()
         for text in list(self.document.findall(nodes.Text)):
             if len(met) < MOST:
@@ -116,6 +130,7 @@ class Hover(SphinxTransform):
 
 
 def setup(app):
-    """Register the transform."""
+    """Register the mark and the transform."""
+    app.add_node(Said, html=(begin, end))
     app.add_transform(Hover)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,6 +6,7 @@ and of a small record of a run of `demo` (`notebooks/kept/unseen.json`), so that
 
 import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from docutils import nodes
@@ -62,7 +63,7 @@ class Live(SphinxTransform):
         """Replace a paragraph that holds such a picture and nothing else."""
         for picture in list(self.document.findall(nodes.image)):
             if picture["uri"] in LIVE and isinstance(picture.parent, nodes.paragraph) and len(picture.parent) == 1:
-                for path in [RECORD, *sorted((PACKAGE / "viz").glob("explore*"))]:
+                for path in [RECORD, Path(__file__), *sorted((PACKAGE / "viz").glob("explore*"))]:
                     self.env.note_dependency(str(path))
                 page = LIVE[picture["uri"]]()._repr_html_()
                 picture.parent.replace_self(nodes.raw("", f'<div class="live">{page}</div>', format="html"))

@@ -14,8 +14,8 @@ INTRODUCTION = """# Cheat sheet: evaluation
 {{.sheet}}
 A number without its chance level says nothing. The last column is the kept run of `{command}` ({steps:,} steps, batches of {batch_size}).
 
-| metric | question | function | chance | demo |
-|---|---|---|---|---|
+| metric | question | chance | demo |
+|---|---|---|---|
 """
 END = """
 - **Ties.** A collapsed model scores everything alike. Counted for the model it would have 1; here it has {tied:g}, and `ties="expected"` gives it
@@ -60,6 +60,6 @@ def sheet() -> str:
     share, flat = kept["results"]["unseen_characters_r1"], np.zeros((pairs, pairs))
     text = INTRODUCTION.format(**kept)
     for name, question, function, level, has in rows(kept["results"], kept["chance"], pairs):
-        text += f"| **{name}** | {question} | `{function}` | {level} | {has} |\n"
+        text += f"| **{name}**<br>`{function}` | {question} | {level} | {has} |\n"
     alike, error = recall_at_k(flat, 1, ties="expected"), math.sqrt(share * (1 - share) / pairs)
     return text + END.format(tied=recall_at_k(flat, 1), alike=alike, error=error, share=share, pairs=pairs)

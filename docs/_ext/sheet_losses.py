@@ -81,7 +81,7 @@ def with_queue(rng: np.random.Generator) -> tuple:
     equal_twin = [sides[name].data for name in ("I", "T", "I", "T", "queue_I", "queue_T")]
     return (
         "**ITC with queue, ALBEF**<br>`itc_with_queue`",
-        r"$-\sum_j q_{ij}\ln p_{ij},\;\; q=\alpha\,\mathrm{softmax}(S')+(1-\alpha)e_i$",
+        r"$-\sum_j q_{ij}\ln p_{ij}$ with<br>$q=\alpha\,\mathrm{softmax}(S')+(1-\alpha)e_i$",
         r"$\frac{p-q}{2n}$",
         rf"$\ln(n+K)$ = {value(losses.itc_with_queue(*alike, 0.07, 0.4)[0])}",
         f"the targets' entropy, here {value(losses.itc_with_queue(*equal_twin, 0.07, 1.0)[0])}",

@@ -200,7 +200,7 @@ def test_without_scripts_the_pictures_are_whole(browser, served):
     browser.open(f"{served}/explorers.html")  # and no visit, whose clock is a script too
     browser.scripts(True)
     assert browser.ask("document.querySelectorAll('[data-live]').length") == 0
-    assert browser.ask("[...document.querySelectorAll('.tm-x svg[role=grid]')].every(each => each.getBoundingClientRect().height > 100)")
+    assert browser.ask("[...document.querySelectorAll('.tm-x svg[role=grid]')].every(each => each.getBoundingClientRect().height > 30)")
     assert browser.ask("document.querySelectorAll('.tm-x details pre').length") == 3
 
 

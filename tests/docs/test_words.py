@@ -44,16 +44,14 @@ def test_words_that_are_confused_stand_together(pair):
 def hovered(*parts, where="page"):
     """Return the words that are marked in a document of such parts."""
     import hover
-    from docutils import nodes
     from docutils.utils import new_document
 
     document = new_document("made")
     document += list(parts)
     env = type("Env", (), {"docname": where, "note_dependency": lambda *_: None})()
     document.settings.env = env
-    transform = hover.Hover(document)
-    transform.apply()
-    return [re.sub(r"<[^>]+>", "", node.astext()) for node in document.findall(nodes.raw)]
+    hover.Hover(document).apply()
+    return [node.astext() for node in document.findall(hover.Said)]
 
 
 def test_a_word_is_marked_where_it_stands_first_and_nowhere_else():
@@ -77,8 +75,9 @@ def test_a_mark_says_the_sentence_and_leads_to_the_entry():
     import hover
 
     where, said = hover.entries()["infonce"]
-    marked = hover.mark("InfoNCE", (where, said), "glossary.html").astext()
-    assert 'href="glossary.html#term-infonce"' in marked and html.escape(said) in marked
+    writer = type("Writer", (), {"body": []})
+    hover.begin(writer, hover.mark("InfoNCE", (where, 'is "<b>" & so'), "glossary.html"))
+    assert 'href="glossary.html#term-infonce"' in writer.body[0] and html.escape('is "<b>" & so') in writer.body[0] and "<b>" not in writer.body[0]
     assert said.endswith(".") and "{py" not in said and "tinymm." not in said
     assert not [word for word, (_, said) in hover.entries().items() if re.search(r"[{}`]|\]\(", said)], "sentences are plain text"
 
