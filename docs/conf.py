@@ -16,7 +16,7 @@ pages.write()
 project = "tinymm"
 version = release = tinymm.__version__
 copyright = "the tinymm contributors, MIT license"  # noqa: A001
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "annotated", "errors", "mathml", "prose"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "annotated", "errors", "hover", "live", "mathml", "prose"]
 exclude_patterns = ["_ext", "_made"]
 
 html_theme = "furo"

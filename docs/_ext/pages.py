@@ -9,11 +9,18 @@ import re
 from pathlib import Path
 
 import catalogue
+import properties
+import sheet_axes
+import sheet_evaluation
+import sheet_losses
+import sheet_masks
+import sheet_shapes
+import stops
 import symbols
 from tree import PACKAGE, ROOT, children, dotted, modules, page, passes_on, rewritten, tests_of
 
 DOCS = ROOT / "docs"
-MADE = ("annotated", "api", "tutorials", "_made")
+MADE = ("annotated", "api", "sheets", "tutorials", "_made")
 AT_MOST = 8  # tests that an annotated page names
 #: Pages with numbers and the commands that gave them; a checkout may lack some.
 MEASURED = ("benchmark", "arithmetic", "gpu", "memory", "parallel")
@@ -119,6 +126,10 @@ def contents() -> dict[str, str]:
     made["_made/measured.md"] = listed(measured, "Measured") + listed(others, "More")
     made["_made/exercises.md"] = exercises(sorted((ROOT / "notebooks" / "solutions").glob("[0-9][0-9]_*.py")))
     made |= {"_made/letters.md": symbols.letters(), "_made/sizes.md": symbols.sizes()}
+    made |= {"_made/catalogue.md": properties.catalogue(), "_made/stops.md": stops.walk()}
+    made |= {"sheets/masks.md": sheet_masks.sheet(), "sheets/losses.md": sheet_losses.sheet(), "sheets/axes.md": sheet_axes.sheet()}
+    made |= {"sheets/shapes_clip.md": sheet_shapes.clip(), "sheets/shapes_blip2.md": sheet_shapes.blip2()}
+    made["sheets/evaluation.md"] = sheet_evaluation.sheet()
     return made
 
 

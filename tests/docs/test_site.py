@@ -1,5 +1,6 @@
 """The site as a reader has it: built with warnings as errors, every link leads somewhere, and a real browser asks nobody else for anything."""
 
+import base64
 import functools
 import http.server
 import importlib.util
@@ -23,6 +24,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in ("sphinx", "myst_nb", "furo")), reason="needs the extra `docs`"),
 ]
+SHEETS = [f"sheets/{name}" for name in ("masks", "losses", "shapes_clip", "shapes_blip2", "axes", "evaluation")]
 needs_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 
@@ -113,12 +115,14 @@ def visit(browser, address, width=1280, dark=False):
     browser.complaints.clear()
     browser.look(width, dark=dark, phone=width < 600)
     browser.open(address)
+    browser.ask("document.documentElement.style.scrollBehavior = 'auto'")  # a pointer goes to where an element is, not to where it will be
     browser.ask("new Promise(done => document.fonts.ready.then(() => requestAnimationFrame(() => setTimeout(done, 100))))")
 
 
 def opened():
     notebooks = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    return ["index", "losses", "faq", "glossary", "api/losses", "annotated/layers/masks", *(f"tutorials/{name}" for name in notebooks[:1])]
+    prose = ["index", "explorers", "losses", "faq", "glossary", "catalogue", "annotated", "cheat_sheets"]
+    return [*prose, *SHEETS, "api/losses", "annotated/layers/masks", *(f"tutorials/{name}" for name in notebooks[:1])]
 
 
 @needs_a_browser
@@ -148,6 +152,96 @@ def test_formulas_are_drawn_and_columns_stand_side_by_side(browser, served):
     visit(browser, f"{served}/annotated/layers/masks.html", 390)
     prose, code, left, right = browser.ask(columns)
     assert prose < code and left == right
+
+
+# ---------------------------------------------------------------------- live pictures
+def said(browser, kind):
+    return browser.ask(f"document.querySelector('.tm-x[data-kind={kind}] .tm-say').textContent")
+
+
+@needs_a_browser
+@pytest.mark.parametrize(("page", "kind"), [("index", "similarity"), ("explorers", "masks"), ("explorers", "similarity"), ("explorers", "attention")])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_live_pictures_answer_pointer_and_keyboard(page, kind, width, browser, served):
+    visit(browser, f"{served}/{page}.html", width)
+    assert browser.ask("document.querySelectorAll('.tm-x').length === document.querySelectorAll('.tm-x[data-live]').length")
+    cells = f".tm-x[data-kind={kind}] [role=gridcell]"
+    whole = said(browser, kind)
+    browser.point(f"{cells}:last-of-type")
+    pointed = said(browser, kind)
+    assert pointed != whole
+    browser.ask(f"document.querySelector('{cells}').focus()")
+    browser.point("h1")
+    first = said(browser, kind)
+    browser.press("ArrowRight")
+    assert said(browser, kind) != first or kind == "masks", "in a mask a row is what is said"
+    browser.press("ArrowDown", "ArrowRight", "ArrowLeft", "Enter")
+    assert browser.ask("location.pathname") == f"/{page}.html", "arrow keys are the picture's here, and turn no page"
+    assert browser.ask(f"document.querySelectorAll('.tm-x[data-kind={kind}] .tm-pinned').length") >= 1
+    assert browser.ask("document.documentElement.scrollWidth") <= width and not browser.complaints
+
+
+@needs_a_browser
+def test_the_start_page_says_what_the_record_says(browser, served):
+    visit(browser, f"{served}/index.html")
+    after = browser.ask("document.querySelector('.tm-loss').textContent")
+    browser.ask("document.querySelector('[data-name=which] [data-value=before]').click()")
+    before = browser.ask("document.querySelector('.tm-loss').textContent")
+    loss = [float(re.search(r"Loss ([\d.]+)", text)[1]) for text in (after, before)]
+    assert loss[0] < 0.1 < 2 < loss[1]
+    titles = browser.ask("document.querySelector('.tm-title').textContent")
+    assert re.match(r"10 of 10 captions find their picture \(chance: 1\); \d before training", titles)
+
+
+@needs_a_browser
+def test_without_scripts_the_pictures_are_whole(browser, served):
+    browser.look(1280)
+    browser.scripts(False)
+    browser.open(f"{served}/explorers.html")  # and no visit, whose clock is a script too
+    browser.scripts(True)
+    assert browser.ask("document.querySelectorAll('[data-live]').length") == 0
+    assert browser.ask("[...document.querySelectorAll('.tm-x svg[role=grid]')].every(each => each.getBoundingClientRect().height > 30)")
+    assert browser.ask("document.querySelectorAll('.tm-x details pre').length") == 3
+
+
+# ---------------------------------------------------------------------- words and sheets
+@needs_a_browser
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_a_glossarys_word_says_its_sentence_on_hover_and_on_focus(width, dark, browser, served):
+    shown = "getComputedStyle(document.querySelector('.said-word'), '::after')"
+    visit(browser, f"{served}/losses.html", width, dark)
+    sentence = browser.ask("document.querySelector('.said-word').dataset.said")
+    assert len(sentence) > 20 and browser.ask(f"{shown}.content") == "none"
+    if width > 600:
+        browser.point(".said-word")
+        assert sentence in browser.ask(f"{shown}.content")
+        browser.point("h1")
+        assert browser.ask(f"{shown}.content") == "none"
+    for _ in range(80):
+        browser.press("Tab")
+        if browser.ask("document.activeElement.matches('.said-word')"):
+            break
+    assert sentence in browser.ask(f"{shown}.content") and browser.ask("document.documentElement.scrollWidth") <= width
+    ink, ground = (browser.ask(f"{shown}.{name}.match(/[\\d.]+/g).slice(0, 3).map(Number)") for name in ("color", "backgroundColor"))
+    assert abs(sum(ink) - sum(ground)) > 350, "the sentence can be read"
+
+
+@needs_a_browser
+@pytest.mark.parametrize("page", SHEETS)
+def test_a_cheat_sheet_is_one_page_of_a4(page, browser, served):
+    visit(browser, f"{served}/{page}.html")
+    printed = base64.b64decode(browser.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"])
+    sizes = re.findall(rb"/MediaBox\s*\[([^\]]+)\]", printed)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1, "it goes on on a second page"
+    width, height = map(float, sizes[0].split()[2:])
+    assert abs(width - 595) < 2 and abs(height - 842) < 2, "A4, upright"
+
+
+@needs_a_browser
+def test_the_count_of_pages_would_notice(browser, served):
+    visit(browser, f"{served}/glossary.html")
+    printed = base64.b64decode(browser.call("Page.printToPDF", preferCSSPageSize=True)["data"])
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 2
 
 
 @needs_a_browser
