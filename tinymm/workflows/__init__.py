@@ -8,5 +8,7 @@ cost) and `compare` (all four side by side). Then what is done with a model: `op
 `bench_jax` run in processes of their own, timed by `bench_timing` and weighed by `bench_memory`; `bench_ranks` times steps that ranks
 share, `bench_batch` and `bench_blocks` weigh what memory can be saved, and `arithmetic` computes what the paper's scale asks. `replicas` is
 how a command runs under `mpiexec`; `flags` is what the command line says of each training's settings. For the course `exercises` writes the
-students' copies of the notebooks, which `percent` reads.
+students' copies of the notebooks, which `percent` reads; `course_status` shows how far one is, `course_quiz` what to read first, `course_hunt`
+writes and grades bug hunts (`hunt_lists`, `hunt_judge`), and `mine` lets the library run on a student's own functions (`own_code`). `commands`,
+`commands_train` and `commands_course` declare the command line.
 """
