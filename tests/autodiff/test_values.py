@@ -139,6 +139,15 @@ def test_split_is_numpys(sections, axis):
     gradcheck(scaled, x, rng=np.random.default_rng(1))
 
 
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (4, 2)])
+@pytest.mark.parametrize("k", [-3, -1, 0, 2, 5])
+def test_diagonals_are_numpys(shape, k):
+    x = np.random.default_rng(0).standard_normal(shape)
+    for name, options in ((np.diag, {"k": k}), (np.diagonal, {"offset": k}), (np.trace, {"offset": k})):
+        np.testing.assert_array_equal(name(Tensor(x), **options).data, name(x, **options))
+        gradcheck(lambda t, name=name, options=options: name(t * t, **options), x, rng=np.random.default_rng(1))
+
+
 @pytest.mark.parametrize("options", [{}, {"stride": 2}, {"padding": 1}, {"stride": 3, "padding": 2}])
 def test_conv2d_is_a_sliding_sum(options):
     """Against the definition, written with loops."""
