@@ -1,6 +1,7 @@
 """`python -m tinymm COMMAND`: parses the command line and calls one file of `workflows/`; all of the work is there."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
     try:
-        with replicas.together(options, shares_batches=command in commands_train.SHARE_BATCHES) as own:
+        with _own_functions(), replicas.together(options, shares_batches=command in commands_train.SHARE_BATCHES) as own:
             return command(**own) or 0
     except KeyboardInterrupt:
         print("\nstopped; what was written is whole. A training run goes on with: python -m tinymm train MODEL --resume FOLDER", file=sys.stderr)
@@ -35,6 +36,15 @@ def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
             raise
         print(f"tinymm: {problem}", file=sys.stderr)
         return 2
+
+
+def _own_functions() -> contextlib.AbstractContextManager:
+    """Put the functions of the file that TINYMM_MINE names in the place of the library's, while a command runs."""
+    if not os.environ.get("TINYMM_MINE"):
+        return contextlib.nullcontext()
+    from tinymm.workflows.mine import use_mine
+
+    return use_mine()
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -60,7 +60,6 @@ def shown(folder, who):
 FLOOD = "\nprint('x' * 10**7)\nprint('x\\n' * 10**6)"  # a line of 10 MB, and a million lines
 ENDLESS = "def causal_mask(n):\n    while True:\n        pass\n"
 SUBMISSIONS = {
-    "right": lambda key, solution, stub: solution,
     "leaking": lambda key, solution, stub: solution.replace("<= place[:, None]", "<= place[:, None] + 1"),
     "empty": lambda key, solution, stub: stub,
     "endless": lambda key, solution, stub: ENDLESS if key == "7a" else solution,
@@ -83,13 +82,12 @@ def test_submissions_are_scored_whatever_they_do(tmp_path):
     nbgrader(tmp_path, "-m", "nbgrader", "autograde", NAME)
     lines = nbgrader(tmp_path, "-c", f"NAME = {NAME!r}\n{SCORES}").splitlines()
     scores = {line.split()[0]: [float(number) for number in line.split()[1:3]] for line in lines}
-    full = scores["right"][1]
+    full = scores["loud"][1]
     assert {who: score for who, (score, _) in scores.items()} == {
-        "right": full,
         "leaking": full - 4,  # the form is right; core and hidden tests are not
         "empty": 0,
         "endless": full - 5,
-        "loud": full,
+        "loud": full,  # right, and it prints
     }
     assert full == 16
     leaking = next(line for line in lines if line.startswith("leaking"))
