@@ -159,8 +159,8 @@ class Module:
     @cached_property
     def planted(self) -> dict[tuple[str, str], ast.AST]:
         """The mistakes that this file plants, by check and name."""
-        found = {}
+        found: dict[tuple[str, str], ast.AST] = {}
         for node in ast.walk(ast.parse(self.source)):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "planted" and isinstance(node.args[0], ast.Constant):
-                found.update({(node.args[0].value, str(word.arg).replace("_", " ")): word.value for word in node.keywords})
+                found.update({(str(node.args[0].value), str(word.arg).replace("_", " ")): word.value for word in node.keywords})
         return found

@@ -49,7 +49,7 @@ def use_mine(*paths: str | os.PathLike) -> "Mine":
     Without a path the environment's TINYMM_MINE names them. The files are executed, so they must be your own. A second call begins from ours
     again. UsageError where nothing is defined that the table knows.
     """
-    chosen = list(map(os.fspath, paths)) or list(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
+    chosen = [str(path) for path in paths] or list(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
     if not chosen:
         raise UsageError(f'use_mine takes your file, and 0 came; write use_mine("my_solutions.py"), or set {VARIABLE}')
     if Mine.active:

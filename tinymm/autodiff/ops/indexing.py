@@ -39,7 +39,7 @@ def _diagonal(op_):
     def diagonal(x, k=0):
         if x.ndim != 2:
             raise ShapeError(f"the diagonal of a Tensor is that of a matrix, and {x.shape} came; take one matrix, or x[..., i, i]")
-        rows = np.arange(max(0, -k), max(0, -k, min(x.shape[0], x.shape[1] - k)))
+        rows = array_module(_bare(x)).arange(max(0, -k), max(0, -k, min(x.shape[0], x.shape[1] - k)))
         return op_(x, index=(rows, rows + k))
 
     return diagonal
