@@ -49,7 +49,7 @@ maximum_signature_line_length = 150
 add_module_names = False
 default_role = "literal"
 nitpicky = True  # a name that is written as a link leads somewhere
-elsewhere = r"(numpy|torch|jax|_pytest|threading|contextlib|collections\.abc|pathlib|os|re|argparse|hypothesis)\..*"
+elsewhere = r"(numpy|torch|jax|_pytest|threading|contextlib|collections\.abc|pathlib|os|re|ast|argparse|hypothesis)\..*"
 nitpick_ignore_regex = [("py:class", elsewhere + r"|Axes|Image\.Image|(dict|list)\[.*")]
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "github-dark"
 

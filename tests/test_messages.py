@@ -70,6 +70,7 @@ MESSAGES = {
     "batch axes": (lambda: ones(2, 4, 3) @ ones(3, 3, 2), ShapeError, "leading axes of (2, 4, 3) and (3, 3, 2)", "reshape"),
     "np.dot": (lambda: np.dot(ones(2, 2, 2), ones(2, 2)), ShapeError, "up to 2 axes and (2, 2, 2) by (2, 2) came", "write a @ b"),
     "einsum": (lambda: np.einsum("ij,jk", ones(2, 2), ones(2, 2)), ShapeError, "'ij,jk' came", "with the result written out as in 'ij,jk->ik'"),
+    "diagonal": (lambda: np.diag(ones(3)), ShapeError, "and (3,) came", "take one matrix"),
     "split": (lambda: np.split(ones(5, 2), 2), ShapeError, "2 equal parts along axis 0 of (5, 2)", "choose a divisor of 5, or the cuts"),
     "channels": (lambda: ops.conv2d(picture, weight), ShapeError, "has 3 channels (1, 4, 4, 3) and the weight 2 (3, 3, 2, 5)", "channels come last"),
     "window": (lambda: ops.max_pool2d(picture, size=7), ShapeError, "window of 7 × 7 with stride 7 and padding 0 does not fit a picture of 4 × 4", "use a smaller window"),

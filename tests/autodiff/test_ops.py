@@ -12,7 +12,8 @@ from tinymm import Tensor
 from tinymm.autodiff import CATALOGUE
 
 OPS = sorted(CATALOGUE)
-SPELLINGS = [(name, f) for name in OPS for f in CATALOGUE[name].answers if callable(f) and f is not np.split]
+APART = (np.split, np.diag, np.diagonal, np.trace)  # what they pick is no argument of theirs: see test_values
+SPELLINGS = [(name, f) for name in OPS for f in CATALOGUE[name].answers if callable(f) and f not in APART]
 
 
 @pytest.mark.parametrize("name", OPS)

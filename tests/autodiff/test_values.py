@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinymm import Tensor
+from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.autodiff import CATALOGUE, gradcheck
 from tinymm.autodiff import ops as tinymm_ops
@@ -137,6 +138,22 @@ def test_split_is_numpys(sections, axis):
         return np.concatenate([part * (i + 1) for i, part in enumerate(np.split(t, sections, axis=axis))], axis=axis)
 
     gradcheck(scaled, x, rng=np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (4, 2)])
+@pytest.mark.parametrize("k", [-3, -1, 0, 2, 5])
+def test_diagonals_are_numpys(shape, k):
+    x = np.random.default_rng(0).standard_normal(shape)
+    for name, options in ((np.diag, {"k": k}), (np.diagonal, {"offset": k}), (np.trace, {"offset": k})):
+        np.testing.assert_array_equal(name(Tensor(x), **options).data, name(x, **options))
+        gradcheck(lambda t, name=name, options=options: name(t * t, **options), x, rng=np.random.default_rng(1))
+
+
+def test_diagonals_live_where_their_arrays_do(backend):
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    t = Tensor(to_backend(x, backend), requires_grad=True)
+    np.diag(t, 1).backward(to_backend(np.arange(3.0), backend))
+    np.testing.assert_array_equal(to_host(t.grad), np.eye(3, 4, k=1) * np.arange(3)[:, None])
 
 
 @pytest.mark.parametrize("options", [{}, {"stride": 2}, {"padding": 1}, {"stride": 3, "padding": 2}])

@@ -35,6 +35,17 @@ def refusing_mlm_loss(logits, labels):
     return momentum.mlm_loss(logits, labels)
 
 
+def divided_last(q, k, v, mask):
+    s = np.where(mask, q / np.sqrt(q.shape[-1]) @ np.swapaxes(k, -1, -2), -np.inf)
+    e = np.exp(s - np.maximum(s.max(axis=-1, keepdims=True), -1e300))
+    return e @ v / np.maximum(e.sum(axis=-1, keepdims=True), 1e-300)
+
+
+def pairs_less_the_diagonal(I, T, scale):
+    S = scale * np.einsum("ie,je->ij", right.unit(I), right.unit(T))
+    return np.mean([np.logaddexp.reduce(S, axis=axis) - np.diagonal(S) for axis in (0, 1)])
+
+
 RIGHT = {
     "causal_mask": {
         "plain": {"fn": right.causal_mask},
@@ -42,6 +53,8 @@ RIGHT = {
         "additive": {"fn": lambda n: np.where(right.causal_mask(n), 0, -np.inf), "additive": True},
         "additive and finite": {"fn": lambda n: np.where(right.causal_mask(n), 0, -1e4), "additive": True},
         "sliding window": {"fn": lambda n: right.causal_mask(n) & ~np.tri(n, k=-3, dtype=bool), "window": True},
+        "counted": {"fn": lambda n: np.cumsum(np.eye(n, dtype=bool), axis=0) == 1},
+        "read-only columns": {"fn": lambda n: np.lib.stride_tricks.sliding_window_view(np.arange(1 - n, n) <= 0, n)[::-1]},
     },
     "padding_mask": {
         "plain": {"fn": right.padding_mask},
@@ -77,11 +90,13 @@ RIGHT = {
         "matrices": {"fn": right.attention, "leading": 0},
         "one leading axis": {"fn": right.attention, "leading": 1},
         "unscaled": {"fn": right.unscaled_attention, "scaled": False},
+        "scaled queries, divided last": {"fn": divided_last},
         "NaN for an empty row": {"fn": right.infinite_attention, "empty_row": "nan"},
     },
     "layer_norm": {
         "plain": {"fn": right.layer_norm, "vjp": right.layer_norm_vjp},
         "columns": {"fn": lambda x, gain, bias, eps: right.layer_norm(x, gain, bias, eps, 0), "axis": 0},
+        "columns of the transpose": {"fn": lambda x, gain, bias, eps: right.layer_norm(x.T, gain[:, None], bias[:, None], eps, 0).T},
     },
     "contrastive_loss": {
         "plain": {
@@ -93,6 +108,7 @@ RIGHT = {
             "blocked": right.blocked,
             "cached": right.cached,
         },
+        "pairs less the diagonal": {"fn": pairs_less_the_diagonal},
         "divisor": {"fn": lambda I, T, temperature: right.loss(I, T, 1 / temperature), "scale": "divide"},
         "logarithm": {"fn": lambda I, T, t: right.loss(I, T, np.exp(t)), "scale": "log"},
         "unit rows": {

@@ -1,12 +1,17 @@
 """The report of a failure: five lines that a student can act on, whatever the function did."""
 
+import os
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import right
 from hypothesis import find, given
 from wrong import WRONG
 
-from tinymm.testing import PropertyFailed, check, strategies
+from tinymm.testing import PropertyFailed, check, hints, strategies
 from tinymm.testing.contract import Contract, Found
 
 
@@ -156,3 +161,80 @@ def test_batches_with_repeated_pictures_do_occur():
 def test_drawn_scores_are_distinct_and_normals_have_their_shape(scores, numbers):
     assert len(np.unique(scores)) == 9
     assert numbers.shape == (2, 5)
+
+
+# ---------------------------------------------------------------------- what a notebook shows
+def ahead(n):
+    return np.tri(n, k=1, dtype=bool)
+
+
+def shown(fn, **options):
+    with pytest.raises(PropertyFailed) as failure:
+        check.causal_mask(fn, examples=5, **options)
+    return failure.value._render_traceback_()
+
+
+@pytest.fixture
+def unhinted():
+    """Begin and end without failures that were shown before."""
+    hints._shown.clear()
+    yield
+    hints._shown.clear()
+
+
+def test_a_notebook_shows_the_report_and_no_line_of_ours(unhinted):
+    assert shown(ahead) == report(check.causal_mask, ahead, examples=5)[0]
+
+
+def test_the_third_sixth_and_ninth_failure_that_is_shown_point_to_the_next_hint(unhinted):
+    last = [shown(ahead)[-1] for _ in range(12)]
+    offered = {number: line for number, line in enumerate(last, 1) if line.startswith(("third", "sixth", "ninth"))}
+    assert offered == {
+        3: "third failure of causal_mask here: open hint 1 above the task",
+        6: "sixth failure of causal_mask here: open hint 2 above the task",
+        9: "ninth failure of causal_mask here: open hint 3 above the task",
+    }
+
+
+def test_a_pass_begins_again_and_calls_are_counted_apart(unhinted):
+    shown(ahead), shown(ahead), shown(ahead, only="M02")
+    check.causal_mask(right.causal_mask, examples=5, only="M02")
+    assert not shown(ahead, only="M02")[-1].startswith("third")
+    assert shown(ahead)[-1].startswith("third")
+    check.causal_mask(right.causal_mask, examples=5)
+    assert [shown(ahead)[-1].startswith("third") for _ in range(3)] == [False, False, True]
+
+
+def test_failures_that_are_caught_are_not_counted(unhinted):
+    for _ in range(5):
+        assert len(report(check.causal_mask, ahead)[0]) == 6
+    assert len(shown(ahead)) == 6
+
+
+def test_a_check_that_is_stopped_says_in_which_call():
+    def endless(n):
+        if n > 1:
+            raise KeyboardInterrupt
+        return right.causal_mask(n)
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        check.causal_mask(endless)
+    [line] = stopped.value._render_traceback_()
+    assert re.fullmatch(r"check.causal_mask was stopped, after calling fn\(\d\); does the function come to an end\?", line)
+    assert not line.endswith("fn(1); does the function come to an end?")
+
+
+SHELL = """
+from traitlets.config import Config
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
+for line in ["import numpy as np", "from tinymm.testing import check"] + ["check.causal_mask(lambda n: np.tri(n, k=1, dtype=bool), examples=5)"] * 3:
+    shell.run_cell(line)
+"""
+
+
+def test_ipython_shows_it_so(tmp_path):
+    pytest.importorskip("IPython")
+    environment = os.environ | {"IPYTHONDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    said = subprocess.run([sys.executable, "-c", SHELL], env=environment, capture_output=True, text=True, check=True).stdout
+    assert said.count("M02 (core)") == 3 and "check.py" not in said and said.count("open hint 1 above the task") == 1

@@ -122,7 +122,7 @@ def directions(weigh):
     return loss
 
 
-def queue_first(*given):
+def the_queue_first(*given):
     """Put the queue in front, and leave the labels where they were."""
     *features, temperature, alpha = given
     found = []
@@ -185,7 +185,7 @@ ITC_QUEUE = planted(
     oldest_of_the_queue_forgotten=changed(lambda *given: (*given[:4], given[4][1:], given[5][1:], *given[6:])),
     queues_swapped=changed(lambda *given: (*given[:4], given[5], given[4], *given[6:])),
     one_queue_for_both=changed(lambda *given: (*given[:4], given[5], given[5], *given[6:])),
-    queue_first_and_labels_not_moved=queue_first,
+    queue_first_and_labels_not_moved=the_queue_first,
     enqueued_before_the_loss=enqueued_first,
     enqueued_behind_before_the_loss=enqueued_behind,
     labels_shifted=changed(lambda *given: (*given[:2], np.roll(given[2], 1, axis=0), np.roll(given[3], 1, axis=0), *given[4:])),

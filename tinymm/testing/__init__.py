@@ -10,7 +10,7 @@ family: `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrie
 `qformer_masks`, `queries` (ITC), `negatives` and `matching` (ITM), `language` (ITG); for SigLIP `sigmoid`; for ALBEF `momentum_contrast` (its
 targets and its ITC), `masking` (MLM), and the twin's `ema` and `fifo`, its queue; for anything at all `gradients` (a vjp) and `leaks` (a model
 with a mask). `check` is the door, `plugin` the same for pytest; `causes`, `causes_blip2`, `causes_momentum` and `causes_models` are the tables
-behind "likely cause", `adapters` what makes a function of another library one of arrays.
+behind "likely cause", `adapters` what makes a function of another library one of arrays, `hints` what a check says that keeps failing.
 A further family is a module of its own with a `Contract` and a `Suite`, and one line in `check`.
 
 Nothing is proved about speed, training dynamics, or values outside the drawn ranges: sizes up to 8, normal numbers.

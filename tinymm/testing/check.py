@@ -33,7 +33,8 @@ from tinymm.testing import softmax as _softmax
 from tinymm.testing import temperature as _temperature
 
 from .causes import CAUSES
-from .contract import Contract, PropertyFailed
+from .contract import Contract, PropertyFailed, Stopped, show
+from .hints import after_success
 from .suite import Finding, Suite
 
 PROFILES = {"quick": 30, "ci": 100, "deep": 2000}
@@ -75,13 +76,16 @@ class Check:
     ) -> Report:
         """Run the properties; return what passed, or raise with the first that broke, at its smallest."""
         found = Examination(self, fn, self.named(more, contract), examples, tier, only)
-        if verbose:
-            for item in self.suite.properties.values():
-                if item in found.properties or item.id in found.not_run:
-                    mark = "✗" if item.id in found.broken else "–" if item.id in found.not_run else "✓"
-                    print(f"{mark} {item.id} {item.sentence}" + (f" (not run: {found.not_run[item.id]})" if item.id in found.not_run else ""))
-        if found.broken:
-            raise PropertyFailed(found.report(next(iter(found.broken))), tuple(found.broken))
+        asked = (repr(self), tier, only)
+        try:
+            if verbose:
+                print("\n".join(found.lines()))
+            if found.broken:
+                raise PropertyFailed(found.report(next(iter(found.broken))), tuple(found.broken), asked)
+        except KeyboardInterrupt:
+            name, arguments = found.promised.last_call or ("fn", ())
+            raise Stopped(f"{self} was stopped, after calling {name}({', '.join(map(show, arguments))}); does the function come to an end?") from None
+        after_success(asked)
         return Report(tuple(item.id for item in found.properties), found.not_run)
 
     def properties(
@@ -124,6 +128,15 @@ class Examination:
     def broken(self) -> dict[str, Finding]:
         """The first finding of each property that broke."""
         return self.suite.findings(self.promised, self.properties, self.count)
+
+    def lines(self) -> list[str]:
+        """Return a line for each property: whether it held, or why it was not run."""
+        shown = []
+        for item in self.suite.properties.values():
+            if item in self.properties or item.id in self.not_run:
+                mark = "✗" if item.id in self.broken else "–" if item.id in self.not_run else "✓"
+                shown.append(f"{mark} {item.id} {item.sentence}" + (f" (not run: {self.not_run[item.id]})" if item.id in self.not_run else ""))
+        return shown
 
     def report(self, key: str) -> str:
         """Return the five lines about a broken property, and a sixth that runs it again."""

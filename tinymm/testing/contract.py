@@ -13,6 +13,8 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 
+from .hints import after_failure
+
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 
 
@@ -21,11 +23,23 @@ class Found(AssertionError):
 
 
 class PropertyFailed(AssertionError):
-    """A function broke a property; the text is the report, `failed` holds the ids of all the properties that broke."""
+    """A function broke a property; the text is the report, `failed` holds the ids of all the properties that broke, `asked` names the call."""
 
-    def __init__(self, report: str, failed: tuple[str, ...]) -> None:
+    def __init__(self, report: str, failed: tuple[str, ...], asked: tuple = ()) -> None:
         super().__init__(report)
-        self.failed = failed
+        self.failed, self.asked = failed, asked
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the report, no line of ours above it, and below it a hint once there is reason (IPython asks for this)."""
+        hint = after_failure(self.asked) if self.asked else ""
+        return str(self).split("\n") + [hint] * bool(hint)
+
+
+class Stopped(KeyboardInterrupt):
+    """A check was stopped from outside, by Ctrl-C or a grader's clock; the text says in which call."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
 
 @dataclass

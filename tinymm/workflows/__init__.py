@@ -9,5 +9,7 @@ Read `train` (the main job; `demo` is `train` with its defaults) with `learning`
 times steps that ranks share, `bench_batch` and `bench_blocks` weigh what memory can be saved, and `arithmetic` computes what the paper's scale
 asks. `replicas` is how a command runs under `mpiexec`; `flags` is what the command line says of each training's settings. For the course
 `exercises` writes the students' copies of the notebooks, which `percent` reads, and `web` a page on which they are checked in the browser: by
-`web_check`, among the files of `page`.
+`web_check`, among the files of `page`; `course_status` shows how far one is, `course_quiz` what to read first, `course_hunt` writes and grades bug
+hunts (`hunt_lists`, `hunt_judge`), and `mine` lets the library run on a student's own functions (`own_code`). `commands`, `commands_train` and
+`commands_course` declare the command line.
 """

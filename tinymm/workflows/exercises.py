@@ -15,9 +15,34 @@ from . import percent
 
 SOLUTION, HIDDEN = "SOLUTION", "HIDDEN TESTS"
 _MARK = re.compile(r"(?P<indent> *)### (?P<end>BEGIN|END) (?P<what>SOLUTION|HIDDEN TESTS)\b *:? *(?P<hint>.*)")
-CONFIG = """c = get_config()
+#: Every check takes a second or two; a cell that takes longer than `timeout` is stopped, scores 0, and the next one goes on.
+CONFIG = """from nbgrader.converters import Autograde
+from nbgrader.preprocessors import LimitOutput
+
+
+class ShortOutput(LimitOutput):
+    # nbgrader counts lines; a flood may be one line
+    most = 20_000
+
+    def preprocess_cell(self, cell, resources, cell_index):
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and len(output.text) > self.most:
+                output.text = output.text[: self.most] + " ... cut here"
+            elif output.output_type == "error":
+                output.evalue = output.evalue[: self.most]
+                output.traceback = [line[: self.most] for line in output.traceback]
+        return super().preprocess_cell(cell, resources, cell_index)
+
+
+c = get_config()
 c.CourseDirectory.course_id = "tinymm"
 c.ClearSolutions.code_stub = {"python": "raise NotImplementedError()"}
+c.Execute.timeout = 30
+c.Execute.raise_on_iopub_timeout = False
+c.LimitOutput.max_lines = 200
+c.Autograde.autograde_preprocessors = [
+    ShortOutput if one is LimitOutput else one for one in Autograde.autograde_preprocessors.default()
+]
 """
 
 

@@ -35,8 +35,24 @@ def _split(op_):
     return split
 
 
+def _diagonal(op_):
+    def diagonal(x, k=0):
+        if x.ndim != 2:
+            raise ShapeError(f"the diagonal of a Tensor is that of a matrix, and {x.shape} came; take one matrix, or x[..., i, i]")
+        rows = array_module(_bare(x)).arange(max(0, -k), max(0, -k, min(x.shape[0], x.shape[1] - k)))
+        return op_(x, index=(rows, rows + k))
+
+    return diagonal
+
+
 @op(
-    numpy={"getitem": lambda op_: lambda x, index: op_(x, index=_bare(index)), np.split: _split},
+    numpy={
+        "getitem": lambda op_: lambda x, index: op_(x, index=_bare(index)),
+        np.split: _split,
+        np.diag: _diagonal,
+        np.diagonal: lambda op_: lambda x, offset=0: _diagonal(op_)(x, offset),
+        np.trace: lambda op_: lambda x, offset=0: np.sum(_diagonal(op_)(x, offset)),
+    },
     cases=(
         (((5, 4),), {"index": (slice(1, 4), 2)}),
         (((5, 4),), {"index": (np.array([0, 3, 3]), np.array([1, 2, 2]))}),

@@ -1,0 +1,38 @@
+"""How a command is declared: what the parsers of all commands share. `tinymm/__main__` and `commands_*` beside this file declare them."""
+
+import argparse
+from typing import Any
+
+
+def add(commands: Any, name: str, help_: str, example: str, command: Any) -> argparse.ArgumentParser:
+    """Add a command with an example in its help, and return its parser."""
+    parser = commands.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".", epilog=f"example: python -m tinymm {example}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def common(parser: argparse.ArgumentParser, out: str | None = None) -> None:
+    """Add what nearly every command takes: seed, backend, and where the result goes."""
+    parser.add_argument("--seed", type=seed, default=0, help="names the random draws; the same seed gives the same numbers (default: 0)")
+    parser.add_argument("--backend", default="numpy", choices=["numpy", "cupy"], help="where the arrays live (default: numpy)")
+    parser.add_argument("--out", metavar="PATH", help=out or "write the result to this JSON file too")
+
+
+def invert(parser: argparse.ArgumentParser) -> None:
+    """Add --invert, for pictures that are black on white."""
+    said = "swap dark and light first: glyphs are white on black, scans and screenshots mostly black on white"
+    parser.add_argument("--invert", action="store_true", help=said)
+
+
+def seed(text: str) -> int:
+    """Return the number of --seed."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 on, and {text!r} came")
+    return int(text)
+
+
+def model(parser: argparse.ArgumentParser) -> None:
+    """Add which model, and its tokenizer."""
+    parser.add_argument("--model", metavar="RUN_OR_FOLDER", help="a run, a Hugging Face folder or a file of weights (default: the last run)")
+    parser.add_argument("--tokenizer", metavar="PATH", help="the tokenizer's folder, for a file of weights that brings none")
