@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import tinymm
 from tinymm.arrays.errors import DataError, UsageError
 
@@ -103,7 +105,7 @@ def number(value: Any) -> str:
     """
     if value is None:
         return "–"
-    if isinstance(value, list | tuple) or getattr(value, "ndim", 0):
+    if isinstance(value, list | tuple) or np.ndim(value):
         return ", ".join(number(each) for each in value)
     value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, int | float) or isinstance(value, bool):
