@@ -59,7 +59,7 @@ def run(out: str, *, source: str | None = None, only: list[str] | None = None) -
             folder.rmdir()  # empty, as seen above
         os.replace(made, folder)
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    print(f"{folder} · {len(chosen)} notebooks, {size:.1f} MB · serve it: python -m http.server -d {folder}")
+    print(f"{folder} · {len(chosen)} notebook{'s' * (len(chosen) != 1)}, {size:.1f} MB · serve it: python -m http.server -d {folder}")
     return folder
 
 
