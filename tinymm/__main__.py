@@ -95,8 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
     masks.add_argument("--padding", type=int, default=0, metavar="N", help="padding tokens after the text (default: 0)")
     one = ["itc", "itg", "itm", "causal", "prefix", "albef-itc", "albef-itm", "albef-mlm", "blip-itc", "blip-itm", "blip-lm"]
     several = "one mask only, or a model's three: 'albef', 'blip', or 'all' for BLIP-2's ITC, ITG and ITM (default: all)"
-    named = [*one, "albef", "blip", "all"]
-    masks.add_argument("--objective", type=str.lower, choices=named, metavar="NAME", help=f"{several}; one of {', '.join(one)}")
+    objectives = [*one, "albef", "blip", "all"]
+    masks.add_argument("--objective", type=str.lower, choices=objectives, metavar="NAME", help=f"{several}; one of {', '.join(one)}")
     masks.add_argument("--difference", nargs=2, type=str.lower, choices=one, metavar=("A", "B"), help="where two of the masks differ")
     masks.add_argument("--layers", type=int, default=1, metavar="L", help="show what is known after L layers, the picture included (default: 1)")
     masks.add_argument("--html", metavar="FILE", help="write a page in which the masks can be asked, row by row")

@@ -16,7 +16,7 @@ class Parser(argparse.ArgumentParser):
             way_out = f"did you mean {near[0]}?" if near else "choose one of these"
             raise argparse.ArgumentError(action, f"it is one of {', '.join(known)}, and {str(value)!r} came; {way_out}")
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return the options; words that belong to none are refused, as argparse does, with the way out."""
         found, left = self.parse_known_args(args, namespace)
         if left:
