@@ -15,7 +15,19 @@
 A chapter imports only chapters above it in this list; `import tinymm` imports NumPy and nothing else.
 """
 
-from .autodiff import Tensor, no_grad
+import sys
+
+from .arrays.errors import not_installed
+
+try:
+    from .autodiff import Tensor, no_grad
+except ModuleNotFoundError as missing:
+    if missing.name != "numpy":
+        raise
+    if sys.argv[:1] == ["-m"]:  # `python -m tinymm` comes here before it comes to __main__
+        print(f"tinymm: {not_installed(missing)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    raise ModuleNotFoundError(not_installed(missing), name="numpy") from None
 
 __version__ = "0.1.0"
 __all__ = ["Tensor", "__version__", "no_grad"]

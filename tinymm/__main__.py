@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinymm import __version__
-from tinymm.arrays.errors import TinymmError
+from tinymm.arrays.errors import TinymmError, not_installed
 from tinymm.workflows import commands, commands_course, commands_train, replicas
 
 STOPPED = 130
@@ -31,10 +31,10 @@ def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
     except BrokenPipeError:  # `… | head` has read enough; Python would complain once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (TinymmError, OSError) as problem:
+    except (TinymmError, OSError, ModuleNotFoundError) as problem:
         if debug:
             raise
-        print(f"tinymm: {problem}", file=sys.stderr)
+        print(f"tinymm: {not_installed(problem) if isinstance(problem, ModuleNotFoundError) else problem}", file=sys.stderr)
         return 2
 
 
@@ -49,7 +49,7 @@ def _own_functions() -> contextlib.AbstractContextManager:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with all commands, each with an example in its --help."""
-    parser = argparse.ArgumentParser(prog="python -m tinymm", description="Vision-language models from scratch: train, evaluate, look inside.")
+    parser = commands.Parser(prog="python -m tinymm", description="Vision-language models from scratch: train, evaluate, look inside.")
     parser.add_argument("--version", action="version", version=f"tinymm {__version__}")
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -95,8 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
     masks.add_argument("--padding", type=int, default=0, metavar="N", help="padding tokens after the text (default: 0)")
     one = ["itc", "itg", "itm", "causal", "prefix", "albef-itc", "albef-itm", "albef-mlm", "blip-itc", "blip-itm", "blip-lm"]
     several = "one mask only, or a model's three: 'albef', 'blip', or 'all' for BLIP-2's ITC, ITG and ITM (default: all)"
-    masks.add_argument("--objective", choices=[*one, "albef", "blip", "all"], metavar="NAME", help=f"{several}; one of {', '.join(one)}")
-    masks.add_argument("--difference", nargs=2, choices=one, metavar=("A", "B"), help="where two of the masks differ")
+    objectives = [*one, "albef", "blip", "all"]
+    masks.add_argument("--objective", type=str.lower, choices=objectives, metavar="NAME", help=f"{several}; one of {', '.join(one)}")
+    masks.add_argument("--difference", nargs=2, type=str.lower, choices=one, metavar=("A", "B"), help="where two of the masks differ")
     masks.add_argument("--layers", type=int, default=1, metavar="L", help="show what is known after L layers, the picture included (default: 1)")
     masks.add_argument("--html", metavar="FILE", help="write a page in which the masks can be asked, row by row")
     commands.common(masks, out="a folder to draw masks.png in, and reachability.png and difference.png where asked for")

@@ -1,6 +1,7 @@
 """NumPy's two questions, case by case: who is asked, who answers, and what is refused rather than converted without a word."""
 
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -332,3 +333,9 @@ def test_a_leaf_can_be_copied(copier, t):
 def test_a_tensor_holds_real_numbers(bad):
     with pytest.raises(DtypeError, match=r"a Tensor holds real numbers or booleans and .* came; convert the data first"):
         Tensor(bad)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_number_is_pythons_number(shape):
+    t = Tensor(np.full(shape, 2.0), requires_grad=True)
+    assert float(t) == 2.0 == t.item() and math.exp(t) == math.exp(2.0)

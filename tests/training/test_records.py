@@ -239,7 +239,7 @@ def test_results_are_whole(tmp_path):
 
 
 def test_last_run_is_the_one_started_or_resumed_last(tmp_path):
-    with pytest.raises(UsageError, match="0 folders there hold run.json"):
+    with pytest.raises(UsageError, match="no run is there yet; `python -m tinymm demo` makes one"):
         last_run(tmp_path)
     for name in ("b", "a"):
         RunFolder.create(tmp_path / name, SETTINGS, COLUMNS).close()

@@ -76,4 +76,10 @@ def test_data_is_drawn_with_its_captions(here, command):
     described = Image.open(here / "seen.png").text["Description"]
     assert "pairs: training: " in described and "pairs: validation: a " in described and "shapes: held out: " in described
     said = command("data", "show", "nowhere")
-    assert said.code == 2 and "'nowhere' is none of these" in said.error and not (here / "samples.png").exists()
+    assert said.code == 2 and "nowhere does not exist; check the path, or name" in said.error and not (here / "samples.png").exists()
+
+
+def test_a_path_where_nothing_is_and_a_misspelled_name(here, command):
+    said = command("data", "check", "nofolder")
+    assert said.code == 2 and "nofolder does not exist; check the path" in said.error and "--data" not in said.error
+    assert "glyfs does not exist; did you mean the built-in glyphs?" in command("data", "check", "glyfs").error

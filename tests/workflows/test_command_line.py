@@ -57,19 +57,29 @@ def test_common_flags(path):
     "arguments, message",
     [
         ([], "COMMAND"),
-        (["fly"], "invalid choice: 'fly'"),
+        (["fly"], "arithmetic, and 'fly' came; choose one of these"),
+        (["trian"], "and 'trian' came; did you mean train?"),
+        (["data", "chek"], "it is one of check, show, and 'chek' came; did you mean check?"),
+        (["masks", "--objective", "itx"], "and 'itx' came; did you mean itm?"),
+        (["masks", "--text", "a", "red", "ball"], 'unrecognized arguments: red ball; a text of several words stands in quotation marks'),
+        (["demo", "--stepz", "3"], "unrecognized arguments: --stepz 3; see --help"),
         (["train"], "MODEL"),
-        (["train", "clip", "--image", "vgg"], "invalid choice: 'vgg'"),
+        (["train", "clip", "--image", "vgg"], "it is one of vit, resnet, and 'vgg' came; choose one of these"),
         (["train", "clip", "--steps", "many"], "invalid int value: 'many'"),
         (["eval", "--seed", "-1"], "a seed is a whole number from 0 on, and '-1' came"),
         (["eval", "--seed", "x"], "a seed is a whole number from 0 on, and 'x' came"),
-        (["check", "--backend", "tpu"], "invalid choice: 'tpu'"),
+        (["check", "--backend", "tpu"], "it is one of numpy, cupy, and 'tpu' came"),
         (["classify", "a.png"], "--labels"),
     ],
 )
 def test_a_line_that_cannot_be_parsed_gives_code_2(arguments, message, command):
     said = command(*arguments)
     assert said.code == 2 and message in said.error and not said.out
+
+
+def test_objectives_may_be_written_as_the_paper_does():
+    options = build_parser().parse_args(["masks", "--objective", "ITG", "--difference", "ITC", "ALBEF-MLM"])
+    assert options.objective == "itg" and options.difference == ["itc", "albef-mlm"]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +122,41 @@ def test_a_missing_gpu_is_one_sentence(pictures, here, command):
         said = command(*train_command(pictures, "out", "--steps", 2, "--backend", "cupy"))
         assert said.code == 2 and "needs CuPy, which does not import here; install the extra" in said.error
         assert list(here.iterdir()) == []
+
+
+def in_another_python(*arguments):
+    """Run a line in a Python without site-packages, where only the checkout is found."""
+    return subprocess.run([sys.executable, "-S", *arguments], capture_output=True, text=True, cwd=tinymm.__path__[0] + "/..", env={})
+
+
+def test_a_python_without_numpy_is_one_sentence():
+    done = in_another_python("-m", "tinymm", "demo")
+    assert done.returncode == 2 and "has no numpy; write .venv/bin/python in the place of python" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not done.stdout
+    done = in_another_python("-c", "import tinymm")
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("ModuleNotFoundError: tinymm runs under the Python")
+
+
+def test_a_package_that_is_missing_is_one_sentence(monkeypatch, command):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    from tinymm.workflows import check
+
+    def drawing(*_, **__):
+        import matplotlib  # noqa: F401
+
+    monkeypatch.setattr(check, "run", drawing)
+    said = command("check")
+    assert said.code == 2 and "has no matplotlib; write .venv/bin/python" in said.error and len(said.error.splitlines()) == 1
+    with pytest.raises(ModuleNotFoundError):
+        main(["check", "--debug"])
+
+
+def test_checks_without_hypothesis_say_what_brings_it():
+    code = "import sys\nsys.modules['hypothesis'] = None\nimport tinymm.testing"
+    root = tinymm.__path__[0] + "/.."
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 1 and 'hypothesis is not installed; pip install -c constraints.txt -e ".[notebooks]"' in done.stderr
+    assert done.stderr.count("File ") == 2, "the reader's line and the sentence"
 
 
 def test_what_the_system_refuses_is_one_sentence(trained, here, command):

@@ -208,7 +208,7 @@ def test_without_a_name_the_last_model_that_writes_is_asked(command, runs, pictu
     assert command("caption", pictures / "p00.png").out == command("caption", pictures / "p00.png", "--model", runs["blip"]).out
     (here / "runs" / "blip").rename(here / "blip")
     said = command("caption", pictures / "p00.png")
-    assert said.code == 2 and "0 folders there hold model.safetensors of type tinymm_blip2_stage2" in said.error
+    assert said.code == 2 and "there have a model that this command can use; train one (`python -m tinymm train --help`)" in said.error
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,17 @@
 """What can go wrong, and how it is said: rule · what came, with numbers · the way out."""
 
+import sys
+
+
+def not_installed(missing: ModuleNotFoundError) -> str:
+    """Return the sentence for a package that the running Python does not find; one that says already what brings it stays as it is."""
+    if "pip install" in str(missing):
+        return str(missing)
+    return (
+        f"tinymm runs under the Python that it was installed for, and {sys.executable or 'this Python'} has no {missing.name}; write "
+        ".venv/bin/python in the place of python (or . .venv/bin/activate once), or install here: python -m pip install -c constraints.txt -e ."
+    )
+
 
 class TinymmError(Exception):
     """The parent of every error that tinymm raises on purpose: one sentence, made to be read."""

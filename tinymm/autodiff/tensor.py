@@ -156,7 +156,7 @@ class Tensor(NDArrayOperatorsMixin):
         return bool(self.data)
 
     def __float__(self):
-        return float(self.data)
+        return float(self.data.item())  # NumPy's own float() of an array (1,) is deprecated
 
     def __repr__(self):
         made = f", made by {self.made_by[0]}" if self.made_by else ", requires_grad=True" if self.requires_grad else ""

@@ -16,6 +16,15 @@ A further family is a module of its own with a `Contract` and a `Suite`, and one
 Nothing is proved about speed, training dynamics, or values outside the drawn ranges: sizes up to 8, normal numbers.
 """
 
+try:
+    import hypothesis  # noqa: F401
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"checks draw their cases with Hypothesis, and {missing.name} is not installed; "
+        'pip install -c constraints.txt -e ".[notebooks]" in the checkout brings it, as the extra test does',
+        name=missing.name,
+    ) from None
+
 from . import check
 from .adapters import on_cupy, on_jax, on_torch
 from .contract import PropertyFailed

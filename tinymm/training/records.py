@@ -238,8 +238,8 @@ def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_type: t
     `of_type` names the model types, as `config.json` says them, that will do. The time is the one written in `run.json`: file dates change
     when a folder is copied. UsageError if there is none.
     """
-    found = []
-    for file in Path(root).glob("*/run.json"):
+    found, runs = [], list(Path(root).glob("*/run.json"))
+    for file in runs:
         if not (file.parent / holding).exists():
             continue
         if of_type and read_json(file.parent / "config.json").get("model_type") not in of_type:
@@ -247,6 +247,12 @@ def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_type: t
         description = read_json(file)
         found.append((max([description["started"], *(item["time"] for item in description["resumed"])]), file.parent))
     if not found:
-        kind = f" of type {' or '.join(of_type)}" if of_type else ""
-        raise UsageError(f"the last run is looked for under {root}: 0 folders there hold {holding}{kind}; train one, or name one with --model")
+        if not runs:
+            raise UsageError(
+                f"the last run is looked for under {root}, and no run is there yet; `python -m tinymm demo` makes one, or name one with --model"
+            )
+        raise UsageError(
+            f"the last run is looked for under {root}, and 0 of the {len(runs)} there have a model that this command can use; train one "
+            "(`python -m tinymm train --help`), or name one with --model"
+        )
     return max(found)[1]

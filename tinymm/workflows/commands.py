@@ -1,7 +1,29 @@
 """How a command is declared: what the parsers of all commands share. `tinymm/__main__` and `commands_*` beside this file declare them."""
 
 import argparse
+import difflib
+from collections.abc import Sequence
 from typing import Any
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals offer the nearest name, and quotation marks where words of a text stand alone; its subparsers are of its kind."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            near = difflib.get_close_matches(str(value).lower(), known, n=1)
+            way_out = f"did you mean {near[0]}?" if near else "choose one of these"
+            raise argparse.ArgumentError(action, f"it is one of {', '.join(known)}, and {str(value)!r} came; {way_out}")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Return the options; words that belong to none are refused, as argparse does, with the way out."""
+        found, left = self.parse_known_args(args, namespace)
+        if left:
+            flags = any(word.startswith("-") for word in left)
+            way_out = "see --help of the command for its flags" if flags else 'a text of several words stands in quotation marks: "a red ball"'
+            self.error(f"unrecognized arguments: {' '.join(left)}; {way_out}")
+        return found
 
 
 def add(commands: Any, name: str, help_: str, example: str, command: Any) -> argparse.ArgumentParser:

@@ -73,7 +73,10 @@ class Score:
 
 
 def write(check: str, student: str, out: str | Path, *, wrong: int = 4, notebook: bool = False) -> Path:
-    """Write a student's hunt of a check to `out` and return the file; the same id gets the same functions. An existing file is not overwritten."""
+    """Write a student's hunt of a check to `out` and return the file; the same id gets the same functions.
+
+    UsageError for an id that makes no file name, more wrong functions than there are, and a file that is there already.
+    """
     if not re.fullmatch(r"[\w.-]{1,60}", student):
         raise UsageError(f"a student's id becomes part of a file's name, 1 to 60 letters, digits and _ . -, and {student!r} came; shorten it")
     kept, planted = hunt_lists.functions(check)

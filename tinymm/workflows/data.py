@@ -1,18 +1,20 @@
 """`data check` and `data show`: whether training can read these pictures and captions, what is odd about them, and how they look."""
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinymm.arrays.errors import UsageError
 from tinymm.data import pairs
 from tinymm.data.check import check_source
 from tinymm.training.records import write_json
 from tinymm.viz import style
 from tinymm.viz.samples import samples
 
-from .opened import BUILT_IN, open_source
+from .opened import BUILT_IN, BUILT_IN_NAMES, open_source
 
 SHOWN = 8
 
@@ -20,9 +22,9 @@ SHOWN = 8
 def run(path: str, *, out: str | None = None, say: Callable[[str], None] = print) -> bool:
     """Print the format found, counts, duplicates, rare words and every broken picture, and say whether all can be read.
 
-    `path` may also be the name of built-in data. With `out`, the whole report goes to that JSON file too.
+    `path` may also be the name of built-in data. With `out`, the whole report goes to that JSON file too. UsageError if nothing is there.
     """
-    report = check_source(open_source(path)) if path in BUILT_IN or not Path(path).exists() else pairs.check(path)
+    report = check_source(open_source(path)) if path in BUILT_IN else pairs.check(_existing(path))
     for line in report.lines():
         say(line)
     if out:
@@ -36,7 +38,7 @@ def show(
     """Draw a few pictures of each data set with their captions, training's and each honest test's in a row of its own, and return the file."""
     rows: dict[str, tuple[np.ndarray, list[str]]] = {}
     for path in paths:
-        source: Any = open_source(path, seed=seed, resolution=resolution)
+        source: Any = open_source(path if path in BUILT_IN else _existing(path), seed=seed, resolution=resolution)
         batch = source.batch(np.linspace(0, len(source) - 1, min(SHOWN, len(source))).astype(int), np.random.default_rng(seed))
         rows[f"{source.name}: training"] = source.preprocess.denormalize(batch.images), list(batch.captions)
         sets = source.tests() or {"validation": source.validation()}
@@ -49,3 +51,11 @@ def show(
     file = style.save(samples(rows, f"{style.listed(paths)}: training's pictures are distorted, the tests' are not"), out)
     say(f"{file}: {len(rows)} rows")
     return file
+
+
+def _existing(path: str) -> str:
+    if not Path(path).exists():
+        near = difflib.get_close_matches(path, BUILT_IN, n=1)
+        hint = f"did you mean the built-in {near[0]}?" if near else f"check the path, or name built-in data: {BUILT_IN_NAMES}"
+        raise UsageError(f"data is a path to pictures and captions, and {path} does not exist; {hint}")
+    return path

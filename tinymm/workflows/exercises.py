@@ -59,7 +59,7 @@ def sources(folder: str | Path | None = None) -> list[Path]:
 
 
 def chosen(folder: str | Path | None = None, only: list[str] | None = None) -> list[Path]:
-    """Return those `sources` whose names begin with one of `only`, such as "07"; without `only`, all of them."""
+    """Return those `sources` whose names begin with one of `only`, such as "07"; without `only`, all of them. UsageError for no such name."""
     found = [path for path in sources(folder) if not only or any(path.stem.startswith(name) for name in only)]
     if not found:
         raise UsageError(f"exercises are chosen by the beginning of a name, and {', '.join(only or [])} fits 0 of them; write 07")

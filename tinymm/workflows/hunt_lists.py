@@ -83,7 +83,7 @@ class Text:
         self.origin: dict[str, str] = {}
 
     def add_function(self, module: str, name: str) -> None:
-        """Append a definition of a module, once, after what it is made of."""
+        """Append a definition of a module, once, after what it is made of; DataError if another module's has its name."""
         known = Module.named(module)
         if isinstance(node := known.defined.get(name), ast.ImportFrom):
             return self.add_function(str(node.module), name)
@@ -111,7 +111,7 @@ class Text:
                 self.imports.add(known.libraries[part.id])
 
     def add_mistake(self, check: str, mistake: str, name: str) -> None:
-        """Append a planted mistake under another name, which says nothing about it."""
+        """Append a planted mistake under another name, which says nothing about it; DataError for one that is planted nowhere."""
         for known in map(Module.named, sorted(path.stem for path in folder().glob("wrong_*.py"))):
             if (expression := known.planted.get((check, mistake))) is not None:
                 self.add_needs(known, expression)

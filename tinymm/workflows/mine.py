@@ -114,7 +114,7 @@ def _exchange(old: Any, new: Any) -> None:
 
 
 def refusal(one: Known, fn: Callable) -> str:
-    """Return why a function does not take the place of ours, or an empty text."""
+    """Return why a function does not take the place of ours, or an empty text; UsageError where Hypothesis is missing."""
     try:
         from tinymm.testing import PropertyFailed
         from tinymm.testing.check import CHECKS

@@ -42,7 +42,8 @@ WAY_OUT = "pip install -c constraints.txt -e '.[web]' brings it"
 def run(out: str, *, source: str | None = None, only: list[str] | None = None) -> Path:
     """Write the folder `out`, whole or not at all, print its size and how it is served, and return it.
 
-    `only` names notebooks by their beginning, such as "07". A folder that holds something is left alone.
+    `only` names notebooks by their beginning, such as "07". A folder that holds something is left alone: UsageError, as where the extra `web` is
+    missing.
     """
     chosen = exercises.chosen(source, only)
     runtime = _runtime()
