@@ -98,13 +98,14 @@ class Contract:
 
     def numbers(self, name: str, value: Any, shape: tuple[int, ...] | None = None, finite: bool = True) -> np.ndarray:
         """Return a result as an array (float64 unless boolean or integer) after looking at its shape and finiteness."""
+        nothing = no_array(name, value) if name == "fn" else self.or_convention(no_array(name, value))
         try:
             array = np.asarray(value)
         except Exception as error:
             said = f"{name} returned {type(value).__name__}, of which no array can be made: {' '.join(str(error).split())[:80]}"
-            raise Found(said, no_array(name, value)) from None
+            raise Found(said, nothing) from None
         if array.dtype.kind not in "biuf":
-            raise Found(f"{name} returned {type(value).__name__} where an array of numbers belongs", no_array(name, value))
+            raise Found(f"{name} returned {type(value).__name__} where an array of numbers belongs", nothing)
         if shape is not None and array.shape != shape:
             cause = self.or_convention(f"{yours(name)} returned shape {array.shape} and not {shape}")
             raise Found(f"{name} returned shape {array.shape} where {shape} belongs", cause)
