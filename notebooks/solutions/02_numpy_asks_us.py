@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Exercises 2 · NumPy asks us
 #
-# Write small classes. Each task is followed by its check: it is silent or says what was expected and what came. Hints are folded; open one at a time.
+# Write small classes. Each task is followed by its check. After a pass it prints `holds:` and the codes of the properties (a plain `assert` prints
+# nothing); else it says what was expected and what came. Hints are folded; open one at a time.
 
 # %%
 import numpy as np

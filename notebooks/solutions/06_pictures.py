@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercises 6 · Pictures
 #
-# Write NumPy. Pictures are (B, h, w, c). Each task is followed by its check: it is silent or says what belongs there and what came.
-# Hints are folded; open one at a time.
+# Write NumPy. Pictures are (B, h, w, c). Each task is followed by its check. After a pass it prints `holds:` and the codes of the properties (a plain
+# `assert` prints nothing); else it says what belongs there and what came. Hints are folded; open one at a time.
 
 # %%
 import numpy as np

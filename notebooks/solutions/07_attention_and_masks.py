@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Exercises 7 · Attention and masks
 #
-# Write NumPy. Each task is followed by its check: it is silent or prints five lines: which property broke, what was found, the smallest input that
-# breaks it, why it matters, and the likely mistake. Hints are folded; open one at a time. Rows look, columns are looked at, **True = may attend**.
+# Write NumPy. Each task is followed by its check. After a pass it prints `holds:` and the codes of the properties (a plain `assert` prints nothing);
+# else it prints five lines: which property broke, what was found, the smallest input that breaks it, why it matters, and the likely mistake. Hints
+# are folded; open one at a time. Rows look, columns are looked at, **True = may attend**.
 
 # %%
 import numpy as np

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Exercises 8 · Figure 3, line by line
 #
-# Write NumPy. Each task is followed by its check: it is silent or prints five lines: which property broke, what was found, the smallest input that
-# breaks it, why it matters, and the likely mistake. Hints are folded; open one at a time. Pictures are rows, texts are columns.
+# Write NumPy. Each task is followed by its check. After a pass it prints `holds:` and the codes of the properties (a plain `assert` prints nothing);
+# else it prints five lines: which property broke, what was found, the smallest input that breaks it, why it matters, and the likely mistake. Hints
+# are folded; open one at a time. Pictures are rows, texts are columns.
 
 # %%
 import numpy as np

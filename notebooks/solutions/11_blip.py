@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercises 11 · BLIP
 #
-# Write Python and NumPy. Each task is followed by its check: it is silent or says which property broke, on which input, and why that matters.
-# Hints are folded; open one at a time.
+# Write Python and NumPy. Each task is followed by its check. After a pass it prints `holds:` and the codes of the properties (a plain `assert` prints
+# nothing); else it says which property broke, on which input, and why that matters. Hints are folded; open one at a time.
 
 # %%
 import numpy as np

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Exercises 13 · BLIP-2
 #
-# Write NumPy. Each task is followed by its check: it is silent, or says what broke. Hints are folded; open one at a time. A sequence is
-# `[soft words ; text]`, each place foretells the next one, and −100 marks what is no target.
+# Write NumPy. Each task is followed by its check. After a pass it prints `holds:` and the codes of the properties (a plain `assert` prints nothing);
+# else it says what broke. Hints are folded; open one at a time. A sequence is `[soft words ; text]`, each place foretells the next one, and −100
+# marks what is no target.
 
 # %%
 import numpy as np

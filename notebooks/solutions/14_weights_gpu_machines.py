@@ -1,7 +1,8 @@
 # %% [markdown]
 # # Exercises 14 · Real weights, many machines
 #
-# Write Python and NumPy. Each task is followed by its check: it is silent or says what belongs there and what came. Hints are folded; open one at a time.
+# Write Python and NumPy. Each task is followed by its check. After a pass it prints `holds:` and the codes of the properties (a plain `assert` prints
+# nothing); else it says what belongs there and what came. Hints are folded; open one at a time.
 
 # %%
 import pickle

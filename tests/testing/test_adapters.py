@@ -14,7 +14,7 @@ import tinymm.testing
 from tinymm.arrays.errors import UsageError
 from tinymm.testing import PropertyFailed, check, on_cupy, on_jax, on_torch
 
-ALLOWED = {"ast", "collections", "contextlib", "dataclasses", "functools", "inspect", "re", "sys", "typing", "numpy", "hypothesis"}
+ALLOWED = {"ast", "collections", "contextlib", "dataclasses", "functools", "inspect", "re", "sys", "traceback", "typing", "numpy", "hypothesis"}
 #: What only the plugin needs: pytest is there where it is loaded.
 PLUGIN = {"importlib", "pathlib", "pytest"}
 #: What only an adapter needs, when it is asked for: the engine finds the gradients that CuPy does not.

@@ -11,6 +11,7 @@ import right
 from hypothesis import find, given
 from wrong import WRONG
 
+from tinymm import Tensor
 from tinymm.testing import PropertyFailed, check, hints, strategies
 from tinymm.testing.contract import Contract, Found
 
@@ -238,3 +239,83 @@ def test_ipython_shows_it_so(tmp_path):
     environment = os.environ | {"IPYTHONDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     said = subprocess.run([sys.executable, "-c", SHELL], env=environment, capture_output=True, text=True, check=True).stdout
     assert said.count("M02 (core)") == 3 and "check.py" not in said and said.count("open hint 1 above the task") == 1
+
+
+# ---------------------------------------------------------------------- the likely cause
+def cause(one, fn, *more, **options):
+    with pytest.raises(PropertyFailed) as failure:
+        one(fn, *more, **{"examples": "quick", **options})
+    return str(failure.value).splitlines()[4].removeprefix("likely cause: ")
+
+
+def additive(n):
+    return np.where(np.tri(n), 0, -np.inf)
+
+
+@pytest.mark.parametrize(
+    "fn, said",
+    [
+        (lambda n: None, "your function returned None: a path of it has no return"),
+        (lambda n: 1 / 0, r"your function raised ZeroDivisionError: division by zero \(line \d+, in <lambda>\)"),
+        (lambda: 1, "your function raised TypeError: .* takes 0 positional arguments but 1 was given; or another convention than true_means=.*"),
+        (lambda n: np.tri(n, dtype=bool)[None], r"your function returned shape \(1, 1, 1\) and not \(1, 1\); or another convention than .*"),
+        (lambda n: np.tri(5, dtype=bool), r"your function returned shape \(5, 5\) and not \(1, 1\); or another convention than .*"),
+        (lambda n: Tensor(np.tri(n)), "your function returned Tensor; return a NumPy array"),
+        (np.tri(3), "ndarray came for your function: pass its name, without calling it"),
+        (np.tri, "your function gave float64; a mask is boolean: dtype=bool"),
+        (additive, r"your function gave float64; a mask is boolean: an additive mask\? say additive=True"),
+    ],
+)
+def test_what_raised_or_has_a_wrong_form_is_the_cause_and_no_twin_is_named(fn, said):
+    assert re.fullmatch(said, cause(check.causal_mask, fn))
+    assert re.fullmatch(said, cause(check.causal_mask, fn, only="M01"))
+
+
+@pytest.mark.parametrize("suite", check.CHECKS)
+def test_no_twin_of_nothing(suite):
+    assert not re.search("nothing was|“", cause(check.CHECKS[suite], NONSENSE["nothing"]))
+
+
+def test_a_function_that_breaks_all_has_no_twin():
+    assert cause(check.softmax, lambda x: x * np.nan).startswith("all properties break: look first at what it gives for this input; or another")
+
+
+def test_one_property_alone_is_told_the_cause_that_all_of_them_show():
+    assert cause(check.causal_mask, ahead, only="M02") == cause(check.causal_mask, ahead)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "vjp, said",
+    [
+        (lambda g, x: g * x * x, "0.3333 times the slope, everywhere: a factor 3 is missing"),
+        (lambda g, x: 6 * g * x * x, "2 times the slope, everywhere: a factor 2 is too much"),
+        (lambda g, x: -3 * g * x * x, "-1 times the slope, everywhere: a minus is missing"),
+        (lambda g, x: (3 * g * x * x).T, "transposed"),
+        (lambda g, x: 0 * g, "zero"),
+    ],
+)
+def test_a_gradient_that_is_off_by_a_factor_or_transposed_is_called_so(vjp, said, dtype):
+    assert cause(check.vjp, lambda x: x * x * x, vjp, signature="(n,n)", dtype=dtype) == f"your gradient of argument 0 is {said}"
+
+
+def test_a_gradient_that_is_off_otherwise_names_how_many_mistakes_break_the_same():
+    assert re.match("the same properties break as with “zero”, “[^”]*” and [0-9]+ others; or", cause(check.vjp, np.tanh, lambda g, x: g * x))
+
+
+def test_a_pass_reads_as_a_sentence():
+    said = repr(check.softmax(right.softmax, tier="core", examples=5))
+    assert said == "holds: S01 S02 S03 S04 S05\nnot run: S08a S08b S08c (give vjp=)" == str(check.softmax(right.softmax, examples=5))
+    assert repr(check.softmax(right.softmax, only="S08a", examples=5)) == "holds: nothing was run\nnot run: S08a (give vjp=)"
+
+
+def test_a_notebook_shows_lines_of_the_report_only():
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    first = "import numpy as np\nfrom tinymm.testing import check"
+    cells = [first, *(f"check.causal_mask(lambda n: np.tri(n, k={k}, dtype=bool), examples=5)" for k in (0, 1))]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbclient.NotebookClient(book, allow_errors=True, kernel_name="python3").execute()
+    (held,), (broken,) = book.cells[1].outputs, book.cells[2].outputs
+    assert held["data"]["text/plain"] == "holds: M01 M02 M03 M04 M05 M06"
+    assert "\n".join(broken["traceback"]).splitlines() == report(check.causal_mask, ahead, examples=5)[0]

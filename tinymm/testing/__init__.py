@@ -1,6 +1,6 @@
 """Chapter 8, properties for anyone: what every mask, loss and metric of a kind must do, run against any callable.
 
-`check.contrastive_loss(my_loss)` draws hundreds of small cases and either returns quietly or fails with five lines:
+`check.contrastive_loss(my_loss)` draws hundreds of small cases and either says what holds or fails with five lines:
 which property broke, what was found, the smallest input that breaks it, why it matters, and the likely mistake. Arrays
 go in and arrays come out, so a function of any library can be checked; `on_torch`, `on_jax` and `on_cupy`
 adapt one of PyTorch, JAX or CuPy.

@@ -28,6 +28,8 @@ MODELS: dict[str, dict[str, str]] = {
         "zero": "V02",
         "without the outer product": "V02",
         "negative": "V02",
+        "constant factor forgotten": "V02",
+        "transposed": "V02",
         "one percent too large": "V02",
         "of another axis": "V02",
         "cotangent taken for ones": "V02",

@@ -1,4 +1,4 @@
-"""The door: `check.softmax(my_softmax)` returns quietly or raises with a report of five lines.
+"""The door: `check.softmax(my_softmax)` says what holds, or raises with a report of five lines.
 
 >>> import numpy as np
 >>> from tinymm.testing import check
@@ -40,12 +40,22 @@ from .suite import Finding, Suite
 PROFILES = {"quick": 30, "ci": 100, "deep": 2000}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """The ids that passed, and for each that was not run the reason."""
+    """The ids that passed, and for each that was not run the reason; it reads as "holds: M01 M02 …".
+
+    >>> Report(("S01", "S02"), {"S08a": "give vjp=", "S08b": "give vjp=", "A14s": "of the strict tier"})
+    holds: S01 S02
+    not run: S08a S08b (give vjp=); A14s (of the strict tier)
+    """
 
     passed: tuple[str, ...]
     not_run: dict[str, str]
+
+    def __repr__(self) -> str:
+        reasons = dict.fromkeys(self.not_run.values())
+        kept = [f"{' '.join(key for key, why in self.not_run.items() if why == reason)} ({reason})" for reason in reasons]
+        return f"holds: {' '.join(self.passed) or 'nothing was run'}" + (f"\nnot run: {'; '.join(kept)}" if kept else "")
 
 
 class Check:
@@ -122,6 +132,7 @@ class Examination:
         self.suite = one.suite
         self.promised, self.count = one.promise(fn, contract), cases(examples)
         self.properties, self.not_run = self.suite.select(self.promised, tier, only)
+        self.tier, self.only = tier, only
         self.given = contract if examples == "ci" else {**contract, "examples": examples}
 
     @cached_property
@@ -142,9 +153,8 @@ class Examination:
         """Return the five lines about a broken property, and a sixth that runs it again."""
         first, promised = self.suite.properties[key], self.promised
         smallest = self.suite.smallest(promised, first, self.count, self.broken[key])
-        ran, others = {item.id for item in self.properties}, [other for other in self.broken if other != key]
-        options = {name: value for name in promised.options if isinstance(value := getattr(promised, name), (str, bool, int, float))}
-        convention = ", ".join(f"{name}={value!r}" for name, value in options.items() if name in promised.choices) or "the one of tinymm"
+        others = [other for other in self.broken if other != key]
+        cause = smallest.cause or f"{self.twins()}another convention than {promised.convention or 'the one of tinymm'}"
         again = "".join(f", {name}=…" if callable(value) else f", {name}={value!r}" for name, value in self.given.items())
         return "\n".join(
             (
@@ -152,10 +162,18 @@ class Examination:
                 f"found: {smallest.found}" + (f"; {', '.join(others)} broke too" if others else ""),
                 f"smallest failing input: {smallest.smallest}",
                 f"why it matters: {first.why}",
-                f"likely cause: {likely_cause(self.suite.name, set(self.broken), ran)}another convention than {convention}",
+                f"likely cause: {cause}",
                 f"again: check.{self.suite.name}(fn{again}, only={first.id!r})",
             )
         )
+
+    def twins(self) -> str:
+        """Name the planted mistakes that break the same properties: of one property alone, the others are run for it."""
+        properties, broken = self.properties, self.broken
+        if self.only:
+            properties, _ = self.suite.select(self.promised, self.tier)
+            broken = self.suite.findings(self.promised, properties, self.count)
+        return likely_cause(self.suite.name, set(broken), {item.id for item in properties})
 
 
 def cases(examples: int | str) -> int:
@@ -168,16 +186,25 @@ def cases(examples: int | str) -> int:
 
 
 def likely_cause(suite: str, broken: set[str], ran: set[str]) -> str:
-    """Name the planted mistakes that break the nearest set of properties, or nothing if none is near."""
-    if len(ran) < 2:
-        return ""
+    """Name the planted mistakes that break the nearest set of properties, or nothing if none is near: a function that breaks all has no twin.
+
+    >>> likely_cause("causal_mask", {"M02", "M06"}, {"M01", "M02", "M03", "M04", "M05", "M06"})
+    'the same properties break as with “sees one token ahead”; or '
+    >>> likely_cause("masked_softmax", {"S06c", "S06s"}, {"S06a", "S06b", "S06c", "S06s"})
+    'the same properties break as with “minus ten thousand” or “maximum of the blocked too”; or '
+    >>> likely_cause("softmax", {"S01", "S02"}, {"S01", "S02"})
+    'all properties break: look first at what it gives for this input; or '
+    """
+    if broken == ran:
+        return "all properties break: look first at what it gives for this input; or " if len(ran) > 1 else ""
     known = {name: set(ids.split()) & ran for name, ids in CAUSES.get(suite, {}).items()}
     apart = {name: len(ids ^ broken) / len(ids | broken) for name, ids in known.items() if ids}
     nearest = min(apart.values(), default=1.0)
     if nearest > 1 / 3:
         return ""
-    names = [f"“{name}”" for name, distance in apart.items() if distance == nearest][:2]
-    return f"{'the same' if nearest == 0 else 'nearly the same'} properties break as with {' or '.join(names)}; or "
+    names = [f"“{name}”" for name, distance in apart.items() if distance == nearest]
+    said = " or ".join(names) if len(names) < 3 else f"{names[0]}, {names[1]} and {len(names) - 2} other{'s' * (len(names) > 3)}"
+    return f"{'the same' if nearest == 0 else 'nearly the same'} properties break as with {said}; or "
 
 
 causal_mask = Check(_masks.causal)

@@ -6,6 +6,7 @@ about conventions. A contract states them once; the properties then speak tinymm
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from traceback import walk_tb
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,11 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 
 
 class Found(AssertionError):
-    """What a property found, in numbers."""
+    """What a property found, in numbers; and its cause, where what was found is the cause, or shows it."""
+
+    def __init__(self, found: str = "", cause: str = "") -> None:
+        super().__init__(found)
+        self.cause = cause
 
 
 class PropertyFailed(AssertionError):
@@ -80,21 +85,30 @@ class Contract:
         copies = tuple(self._prepared(argument) for argument in arguments)
         self.last_call = name, copies
         self.first_call = self.first_call or self.last_call
+        function = getattr(self, name)
+        if not callable(function):
+            came = type(function).__name__
+            raise Found(f"{name} is no function but of type {came}", f"{came} came for {yours(name)}: pass its name, without calling it")
         try:
-            return getattr(self, name)(*copies)
+            return function(*copies)
         except Exception as error:
-            raise Found(f"{name} raised {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+            cause = f"{yours(name)} raised {raised(error)}{place(error, function)}"
+            of_shape = isinstance(error, (TypeError, ValueError, IndexError))  # these may come of another convention
+            raise Found(f"{name} raised {raised(error)}", self.or_convention(cause) if of_shape else cause) from error
 
     def numbers(self, name: str, value: Any, shape: tuple[int, ...] | None = None, finite: bool = True) -> np.ndarray:
         """Return a result as an array (float64 unless boolean or integer) after looking at its shape and finiteness."""
+        nothing = no_array(name, value) if name == "fn" else self.or_convention(no_array(name, value))
         try:
             array = np.asarray(value)
         except Exception as error:
-            raise Found(f"{name} returned {type(value).__name__}, of which no array can be made: {' '.join(str(error).split())[:80]}") from None
+            said = f"{name} returned {type(value).__name__}, of which no array can be made: {' '.join(str(error).split())[:80]}"
+            raise Found(said, nothing) from None
         if array.dtype.kind not in "biuf":
-            raise Found(f"{name} returned {type(value).__name__} where an array of numbers belongs")
+            raise Found(f"{name} returned {type(value).__name__} where an array of numbers belongs", nothing)
         if shape is not None and array.shape != shape:
-            raise Found(f"{name} returned shape {array.shape} where {shape} belongs")
+            cause = self.or_convention(f"{yours(name)} returned shape {array.shape} and not {shape}")
+            raise Found(f"{name} returned shape {array.shape} where {shape} belongs", cause)
         if finite and not np.isfinite(array).all():
             raise Found(f"{name} returned {array.size - np.isfinite(array).sum()} of {array.size} numbers NaN or infinite")
         return array.astype(np.float64) if array.dtype.kind == "f" else array
@@ -103,7 +117,8 @@ class Contract:
         """Return a result as whole numbers of that shape in [0, below)."""
         array = self.numbers(name, value, shape)
         if array.dtype.kind == "f":
-            raise Found(f"{name} returned {array.dtype} where whole numbers belong")
+            cause = f"{yours(name)} gave {array.dtype}; indices and ids are whole: dtype=int"
+            raise Found(f"{name} returned {array.dtype} where whole numbers belong", cause)
         array = array.astype(int)
         place = " at {0}" if array.ndim else ""
         never((array < 0) | (array >= below), f"{name} returned a number outside [0, {below}){place}")
@@ -114,9 +129,19 @@ class Contract:
         value = self.result("vjp", cotangent, *arguments)
         if isinstance(value, (tuple, list)):
             if len(value) <= position:
-                raise Found(f"vjp returned {len(value)} gradients for {len(arguments)} inputs")
+                said = f"vjp returned {len(value)} gradients for {len(arguments)} inputs"
+                raise Found(said, f"your {said}")
             value = value[position]
         return self.numbers("vjp", value, np.shape(arguments[position]))
+
+    @property
+    def convention(self) -> str:
+        """The options that were promised, by name; an empty text where the contract has no choices."""
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.options if name in self.choices)
+
+    def or_convention(self, cause: str) -> str:
+        """Return a cause that another convention can have, too."""
+        return f"{cause}; or another convention than {self.convention}" if self.convention else cause
 
     def _prepared(self, argument: Any) -> Any:
         if isinstance(argument, list):
@@ -128,6 +153,30 @@ class Contract:
     def agree(self, found: Any, expected: Any, what: str, tolerance: float | None = None) -> None:
         """Demand equality to rounding (relative and absolute), or exactly with tolerance 0."""
         agree(found, expected, what, self.tolerance if tolerance is None else tolerance)
+
+
+def yours(name: str) -> str:
+    """Return how a report calls an option that is a function."""
+    return "your function" if name == "fn" else f"your {name}"
+
+
+def no_array(name: str, value: Any, what: str = "a NumPy array") -> str:
+    """Return the cause of a result that is not what belongs there."""
+    if value is None:
+        return f"{yours(name)} returned None: a path of it has no return"
+    return f"{yours(name)} returned {type(value).__name__}; return {what}"
+
+
+def raised(error: Exception) -> str:
+    """Return an exception on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def place(error: Exception, function: Callable) -> str:
+    """Return the line of a function's own file in which it raised, as a notebook shows no traceback; nothing where the call itself failed."""
+    code = getattr(function, "__code__", None)
+    frames = [frame for frame in walk_tb(error.__traceback__) if code is not None and frame[0].f_code.co_filename == code.co_filename]
+    return f" (line {frames[-1][1]}, in {frames[-1][0].f_code.co_name})" if frames else ""
 
 
 def agree(found: Any, expected: Any, what: str, tolerance: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .contract import Contract, Found, never
+from .contract import Contract, Found, never, raised
 from .strategies import sizes, unit
 from .suite import Suite
 
@@ -47,7 +47,7 @@ class Queue(Contract):
         try:
             queue.push(given)
         except Exception as error:
-            raise Found(f"push raised {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+            raise Found(f"push raised {raised(error)}", self.or_convention(f"push of what your function returned raised {raised(error)}")) from error
         return given
 
     def rows(self, queue: Any, K: int, E: int) -> Array:
@@ -70,7 +70,8 @@ class Queue(Contract):
         try:
             return getattr(queue, name)
         except Exception as error:
-            raise Found(f"{name} of what fn returned raised {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+            said = f"{name} of what fn returned raised {raised(error)}"
+            raise Found(said, self.or_convention(said.replace("fn", "your function"))) from error
 
 
 queue = Suite("queue", Queue)

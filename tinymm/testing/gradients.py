@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinymm.arrays.errors import UsageError
+from tinymm.arrays.random import generator
 
 from .contract import Contract, Found, never
 from .strategies import sizes
@@ -76,7 +77,7 @@ class Vjp(Contract):
     def pulled(self, g: Array, arrays: list[Array]) -> list[Array]:
         """Return the gradient of each array; its shape is the array's."""
         if self.vjp is None:
-            raise Found("no vjp came; give it behind the function, as in check.vjp(fn, vjp)")
+            raise Found("no vjp came; give it behind the function, as in check.vjp(fn, vjp)", "no vjp came")
         return [self.numbers("vjp", one, x.shape) for one, x in zip(self.raw(g, arrays), arrays, strict=True)]
 
     def raw(self, g: Array, arrays: list[Array]) -> list:
@@ -84,8 +85,36 @@ class Vjp(Contract):
         value = self.result("vjp", g, *arrays)
         value = list(value) if isinstance(value, (tuple, list)) else [value]
         if len(value) != len(arrays):
-            raise Found(f"vjp returned {len(value)} gradients for {len(arrays)} inputs")
+            said = f"vjp returned {len(value)} gradients for {len(arrays)} inputs"
+            raise Found(said, f"your {said}")
         return value
+
+    def suspected(self, place: int) -> str:
+        """Return the cause of a wrong slope where a whole gradient beside its differences shows it, at one fixed point whose axes are all 3 long."""
+        x = self.inputs(generator(1), a=3, b=3, c=3, d=3)
+        try:
+            g = generator(2).normal(size=self.value(x).shape)
+            claimed, measured = self.pulled(g, x)[place], self.measured(g, x, place)
+        except Found:
+            return ""
+        name, near = f"your gradient of argument {place}", 10 * STEPS[self.dtype][1] * np.abs(measured).max()
+        if not claimed.any():
+            return f"{name} is zero"
+        times = float((claimed * measured).sum() / np.maximum((measured**2).sum(), 1e-300))
+        if np.abs(claimed - times * measured).max() <= near and np.abs(times - 1) * np.abs(measured).max() > near:
+            factor = f"{times:.4g} is too much" if abs(times) > 1 else f"{1 / times:.4g} is missing"
+            return f"{name} is {times:.4g} times the slope, everywhere: " + ("a minus is missing" if f"{times:.4g}" == "-1" else f"a factor {factor}")
+        return f"{name} is transposed" if claimed.ndim == 2 and np.abs(claimed.T - measured).max() <= near < np.abs(claimed - measured).max() else ""
+
+    def measured(self, g: Array, x: list[Array], place: int) -> Array:
+        """Return the gradient of one array by differences."""
+        step, found = STEPS[self.dtype][0], np.zeros(x[place].shape)
+        for index in np.ndindex(found.shape):
+            ends = [[*x[:place], x[place].copy(), *x[place + 1 :]] for _ in range(2)]
+            ends[0][place][index] += step
+            ends[1][place][index] -= step
+            found[index] = ((self.value(ends[0]) - self.value(ends[1])) * g).sum() / (2 * step)
+        return found
 
 
 def _arguments(vjp: Callable | None) -> int:
@@ -118,7 +147,10 @@ def slopes(rule: Vjp, rng: Rng, a: int, b: int, c: int, d: int) -> None:
         direction = rng.normal(size=x[place].shape)
         ends = [[*x[:place], x[place] + sign * step * direction, *x[place + 1 :]] for sign in (1, -1)]
         measured = ((rule.value(ends[0]) - rule.value(ends[1])) * g).sum() / (2 * step)
-        rule.agree((gradient * direction).sum(), measured, f"slope by the gradient of argument {place} against differences", tolerance)
+        try:
+            rule.agree((gradient * direction).sum(), measured, f"slope by the gradient of argument {place} against differences", tolerance)
+        except Found as found:
+            raise Found(str(found), rule.suspected(place)) from None
 
 
 @vjp.property("V03", why="backward adds what arrives from several users before it goes on: only a linear rule gives the same", **letters)
@@ -157,4 +189,6 @@ def dtypes(rule: Vjp, rng: Rng, a: int, b: int, c: int, d: int) -> None:
     x = rule.inputs(rng, a=a, b=b, c=c, d=d)
     for place, one in enumerate(rule.raw(rng.normal(size=rule.value(x).shape), x)):
         if str(np.asarray(one).dtype) != rule.dtype:
-            raise Found(f"the gradient of argument {place} came in {np.asarray(one).dtype} where {rule.dtype} belongs")
+            came = np.asarray(one).dtype
+            cause = f"your vjp gave {came} for arrays of {rule.dtype}: a constant or a cast of another dtype"
+            raise Found(f"the gradient of argument {place} came in {came} where {rule.dtype} belongs", cause)

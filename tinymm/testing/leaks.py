@@ -38,7 +38,8 @@ class NoLeak(Contract):
         """Return the outputs as (B, T, numbers)."""
         found = self.call("fn", x, mask[:, None])
         if found.shape[:2] != x.shape[:2] or found.ndim < 3:
-            raise Found(f"fn returned shape {found.shape} where ({x.shape[0]}, {x.shape[1]}, …) belongs")
+            wanted = f"({x.shape[0]}, {x.shape[1]}, …)"
+            raise Found(f"fn returned shape {found.shape} where {wanted} belongs", f"your function returned shape {found.shape} and not {wanted}")
         return found.reshape(*x.shape[:2], -1)
 
     def reach(self, mask: Array, itself: bool = True) -> Array:

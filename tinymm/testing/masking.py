@@ -13,7 +13,7 @@ import numpy as np
 
 from tinymm.arrays.random import generator
 
-from .contract import Contract, Found, never
+from .contract import Contract, Found, never, no_array
 from .strategies import one_of, paddings, sizes
 from .suite import Suite
 
@@ -50,11 +50,11 @@ class MlmMasking(Contract):
         """Return inputs and labels, whole numbers in the shape of the ids."""
         found = self.result("fn", ids, special, V, mask_id, p, rng)
         if not isinstance(found, (tuple, list)) or len(found) != 2:
-            raise Found(f"fn returned {type(found).__name__} where inputs and labels belong")
+            raise Found(f"fn returned {type(found).__name__} where inputs and labels belong", no_array("fn", found, "inputs, labels"))
         inputs, labels = (self.numbers("fn", value, ids.shape) for value in found)
         for array in (inputs, labels):
             if array.dtype.kind not in "iu":
-                raise Found(f"fn returned {array.dtype} where whole numbers belong")
+                raise Found(f"fn returned {array.dtype} where whole numbers belong", f"your function gave {array.dtype}; ids are whole: dtype=int")
         return inputs, labels
 
     def words(self, rng: Rng, shape: tuple[int, ...], V: int) -> tuple[Array, int]:

@@ -44,14 +44,18 @@ class MaskContract(Contract):
         try:
             return self.allow(np.broadcast_to(raw, (B, 1, T, T))[:, 0])
         except ValueError:
-            raise Found(f"fn returned shape {raw.shape}, which does not broadcast to {(B, 1, T, T)}") from None
+            said = f"fn returned shape {raw.shape}, which does not broadcast to {(B, 1, T, T)}"
+            cause = f"your function returned shape {raw.shape}; a mask of a batch broadcasts to (B, 1, T, T), as is_real[:, None, None, :] does"
+            raise Found(said, cause) from None
 
     def demand_type(self, raw: np.ndarray) -> None:
         """Demand booleans, or 0 and very negative numbers of an additive mask."""
         if self.additive:
             never((raw != 0) & ~(raw <= -1000), f"an additive mask holds 0 or at most -1000, not {float(raw.flat[0])}, at one place")
         elif raw.dtype != bool:
-            raise Found(f"fn returned {raw.dtype} where bool belongs")
+            added = raw.dtype.kind == "f" and not (raw > 0).any()  # one that multiplies has a 1 somewhere
+            way_out = "an additive mask? say additive=True" if added else "dtype=bool"
+            raise Found(f"fn returned {raw.dtype} where bool belongs", f"your function gave {raw.dtype}; a mask is boolean: {way_out}")
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .contract import Contract, Found, never
+from .contract import Contract, Found, never, no_array
 from .strategies import sizes
 from .suite import Suite
 
@@ -29,7 +29,8 @@ class ItmPairs(Contract):
         """Return pictures, texts and labels, all of one length."""
         found = self.result("fn", image_for_text, text_for_image)
         if not isinstance(found, (tuple, list)) or len(found) != 3:
-            raise Found(f"fn returned {type(found).__name__} where three arrays of whole numbers belong")
+            said = f"fn returned {type(found).__name__} where three arrays of whole numbers belong"
+            raise Found(said, no_array("fn", found, "images, texts, labels"))
         shape, B = (self.numbers("fn", found[0]).size,), len(image_for_text)
         images, texts = (self.indices("fn", value, shape, B) for value in found[:2])
         return images, texts, self.indices("fn", found[2], shape, 2)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .contract import Contract, Found, never
+from .contract import Contract, Found, never, no_array
 from .strategies import one_of, orthonormal, sizes, unit
 from .suite import Suite
 
@@ -161,7 +161,8 @@ class ItcQueue(Contract):
         """Return a gradient for each of the six features; None and what is missing are zero."""
         found = self.result("vjp", 1.0, *self.given(features, temperature, alpha))
         if not isinstance(found, (tuple, list)):
-            raise Found(f"vjp returned {type(found).__name__} where a gradient for each argument belongs")
+            said = f"vjp returned {type(found).__name__} where a gradient for each argument belongs"
+            raise Found(said, no_array("vjp", found, "a tuple of gradients"))
         found = [*found, *[None] * 6][:6]
         return [np.zeros_like(x) if g is None else self.numbers("vjp", g, x.shape) for g, x in zip(found, features, strict=True)]
 

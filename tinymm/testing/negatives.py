@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymm.arrays.random import generator
 
-from .contract import Contract, Found, never
+from .contract import Contract, Found, never, no_array
 from .strategies import sizes
 from .suite import Suite
 
@@ -38,7 +38,8 @@ class HardNegatives(Contract):
         """Return image_for_text and text_for_image."""
         found = self.result("fn", S, ids, rng)
         if not isinstance(found, (tuple, list)) or len(found) != 2:
-            raise Found(f"fn returned {type(found).__name__} where two arrays of indices belong")
+            said = f"fn returned {type(found).__name__} where two arrays of indices belong"
+            raise Found(said, no_array("fn", found, "two arrays of indices"))
         first, second = (self.indices("fn", value, ids.shape, len(ids)) for value in found)
         return (first, second) if self.order == "images_first" else (second, first)
 

@@ -43,10 +43,11 @@ def state(seed: int) -> Any:
 
 @dataclass(frozen=True)
 class Finding:
-    """One broken property: what was found, and the input that shows it."""
+    """One broken property: what was found, the input that shows it, and the cause where that is known without the table of causes."""
 
     found: str
     smallest: str
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Property:
             called = contract.last_call if found.__cause__ or "returned" in str(found) else contract.first_call
             call = f"{called[0]}({', '.join(map(show, called[1]))})" if called else ""
             sizes = ", ".join(f"{name} = {show(value)}" for name, value in drawn.items())
-            return Finding(str(found), "; ".join(filter(None, (call, sizes))) or "no input")
+            return Finding(str(found), "; ".join(filter(None, (call, sizes))) or "no input", found.cause)
         return None
 
 
@@ -172,7 +173,7 @@ class Suite:
             return finding
         except Flaky:
             pass
-        return Finding(f"{first.found} (not every time: the function gives different results for one input)", first.smallest)
+        return Finding(f"{first.found} (not every time: the function gives different results for one input)", first.smallest, first.cause)
 
     def _search(self, look: Callable[[dict[str, Any]], None], examples: int, *phases: Phase) -> None:
         # One inner function for every search: Hypothesis seeds a derandomized search by the function's source.
