@@ -207,9 +207,22 @@ def test_in_place_is_refused(name, t):
         IN_PLACE[name](t)
 
 
-def test_item_assignment_does_not_exist(t):
-    with pytest.raises(TypeError, match="does not support item assignment"):
+def test_item_assignment_is_refused(t):
+    with pytest.raises(GraphError, match=r"not changed in place.*write np\.where\(mask, new, x\)"):
         t[0] = 1.0
+
+
+def test_habits_from_elsewhere_are_told_what_to_write_here(t):
+    with pytest.raises(AttributeError, match=r"a Tensor has no numpy, which is another library's; write t\.data"):
+        t.numpy()
+    with pytest.raises(AttributeError, match=r"a Tensor has no gradd$"):
+        t.gradd  # noqa: B018
+
+
+def test_one_number_is_formatted_as_a_number():
+    assert f"{Tensor(3.14159):.2f} {Tensor([[2.0]]):.1f}" == "3.14 2.0" and f"{Tensor(1.0)}" == "Tensor(1., float64)"
+    with pytest.raises(GraphError, match=r"'.2f' is one number's, and shape \(2,\) came; reduce it first"):
+        f"{Tensor([1.0, 2.0]):.2f}"  # noqa: B018
 
 
 @pytest.mark.parametrize("call", [lambda t: np.add.reduce(t), lambda t: np.add.outer(t, t), lambda t: np.multiply.accumulate(t)])

@@ -52,6 +52,8 @@ def test_labels_are_checked_by_the_cross_entropy():
         itm_loss(np.zeros((4, 5, 2)), np.zeros(3, int))
     with pytest.raises(DataError, match=r"labels lie in \[0, 2\) and 0 to 2 came; check the class list"):
         itm_loss(np.zeros((3, 2)), np.array([0, 1, 2]))
+    with pytest.raises(DataError, match=r"numbers of classes, and float64 came; write labels.astype\(int\)"):
+        itm_loss(np.zeros((3, 2)), np.array([0.0, 1.0, 1.0]))
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (4, 3, 2)])

@@ -65,6 +65,13 @@ def _operator(name: str, ufunc: Callable) -> Callable:
     return lambda self, other: ANSWERS[ufunc](self, other) if type(other) in FAMILIAR else ask(self, other)
 
 
+#: What hands reach for that come from PyTorch -> what is written here.
+ELSEWHERE = {
+    "numpy": "t.data", "cpu": "tinymm.arrays.backend.to_host(t.data)", "clone": "t + 0", "view": "t.reshape(shape)", "permute": "np.transpose(t, axes)",
+    "unsqueeze": "t[:, None]", "squeeze": "np.squeeze(t)", "dim": "t.ndim", "exp": "np.exp(t)", "softmax": "tinymm.autodiff.ops.softmax(t)",
+}  # fmt: skip
+
+
 class Tensor(NDArrayOperatorsMixin):
     """An array that remembers how it was made, so that `backward` can find the gradient of a result.
 
@@ -149,6 +156,16 @@ class Tensor(NDArrayOperatorsMixin):
     def __getitem__(self, index):
         return ANSWERS["getitem"](self, index)
 
+    def __setitem__(self, index, value):
+        raise GraphError(
+            "a Tensor's numbers are not changed in place, because the backward pass may still need them; write np.where(mask, new, x) for a new "
+            "Tensor, or change x.data outside of any graph"
+        )
+
+    def __getattr__(self, name):  # only for what there is not
+        instead = ELSEWHERE.get(name)
+        raise AttributeError(f"a Tensor has no {name}" + (f", which is another library's; write {instead}" if instead else ""), name=name, obj=self)
+
     def __len__(self):
         return len(self.data)
 
@@ -157,6 +174,11 @@ class Tensor(NDArrayOperatorsMixin):
 
     def __float__(self):
         return float(self.data.item())  # NumPy's own float() of an array (1,) is deprecated
+
+    def __format__(self, spec):
+        if spec and self.data.size != 1:
+            raise GraphError(f"a format such as {spec!r} is one number's, and shape {self.shape} came; reduce it first, or format t.data[i].item()")
+        return format(self.item(), spec) if spec else str(self)
 
     def __repr__(self):
         made = f", made by {self.made_by[0]}" if self.made_by else ", requires_grad=True" if self.requires_grad else ""

@@ -14,7 +14,7 @@ def cross_entropy_loss(logits: Any, labels: np.ndarray, axis: int = -1) -> Tenso
 
     Figure 3 of CLIP calls this helper without defining it. `axis` is the axis of the softmax: with logits (n, n), pictures in rows and
     texts in columns, `axis=1` asks for the text of each picture and `axis=0` for the picture of each text. ln(number of classes) is the
-    loss of equal logits. ShapeError for labels of another shape, DataError for one that is no class.
+    loss of equal logits. ShapeError for labels of another shape, DataError for one that is no whole number or no class.
 
     >>> loss = cross_entropy_loss(np.zeros((2, 8)), np.array([3, 5]), axis=1)
     >>> round(loss.item(), 4), round(float(np.log(8)), 4)
@@ -27,6 +27,8 @@ def cross_entropy_loss(logits: Any, labels: np.ndarray, axis: int = -1) -> Tenso
             f"cross_entropy_loss: logits {logits.shape} with classes along axis {axis} need labels {others} and {labels.shape} came; "
             "give one label for each row"
         )
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"cross_entropy_loss: labels are the numbers of classes, and {labels.dtype} came; write labels.astype(int)")
     classes = logits.shape[axis]
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         raise DataError(f"cross_entropy_loss: labels lie in [0, {classes}) and {labels.min()} to {labels.max()} came; check the class list")
