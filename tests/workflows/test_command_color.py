@@ -75,7 +75,7 @@ def test_unknown_names_are_refused_with_the_known_ones(command):
     with pytest.raises(UsageError, match=r"'glyphs', .*'digits', 'emoji' \(or 'emoji-de', 'emoji-zh' …\) or a path .*'emoji-xx' is none"):
         opened.open_source("emoji-xx")
     said = command("data", "check", "emoji-xx")
-    assert said.code == 2 and "'emoji-xx' is none of these" in said.error
+    assert said.code == 2 and "emoji-xx does not exist; did you mean the built-in emoji?" in said.error
 
 
 def test_pictures_of_a_run_show_color(here, command):

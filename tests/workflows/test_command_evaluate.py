@@ -7,6 +7,7 @@ import pytest
 from small_runs import draw
 
 from tinymm.workflows import evaluate
+from tinymm.workflows.meanings import meaning
 
 
 def test_on_its_own_data_a_run_gets_the_numbers_of_its_training_again(trained, here, command):
@@ -14,7 +15,8 @@ def test_on_its_own_data_a_run_gets_the_numbers_of_its_training_again(trained, h
     assert said.code == 0
     found, before = json.loads((here / "numbers.json").read_text()), json.loads((trained / "results.json").read_text())
     assert found["validation_r1"] == before["validation_r1"] and found["chance"] == before["chance"]
-    assert said.lines == [f"{'validation R@1':<32}{found['validation_r1']:>8.3f}   chance {found['chance']['validation_r1']:.3f}"]
+    number, chance = found["validation_r1"], found["chance"]["validation_r1"]
+    assert said.lines == [f"{'validation R@1':<32}{number:>8.3f}   chance {chance:.3f}   {meaning('validation_r1')}"]
 
 
 def test_the_validation_pictures_stay_those_that_the_run_did_not_train_on(trained, here, command, monkeypatch):
@@ -56,7 +58,7 @@ def test_data_under_the_reader_s_home_is_found_again(trained, here, command, mon
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "; train one, or name one with --model"),
+        ([], "no run is there yet; `python -m tinymm demo` makes one, or name one with --model"),
         (["--model", "nowhere"], "nowhere does not exist; check the path"),
         (["--model", "RUN", "--data", "nowhere"], "'nowhere' is none of these"),
         (["--model", "RUN", "--data", "glyphs"], "speaks other words than glyphs do"),

@@ -9,6 +9,7 @@ from tinymm.training.records import write_json
 
 from . import measured
 from .blip2_start import framed_source
+from .meanings import meaning
 from .opened import BUILT_IN, CLIPS, STAGE_1, STAGE_2, TOWERS, open_model, open_source
 from .train import measure
 
@@ -59,13 +60,13 @@ def _told(results: dict[str, Any], out: str | None, say: Callable[[str], None]) 
 
 
 def table(results: dict[str, Any]) -> list[str]:
-    """Return the numbers that have a chance level as lines, the chance beside each.
+    """Return the numbers that have a chance level as lines, the chance beside each, and what it is.
 
-    >>> table({"validation_r1": 0.5, "chance": {"validation_r1": 0.01}})
-    ['validation R@1                     0.500   chance 0.010']
+    >>> table({"unseen_face_r1": 0.5, "chance": {"unseen_face_r1": 0.01}})
+    ['unseen face R@1                    0.500   chance 0.010   known characters in a face never trained on']
     """
     lines = []
     for name, level in results["chance"].items():
         words = name.replace("_r1", " R@1").replace("_", " ")
-        lines.append(f"{words:<32}{results[name]:>8.3f}   chance {level:.3f}")
+        lines.append(f"{words:<32}{results[name]:>8.3f}   chance {level:.3f}   {meaning(name)}".rstrip())
     return lines

@@ -16,6 +16,8 @@ from tinymm.arrays.errors import DataError, UsageError
 from tinymm.arrays.files import atomic
 from tinymm.training.records import read_json, read_metrics
 
+from .meanings import meaning
+
 PICTURES = {
     "similarity.png": "Pictures and captions", "loss.png": "The loss", "retrieval.png": "What it finds, failures first",
     "captions.png": "What it says, mistakes first", "words.png": "Where each word looks", "queue.png": "What the queue remembers",
@@ -34,6 +36,7 @@ img { width: 100%; max-width: none; height: auto; display: block; background: #f
 .numbers { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: .8rem }
 .numbers { padding: 0; margin: 1rem 0; list-style: none }
 .numbers li { background: var(--card); border-radius: 8px; padding: .8rem 1rem } .numbers span { color: var(--soft); display: block }
+.numbers small { color: var(--soft); display: block; line-height: 1.35; margin-top: .3rem }
 .numbers b { font-size: 2rem; line-height: 1.2; color: var(--mark); font-variant-numeric: tabular-nums }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums }
 th, td { text-align: left; vertical-align: top; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line) }
@@ -115,7 +118,8 @@ def _when(run: Mapping[str, Any], records: list[dict[str, Any]]) -> str:
 def _headline(results: Mapping[str, Any]) -> Iterator[str]:
     chances = results.get("chance", {})
     items = [
-        f"<li><span>{_text(_words(name))}</span><b>{_text(_number(results[name]))}</b><span>chance {_text(_number(chance))}</span></li>"
+        f"<li><span>{_text(_words(name))}</span><b>{_text(_number(results[name]))}</b><span>chance {_text(_number(chance))}</span>"
+        f'{f"<small>{_text(meaning(name))}</small>" if meaning(name) else ""}</li>'
         for name, chance in chances.items()
         if isinstance(results.get(name), int | float)
     ]
