@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import catalogue
+import lessons
 import properties
 import sheet_axes
 import sheet_evaluation
@@ -82,27 +83,6 @@ def further() -> tuple[list[str], list[str]]:
     return [stem for stem in rest if stem in MEASURED], [stem for stem in rest if stem not in MEASURED]
 
 
-def tutorials(notebooks: list[Path]) -> str:
-    """Return the list of notebooks, or the sentence that there are none."""
-    if not notebooks:
-        return "This checkout has no notebooks yet.\n"
-    return "```{toctree}\n:maxdepth: 1\n" + "\n".join(f"tutorials/{path.stem}" for path in notebooks) + "\n```\n"
-
-
-def exercises(sources: list[Path]) -> str:
-    """Return the list of exercises: one section a notebook, one line a task, with its points."""
-    if not sources:
-        return "This checkout has no exercises yet.\n"
-    text = ""
-    for source in sources:
-        lines = source.read_text(encoding="utf-8").split("\n")
-        title = next((line.lstrip("# ") for line in lines if line.startswith("# # ")), source.stem)
-        tasks = [re.sub(r"^# (?:## |\*\*)(.+?)(?:\*\*.*)?$", r"\1", line) for line in lines if re.match(r"# (## \d+\w? · |\*\*Puzzle)", line)]
-        points = sum(int(n) for n in re.findall(r"^# %%.* points=(\d+)", "\n".join(lines), re.M))
-        text += f"## {title}\n\n" + "".join(f"- {task.rstrip('. ')}\n" for task in tasks) + f"\n{points} points in all.\n\n"
-    return text
-
-
 def notebook(path: Path) -> str:
     """Return a notebook as it is committed, its links led to this site's pages."""
     made = json.loads(path.read_text(encoding="utf-8"))
@@ -121,10 +101,10 @@ def contents() -> dict[str, str]:
     made |= {f"api/{folder.parent.name}.rst": api(folder.parent) for folder in PACKAGE.glob("*/__init__.py")}
     notebooks = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     made |= {f"tutorials/{path.name}": notebook(path) for path in notebooks}
-    made["_made/tutorials.md"] = tutorials(notebooks)
+    made |= {"_made/tutorials.md": lessons.tutorials(notebooks), "_made/times.md": lessons.times(notebooks)}
     measured, others = further()
     made["_made/measured.md"] = listed(measured, "Measured") + listed(others, "More")
-    made["_made/exercises.md"] = exercises(sorted((ROOT / "notebooks" / "solutions").glob("[0-9][0-9]_*.py")))
+    made["_made/exercises.md"] = lessons.exercises(sorted((ROOT / "notebooks" / "solutions").glob("[0-9][0-9]_*.py")))
     made |= {"_made/letters.md": symbols.letters(), "_made/sizes.md": symbols.sizes()}
     made |= {"_made/catalogue.md": properties.catalogue(), "_made/stops.md": stops.walk()}
     made |= {"sheets/masks.md": sheet_masks.sheet(), "sheets/losses.md": sheet_losses.sheet(), "sheets/axes.md": sheet_axes.sheet()}

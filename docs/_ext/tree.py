@@ -6,9 +6,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "tinymm"
+SOLUTIONS = ROOT / "notebooks" / "solutions"
 #: Links in pages and notebooks to files of the checkout, as a reader on a code host follows them.
 TO_SOURCE = re.compile(r"(?:\.\./)+(tinymm|tests)/([\w/]+)\.py(?:#\w+)?(?=[)\"])")
-TO_EXERCISES = re.compile(r"(?<=\()(?:\.\./notebooks/)?solutions/\w+\.(?:py|ipynb)(?=\))")
+TO_EXERCISES = re.compile(r"(?<=\()(?:\.\./notebooks/)?solutions/(\w+)\.(?:py|ipynb)(?=\))")
 TO_NOTEBOOK = re.compile(r"(?:\.\./)+notebooks/(\d\d_\w+)\.(?:py|ipynb)(?=[)\"])")
 TO_PAGE = re.compile(r"(?:\.\./)+docs/(\w+)\.md(?=[)\"])")
 
@@ -74,8 +75,14 @@ def tests_of() -> dict[str, list[Path]]:
     return found
 
 
+def exercises_of(path: Path) -> tuple[str, str]:
+    """Return the title of a notebook's exercises, and the anchor that this title has on the exercises' page."""
+    title = re.search(r"^# # (.+)$", path.read_text(encoding="utf-8"), re.M)[1]
+    return title, re.sub(r"[^\w\- ]", "", title.strip().lower().replace(" ", "-"))
+
+
 def rewritten(text: str) -> str:
     """Lead links to files of the checkout to this site's pages: source to its annotated page, notebooks, solutions and `docs/` to theirs."""
     text = TO_NOTEBOOK.sub(r"/tutorials/\1.ipynb", text)
     to_source = TO_SOURCE.sub(lambda m: f"/{page(ROOT / m[1] / (m[2] + '.py'))}.rst", text)
-    return TO_EXERCISES.sub("/exercises.md", TO_PAGE.sub(r"/\1.md", to_source))
+    return TO_EXERCISES.sub(lambda m: f"/exercises.md#{exercises_of(SOLUTIONS / f'{m[1]}.py')[1]}", TO_PAGE.sub(r"/\1.md", to_source))

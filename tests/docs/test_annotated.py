@@ -5,6 +5,7 @@ import doctest
 import importlib.util
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,7 @@ def test_modules_are_in_reading_order_and_have_their_tests():
         ("](../tinymm/autodiff/ops/__init__.py#L3)", "](/annotated/autodiff/ops.rst)"),
         ("](../../docs/blip2.md)", "](/blip2.md)"),
         ("](../notebooks/07_attention_and_masks.py)", "](/tutorials/07_attention_and_masks.ipynb)"),
-        ("](solutions/07_attention_and_masks.py)", "](/exercises.md)"),
+        ("](solutions/07_attention_and_masks.py)", "](/exercises.md#exercises-7--attention-and-masks)"),
         ("](other.md) `../tinymm/x.py`", "](other.md) `../tinymm/x.py`"),
     ],
 )
@@ -150,3 +151,27 @@ def test_quoted_sentences_are_said_somewhere():
     assert len(quoted) > 15
     for sentence in quoted:
         assert sentence in flat, f"the page of symptoms quotes {sentence!r}, and no file says so"
+
+
+def at_import(path):
+    """Return the packages that a file imports when it is imported."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.split(".")[0]
+
+
+def test_the_extra_docs_holds_what_the_build_imports():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = {re.match(r"[\w-]+", line)[0].lower() for line in [*project["dependencies"], *project["optional-dependencies"]["docs"]]}
+    listed |= {"docutils", "pygments"}  # Sphinx's own
+    conf = (DOCS / "conf.py").read_text()
+    mocked = set(ast.literal_eval(re.search(r"autodoc_mock_imports = (\[.+?\])", conf)[1]))
+    own = {path.stem for path in [*DOCS.glob("_ext/*.py"), *(ROOT / "tests").glob("*.py")]} | {"tinymm"}
+    files = [*(ROOT / "tinymm").rglob("*.py"), *DOCS.glob("_ext/*.py"), DOCS / "conf.py"]
+    used = {name for path in files for name in at_import(path)} - set(sys.stdlib_module_names) - mocked - own
+    assert {"numpy", "hypothesis", "pytest", "sphinx", "latex2mathml"} <= used
+    used |= {name.split(".")[0] for name in re.findall(r'"([\w.]+)"', re.search(r"^extensions = (.+)$", conf, re.M)[1])} - own
+    used.add(re.search(r'^html_theme = "(\w+)"', conf, re.M)[1])
+    assert not {name.replace("_", "-") for name in used} - listed, "the documented command would fail in a fresh environment"

@@ -16,7 +16,7 @@ sys.path.insert(0, str(DOCS / "_ext"))
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("sphinx") is None, reason="needs the extra `docs`")
 
 
-@pytest.mark.parametrize("name", ["hover", "properties", "sheet_losses", "sheet_masks"])
+@pytest.mark.parametrize("name", ["hover", "lessons", "properties", "sheet_losses", "sheet_masks"])
 def test_doctests(name):
     results = doctest.testmod(__import__(name))
     assert results.attempted and not results.failed
