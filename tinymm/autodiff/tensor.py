@@ -67,8 +67,8 @@ def _operator(name: str, ufunc: Callable) -> Callable:
 
 #: What hands reach for that come from PyTorch -> what is written here.
 ELSEWHERE = {
-    "numpy": "t.data", "cpu": "tinymm.arrays.backend.to_host(t.data)", "clone": "t + 0", "view": "t.reshape(shape)",
-    "permute": "np.transpose(t, axes)", "unsqueeze": "t[:, None]", "squeeze": "np.squeeze(t)", "dim": "t.ndim", "exp": "np.exp(t)", "softmax": "tinymm.autodiff.ops.softmax(t)",
+    "numpy": "t.data", "cpu": "tinymm.arrays.backend.to_host(t.data)", "clone": "t + 0", "view": "t.reshape(shape)", "dim": "t.ndim",
+    "permute": "np.transpose(t, axes)", "unsqueeze": "t[:, None]", "squeeze": "np.squeeze(t)", "exp": "np.exp(t)", "softmax": "ops.softmax(t)",
 }  # fmt: skip
 
 
