@@ -6,7 +6,7 @@
 # | **Time** | 25 min to read, 45 min with the exercises |
 # | **Needs** | notebook 1; Python's special methods such as `__add__` |
 # | **Gives** | why the paper's `np.` lines run on our Tensors, and what makes a gradient disappear without a word |
-# | **Source** | NEP 13 (`__array_ufunc__`) and NEP 18 (`__array_function__`): "let other libraries define what NumPy functions do on their arrays" |
+# | **Source** | NEP 13 (`__array_ufunc__`) and NEP 18 (`__array_function__`): "to allow arguments of NumPy functions to define how that function operates on them" |
 # | **Track** | systems |
 # | **Edition** | tinymm 0.1.0 |
 #
@@ -32,8 +32,8 @@ lesson.edition("0.1.0")
 #
 # When an argument is not an array, NumPy does not guess. It looks for two methods on it, and calls the first that fits:
 #
-# 1. the function is a *ufunc* (element by element, `np.exp`, `np.add`, also `np.matmul`): `__array_ufunc__`,
-# 2. it is another function (`np.dot`, `np.sum`, `np.concatenate`): `__array_function__`,
+# 1. the function is a *ufunc* (`np.exp`, `np.add` and others that work entry by entry, or on the last axes): `__array_ufunc__`,
+# 2. it is another function (`np.sum`, `np.concatenate`): `__array_function__`,
 # 3. neither exists: NumPy takes `__array__`, if there is one, and goes on with a plain array. Nobody is told.
 #
 # This class answers with the question. It is all that is needed to watch.
@@ -53,8 +53,8 @@ class Witness:
 
 
 # %% [markdown]
-# **Predict.** `x` is an array and `w` a Witness. Which of `np.exp(w)`, `np.dot(x, w)`, `x + w` and `np.matmul(x, w)` come by the second door,
-# `__array_function__`? Answer by their number.
+# **Predict.** `x` is an array and `w` a Witness. How many of `np.exp(w)`, `np.dot(x, w)`, `x + w` and `np.matmul(x, w)` come by the second door,
+# `__array_function__`?
 
 # %%
 guess_second_door = None  # how many of the four
@@ -139,7 +139,7 @@ lesson.show(charts.bars(arrived, references={"what should arrive": 5}, unit="gra
 print(lesson.table(["Figure 3 on", "loss"], losses.items()))
 
 # %% [markdown]
-# Four times the same loss, to the last digit. A temperature that never learns would be found weeks later, if at all. So a Tensor has an `__array__`
+# Four times the same loss, to the last digit printed. A temperature that never learns would be found weeks later, if at all. So a Tensor has an `__array__`
 # as well, and it refuses, with the way out in the sentence. The same holds for writing in place.
 
 # %%
@@ -188,7 +188,7 @@ except TypeError as error:
 # %% [markdown]
 # ## Break it
 #
-# A loss that is written for arrays may convert in the middle, and its value is still right. `check.contrastive_loss` with a vjp asks for the gradients
+# A loss that is written for arrays may convert in the middle, and its value is still right. `check.vjp` asks for the gradients
 # too. Here the loss detaches one side, as `np.asarray` on the way would. Switch `CONVERTS` off and run it again.
 
 # %%

@@ -10,7 +10,7 @@
 # | **Track** | systems |
 # | **Edition** | tinymm 0.1.0 |
 #
-# Everything that tinymm can differentiate is made of ops, and an op is a few lines in one place: its value, and one function a input that takes a
+# Everything that tinymm can differentiate is made of ops, and an op is a few lines in one place: its value, and one function for each input that takes a
 # gradient back. This notebook writes one, derives another, and breaks six, to see who notices.
 
 # %%
@@ -83,7 +83,7 @@ panels = {"g": g, "Σ→": column.grad, "row's gradient, copied": np.broadcast_t
 lesson.show(grids.grids(panels, ["row 0", "row 1", "row 2"], title="The table's gradient g, summed along rows and down columns"))
 
 # %% [markdown]
-# No rule in tinymm does that itself: the engine sums a stretched gradient back to the shape of its input. A rule may forget broadcasting altogether.
+# (The row's gradient has four numbers; it is drawn three times only to fit.) No rule in tinymm does that itself: the engine sums a stretched gradient back to the shape of its input. A rule may forget broadcasting altogether.
 #
 # ## From a Jacobian to a vjp
 #
@@ -102,16 +102,17 @@ jacobian = np.diag(p) - np.outer(p, p)
 lesson.predicted("largest number of Jᵀ·1", guess_ones, round(float(np.abs(jacobian.T @ np.ones(4)).max()), 12))
 
 # %%
-panels = {"J": jacobian, "Jᵀg": (jacobian.T @ [1, 0, 0, 0])[:, None], "Jᵀ·1": (np.abs(jacobian.T @ np.ones(4)) > 1e-12)[:, None] * 1.0}
+panels = {"J": jacobian, "Jᵀg": (jacobian.T @ [1, 0, 0, 0])[:, None], "Jᵀ·1": np.round(jacobian.T @ np.ones(4), 12)[:, None] + 0.0}
 lesson.show(grids.grids(panels, ["x₀", "x₁", "x₂", "x₃"], title="Each row of the softmax's Jacobian sums to 0: a gradient of ones vanishes"))
 
 # %% [markdown]
-# The outputs sum to 1 whatever the scores are, so the sum of all outputs has no slope. Remember this when you test: `softmax(x).sum().backward()` checks
-# nothing.
+# (Rows sum to 0 up to the rounding of what is printed.) The outputs sum to 1 whatever the scores are, so the sum of all outputs has no slope. Remember this when you test: `softmax(x).sum().backward()` cannot
+# tell the right vjp from zero.
 #
 # ## The experiment: six wrong vjps, two checkers
 #
-# Both checkers compare the slope along a random direction with a central difference. One uses a cotangent of ones (as `.sum()` does), the other a random one.
+# Both checkers compare the slope along a random direction with a central difference. One takes ones (as `.sum()` does) for the *cotangent*, the gradient g that comes in
+# from behind; the other a random one.
 #
 # **Predict.** How many of the six mistakes does the checker with ones find?
 
@@ -174,7 +175,8 @@ print(f"{len(CATALOGUE)} ops in the catalogue, for example", *sorted(CATALOGUE)[
 # %% [markdown]
 # ## Kinks
 #
-# `relu`, `max` and `abs` have points without a slope. A central difference across a kink measures the mean of two slopes, and no vjp can agree with it.
+# `relu`, `max` and `abs` have points without a slope. A central difference across a kink measures the mean of two slopes, and a vjp that takes
+# either of them cannot agree with it.
 # An op therefore says where its kinks are, and the checks keep away from them. At the kink itself we choose a convention: the slope of relu at 0 is 0.
 
 # %%
@@ -206,7 +208,7 @@ lesson.caught(lambda: check.vjp(of_length_one, unit_vjp))
 # %% [markdown]
 # ## What you may now say
 #
-# - An op is a value and a vjp an input; the vjp applies a transposed Jacobian without building it.
+# - An op is a value and a vjp for each input; the vjp applies a transposed Jacobian without building it.
 # - What is copied forward is summed backward; the engine does it, so no rule does.
 # - A cotangent of ones lets wrong vjps of the softmax pass; a random cotangent, a random point and a random direction let none of the six pass.
 #

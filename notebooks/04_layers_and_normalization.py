@@ -52,13 +52,13 @@ lesson.predicted("variance behind one layer", guess_variance, float((x @ W).var(
 #
 # ## Who shares a mean
 #
-# Three norms, one formula, (x − μ)/σ. They differ in which numbers μ and σ are taken over. Here are two sentences of two tokens, with three features each;
+# Three norms, one formula, (x − μ)/σ: layer norm, batch norm, and group norm with one group, which takes a whole sample. They differ in which numbers μ and σ are taken over. Here are two sentences of two tokens, with three features each;
 # cells with the same number share one mean. (RMS norm is layer norm without the mean: it only divides.)
 
 # %%
 names = ["b0 t0", "b0 t1", "b1 t0", "b1 t1"]
 rows, columns = np.arange(4)[:, None] + 1, np.arange(3)[None] + 1
-panels = {"layer": np.broadcast_to(rows, (4, 3)), "batch": np.broadcast_to(columns, (4, 3)), "one picture": (np.arange(4) // 2 + 1)[:, None] * np.ones((1, 3))}
+panels = {"layer": np.broadcast_to(rows, (4, 3)), "batch": np.broadcast_to(columns, (4, 3)), "group (one)": (np.arange(4) // 2 + 1)[:, None] * np.ones((1, 3))}
 lesson.show(grids.grids(panels, names, ["f0", "f1", "f2"], title="Layer norm averages along a row, batch norm down a column"))
 
 # %% [markdown]
@@ -147,7 +147,7 @@ guess_n = None  # a whole number
 fresh = BatchNorm2d(1).astype(np.float64)
 batch = rng.normal(size=(8, 3, 3, 1))
 fresh(batch)
-ratio = (fresh.running_variance.data[0] - 0.9) / 0.1 / batch.var()
+ratio = (fresh.running_variance.data[0] - 0.9) / 0.1 / batch.var()  # running = 0.9 · 1 + 0.1 · n/(n − 1) · variance
 lesson.predicted("n", guess_n, int(round(ratio / (ratio - 1))))
 
 # %% [markdown]

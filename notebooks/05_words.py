@@ -11,7 +11,7 @@
 # | **Edition** | tinymm 0.1.0 |
 #
 # A picture is already numbers. A text has to become some. The simplest way throws the order of its words away, and for many tasks nobody notices. This
-# notebook builds a task where everybody would, and finds out which part of a transformer knows about order. It is not attention.
+# notebook builds a task where everybody would, and finds out which part of a transformer knows about order.
 
 # %%
 import numpy as np
@@ -110,7 +110,10 @@ class Reader(Module):
 
 
 # %% [markdown]
-# **Predict.** How many of 57 unseen scenes does attention *without* positions tell from their swaps, as a share?
+# The test: of two captions of a scene, the right one should score higher; a tie counts one half. *Relation*: the two things are exchanged; *attribute*: their
+# colors are; *other object*: one word is replaced by a new one.
+#
+# **Predict.** Which share of 57 unseen scenes does attention *without* positions get right, where things are exchanged?
 
 # %%
 guess_share = None  # between 0 and 1
@@ -168,7 +171,7 @@ lesson.show(charts.bars(found, references={"chance": 0.5}, unit="right captions 
 
 # %%
 lines = {name: (list(curve), list(curve.values())) for name, curve in curves.items()}
-lesson.show(charts.lines(lines, references={"equal scores: ln 48": np.log(48)}, x="step", y="loss (nats)", title="All three losses fall far below ln n, the blind readers' too"))
+lesson.show(charts.lines(lines, references={"equal scores: ln 48": np.log(48)}, x="step", y="loss (nats)", title="All three losses fall far below ln n, also of the two that do not see order"))
 
 # %% [markdown]
 # ## Permute the words, permute the outputs
@@ -187,8 +190,8 @@ print(lesson.table(["", "outputs differ by"], [["shuffled, no positions", float(
 # %% [markdown]
 # ## Break it
 #
-# A loss over words must not count padding. This one averages over all places, as a loop over a padded batch easily does: longer batches then have a smaller
-# loss. Switch `COUNTS_PADDING` off and run it again.
+# A loss over words must not count padding. This one averages over all places, as a loop over a padded batch easily does: the loss then depends
+# on how much padding stands in the batch. Switch `COUNTS_PADDING` off and run it again.
 
 # %%
 COUNTS_PADDING = True

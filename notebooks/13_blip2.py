@@ -101,7 +101,8 @@ for name, model in speakers.items():
 #
 # ## The strip from picture to words
 #
-# The picture encoder is frozen, too; here it is an untrained one, a random projection of the patches, which keeps this short. Gray parts do not move.
+# The picture encoder is frozen, too; here it is an untrained one, a random projection of the patches, which keeps this short. Behind it stand a Q-Former of
+# four queries, a projection to the width of the language model's words, and the language model.
 
 # %%
 image = vit.ViTConfig(resolution=32, patch=8, width=64, layers=0, heads=4)
@@ -113,7 +114,6 @@ def put_together(speaker):
 
 
 models = {name: put_together(speaker) for name, speaker in speakers.items()}
-lesson.show(strip.strip(models["listening"]))
 
 # %% [markdown]
 # ## What is a target
@@ -150,14 +150,21 @@ sizes = {name: np.sqrt(sum(squares)) for name, squares in arrived.items()}
 lesson.show(charts.bars(sizes, unit="length of the gradient", title="It passes through the frozen model and is stored where something trains"))
 
 # %% [markdown]
-# *Frozen* says: no weight moves. It does not say: nothing passes. The chain rule needs the frozen weights as factors, and keeps no gradient of them.
+# *Frozen* says: no weight moves. It does not say: nothing passes. The chain rule needs the frozen weights as factors, and keeps no gradient of them. The whole
+# strip, with what is frozen in gray:
+
+# %%
+lesson.show(strip.strip(models["listening"]))
+
+# %% [markdown]
 #
 # ## The experiment: who listens, and who sees?
 #
 # Both language models get a Q-Former of their own, equal in every draw, and 400 steps. Nothing else differs. We look at unseen pictures: is the caption
 # one of the two true ones? A blind guess is right 1 time in 16.
 #
-# **Predict.** The listening model reaches about 0.5. And the deaf one? And by how many bits will a language model have changed when its loss is down?
+# **Predict.** The listening model reaches about 0.5. And the deaf one? And of how many of the two language models will the fingerprint, a hash of all weights, have
+# changed when the loss is down?
 
 # %%
 guess_deaf = None  # a share between 0 and 1
@@ -280,12 +287,12 @@ print(lesson.table(["truth", "greedy", "beam of 3", "nucleus 0.9"], [[true[i][0]
 #
 # On whole scenes ("a red circle left of a blue star"), with a trained encoder, all of stage 1 before, and 4,000 steps, the same strip gets this far. The
 # second stage is not better than the first one's own writer here: what it adds is a language model that you did not have to train. With a model that knows
-# more than nineteen words, that is the whole point.
+# more than fourteen words, that is the whole point.
 
 # %%
 record = lesson.kept("blip2_stage2")
 full = {name: {what: record[what][name] for what in ("exactly right", "words right")} for name in record["words right"]}
-lesson.show(charts.bars(full, unit="share, 57 unseen scenes", references={"a scene at random": 1 / 288}, title="A frozen model gets nine words in ten right"))
+lesson.show(charts.bars(full, unit="share, 57 unseen scenes", references={"exactly right: a scene at random": 1 / 288}, title="A frozen model gets nine words in ten right"))
 
 # %% [markdown]
 # ## Break it

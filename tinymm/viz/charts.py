@@ -15,6 +15,7 @@ from tinymm.viz.lesson import number, table
 
 LINES = (("#0072B2", "o"), ("#C14E00", "D"), ("#00805D", "s"), ("#A3469B", "^"), ("#7A6400", "v"), ("#4D4D4D", "P"))
 MOST_ROWS = 12  # of a curve's table
+MOST_TICKS = 9  # of an axis with a tick at each point
 WIDTH, LEFT, RIGHT = 7.6, 0.85, 1.95  # inches
 
 
@@ -57,7 +58,7 @@ def lines(
         ends.append((value, f"{name}: {number(value)}", style.INK))
     axes.set_xscale("log" if "x" in log else "linear")
     places = np.unique(np.concatenate([xs for xs, _ in data.values()]))
-    if marked and len(places) <= MOST_ROWS:
+    if marked and len(places) <= MOST_TICKS:
         axes.set_xticks(places, [number(place) for place in places], family=style.FONT)
         axes.minorticks_off()
     axes.set_yscale("log" if "y" in log else "linear")

@@ -87,7 +87,7 @@ def stack(model: BLIP | None = None, *, title: str | None = None) -> Any:
         style.write(axes, x + WIDE / 2, bottom - 0.2, f"{first} a red ball [SEP]", size=9.5, ha="center", va="center", color=style.TEXT)
         for (name, keys, words), y in zip(LEVELS, ys, strict=True):
             _box(axes, x, y, keys[column] or name, words[column], _users(keys[column]), sizes.get(keys[column] or ""))
-    note = "same color: the same weights · thick frame: nobody else's · dashed: there, and not used"
+    note = "joined boxes: the same weights · thick frame: nobody else's · dashed: there, and not used"
     note += " · numbers: of all layers together" if sizes else ""
     style.write(axes, 0.12, 0.1, note, size=8.5, va="bottom")
     figure.alt = alt
