@@ -20,7 +20,7 @@ amounts = [3, 3, 1]
 ### END SOLUTION
 
 # %% test="1-puzzle-1-check" points=1
-assert len(amounts) == 3 and sum(amounts) == 7, f"2x + 1 is 7 at 3, in three parts, and {amounts} came"
+assert sorted(amounts) == [1, 3, 3], f"2x + 1 is 7 at 3, in three parts, and {amounts} came"
 
 # %% [markdown]
 # **Puzzle 2.** b = a + a, c = b + b, d = c + c: how many *paths* lead from d to a, and how many *links* does one walk back pass?

@@ -228,9 +228,10 @@ def test_a_check_that_is_stopped_says_in_which_call():
 SHELL = """
 from traitlets.config import Config
 from IPython.core.interactiveshell import InteractiveShell
-shell = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
-for line in ["import numpy as np", "from tinymm.testing import check"] + ["check.causal_mask(lambda n: np.tri(n, k=1, dtype=bool), examples=5)"] * 3:
-    shell.run_cell(line)
+shell = InteractiveShell.instance(config=Config(HistoryManager={"hist_file": ":memory:"}))
+failing = "check.causal_mask(lambda n: np.tri(n, k=1, dtype=bool), examples=5)"
+for line in ["import numpy as np", "from tinymm.testing import check"] + [failing, failing + "  # another cell"] * 7:
+    shell.run_cell(line, store_history=True)
 """
 
 
@@ -238,7 +239,11 @@ def test_ipython_shows_it_so(tmp_path):
     pytest.importorskip("IPython")
     environment = os.environ | {"IPYTHONDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     said = subprocess.run([sys.executable, "-c", SHELL], env=environment, capture_output=True, text=True, check=True).stdout
-    assert said.count("M02 (core)") == 3 and "check.py" not in said and said.count("open hint 1 above the task") == 1
+    assert said.count("M02 (core)") == 14 and "check.py" not in said
+    found = [re.search(r"(?:third|sixth|ninth) failure .* hint \d", words) for words in said.split("M02 (core)")]
+    hints_at = {count: match[0] for count, match in enumerate(found) if match}
+    assert list(hints_at) == [5, 6, 11, 12], "two cells, each at its third and its sixth failure"
+    assert hints_at[5].endswith("hint 1") and hints_at[12].endswith("hint 2")
 
 
 # ---------------------------------------------------------------------- the likely cause

@@ -20,7 +20,7 @@ def cross_entropy_loss(logits: Any, labels: np.ndarray, axis: int = -1) -> Tenso
     >>> round(loss.item(), 4), round(float(np.log(8)), 4)
     (2.0794, 2.0794)
     """
-    axis = axis % logits.ndim
+    axis, labels = axis % logits.ndim, np.asarray(labels) if isinstance(labels, list | tuple) else labels
     others = logits.shape[:axis] + logits.shape[axis + 1 :]
     if labels.shape != others:
         raise ShapeError(

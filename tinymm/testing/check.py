@@ -34,7 +34,7 @@ from tinymm.testing import temperature as _temperature
 
 from .causes import CAUSES
 from .contract import Contract, PropertyFailed, Stopped, show
-from .hints import after_success
+from .hints import after_success, running_cell
 from .suite import Finding, Suite
 
 PROFILES = {"quick": 30, "ci": 100, "deep": 2000}
@@ -86,7 +86,7 @@ class Check:
     ) -> Report:
         """Run the properties; return what passed, or raise with the first that broke, at its smallest."""
         found = Examination(self, fn, self.named(more, contract), examples, tier, only)
-        asked = (repr(self), tier, only)
+        asked = (repr(self), tier, only, running_cell())
         try:
             if verbose:
                 print("\n".join(found.lines()))

@@ -33,11 +33,13 @@ class PropertyFailed(AssertionError):
     def __init__(self, report: str, failed: tuple[str, ...], asked: tuple = ()) -> None:
         super().__init__(report)
         self.failed, self.asked = failed, asked
+        self._hint: str | None = None
 
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows: the report, no line of ours above it, and below it a hint once there is reason (IPython asks for this)."""
-        hint = after_failure(self.asked) if self.asked else ""
-        return str(self).split("\n") + [hint] * bool(hint)
+        if self._hint is None:  # IPython asks twice, to show it and to store it
+            self._hint = after_failure(self.asked) if self.asked else ""
+        return str(self).split("\n") + [self._hint] * bool(self._hint)
 
 
 class Stopped(KeyboardInterrupt):

@@ -1,13 +1,26 @@
 """A check that keeps failing points to the next hint above its task.
 
 Only failures that a notebook shows to somebody are counted, when IPython asks an exception for its text: nothing is said under pytest, in a
-script, or about a failure that was expected and caught. Three failures of one call make a hint, so that running all cells again does not.
+script, or about a failure that was expected and caught. Failures are counted cell by cell: three of one cell make a hint, and another cell that
+calls the same check begins its own count.
 """
 
+import sys
 from collections import Counter
 
 _shown: Counter[tuple] = Counter()
 _ORDINAL = {3: "third", 6: "sixth", 9: "ninth"}
+
+
+def running_cell() -> str:
+    """Return the text of the notebook's cell that is being run, or "" outside of IPython.
+
+    >>> running_cell()
+    ''
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return str(shell.user_ns.get("In", [""])[-1]) if shell is not None else ""
 
 
 def after_failure(asked: tuple) -> str:

@@ -76,13 +76,18 @@ def parsed(answers: str) -> dict[int, str]:
 
 
 def said(given: dict[int, str], right: dict[str, int]) -> list[str]:
-    """Return the lines: each question that was not answered right with its reason, right ones by primer, and what to read."""
-    lines = [""]
+    """Return the lines: each question that was answered wrongly with its reason, right ones by primer, and what to read.
+
+    A question that was passed over is not explained: it can be tried again. It counts as not known, since that is what a primer is for.
+    """
+    lines = []
     for number, question in enumerate(questions(), 1):
-        if given.get(number) != question["answer"]:
+        if given.get(number, question["answer"]) != question["answer"]:
             answer = question["choices"][LETTERS.index(question["answer"])]
             lines.append(f"{number}. {question['question']}\n   {question['answer']}) {answer}: {question['because']}")
     of_each = {name: sum(question["primer"] == name for question in questions()) for name in PRIMERS}
-    lines += ["", "right: " + ", ".join(f"{title} {right[name]} of {of_each[name]}" for name, title in PRIMERS.items())]
+    if passed := [str(number) for number in range(1, len(questions()) + 1) if number not in given]:
+        lines += [f"not answered: {', '.join(passed)}"]
+    lines += ["right: " + ", ".join(f"{title} {right[name]} of {of_each[name]}" for name, title in PRIMERS.items())]
     read = [f"docs/primers.md#{name} ({PRIMERS[name]})" for name in PRIMERS if right[name] < ENOUGH]
     return [*lines, f"read first: {', '.join(read)}" if read else "no primer is needed: begin with notebook 1, or 4 if gradients are no news"]

@@ -21,10 +21,14 @@ _PLACEHOLDER = "*Your answer, in three sentences:*"
 
 @dataclass
 class Task:
-    """One task: its mark, and for a failed one what failed: the property's id where a check said it, the error's name otherwise."""
+    """One task: its mark, and for a failed one what failed: the property's id where a check said it, the error's name otherwise.
+
+    A task that is `untouched`, as it was handed out, has not been tried, whatever its checks said when all cells were run.
+    """
 
     mark: str = NOT_RUN
     failed: str = ""
+    untouched: bool = False
 
 
 @dataclass
@@ -66,7 +70,7 @@ def read(cells: list[dict[str, Any]], file: str = "notebook.ipynb") -> Notebook:
     for cell in cells:
         task = own_code.marks(cell)
         if task.get("solution") and not task.get("grade"):
-            made.tasks[task["grade_id"]] = Task()
+            made.tasks[task["grade_id"]] = Task(untouched="raise NotImplementedError(" in cell["source"])
     for cell in cells:
         task = own_code.marks(cell)
         if not task.get("grade"):
@@ -82,6 +86,8 @@ def read(cells: list[dict[str, Any]], file: str = "notebook.ipynb") -> Notebook:
 
 def _add(task: Task, cell: dict[str, Any]) -> None:
     """Let one test cell speak: a failure stays, and a task has passed once all of its cells have."""
+    if task.untouched:
+        return
     errors = [output for output in cell.get("outputs") or [] if isinstance(output, dict) and output.get("output_type") == "error"]
     if errors:
         if task.mark != FAILED:
