@@ -298,6 +298,7 @@ def test_one_property_alone_is_told_the_cause_that_all_of_them_show():
         (lambda g, x: -3 * g * x * x, "-1 times the slope, everywhere: a minus is missing"),
         (lambda g, x: (3 * g * x * x).T, "transposed"),
         (lambda g, x: 0 * g, "zero"),
+        (lambda g, x: 3 * x * x, "the same for every g, the gradient that comes in from behind"),
     ],
 )
 def test_a_gradient_that_is_off_by_a_factor_or_transposed_is_called_so(vjp, said, dtype):
