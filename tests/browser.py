@@ -5,13 +5,17 @@
 
 import base64
 import fcntl
+import functools
+import http.server
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -31,6 +35,24 @@ def _pipe():
     for end in ends:
         os.close(end)
     return moved
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def served(folder):
+    """Serve a folder on this machine alone, as `python -m http.server -d FOLDER` does, and give its address."""
+    loopback = socket.getaddrinfo(None, 0, socket.AF_INET)[0][4]
+    server = http.server.ThreadingHTTPServer(loopback, functools.partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield "http://{}:{}".format(*server.server_address)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class Browser:

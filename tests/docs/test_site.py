@@ -1,20 +1,17 @@
 """The site as a reader has it: built with warnings as errors, every link leads somewhere, and a real browser asks nobody else for anything."""
 
 import base64
-import functools
-import http.server
 import importlib.util
 import re
-import socket
 import subprocess
 import sys
-import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from browser import CHROMIUM, Browser
+from browser import served as serve
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "build" / "docs"
@@ -90,16 +87,8 @@ def test_every_module_is_annotated_and_every_picture_described(site):
 # ---------------------------------------------------------------------- in a browser
 @pytest.fixture(scope="module")
 def served(site):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    loopback = socket.getaddrinfo(None, 0, socket.AF_INET)[0][4]
-    server = http.server.ThreadingHTTPServer(loopback, functools.partial(Quiet, directory=str(SITE)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield "http://{}:{}".format(*server.server_address)
-    server.shutdown()
-    server.server_close()
+    with serve(SITE) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

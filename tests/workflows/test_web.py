@@ -1,18 +1,16 @@
 """The page of exercises: what it offers, what it refuses to write, and, in a real browser, that it checks, stops and asks nobody else."""
 
 import functools
-import http.server
 import importlib.util
 import json
-import socket
 import sys
-import threading
 import time
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
 from browser import CHROMIUM, Browser
+from browser import served as serve
 
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.workflows import exercises, percent, web, web_check
@@ -175,17 +173,8 @@ def test_nothing_is_left_where_packing_breaks(here, runtime, monkeypatch):
 def served(tmp_path_factory):
     """Build the page and serve it as `python -m http.server -d FOLDER` does."""
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    site = web.run(str(tmp_path_factory.mktemp("web") / "site"))
-    loopback = socket.getaddrinfo(None, 0, socket.AF_INET)[0][4]
-    server = http.server.ThreadingHTTPServer(loopback, functools.partial(Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield "http://{}:{}".format(*server.server_address)
-    server.shutdown()
-    server.server_close()
+    with serve(web.run(str(tmp_path_factory.mktemp("web") / "site"))) as address:
+        yield address
 
 
 class Reader:
