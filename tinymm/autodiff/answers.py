@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymm.arrays.backend import plain
 from tinymm.arrays.errors import GraphError
 
 #: NumPy function (or a Tensor method's name) → the callable that records it.
@@ -52,10 +53,18 @@ def refuse_in_place(ufunc: Callable, method: str, options: dict) -> None:
 
 
 def refuse_sequence(ufunc: Callable, x: Any) -> None:
-    """Raise GraphError if a list or a tuple stands beside a Tensor: it is no stranger who could answer for itself."""
+    """Raise GraphError if a list or a tuple stands beside a Tensor, DtypeError for a complex number: they are no strangers who could answer."""
+    if isinstance(x, complex):
+        plain(x)
     if isinstance(x, (list, tuple)):
         kind = type(x).__name__
         raise GraphError(f"{name_of(ufunc)} takes Tensors, arrays and numbers, and a {kind} of {len(x)} came; write np.array(…) around it")
+
+
+def refuse_fill(function: Callable, args: tuple, options: dict) -> None:
+    """Raise GraphError where np.full_like is to fill with a Tensor that requires a gradient: it writes numbers."""
+    if function is np.full_like and any(getattr(x, "requires_grad", False) for x in (*args, *options.values())):
+        raise GraphError("np.full_like writes numbers, and a Tensor that requires a gradient came as the value; write np.broadcast_to(value, t.shape)")
 
 
 def refuse_unknown(function: Callable) -> None:

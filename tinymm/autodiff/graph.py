@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import array_module, device_of, is_array
-from tinymm.arrays.errors import GraphError, ShapeError
+from tinymm.arrays.backend import array_module, device_of, is_array, plain, to_host
+from tinymm.arrays.errors import DtypeError, GraphError, ShapeError
 
 from .answers import ANSWERS, name_of
 from .signature import Signature, sum_to
@@ -18,14 +18,16 @@ from .tensor import CHECKING, MODE, Tensor
 
 #: Every op by name: the tests, the gradient check and the docs are derived from it.
 CATALOGUE: dict[str, "Op"] = {}
+#: What enters a rule as it is; arrays are looked at.
+NUMBERS = (int, float, bool, type(None))
 
 
 class Op:
     """A rule with what follows from its declaration: call it with Tensors, arrays or Python numbers and get a Tensor.
 
     A rule takes bare arrays and returns the value, followed by one vjp for each array input, in order; what a vjp needs it simply
-    mentions, since Python's closure keeps it. `None` marks an input without a gradient. See `docs/add_an_op.md`. GraphError for a name that is taken,
-    and for a NumPy function that another op answers.
+    mentions, since Python's closure keeps it. `None` marks an input without a gradient. The first `floating` inputs
+    come to the rule as floating-point arrays, since it writes into arrays of their kind: whole numbers become float64, as for `np.exp`. See `docs/add_an_op.md`. GraphError for a name that is taken, and for a NumPy function that another op answers.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class Op:
         domain: tuple[float, float] = (-2.0, 2.0),
         kinks: tuple[float, ...] = (),
         cases: tuple = (),
+        floating: int = 0,
         catalogued: bool = True,
     ):
-        self.rule = rule
+        self.rule, self.floating = rule, floating
         #: A rule of the same meaning for arrays on a GPU, where launches and not the cache are what is scarce (`ops/gpu.py`).
         self.elsewhere: Callable | None = None
         self.name = rule.__name__.removeprefix("reduce_")
@@ -62,14 +65,22 @@ class Op:
             CATALOGUE[self.name] = self
 
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
-        """Run the rule on the arrays inside the inputs, and remember the links if a gradient was asked for."""
+        """Run the rule on the arrays inside the inputs, and remember the links if a gradient was asked for.
+
+        GraphError for a Tensor that requires a gradient in a place that has none; DtypeError for arrays that are no plain real numbers.
+        """
         arrays, remember = [], False
         for x in inputs:
             if isinstance(x, Tensor):
                 arrays.append(x.data)
                 remember = remember or x.requires_grad
             else:
-                arrays.append(x)
+                arrays.append(x if type(x) in NUMBERS else _enter(x))
+        for name, option in options.items():
+            if isinstance(option, (Tensor, np.ndarray)):
+                options[name] = self._bare(name, option)
+        if self.floating:
+            arrays[: self.floating] = map(_as_floats, arrays[: self.floating])
         if self.has_core_axes:
             self.signature.check(self.name, arrays)  # type: ignore[union-attr]
         rule = self.rule if self.elsewhere is None or isinstance(arrays[0], np.ndarray) else self.elsewhere
@@ -82,17 +93,27 @@ class Op:
         out.data = value if type(value) is np.ndarray or is_array(value) and not isinstance(value, np.generic) else np.asarray(value)
         out.grad = out.made_by = None
         out.requires_grad = False
+        kind = out.data.dtype.kind
+        if kind != "f":
+            remember = False  # whole numbers and truth values move in steps, which have no slope
+            if kind not in "iub":
+                raise DtypeError(f"{self.name} gave {out.data.dtype}, and a Tensor holds real numbers or booleans; convert t.data instead")
         mode = MODE.get()
         if mode and remember:
             links = []
             for x, vjp in zip(inputs, vjps):  # noqa: B905 (strict= costs as much as the loop)
                 if vjp is not None and isinstance(x, Tensor) and x.requires_grad:
                     links.append((x, vjp))
+            if len(inputs) > len(vjps):
+                for place in range(len(vjps), len(inputs)):
+                    self._refuse_gradient(f"argument {place}", inputs[place])
             if links:
                 out.requires_grad = True
                 out.made_by = (self, links)
         if mode == CHECKING:
             self._check_finite(out.data, arrays)
+            if out.made_by:
+                out.made_by = (self, self._watched(links, [*arrays, *options.values(), out.data]))
         return out
 
     def __repr__(self):
@@ -106,6 +127,36 @@ class Op:
         if self.signature is None:
             raise ShapeError(f"the vjp of {self.name} returned shape {gradient.shape} for an input of shape {shape}; its rule is wrong")
         return sum_to(gradient, shape)
+
+    def _bare(self, name: str, option: Any) -> Any:
+        """Return the array of an option: a mask, indices. One that requires a gradient has no place there."""
+        if not isinstance(option, Tensor):
+            return plain(option)
+        self._refuse_gradient(f"{name}=", option)
+        return option.data
+
+    def _refuse_gradient(self, place: str, x: Any) -> None:
+        if isinstance(x, Tensor) and x.requires_grad:
+            raise GraphError(
+                f"{place} of {self.name} has no gradient rule, and a Tensor that requires a gradient came there; write t.data for its numbers, "
+                "or compose the result of other functions"
+            )
+
+    def _watched(self, links: list, held: list) -> list:
+        """Return the links with vjps that look first whether an array that they may read is what it was: nobody else would notice."""
+        before = [_fingerprint(x) for x in held]
+
+        def watched(vjp: Callable) -> Callable:
+            def look(g: Any) -> Any:
+                if [_fingerprint(x) for x in held] != before:
+                    raise GraphError(
+                        f"an array that {self.name} had read or made was changed before backward() came; change x.data after backward(), or hand in a copy"
+                    )
+                return vjp(g)
+
+            return look
+
+        return [(x, watched(vjp)) for x, vjp in links]
 
     def _explain(self, error: Exception, arrays: list, options: dict) -> None:
         """Say what NumPy's own message leaves out: two devices (a TypeError of CuPy's), or which axes do not fit."""
@@ -123,6 +174,19 @@ class Op:
             if device_of(a) is not None and a.size
         )
         raise GraphError(f"{self.name} gave a value that is not finite from {came}; lower the learning rate or clip the gradient")
+
+
+def _enter(x: Any) -> Any:
+    array = plain(x)
+    return x if isinstance(x, np.generic) else array  # a NumPy scalar belongs to every device
+
+
+def _as_floats(x: Any) -> Any:
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
+
+
+def _fingerprint(x: Any) -> int:
+    return hash(to_host(x).tobytes()) if is_array(x) else 0
 
 
 _new = Tensor.__new__

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import ShapeError
+from tinymm.arrays.sums import total
 
 
 class Signature:
@@ -80,4 +81,4 @@ def sum_to(gradient: Any, shape: tuple[int, ...]) -> Any:
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, gradient.shape[extra:], strict=True)):
         raise ShapeError(f"a vjp returned shape {gradient.shape} for an input of shape {shape}; the rule of that op is wrong")
     stretched = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n != gradient.shape[i + extra])
-    return gradient.sum(axis=stretched, keepdims=True).reshape(shape)
+    return total(gradient, stretched, keepdims=True).reshape(shape)

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from tinymm.arrays.backend import DEVICES, array_module, is_array, to_host
-from tinymm.arrays.errors import DtypeError, GraphError
+from tinymm.arrays.backend import DEVICES, array_module, is_array, plain, to_host
+from tinymm.arrays.errors import GraphError
 
-from .answers import ANSWERS, PLAIN, refuse_arguments, refuse_in_place, refuse_sequence, refuse_unknown
+from .answers import ANSWERS, PLAIN, refuse_arguments, refuse_fill, refuse_in_place, refuse_sequence, refuse_unknown
 from .backward import backward
 
 #: What an op does beyond computing: nothing (`no_grad`), remember its links, or also look for NaN (`checking`).
@@ -78,7 +78,10 @@ class Tensor(NDArrayOperatorsMixin):
     `data` is the array (NumPy's or CuPy's), `grad` the gradient as a bare array of the same shape (leaves only), `made_by` the
     op and its links. Operators and NumPy's functions apply; `x += y` and silent conversion to an array are refused,
     because either would lose the gradient without a word. GraphError for a Tensor made of a Tensor, and for `requires_grad`
-    without floating-point numbers; DtypeError for what is neither real nor boolean.
+    without floating-point numbers; DtypeError for what is neither real nor boolean, and for subclasses of ndarray.
+
+    Python's own `float(t)` gives the number and leaves the gradient behind, as `t.item()` does, and so does what asks for it: `math.exp(t)`,
+    `array[0] = t`.
 
     >>> x = Tensor([3.0, 4.0], requires_grad=True)
     >>> np.sum(x * x).backward()
@@ -92,9 +95,7 @@ class Tensor(NDArrayOperatorsMixin):
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             raise GraphError("a Tensor is made from an array and a Tensor came; use t.detach() to cut the graph, or t itself")
-        self.data = data if is_array(data) and not isinstance(data, np.generic) else np.asarray(data)
-        if self.data.dtype.kind not in "fiub":
-            raise DtypeError(f"a Tensor holds real numbers or booleans and {self.data.dtype} came; convert the data first")
+        self.data = plain(data)
         if requires_grad and self.data.dtype.kind != "f":
             raise GraphError(f"only floating-point numbers have gradients; {self.data.dtype} came: use data.astype('float32')")
         self.grad: Any = None
@@ -167,7 +168,22 @@ class Tensor(NDArrayOperatorsMixin):
         raise AttributeError(f"a Tensor has no {name}" + (f", which is another library's; write {instead}" if instead else ""), name=name, obj=self)
 
     def __len__(self):
+        if self.ndim == 0:
+            raise TypeError("a Tensor without axes has no length; write t.size, or t[None] for a row of one")
         return len(self.data)
+
+    def __iter__(self):
+        if self.ndim == 0:
+            raise TypeError("a Tensor without axes has no rows to go through; write t.item() for its number, or t[None] for a row of one")
+        return (self[i] for i in range(len(self)))
+
+    def __reduce_ex__(self, protocol):  # what copy, deepcopy and pickle ask
+        if self.made_by is not None:
+            raise GraphError(
+                "a result is not copied or pickled, since its gradient would flow to copies of the leaves that nobody holds; copy t.detach(), or "
+                "make it anew from the copied leaves"
+            )
+        return super().__reduce_ex__(protocol)
 
     def __bool__(self):
         return bool(self.data)
@@ -234,10 +250,15 @@ class Tensor(NDArrayOperatorsMixin):
                     "or pass gradient= of the same shape"
                 )
             gradient = np.ones_like(self.data)
-        elif not is_array(gradient) or gradient.shape != self.shape:
+        elif isinstance(gradient, Tensor):
+            if gradient.requires_grad:
+                raise GraphError("gradient= has no gradient of its own, and a Tensor that requires one came; write gradient.data")
+            gradient = gradient.data
+        if not is_array(gradient) or gradient.shape != self.shape:
             came = getattr(gradient, "shape", type(gradient).__name__)
             raise GraphError(f"gradient= is an array of the Tensor's shape {self.shape}, and {came} came; broadcast or reshape it first")
         array_module(self.data, gradient)
+        gradient = plain(gradient)
         backward(self, gradient.astype(self.dtype, copy=False), into, finite=MODE.get() == CHECKING)
 
 
@@ -251,5 +272,10 @@ def _is_array_type(kind: type) -> bool:
 def _without_gradient(function: Callable, args: tuple, options: dict) -> Any:
     if function not in PLAIN:
         refuse_unknown(function)
-    value = function(*(x.data if isinstance(x, Tensor) else x for x in args), **options)
+    refuse_fill(function, args[1:], options)
+    value = function(*map(_numbers, args), **{name: _numbers(x) for name, x in options.items()})
     return Tensor(value) if is_array(value) else value
+
+
+def _numbers(x: Any) -> Any:
+    return x.data if isinstance(x, Tensor) else plain(x) if isinstance(x, np.ndarray) else x

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tinymm.arrays.backend import erf
-from tinymm.autodiff.graph import op
+from tinymm.autodiff.graph import Tensor, op
 
 
 @op("(),()->()", numpy=np.add)
@@ -49,11 +49,22 @@ def positive(x):
 def power(x, exponent):
     """Return x to a power; whole exponents up to 4 are products, since `x**3` takes 80 times as long as `x*x*x` in float32."""
     y = _power(x, exponent)
-    return y, lambda g: g * (exponent * _power(x, exponent - 1)), lambda g: (g * y * np.log(x)).astype(y.dtype, copy=False)
+
+    def to_x(g):
+        if type(exponent) in (int, float):
+            return g * (exponent * _power(x, exponent - 1)) if exponent else np.zeros_like(g)
+        constant = exponent == 0  # there 0 · x⁻¹ would be NaN at 0
+        return np.where(constant, 0, g * (exponent * _power(x, np.where(constant, 1, exponent - 1))))
+
+    def to_exponent(g):
+        flat = (x == 0) & (exponent >= 0)  # there 0 · ln 0 would be NaN
+        return (g * y * np.log(np.where(flat, 1, x))).astype(y.dtype, copy=False)
+
+    return y, to_x, to_exponent
 
 
 def _power(x, exponent):
-    if type(exponent) in (int, float) and exponent in (2, 3, 4):
+    if type(exponent) in (int, float) and exponent in (2, 3, 4) and getattr(x, "dtype", None) is not None and x.dtype.kind == "f":
         square = x * x
         return square if exponent == 2 else square * (x if exponent == 3 else square)
     return np.power(x, exponent)
@@ -62,7 +73,7 @@ def _power(x, exponent):
 @op("()->()", numpy=np.square)
 def square(x):
     """Return x²."""
-    return x * x, lambda g: g * (2 * x)
+    return np.square(x), lambda g: g * (2 * x)
 
 
 @op("()->()", numpy=np.sqrt, domain=(0.2, 4.0))
@@ -101,8 +112,12 @@ def log1p(x):
 @op("(),()->()", numpy=np.logaddexp)
 def logaddexp(a, b):
     """Return ln(eᵃ + eᵇ); the slopes are the two shares, which sum to 1."""
-    y = np.logaddexp(a, b)
-    return y, lambda g: g * np.exp(a - y), lambda g: g * np.exp(b - y)
+
+    def share(g, mine, other):
+        with np.errstate(over="ignore", invalid="ignore"):  # e^x may become inf, and 1 / (1 + inf) is the 0 that is meant
+            return g / (1 + np.exp(np.where(mine == other, 0, other - mine)))
+
+    return np.logaddexp(a, b), lambda g: share(g, a, b), lambda g: share(g, b, a)
 
 
 @op("()->()", numpy=np.sin)
@@ -145,8 +160,8 @@ def softplus(x):
 
 @op("()->()", kinks=(0.0,))
 def relu(x):
-    """Return max(x, 0); at 0 the slope is taken as 0."""
-    return np.maximum(x, 0), lambda g: g * (x > 0)
+    """Return max(x, 0); at 0 the slope is taken as 0. A NaN passes, and its gradient too."""
+    return np.maximum(x, 0), lambda g: np.where(x <= 0, 0, g)
 
 
 @op("()->()")
@@ -166,7 +181,14 @@ def quick_gelu(x):
     return x * y, lambda g: g * (y + 1.702 * x * y * (1 - y))
 
 
-@op("()->()", numpy=(np.absolute, np.fabs), kinks=(0.0,))
+def _fabs(op_):
+    def fabs(x):
+        return op_(x) if x.dtype.kind == "f" else Tensor(np.fabs(x.data))
+
+    return fabs
+
+
+@op("()->()", numpy={np.absolute: lambda op_: op_, np.fabs: _fabs}, kinks=(0.0,))
 def absolute(x):
     """Return |x|; at 0 the slope is taken as 0."""
     return np.abs(x), lambda g: g * np.sign(x)
@@ -174,20 +196,18 @@ def absolute(x):
 
 @op("(),()->()", numpy=np.maximum)
 def maximum(a, b):
-    """Return the larger of two; equal numbers share the gradient half and half."""
-    y = np.maximum(a, b)
-    return y, lambda g: _share(g, a, y, b), lambda g: _share(g, b, y, a)
+    """Return the larger of two; equal numbers share the gradient half and half, and a NaN passes with that of both."""
+    return np.maximum(a, b), lambda g: _unless(g, a < b, a == b), lambda g: _unless(g, b < a, a == b)
 
 
 @op("(),()->()", numpy=np.minimum)
 def minimum(a, b):
     """Return the smaller of two; equal numbers share the gradient half and half."""
-    y = np.minimum(a, b)
-    return y, lambda g: _share(g, a, y, b), lambda g: _share(g, b, y, a)
+    return np.minimum(a, b), lambda g: _unless(g, a > b, a == b), lambda g: _unless(g, b > a, a == b)
 
 
-def _share(g, mine, chosen, other):
-    return np.where(mine == chosen, np.where(mine == other, 0.5 * g, g), 0)
+def _unless(g, lost, shared):
+    return np.where(lost, 0, np.where(shared, 0.5 * g, g))
 
 
 @op("(),(),()->()", numpy=np.where)
@@ -204,20 +224,24 @@ def _clip_spelling(op_):
     return clip_
 
 
-@op(
-    "()->()",
-    numpy={np.clip: _clip_spelling},
-    kinks=(-1.0, 1.0),
-    cases=((((4, 3),), {"low": -1.0, "high": 1.0}),),
-)
+@op("(),(),()->()", numpy={np.clip: _clip_spelling})
 def clip(x, low=None, high=None):
-    """Return x within [low, high], two numbers; outside the slope is 0, so a clipped parameter stops learning: clamp after the step."""
-    inside = np.ones_like(x, dtype=bool)
-    if low is not None:
-        inside = inside & (x >= low)
-    if high is not None:
-        inside = inside & (x <= high)
-    return np.clip(x, low, high), lambda g: g * inside
+    """Return x within [low, high], either of which may be None; outside, the slope is the bound's and not x's.
+
+    A clipped parameter stops learning: clamp it after the step.
+    """
+    value = +x if low is None else np.maximum(x, low)
+    value = value if high is None else np.minimum(value, high)
+    above_low = True if low is None else x >= low
+    below_high = True if high is None else x <= high
+
+    def to_low(g):
+        return np.where((x < low) & (True if high is None else low <= high), g, 0)
+
+    def to_high(g):  # where the bounds cross, the upper one wins, as in NumPy
+        return np.where((x > high) if low is None else (np.maximum(x, low) > high), g, 0)
+
+    return value, lambda g: np.where(above_low & below_high, g, 0), to_low, to_high
 
 
 @op(
@@ -226,5 +250,5 @@ def clip(x, low=None, high=None):
     cases=((((4, 3),), {"dtype": np.dtype("float64")}),),
 )
 def astype(x, dtype):
-    """Return x as another kind of number; the gradient returns in the old kind."""
+    """Return x as another kind of number; the gradient returns in the old kind, and whole numbers have none."""
     return x.astype(dtype), lambda g: g

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinymm.arrays.backend import vecdot
+from tinymm.arrays.sums import total
 from tinymm.autodiff.graph import op
 
 from .elementwise import gelu, quick_gelu, relu
 from .kernels import ACTIVATIONS
-from .reduce import check_mask, masked_softmax, softmax
+from .linear import as_rows
+from .reduce import check_mask, finite, masked_softmax, softmax
 
 #: Numbers in a block: 128 K of float32 are 512 KB, a quarter of a core's second-level cache, since a few such arrays are alive at once.
 BLOCK = 128 * 1024
@@ -33,7 +35,7 @@ def blocks(rows: int, width: int, least: int = 1) -> Iterator[slice]:
 
 def block_rows(rows: int, width: int, least: int = 1) -> int:
     """Return how many rows of that width a block holds, and no fewer than `least`, if there are as many."""
-    return min(rows, max(least, BLOCK // width))
+    return max(1, min(rows, max(least, BLOCK // max(1, width))))
 
 
 def together(backward: Callable, n: int) -> tuple[Callable, ...]:
@@ -63,37 +65,45 @@ def layer_norm_definition(x, gain, bias, eps=1e-5):
     return centered / np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + eps) * gain + bias
 
 
-@op("(...,n),(n),(n)->(...,n)")
+@op("(...,n),(n),(n)->(...,n)", floating=3)
 def layer_norm(x, gain, bias, eps=1e-5):
     """Return `layer_norm_definition` in one pass over blocks of rows: x (…, D), gain (D), bias (D) -> (…, D)."""
     D = x.shape[-1]
-    rows = x.reshape(-1, D)
+    rows = as_rows(x)
     unit, y = np.empty_like(rows), np.empty_like(rows)
     scale = np.empty_like(rows, shape=(len(rows), 1))
-    mean_of = np.full_like(rows, 1 / D, shape=(D,))
+    share = 1 / max(1, D)
+    mean_of = np.full_like(rows, share, shape=(D,))
     for r in blocks(len(rows), D):
-        u = np.subtract(rows[r], (rows[r] @ mean_of)[:, None], out=unit[r])
-        scale[r] = 1 / np.sqrt(vecdot(u, u)[:, None] * (1 / D) + eps)
+        # The product rounds: from a large constant it would leave a deviation where none is, and so the first number is taken off before.
+        u = np.subtract(rows[r], rows[r, :1], out=unit[r])
+        u -= (u @ mean_of)[:, None]
+        scale[r] = 1 / np.sqrt(vecdot(u, u)[:, None] * share + eps)
         u *= scale[r]
         np.multiply(u, gain, out=y[r])
         y[r] += bias
 
     def backward(g):
-        g = g.reshape(-1, D)
+        g = as_rows(g)
         to_x = np.empty_like(g)
-        to_gain, to_bias = np.zeros_like(gain), np.zeros_like(bias)
+        to_gain, to_bias = [], []
         for r in blocks(len(g), D):
             u, d = unit[r], to_x[r]
-            to_bias += np.sum(g[r], axis=0)
-            to_gain += np.sum(np.multiply(g[r], u, out=d), axis=0)
+            to_bias.append(total(g[r], 0))
+            to_gain.append(total(np.multiply(g[r], u, out=d), 0))
             np.multiply(g[r], gain, out=d)
-            lean = vecdot(d, u)[:, None] * (1 / D)
+            lean = vecdot(d, u)[:, None] * share
             d -= (d @ mean_of)[:, None]
             d -= u * lean
             d *= scale[r]
-        return to_x.reshape(x.shape), to_gain, to_bias
+        return to_x.reshape(x.shape), _sum_parts(to_gain, gain), _sum_parts(to_bias, bias)
 
     return y.reshape(x.shape), *together(backward, 3)
+
+
+def _sum_parts(parts, like):
+    """Return the sum of the blocks' shares of a gradient, zeros if there was no block."""
+    return total(np.stack(parts), 0) if parts else np.zeros_like(like)
 
 
 # ---------------------------------------------------------------------- linear, activation, linear
@@ -103,14 +113,14 @@ def mlp_definition(x, expand, expand_bias, contract, contract_bias, activation="
     return function(x @ expand + expand_bias) @ contract + contract_bias
 
 
-@op("(...,m,d),(d,f),(f),(f,e),(e)->(...,m,e)", cases=((((5, 3), (3, 4), (4,), (4, 2), (2,)), {"activation": "quick_gelu"}),))
+@op("(...,m,d),(d,f),(f),(f,e),(e)->(...,m,e)", floating=5, cases=((((5, 3), (3, 4), (4,), (4, 2), (2,)), {"activation": "quick_gelu"}),))
 def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
     """Return `mlp_definition` in row blocks: x (…, m, D), expand (D, F), contract (F, E) -> (…, m, E).
 
     The wide middle never leaves the cache before the second product has used it; what backward needs of it is kept.
     """
     forward, slope = ACTIVATIONS[activation]
-    rows = x.reshape(-1, x.shape[-1])
+    rows = as_rows(x)
     F = expand.shape[1]
     hidden, helper = np.empty_like(rows, shape=(len(rows), F)), np.empty_like(rows, shape=(len(rows), F))
     y = np.empty_like(rows, shape=(len(rows), contract.shape[1]))
@@ -123,9 +133,9 @@ def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
     y += contract_bias
 
     def backward(g):
-        g = g.reshape(-1, g.shape[-1])
+        g = as_rows(g)
         to_x = np.empty_like(rows)
-        to_expand, to_bias, to_contract = np.zeros_like(expand), np.zeros_like(expand_bias), np.zeros_like(contract)
+        to_expand, to_bias, to_contract = np.zeros_like(expand), [], np.zeros_like(contract)
         activated = np.empty_like(rows, shape=(block_rows(len(rows), F, PRODUCT_ROWS), F))
         steep, some_expand, some_contract = np.empty_like(activated), np.empty_like(expand), np.empty_like(contract)
         for r in blocks(len(rows), F, PRODUCT_ROWS):
@@ -134,9 +144,9 @@ def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
             to_contract += np.matmul(a.T, g[r], out=some_contract)
             s *= np.matmul(g[r], contract.T, out=a)
             to_expand += np.matmul(rows[r].T, s, out=some_expand)
-            to_bias += np.sum(s, axis=0)
+            to_bias.append(total(s, 0))
             np.matmul(s, expand.T, out=to_x[r])
-        return to_x.reshape(x.shape), to_expand, to_bias, to_contract, np.sum(g, axis=0)
+        return to_x.reshape(x.shape), to_expand, _sum_parts(to_bias, expand_bias), to_contract, total(g, 0)
 
     return y.reshape(x.shape[:-1] + (contract.shape[1],)), *together(backward, 5)
 
@@ -144,12 +154,12 @@ def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
 # ---------------------------------------------------------------------- attention
 def attention_definition(q, k, v, may_attend=None):
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) with its weights: softmax(q kᵀ / √Dh) v."""
-    scores = q @ np.swapaxes(k, -1, -2) * q.shape[-1] ** -0.5
+    scores = q @ np.swapaxes(k, -1, -2) * max(1, q.shape[-1]) ** -0.5
     weights = softmax(scores) if may_attend is None else masked_softmax(scores, may_attend)
     return weights @ v, weights
 
 
-@op(cases=((((2, 3, 12),), {"heads": 2}), (((2, 3, 12),), {"heads": 2, "may_attend": np.tri(3, dtype=bool)})))
+@op(floating=1, cases=((((2, 3, 12),), {"heads": 2}), (((2, 3, 12),), {"heads": 2, "may_attend": np.tri(3, dtype=bool)})))
 def self_attention(qkv, may_attend=None, heads=1):
     """Return multi-head attention of a sequence over itself: packed queries, keys and values (B, T, 3D) -> (B, T, D).
 
@@ -159,7 +169,7 @@ def self_attention(qkv, may_attend=None, heads=1):
     """
     B, T, packed = qkv.shape
     D = packed // 3
-    scale = (D // heads) ** -0.5
+    scale = max(1, D // heads) ** -0.5
     heads_of = qkv.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)  # views (3, B, H, T, Dh)
     y = np.empty_like(qkv, shape=(B, T, D))
     y_heads = y.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)
@@ -204,12 +214,14 @@ def exponentials(scores, may_attend=None):
     less. DtypeError or ShapeError for a mask that is not boolean or does not broadcast.
     """
     blocked = None if may_attend is None else np.logical_not(check_mask("self_attention", may_attend, scores.shape))
+    if not scores.size:
+        return np.ones_like(scores, shape=(*scores.shape[:-1], 1))
     calm = 0.3 * np.finfo(scores.dtype).maxexp  # e^(0.3 · 128) = 5e16 in float32, of 1e38
-    if not (scores.size and scores.max() < calm and scores.min() > -calm):
+    if not (scores.max() < calm and scores.min() > -calm):
         if blocked is not None:
             np.copyto(scores, -np.inf, where=blocked)
         top = np.max(scores, axis=-1, keepdims=True)
-        scores -= np.where(np.isfinite(top), top, 0)
+        scores -= finite(top)
     np.exp(scores, out=scores)
     if blocked is not None:
         np.copyto(scores, 0, where=blocked)

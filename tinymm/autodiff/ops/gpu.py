@@ -10,6 +10,7 @@ import numpy as np
 from tinymm.arrays.backend import elementwise, vecdot
 
 from .fused import layer_norm, mlp, self_attention, together
+from .linear import as_rows
 from .reduce import check_mask
 
 #: Activation → (its value and what is kept, its value once more and its slope times the gradient g that arrives).
@@ -19,21 +20,22 @@ EXPRESSIONS = {
         "s = T(0.5) * (T(1) + erf(T(0.7071067811865476) * h)); a = h * s;",
         "a = h * s; d = g * (s + T(0.3989422804014327) * h * exp(T(-0.5) * h * h));",
     ),
-    "relu": ("s = T(h > T(0)); a = h * s;", "a = h * s; d = g * s;"),
+    "relu": ("s = T(1) - T(h <= T(0)); a = h * s;", "a = h * s; d = g * s;"),
 }
 
 
 def layer_norm_rule(x, gain, bias, eps=1e-5):
     """Return `fused.layer_norm`: the means by two products, all else in one launch forward and one backward."""
     D = x.shape[-1]
+    share = 1 / max(1, D)
     centered = x - np.mean(x, axis=-1, keepdims=True)
-    scale = 1 / np.sqrt(vecdot(centered, centered)[..., None] * (1 / D) + eps)
+    scale = 1 / np.sqrt(vecdot(centered, centered)[..., None] * share + eps)
     finish = elementwise(x, "T c, T scale, T gain, T bias", "T unit, T y", "unit = c * scale; y = unit * gain + bias;", "tinymm_layer_norm")
     unit, y = finish(centered, scale, gain, bias)
 
     def backward(g):
         d = g * gain
-        mean, lean = np.mean(d, axis=-1, keepdims=True), vecdot(d, unit)[..., None] * (1 / D)
+        mean, lean = np.mean(d, axis=-1, keepdims=True), vecdot(d, unit)[..., None] * share
         back = elementwise(x, "T d, T unit, T mean, T lean, T scale", "T to", "to = (d - mean - unit * lean) * scale;", "tinymm_layer_norm_back")
         axes = tuple(range(x.ndim - 1))
         return back(d, unit, mean, lean, scale), np.sum(g * unit, axis=axes), np.sum(g, axis=axes)
@@ -44,14 +46,14 @@ def layer_norm_rule(x, gain, bias, eps=1e-5):
 def mlp_rule(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
     """Return `fused.mlp`: two products, and the activation with all that backward needs of it in one launch."""
     forward, slope = EXPRESSIONS[activation]
-    rows = x.reshape(-1, x.shape[-1])
+    rows = as_rows(x)
     hidden = rows @ expand + expand_bias
     bend = elementwise(x, "T h", "T a, T s", forward, f"tinymm_{activation}")
     activated, kept = bend(hidden)
     y = activated @ contract + contract_bias
 
     def backward(g):
-        g = g.reshape(-1, g.shape[-1])
+        g = as_rows(g)
         straighten = elementwise(x, "T h, T s, T g", "T a, T d", slope, f"tinymm_{activation}_back")
         again, d = straighten(hidden, kept, g @ contract.T)
         return (d @ expand.T).reshape(x.shape), rows.T @ d, np.sum(d, axis=0), again.T @ g, np.sum(g, axis=0)
@@ -66,7 +68,7 @@ def self_attention_rule(qkv, may_attend=None, heads=1):
     """
     B, T, packed = qkv.shape
     D = packed // 3
-    scale = (D // heads) ** -0.5
+    scale = max(1, D // heads) ** -0.5
     q, k, v = qkv.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)
     scores = (q * scale) @ np.swapaxes(k, -1, -2)
     if may_attend is not None:

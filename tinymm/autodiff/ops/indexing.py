@@ -3,17 +3,21 @@
 Their gradients put back what was picked, adding where it was picked twice.
 """
 
+import math
+
 import numpy as np
 
-from tinymm.arrays.backend import array_module
+from tinymm.arrays.backend import array_module, plain
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.autodiff.graph import Tensor, op
 
 
 def _bare(index):
+    """Return an index without Tensors, its arrays copied: backward needs them as they are now."""
     if isinstance(index, tuple):
         return tuple(_bare(i) for i in index)
-    return index.data if isinstance(index, Tensor) else index
+    index = index.data if isinstance(index, Tensor) else index
+    return plain(index).copy() if isinstance(index, np.ndarray) else index
 
 
 def _is_basic(index) -> bool:
@@ -25,10 +29,10 @@ def _split(op_):
     def split(x, indices_or_sections, axis=0):
         n = x.shape[axis]
         cuts = indices_or_sections
-        if isinstance(cuts, int):
-            if n % cuts:
+        if np.ndim(cuts) == 0:
+            if cuts < 1 or n % cuts:
                 raise ShapeError(f"np.split into {cuts} equal parts along axis {axis} of {x.shape}; choose a divisor of {n}, or the cuts")
-            cuts = range(n // cuts, n, n // cuts)
+            cuts = [n // cuts * i for i in range(1, int(cuts))]
         place = (slice(None),) * (axis % x.ndim)
         return [op_(x, index=(*place, slice(start, stop))) for start, stop in zip([0, *cuts], [*cuts, n], strict=True)]
 
@@ -74,11 +78,12 @@ def getitem(x, index):
 
 
 @op(
-    numpy={np.take: lambda op_: lambda x, indices, axis=None: op_(x, indices=_bare(indices), axis=axis)},
+    numpy={np.take: lambda op_: lambda x, indices, axis=None: op_(x, indices=indices, axis=axis)},
     cases=((((5, 4),), {"indices": np.array([[0, 3], [3, 1]]), "axis": 0}), (((2, 5),), {"indices": np.array([4, 4]), "axis": 1})),
 )
 def take(x, indices, axis=None):
     """Return slices of x along an axis, in the order of `indices` (of the flattened x if the axis is None)."""
+    indices = _bare(indices)
 
     def vjp(g):
         flat = x.ndim == 0 or axis is None
@@ -91,19 +96,20 @@ def take(x, indices, axis=None):
 
 
 @op(
-    numpy={np.take_along_axis: lambda op_: lambda x, indices, axis=-1: op_(x, indices=_bare(indices), axis=axis)},
+    numpy={np.take_along_axis: lambda op_: lambda x, indices, axis=-1: op_(x, indices=indices, axis=axis)},
     cases=((((4, 5),), {"indices": np.array([[0], [4], [2], [2]]), "axis": 1}),),
 )
 def take_along_axis(x, indices, axis=-1):
-    """Return one number of x for each index along an axis: the picked logit of each row."""
+    """Return one number of x for each index along an axis, or of the flattened x: the picked logit of each row."""
+    indices = _bare(indices)
 
     def vjp(g):
-        whole = np.zeros_like(x)
+        whole = np.zeros_like(x.reshape(-1) if axis is None else x)
         module = array_module(x)
-        grid = list(module.ogrid[tuple(slice(n) for n in x.shape)])
-        grid[axis % x.ndim] = indices
+        grid = list(module.ogrid[tuple(slice(n) for n in whole.shape)])
+        grid[(axis or 0) % whole.ndim] = indices
         module.add.at(whole, tuple(grid), g)
-        return whole
+        return whole.reshape(x.shape)
 
     return np.take_along_axis(x, indices, axis=axis), vjp
 
@@ -128,9 +134,11 @@ def embedding(table, ids):
                 f"embedding: ids must lie in [0, {len(table)}) and {low if low < 0 else high} came; use the tokenizer that belongs to the model"
             )
 
+    ids = _bare(ids)
+
     def vjp(g):
         whole = np.zeros_like(table)
-        rows = g.reshape(-1, table.shape[1])
+        rows = g.reshape(math.prod(g.shape[:-1]), table.shape[1])
         if isinstance(ids, np.ndarray) and isinstance(rows, np.ndarray):
             flat = ids.reshape(-1)
             order = np.argsort(flat, kind="stable")

@@ -55,7 +55,8 @@ def _relu(h, helper, out):
 def _relu_slope(h, helper, out, steep):
     """Write max(h, 0) and its slope, 0 or 1."""
     np.maximum(h, 0, out=out)
-    np.greater(h, 0, out=steep)
+    np.less_equal(h, 0, out=steep)
+    np.subtract(1, steep, out=steep)  # 1 at NaN too
 
 
 #: Name → (write the value, write the value and the slope), as `ops.fused.mlp` uses them: blocks are written where they are needed, never

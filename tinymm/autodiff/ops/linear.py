@@ -1,9 +1,12 @@
 """Products: matrices, sums over named indices, and the linear layer."""
 
+import math
+
 import numpy as np
 
 from tinymm.arrays.backend import vecdot as backend_vecdot
 from tinymm.arrays.errors import ShapeError
+from tinymm.arrays.sums import total
 from tinymm.autodiff.graph import op
 
 
@@ -13,6 +16,8 @@ def _flip(x):
 
 def _dot(op_):
     def dot(a, b):
+        if np.ndim(a) == 0 or np.ndim(b) == 0:
+            return np.multiply(a, b)
         if np.ndim(a) > 2 or np.ndim(b) > 2:
             raise ShapeError(
                 f"np.dot of a Tensor goes up to 2 axes and {np.shape(a)} by {np.shape(b)} came, for which np.dot is an outer product "
@@ -21,6 +26,11 @@ def _dot(op_):
         return op_(a, b)
 
     return dot
+
+
+def as_rows(x):
+    """Return (…, n) as a matrix (rows, n); -1 would not know the rows of an array without numbers."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 @op("(m?,k),(k,n?)->(m?,n?)", numpy={np.matmul: lambda op_: op_, np.dot: _dot})
@@ -37,7 +47,7 @@ def matmul(a, b):
 
     def to_b(g):
         if b.ndim == 2 and a.ndim > 2:  # one product over all rows: no gradient for each leading index, to be summed afterwards
-            return a.reshape(-1, a.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+            return as_rows(a).T @ as_rows(g)
         right = _flip(a if a.ndim > 1 else a[None]) @ matrices(g)
         return right if b.ndim > 1 else right[..., 0]
 
@@ -56,23 +66,42 @@ def linear(x, weight, bias):
 
     The kernel of `x @ weight + bias`: one product over all rows at once, the bias added where the product stands.
     """
-    rows = x.reshape(-1, x.shape[-1])
+    rows = as_rows(x)
     y = rows @ weight
-    y += bias
+    if y.dtype.kind == "f":
+        y += bias
+    else:
+        y = y + bias
 
     def to_weight(g):
-        return rows.T @ g.reshape(-1, g.shape[-1])
+        return rows.T @ as_rows(g)
 
     return (
         y.reshape(x.shape[:-1] + (weight.shape[1],)),
-        lambda g: (g.reshape(-1, g.shape[-1]) @ weight.T).reshape(x.shape),
+        lambda g: (as_rows(g) @ weight.T).reshape(x.shape),
         to_weight,
-        lambda g: g.reshape(-1, g.shape[-1]).sum(axis=0),
+        lambda g: total(as_rows(g), 0),
     )
 
 
 def _einsum(op_):
-    return lambda subscripts, *arrays, optimize=False: op_(*arrays, subscripts=subscripts)
+    def einsum_(subscripts, *arrays, optimize=False):
+        if not isinstance(subscripts, str):
+            kind = type(subscripts).__name__
+            raise ShapeError(f"einsum of a Tensor takes its letters first, as in np.einsum('ij,jk->ik', a, b), and a {kind} came; write them out")
+        return op_(*arrays, subscripts=subscripts)
+
+    return einsum_
+
+
+def _lengths(names, arrays):
+    """Return the length of each letter; axes of length 1 are stretched to it."""
+    length = {}
+    for name, array in zip(names, arrays, strict=True):
+        for letter, n in zip(name, array.shape, strict=True):
+            if length.get(letter, 1) == 1:
+                length[letter] = n
+    return length
 
 
 @op(
@@ -88,18 +117,22 @@ def einsum(*arrays, subscripts):
     """Return the sum of products over named indices, with the result's indices written out: `"bqd,bkd->bqk"`.
 
     The gradient of one input is the same kind of sum, with the result's gradient in the input's place. An index that stands in one
-    input only and is summed away comes back stretched. ShapeError for any other spelling.
+    input only and is summed away comes back stretched, and one that an input has stretched from length 1 is summed. ShapeError for any other
+    spelling.
     """
     inputs, _, output = subscripts.replace(" ", "").partition("->")
     names = inputs.split(",")
     if "->" not in subscripts or "." in subscripts or any(len(set(name)) < len(name) for name in [*names, output]):
         raise ShapeError(f"einsum of a Tensor takes letters, each once an input, with the result written out as in 'ij,jk->ik'; {subscripts!r} came")
     value = np.einsum(subscripts, *arrays)
+    length = _lengths(names, arrays)
 
     def vjp_of(i):
         others = [array for k, array in enumerate(arrays) if k != i]
         other_names = [name for k, name in enumerate(names) if k != i]
-        known = set(output).union(*other_names)
+        known = set(output).union(*other_names) - {
+            letter for letter, n in zip(names[i], arrays[i].shape, strict=True) if n != length[letter]
+        }
         kept = "".join(letter for letter in names[i] if letter in known)
 
         def vjp(g):

@@ -11,7 +11,7 @@ from tinymm.arrays.backend import vecdot
 from tinymm.autodiff.graph import op
 
 from .fused import together
-from .reduce import check_mask
+from .reduce import check_mask, finite
 
 #: Scores in a block, 512 KB of float32, of which two are alive at once; and how many queries meet as many keys as that allows.
 SCORES, QUERIES = 128 * 1024, 256
@@ -19,6 +19,7 @@ SCORES, QUERIES = 128 * 1024, 256
 
 @op(
     "(n,d),(m,d),(m,e)->(n,e)",
+    floating=3,
     cases=((((2, 3, 4), (2, 5, 4), (2, 5, 2)), {}), (((3, 4), (2, 3, 4), (3, 2)), {"may_attend": np.tri(3, dtype=bool) > np.eye(3)})),
 )
 def blockwise_attention(q, k, v, may_attend=None):
@@ -33,7 +34,7 @@ def blockwise_attention(q, k, v, may_attend=None):
     if may_attend is not None:
         may_attend = np.broadcast_to(check_mask("blockwise_attention", may_attend, (*front, n, m)), (*front, n, m))
     y, log_sums = np.empty_like(v, shape=(*front, n, v.shape[-1])), np.empty_like(v, shape=(*front, n, 1))
-    scale = q.shape[-1] ** -0.5
+    scale = max(1, q.shape[-1]) ** -0.5
     for h in np.ndindex(*front):
         look(q[h] * scale, k[h].copy(), v[h].copy(), None if may_attend is None else may_attend[h], y[h], log_sums[h])
 
@@ -54,7 +55,7 @@ def blocks(n, m, may_attend):
     >>> [(r.stop, c.stop, mask is None) for r, c, mask in blocks(768, 768, np.tri(768, dtype=bool))]
     [(256, 512, False), (512, 512, False), (768, 512, True), (768, 768, False)]
     """
-    height = min(n, QUERIES)
+    height = max(1, min(n, QUERIES))
     width = max(1, SCORES // height)
     for start in range(0, n, height):
         for left in range(0, m, width):
@@ -108,8 +109,3 @@ def scores(q, k, mask):
     if mask is not None:
         np.copyto(s, -np.inf, where=np.logical_not(mask))
     return s
-
-
-def finite(top):
-    """Return the maxima with 0 for -inf, that of a row which has seen nothing yet."""
-    return np.where(np.isfinite(top), top, 0)

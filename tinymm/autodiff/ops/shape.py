@@ -4,6 +4,7 @@ import numpy as np
 
 from tinymm.arrays.errors import UsageError
 from tinymm.autodiff.graph import op
+from tinymm.autodiff.signature import sum_to
 
 
 @op(
@@ -55,19 +56,24 @@ def squeeze(x, axis=None):
 @op(numpy=np.broadcast_to, cases=((((3, 1),), {"shape": (2, 3, 4)}),))
 def broadcast_to(x, shape):
     """Return x stretched to a shape; the gradient is summed back over the stretched axes."""
-    shape = tuple(shape) if not isinstance(shape, int) else (shape,)
-    extra = len(shape) - x.ndim
-    stretched = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(x.shape) if n != shape[i + extra])
-    return np.broadcast_to(x, shape), lambda g: np.sum(g, axis=stretched, keepdims=True).reshape(x.shape)
+    return np.broadcast_to(x, shape), lambda g: sum_to(g, x.shape)
 
 
-def _sequence(op_):
+def _concatenate(op_):
+    def concatenate_(arrays, axis=0):
+        return op_(*arrays, axis=axis) if axis is not None else op_(*(np.ravel(array) for array in arrays))
+
+    return concatenate_
+
+
+def _stack(op_):
     return lambda arrays, axis=0: op_(*arrays, axis=axis)
 
 
-@op(numpy={np.concatenate: _sequence}, cases=((((2, 3), (4, 3)), {"axis": 0}), (((2, 3), (2, 1), (2, 2)), {"axis": -1})))
+@op(numpy={np.concatenate: _concatenate}, cases=((((2, 3), (4, 3)), {"axis": 0}), (((2, 3), (2, 1), (2, 2)), {"axis": -1})))
 def concatenate(*arrays, axis=0):
     """Return arrays joined along an axis; each gets its own slice of the gradient."""
+    value = np.concatenate(arrays, axis=axis)
     ends = np.cumsum([array.shape[axis] for array in arrays]).tolist()
 
     def vjp_of(i):
@@ -75,10 +81,10 @@ def concatenate(*arrays, axis=0):
         place[axis] = slice(ends[i] - arrays[i].shape[axis], ends[i])
         return lambda g: g[tuple(place)]
 
-    return np.concatenate(arrays, axis=axis), *(vjp_of(i) for i in range(len(arrays)))
+    return value, *(vjp_of(i) for i in range(len(arrays)))
 
 
-@op(numpy={np.stack: _sequence}, cases=((((2, 3), (2, 3)), {"axis": 0}), (((2, 3), (2, 3), (2, 3)), {"axis": -1})))
+@op(numpy={np.stack: _stack}, cases=((((2, 3), (2, 3)), {"axis": 0}), (((2, 3), (2, 3), (2, 3)), {"axis": -1})))
 def stack(*arrays, axis=0):
     """Return arrays of one shape under a new axis."""
 
@@ -92,6 +98,8 @@ def _pad(op_):
     def pad(x, pad_width, mode="constant"):
         if mode != "constant":
             raise UsageError(f"np.pad of a Tensor puts zeros around it and mode={mode!r} came; leave it out, or np.concatenate the border")
+        if isinstance(pad_width, dict):
+            raise UsageError(f"np.pad of a Tensor takes widths in order of the axes, and a dict of {len(pad_width)} came; write ((before, after), …)")
         return op_(x, width=pad_width)
 
     return pad
@@ -117,4 +125,4 @@ def flip(x, axis=None):
 @op(numpy=np.cumsum, cases=((((3, 4),), {"axis": 1}),))
 def cumsum(x, axis):
     """Return running sums along an axis; a number's gradient is the sum over all that come at or after it."""
-    return np.cumsum(x, axis=axis), lambda g: np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)
+    return np.cumsum(x, axis=axis), lambda g: np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis).reshape(x.shape)

@@ -65,10 +65,10 @@ def conv2d(x, weight, stride=1, padding=0):
     matrix = weight.reshape(kh * kw * c, o)
 
     def to_x(g):
-        back = (g.reshape(-1, o) @ matrix.T).reshape(B, hh, ww, kh, kw, c)
+        back = (g.reshape(B * hh * ww, o) @ matrix.T).reshape(B, hh, ww, kh, kw, c)
         return _scatter(lambda i, j: back[:, :, :, i, j], x, (kh, kw), stride, padding)
 
-    return (rows @ matrix).reshape(B, hh, ww, o), to_x, lambda g: (rows.T @ g.reshape(-1, o)).reshape(weight.shape)
+    return (rows @ matrix).reshape(B, hh, ww, o), to_x, lambda g: (rows.T @ g.reshape(B * hh * ww, o)).reshape(weight.shape)
 
 
 @op(cases=((((2, 6, 4, 3),), {"size": 2}), (((2, 5, 5, 2),), {"size": 3, "stride": 2, "padding": 1})))
@@ -77,7 +77,7 @@ def avg_pool2d(x, size, stride=None, padding=0):
 
     ShapeError for a window that does not fit.
     """
-    stride = stride or size
+    stride = size if stride is None else stride
     _check("avg_pool2d", x, (size, size), stride, padding)
     value = np.mean(_windows(_pad(x, padding), (size, size), stride), axis=(-1, -2))
     return value, lambda g: _scatter(lambda i, j: g * (1 / (size * size)), x, (size, size), stride, padding)
@@ -89,7 +89,7 @@ def max_pool2d(x, size, stride=None, padding=0):
 
     ShapeError for a window that does not fit.
     """
-    stride = stride or size
+    stride = size if stride is None else stride
     _check("max_pool2d", x, (size, size), stride, padding)
     windows = _windows(_pad(x, padding, -np.inf), (size, size), stride)
     value = np.max(windows, axis=(-1, -2))
