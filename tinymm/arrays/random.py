@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .errors import UsageError
+
 
 def generator(*seed: int) -> np.random.Generator:
     """Return NumPy's generator for a seed, or for several integers that together name one stream.
@@ -13,3 +15,14 @@ def generator(*seed: int) -> np.random.Generator:
     np.True_
     """
     return np.random.default_rng(seed)
+
+
+def check_generator(rng: object) -> np.random.Generator:
+    """Return `rng` if it is NumPy's generator; UsageError for a bare seed and for anything else, since two layers of one seed would begin alike.
+
+    >>> check_generator(generator(0)).integers(2) in (0, 1)
+    True
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise UsageError(f"rng= is the generator that numbers are drawn from, and {rng!r} came; write rng=np.random.default_rng(0), one for the whole model")
+    return rng

@@ -18,18 +18,20 @@ SPENT: tuple = ("spent", ())
 def backward(result: Any, gradient: Any, into: dict[Any, Any] | None, finite: bool = False) -> None:
     """Add the gradients of `result`, whose own gradient is given, to `.grad` of the leaves or to the dict `into`; see `Tensor.backward`.
 
-    With `finite`, raise GraphError at the first gradient that is not, and name the op.
+    With `finite`, raise GraphError at the first gradient that is not, and name the op. An error on the way delivers nothing: no leaf then has a
+    part of its gradient.
     """
     uses = _count_uses(result)
     arrived: dict[Any, Any] = {result: gradient}
     ours = set()  # holders of a sum that we made ourselves and may therefore add into
     borrowed = {result}  # holders of an array that belongs to somebody else
     ready = [result]
+    found: dict[Any, Any] = {}
     while ready:
         node = ready.pop()
         g = arrived.pop(node)
         if node.made_by is None:
-            _deliver(node, g, node in borrowed, into)
+            found[node] = _own(g, node in borrowed)
             continue
         maker, links = node.made_by
         node.made_by = SPENT
@@ -56,6 +58,13 @@ def backward(result: Any, gradient: Any, into: dict[Any, Any] | None, finite: bo
             else:
                 del uses[x]  # so that the node's numbers are freed as soon as the walk has passed
                 ready.append(x)
+    for leaf, g in found.items():
+        held = leaf.grad if into is None else into.get(leaf)
+        g = g if held is None else np.asarray(held + g) if isinstance(g, np.ndarray) else held + g
+        if into is None:
+            leaf.grad = g
+        else:
+            into[leaf] = g
 
 
 def _count_uses(result: Any) -> dict[Any, int]:
@@ -66,7 +75,9 @@ def _count_uses(result: Any) -> dict[Any, int]:
         if made_by is None:
             continue
         if made_by is SPENT:
-            raise GraphError("this graph was already used by backward() and then freed; run the forward pass again")
+            raise GraphError(
+                "this graph was already used by backward(), to its end or until an error stopped it, and then freed; run the forward pass again"
+            )
         for x, _ in made_by[1]:
             if x in uses:
                 uses[x] += 1
@@ -76,16 +87,8 @@ def _count_uses(result: Any) -> dict[Any, int]:
     return uses
 
 
-def _deliver(leaf: Any, g: Any, is_borrowed: bool, into: dict[Any, Any] | None) -> None:
-    """Give a leaf its gradient as an array of its own: one that two leaves share, or a view, is a trap for whoever scales it in place."""
-    held = leaf.grad if into is None else into.get(leaf)
-    if held is not None:
-        g = held + g
-    elif is_borrowed or g.base is not None:
+def _own(g: Any, is_borrowed: bool) -> Any:
+    """Return a leaf's gradient as an array of its own: one that two leaves share, or a view, is a trap for whoever scales it in place."""
+    if is_borrowed or g.base is not None:
         g = g.copy()
-    if isinstance(g, np.generic):
-        g = np.asarray(g)
-    if into is None:
-        leaf.grad = g
-    else:
-        into[leaf] = g
+    return np.asarray(g) if isinstance(g, np.generic) else g

@@ -68,7 +68,9 @@ def _operator(name: str, ufunc: Callable) -> Callable:
 #: What hands reach for that come from PyTorch -> what is written here.
 ELSEWHERE = {
     "numpy": "t.data", "cpu": "tinymm.arrays.backend.to_host(t.data)", "clone": "t + 0", "view": "t.reshape(shape)", "dim": "t.ndim",
-    "permute": "np.transpose(t, axes)", "unsqueeze": "t[:, None]", "squeeze": "np.squeeze(t)", "exp": "np.exp(t)", "softmax": "ops.softmax(t)",
+    "permute": "np.transpose(t, axes)", "unsqueeze": "t[:, None]", "squeeze": "np.squeeze(t)", "exp": "np.exp(t)", "flatten": "np.ravel(t)", "numel": "t.size", "cuda": "to_backend(t.data, 'cupy')", "norm": "np.linalg.norm(t)",
+    "pow": "t**n", "mm": "t @ u", "relu": "ops.relu(t)", "sigmoid": "ops.sigmoid(t)", "clamp": "np.clip(t, low, high)", "masked_fill": "np.where(mask, value, t)",
+    "softmax": "ops.softmax(t)",
 }  # fmt: skip
 
 
@@ -165,6 +167,8 @@ class Tensor(NDArrayOperatorsMixin):
 
     def __getattr__(self, name):  # only for what there is not
         instead = ELSEWHERE.get(name)
+        if instead is None and getattr(np, name, None) in ANSWERS:
+            raise AttributeError(f"a Tensor has no {name}; write np.{name}(t, …)", name=name, obj=self)
         raise AttributeError(f"a Tensor has no {name}" + (f", which is another library's; write {instead}" if instead else ""), name=name, obj=self)
 
     def __len__(self):

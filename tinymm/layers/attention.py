@@ -169,7 +169,7 @@ class CrossAttention(Module):
             if cache is not None:
                 cache.extend(k, v)
         mixed = np.swapaxes(attention(q, k, v, may_attend), 1, 2)  # (B, Tq, H, Dh)
-        return self.output(np.reshape(mixed, (*mixed.shape[:2], -1)))
+        return self.output(np.reshape(mixed, (*mixed.shape[:2], q.shape[1] * q.shape[3])))
 
     def _heads(self, x: Any) -> Any:
         B, T, D = x.shape

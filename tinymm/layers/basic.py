@@ -6,6 +6,7 @@ import numpy as np
 
 from tinymm.arrays.backend import array_module, to_backend
 from tinymm.arrays.errors import UsageError
+from tinymm.arrays.random import check_generator
 from tinymm.autodiff import Tensor, ops
 
 from .init import normal, uniform_fan_in
@@ -83,7 +84,7 @@ class Dropout(Module):
             return x
         if rng is None:
             raise UsageError(f"dropout of {self.share} in training mode draws numbers and no rng came; pass rng=, or call model.eval()")
-        keep = rng.random(x.shape, dtype=np.float32) >= self.share
+        keep = check_generator(rng).random(x.shape, dtype=np.float32) >= self.share
         keep = to_backend(keep, array_module(x.data if isinstance(x, Tensor) else x).__name__)
         return np.where(keep, x, 0.0) * (1 / (1 - self.share))
 

@@ -57,7 +57,8 @@ class BatchNorm2d(Module):
         centered = x - mean  # (B, h, w, c)
         variance = np.mean(centered * centered, axis=(0, 1, 2))  # (c)
         with no_grad():
-            self._remember(mean.data, variance.data, x.size // x.shape[-1])
+            if x.size:  # no picture has no statistics
+                self._remember(mean.data, variance.data, x.size // x.shape[-1])
         return centered / np.sqrt(variance + self.eps) * self.gain + self.bias
 
     def _remember(self, mean: Any, variance: Any, n: int) -> None:

@@ -1,8 +1,10 @@
-"""How weights begin: every function draws from the generator that it is given, in float32."""
+"""How weights begin: every function draws from the generator that it is given, in float32; UsageError where none came."""
 
 import math
 
 import numpy as np
+
+from tinymm.arrays.random import check_generator
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> np.ndarray:
@@ -11,13 +13,13 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float) -> np.n
     >>> normal(np.random.default_rng(0), (2, 3), 0.02).dtype
     dtype('float32')
     """
-    return rng.standard_normal(shape, dtype=np.float32) * np.float32(std)
+    return check_generator(rng).standard_normal(shape, dtype=np.float32) * np.float32(std)
 
 
 def uniform_fan_in(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> np.ndarray:
     """Return numbers of U(-1/√fan_in, 1/√fan_in): PyTorch's default for linear layers and convolutions, which the released ViT blocks kept."""
-    bound = 1 / math.sqrt(fan_in)
-    return rng.uniform(-bound, bound, shape).astype(np.float32)
+    bound = 1 / math.sqrt(max(1, fan_in))
+    return check_generator(rng).uniform(-bound, bound, shape).astype(np.float32)
 
 
 def xavier_uniform(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -25,5 +27,5 @@ def xavier_uniform(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarr
 
     PyTorch's default for packed attention projections.
     """
-    bound = math.sqrt(6 / sum(shape))
-    return rng.uniform(-bound, bound, shape).astype(np.float32)
+    bound = math.sqrt(6 / max(1, sum(shape)))
+    return check_generator(rng).uniform(-bound, bound, shape).astype(np.float32)

@@ -1,12 +1,13 @@
 """A model is a tree of modules; its parameters are found by walking the attributes, and the path of attributes is their name."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 
-from tinymm.arrays.backend import to_backend, to_host
-from tinymm.arrays.errors import CheckpointError
+from tinymm.arrays.backend import plain, to_backend, to_host
+from tinymm.arrays.errors import CheckpointError, DtypeError, UsageError
 from tinymm.autodiff import Tensor
 
 
@@ -34,8 +35,9 @@ class Buffer:
 class Module:
     """The parent of every layer and model: names, saves, loads and moves the parameters below it.
 
-    Attributes that are parameters, buffers, modules, or lists of these are found in the order in which they were set. There is no
-    registration and no `__setattr__`: what you assign is what there is.
+    Attributes that are parameters, buffers, modules, or lists and dicts of these are found in the order in which they were set. There is no
+    registration and no `__setattr__`: what you assign is what there is. What would learn and cannot be found by a name is refused with a UsageError
+    as soon as anybody asks for the parameters: one in a set or under a key that is no name, and a bare Tensor that requires a gradient.
 
     >>> class Twice(Module):
     ...     def __init__(self):
@@ -94,8 +96,8 @@ class Module:
         return sum(parameter.size for parameter in self.trainable().values())
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return {attribute path: array on the host} of all parameters and buffers."""
-        return {name: to_host(value.data) for name, value in self._named_state()}
+        """Return {attribute path: array on the host} of all parameters and buffers: copies, which later training does not change."""
+        return {name: np.array(to_host(value.data)) for name, value in self._named_state()}
 
     def load_state_dict(self, arrays: dict[str, np.ndarray]) -> None:
         """Take over all parameters and buffers, on this module's device and in its dtypes; CheckpointError if a name or a shape does not fit.
@@ -109,7 +111,12 @@ class Module:
             for name, value in own.items()
             if name in arrays and np.shape(arrays[name]) != value.data.shape
         ]
-        wrong += [f"{name} of {kind}" for name in own.keys() & arrays.keys() if (kind := np.asarray(arrays[name]).dtype).kind not in "fiub"]
+        for name in sorted(own.keys() & arrays.keys()):
+            try:
+                plain(arrays[name])
+            except DtypeError:
+                strange = isinstance(arrays[name], np.ndarray) and type(arrays[name]) is not np.ndarray
+                wrong.append(f"{name} of {type(arrays[name]).__name__ if strange else np.asarray(arrays[name]).dtype}")
         if missing or unexpected or wrong:
             raise CheckpointError(
                 f"load_state_dict into {type(self).__name__}: missing {missing or 'nothing'}, unexpected {unexpected or 'nothing'}, wrong "
@@ -155,9 +162,24 @@ class Module:
 def _named(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, (Parameter, Buffer, Module)):
         yield name, value
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, deque)):
         for i, item in enumerate(value):
             yield from _named(f"{name}.{i}", item)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            for path, found in _named(f"{name}.{key}", item):
+                if not isinstance(key, (str, int)) or isinstance(key, str) and (not key or "." in key) or str(key) in value and key != str(key):
+                    raise UsageError(f"a part of a model is found by a name, and the dict {name} keeps one under {key!r}; take a word without points")
+                yield path, found
+    elif isinstance(value, (set, frozenset)):
+        for item in value:
+            for _ in _named(name, item):
+                raise UsageError(f"a part of a model is found by a name, and the set {name} has none for its {type(item).__name__}; take a list or a dict")
+    elif isinstance(value, Tensor) and value.requires_grad and value.made_by is None:
+        raise UsageError(
+            f"the attribute {name} {value.shape} is a Tensor that requires a gradient, but no Parameter: training would not change it, nor a "
+            "checkpoint hold it; write Parameter(array), or leave requires_grad out"
+        )
 
 
 def _like(host: np.ndarray, device_array: Any) -> Any:

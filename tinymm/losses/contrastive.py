@@ -30,12 +30,12 @@ def max_over_queries(I: Any, T: Any) -> Any:
     """Return how well the best query of each picture meets each text: I (B, Q, E), T (C, E) -> cosines (B, C) (BLIP-2 §3.2).
 
     "We first compute the pairwise similarity between each query output and [the text's class token], and then select the highest one." ShapeError for
-    other axes or two widths.
+    other axes, two widths, or no query.
 
     >>> max_over_queries(np.array([[[2.0, 0.0], [0.0, 3.0]]]), np.array([[0.0, 1.0], [-1.0, 0.0]]))
     array([[1., 0.]])
     """
-    if I.ndim != 3 or T.ndim != 2 or I.shape[-1] != T.shape[-1]:
+    if I.ndim != 3 or T.ndim != 2 or I.shape[-1] != T.shape[-1] or not I.shape[1]:
         raise ShapeError(f"max_over_queries takes queries (B, Q, E) and texts (C, E), and {I.shape} with {T.shape} came; E is the joint width")
     B, Q, E = I.shape
     cosines = np.dot(l2_normalize(np.reshape(I, (B * Q, E))), l2_normalize(T).T)  # (B*Q, C)
@@ -62,7 +62,7 @@ def itc_targets(image_ids: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
            [0. , 0. , 1. ]])
     """
     same = same_picture(image_ids)
-    return (1 - smoothing) * same / same.sum(axis=1, keepdims=True) + smoothing / len(image_ids)
+    return (1 - smoothing) * same / same.sum(axis=1, keepdims=True) + smoothing / max(1, len(image_ids))
 
 
 def itc_loss(similarities: Any, image_ids: np.ndarray | None = None, smoothing: float = 0.0) -> Tensor:

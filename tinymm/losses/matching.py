@@ -69,6 +69,8 @@ def _draw(logits: Any, rng: np.random.Generator) -> Any:
 
     The noise is the host's, so that a seed draws the same everywhere; it is the logits that never leave the device.
     """
+    if not len(logits):
+        return array_module(logits).zeros(0, int)
     return np.argmax(logits + beside(rng.gumbel(size=logits.shape), logits), axis=1)
 
 

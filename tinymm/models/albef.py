@@ -17,7 +17,8 @@ from tinymm.layers import Linear, padding_mask
 from tinymm.losses import itm_loss, itm_pairs, mask_words, masked_language_loss
 
 from .bert import BertConfig
-from .towers import MomentumContrast, Split, Towers, check_draws, check_habits, check_image_ids, check_objectives, check_pairs, check_widths, real
+from .text import real
+from .towers import MomentumContrast, Split, Towers, check_draws, check_habits, check_image_ids, check_objectives, check_pairs, check_widths
 from .vit import ViTConfig
 
 

@@ -19,6 +19,7 @@ from tinymm.losses import hard_negatives, itc_loss, itm_loss, itm_pairs, l2_norm
 from .bert import LanguageHead
 from .decoding import generate
 from .qformer import QFormer, QFormerConfig
+from .text import real
 from .vit import ViT, ViTConfig
 
 
@@ -125,7 +126,7 @@ class BLIP2Stage1(Module):
         if unknown := set(objectives) - {"itc", "itm", "itg"}:
             raise UsageError(f"the objectives are itc, itm and itg, and {sorted(unknown)[0]!r} came; correct the name")
         split = split or (lambda function: function)
-        is_real = np.ones(ids.shape, bool) if is_real is None else is_real
+        is_real = real(ids, is_real)
         image_ids = np.arange(B) if image_ids is None else image_ids
         tokens = self.image_tokens(images, split)
         found = {}
@@ -201,7 +202,7 @@ class BLIP2Stage1(Module):
 
     def encode_text(self, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
         """Return each text's unit vector in the joint space: (B, T) -> (B, E)."""
-        is_real = np.ones(ids.shape, bool) if is_real is None else is_real
+        is_real = real(ids, is_real)
         return l2_normalize(self.text_projection(self.qformer(ids=ids, may_attend=unimodal_mask(0, is_real))[:, 0]))
 
     def forward(self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
@@ -210,7 +211,7 @@ class BLIP2Stage1(Module):
 
     def itm_probability(self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None) -> np.ndarray:
         """Return how likely each text (B, T) is to belong to its picture (B, h, w, c): (B,)."""
-        is_real = np.ones(ids.shape, bool) if is_real is None else is_real
+        is_real = real(ids, is_real)
         with no_grad():
             logits = to_host(np.mean(self.match(self.image_tokens(images), ids, is_real), axis=1).data)
         return 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
@@ -230,7 +231,8 @@ class BLIP2Stage1(Module):
                 return to_host(self.language_head(x[:, -1], qformer.embedding.words).data)  # type: ignore[union-attr]
 
             first = advance(np.full((B, 1), self.config.decode), caches)
-            most = qformer.config.context - 1
+            room = qformer.config.context - 1
+            most = room if max_new_tokens is None else min(max_new_tokens, room)
             return generate(
-                first, caches, advance, end=self.config.end_of_text, max_new_tokens=min(max_new_tokens or most, most), **options
+                first, caches, advance, end=self.config.end_of_text, max_new_tokens=most, **options
             )

@@ -20,6 +20,7 @@ from tinymm.losses import language_loss
 from .blip2 import BLIP2Config, BLIP2Stage1
 from .opt import OPT, OPTConfig
 from .qformer import QFormer, QFormerConfig
+from .text import real
 from .vit import ViT, ViTConfig
 
 
@@ -109,7 +110,7 @@ class BLIP2Stage2(Module):
         if len(images) != len(ids):
             raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")
         split = split or (lambda function: function)
-        is_real = np.ones(ids.shape, bool) if is_real is None else is_real
+        is_real = real(ids, is_real)
         if not is_real[:, 0].all():
             row = int(np.argmin(is_real[:, 0]))
             raise UsageError(
@@ -138,7 +139,7 @@ class BLIP2Stage2(Module):
 
     def forward(self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
         """Return the logits of the token after each token: images (B, h, w, c), ids (B, T) -> (B, T, V)."""
-        is_real = np.ones(ids.shape, bool) if is_real is None else is_real
+        is_real = real(ids, is_real)
         return self.words(self.image_tokens(images), ids, is_real)[:, 1:]
 
     def caption(self, images: Any, ids: np.ndarray | None = None, is_real: np.ndarray | None = None, **options: Any) -> list[list[int]]:

@@ -19,6 +19,7 @@ from tinymm.losses import language_loss
 
 from .decoding import generate
 from .text import check_ids
+from .text import real as all_real
 
 #: Rows of the position table that no token uses.
 OFFSET = 2
@@ -136,7 +137,7 @@ class OPT(Module):
         self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None, *, split: Callable | None = None, **unused: Any
     ) -> dict[str, Tensor]:
         """Return {"lm": the surprise at each next token}: ids and is_real (B, T). The arguments are those of all models; pictures are not seen."""
-        is_real = np.ones(ids.shape, bool) if is_real is None else is_real
+        is_real = all_real(ids, is_real)
         follows = np.concatenate([is_real[:, :1], is_real[:, :-1]], axis=1)  # padding on the left knows nothing of the first word
         return {"lm": language_loss((split or (lambda function: function))(self)(ids, is_real), ids, is_real & follows)}
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinymm.arrays.errors import DataError, ShapeError
+from tinymm.arrays.errors import DataError, DtypeError, ShapeError
 from tinymm.autodiff import Tensor
 from tinymm.layers import Block, Embedding, LayerNorm, Module, Parameter, causal_mask
 from tinymm.layers.init import normal
@@ -101,10 +101,26 @@ class TextTransformer(Module):
 
 
 def check_ids(ids: np.ndarray, context: int) -> None:
-    """Raise ShapeError unless ids are (B, T) with T from 1 to the context."""
+    """Raise ShapeError unless ids are (B, T) with T from 1 to the context; DtypeError for a text that is no ids yet."""
+    _check_array(ids)
     if ids.ndim != 2:
         raise ShapeError(f"ids are (B, T) and {ids.shape} came; for one text write ids[None]")
     if not 1 <= ids.shape[1] <= context:
         raise ShapeError(
             f"a text has 1 to {context} tokens (the context) and {ids.shape[1]} came; cut the text or use the model's tokenizer"
         )
+
+
+def real(ids: np.ndarray, is_real: np.ndarray | None) -> np.ndarray:
+    """Return `is_real`, or marks that say that every token of ids (B, T) is; DtypeError for a text that is no ids yet.
+
+    >>> real(np.array([[5, 9]]), None)
+    array([[ True,  True]])
+    """
+    _check_array(ids)
+    return np.ones(ids.shape, bool) if is_real is None else is_real
+
+
+def _check_array(ids: np.ndarray) -> None:
+    if not hasattr(ids, "shape"):
+        raise DtypeError(f"ids are an array (B, T) of whole numbers, and a {type(ids).__name__} came; write ids, is_real = tokenizer([text])")

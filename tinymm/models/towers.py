@@ -18,6 +18,7 @@ from tinymm.losses.matching import wrong_pairs
 
 from .bert import Bert, BertConfig, LanguageHead
 from .momentum import Queue, SlowTwin, ramped
+from .text import real
 from .vit import ViT, ViTConfig
 
 #: What the temperature is kept in, at the start of each training forward (the released code).
@@ -167,11 +168,6 @@ class MomentumContrast(Module):
         with no_grad():
             logits = to_host(self.match(self.towers.look(images), ids, real(ids, is_real)).data)
         return 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
-
-
-def real(ids: np.ndarray, is_real: np.ndarray | None) -> np.ndarray:
-    """Return which tokens are real, (B, T) boolean: all of ids (B, T), unless it is said."""
-    return np.ones(ids.shape, bool) if is_real is None else is_real
 
 
 def check_pairs(images: Any, ids: np.ndarray) -> None:

@@ -52,7 +52,7 @@ def embed(encode: Any, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Return unit features of pictures or ids, a batch at a time and without a graph: (N, …) -> (N, E) on the host."""
     parts = []
     with no_grad():
-        for start in range(0, len(inputs), batch_size):
+        for start in range(0, max(1, len(inputs)), batch_size):  # nothing at all has features too, of their width
             features = to_host(encode(inputs[start : start + batch_size]).data)
             parts.append(features / np.linalg.norm(features, axis=-1, keepdims=True))
     return np.concatenate(parts)
@@ -66,7 +66,7 @@ def embed_images(model: Any, images: np.ndarray, batch_size: int = 256) -> np.nd
 
 def embed_texts(model: Any, texts: list[str], tokenizer: Any, batch_size: int = 256) -> np.ndarray:
     """Return unit features of texts -> (N, E)."""
-    parts = [embed(model.encode_text, tokenizer(texts[i : i + batch_size])[0], batch_size) for i in range(0, len(texts), batch_size)]
+    parts = [embed(model.encode_text, tokenizer(texts[i : i + batch_size])[0], batch_size) for i in range(0, max(1, len(texts)), batch_size)]
     return np.concatenate(parts)
 
 
@@ -114,11 +114,23 @@ def classifier_weights(model: Any, classes: tuple[str, ...], templates: tuple[st
     return features / np.linalg.norm(features, axis=-1, keepdims=True)
 
 
+def chosen_class(scores: np.ndarray) -> np.ndarray:
+    """Return the class of the highest score of each row, (N, C) -> (N,), and -1 for a row with a NaN: who computes nothing has chosen nothing.
+
+    >>> chosen_class(np.array([[0.1, 0.7], [np.nan, 0.3]]))
+    array([ 1, -1])
+    """
+    return np.where(np.isnan(scores).any(axis=1), -1, scores.argmax(axis=1))
+
+
 def zero_shot(model: Any, task: ZeroShot, tokenizer: Any) -> dict[str, float]:
-    """Return the accuracy of naming each picture's class by its nearest prompt, beside the share of the most frequent class and 1/C."""
+    """Return the accuracy of naming each picture's class by its nearest prompt, beside the share of the most frequent class and 1/C.
+
+    A NaN counts against the model, as in `recall_at_k`.
+    """
     model.eval()
     weights = classifier_weights(model, task.classes, task.templates, tokenizer)
-    chosen = (embed_images(model, task.images) @ weights.T).argmax(axis=1)
+    chosen = chosen_class(embed_images(model, task.images) @ weights.T)
     largest = np.bincount(task.targets, minlength=len(task.classes)).max() / len(task.targets)
     recalls = [np.mean(chosen[task.targets == c] == c) for c in np.unique(task.targets)]
     return {
@@ -130,9 +142,15 @@ def zero_shot(model: Any, task: ZeroShot, tokenizer: Any) -> dict[str, float]:
 
 
 def linear_probe(features: np.ndarray, targets: np.ndarray, test_features: np.ndarray, test_targets: np.ndarray, penalty: float = 1e-3) -> float:
-    """Return the test accuracy of a linear classifier on frozen features (N, E), trained by L-BFGS on cross-entropy (§3.2, Appendix A.3)."""
+    """Return the test accuracy of a linear classifier on frozen features (N, E), trained by L-BFGS on cross-entropy (§3.2, Appendix A.3).
+
+    DataError for features that are not finite: a fit to them means nothing.
+    """
     from scipy.optimize import minimize
 
+    for name, some in (("features", features), ("test features", test_features)):
+        if rows_off := int((~np.isfinite(some).all(axis=1)).sum()):
+            raise DataError(f"a linear probe fits finite features, and {rows_off} of {len(some)} {name} are not; look where the model's NaN is born")
     classes = int(max(targets.max(), test_targets.max())) + 1
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
     x = np.concatenate([(features - mean) / deviation, np.ones((len(features), 1))], axis=1).astype(np.float64)
@@ -149,4 +167,4 @@ def linear_probe(features: np.ndarray, targets: np.ndarray, test_features: np.nd
 
     found = minimize(loss_and_gradient, np.zeros(x.shape[1] * classes), jac=True, method="L-BFGS-B", options={"maxiter": 200})
     test = np.concatenate([(test_features - mean) / deviation, np.ones((len(test_features), 1))], axis=1)
-    return float(np.mean((test @ found.x.reshape(x.shape[1], classes)).argmax(axis=1) == test_targets))
+    return float(np.mean(chosen_class(test @ found.x.reshape(x.shape[1], classes)) == test_targets))

@@ -19,7 +19,7 @@ from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
 from tinymm.models.towers import MomentumContrast
 
-from .evaluate import recalls, swap_accuracy
+from .evaluate import chosen_class, recalls, swap_accuracy
 
 #: How many of the best by ITC the matching head looks at again (LAVIS: 128 of 5,000).
 RERANKED = 16
@@ -39,7 +39,7 @@ def on_device(model: Any, x: Any) -> Any:
 
 def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
     """Return the picture encoder's tokens of pictures (N, h, w, c), a batch at a time, on the host: (N, P+1, M)."""
-    return np.concatenate([to_host(model.image_tokens(on_device(model, images[i : i + _BATCH]))) for i in range(0, len(images), _BATCH)])
+    return np.concatenate([to_host(model.image_tokens(on_device(model, images[i : i + _BATCH]))) for i in range(0, max(1, len(images)), _BATCH)])
 
 
 def itc_scores(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def itm_logits(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.
     """Return the logits of "does not match" and "matches" for aligned pictures and texts, averaged over queries: (n, 2)."""
     parts = []
     with no_grad():
-        for i in range(0, len(ids), _BATCH):
+        for i in range(0, max(1, len(ids)), _BATCH):
             part = slice(i, i + _BATCH)
             logits = to_host(model.match(on_device(model, tokens[part]), ids[part], is_real[part]).data)
             parts.append(logits.mean(axis=1) if logits.ndim == 3 else logits)
@@ -107,7 +107,7 @@ def _on_the_hardest(model: Matcher, scores: np.ndarray, tokens: np.ndarray, ids:
     logits = itm_logits(model, tokens[images], ids[texts], is_real[texts])
     log_p = logits - np.logaddexp(logits[:, :1], logits[:, 1:])
     loss = float(-np.take_along_axis(log_p, labels[:, None], axis=1).mean())
-    return {"itm_loss": loss, "itm_accuracy": float((logits.argmax(axis=1) == labels).mean())}
+    return {"itm_loss": loss, "itm_accuracy": float((chosen_class(logits) == labels).mean())}
 
 
 def mlm_accuracy(model: ALBEF, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> float:
@@ -124,7 +124,7 @@ def mlm_accuracy(model: ALBEF, tokens: np.ndarray, ids: np.ndarray, is_real: np.
             hidden, each = ids[row].copy(), np.arange(len(row))
             hidden[each, place] = model.config.mask
             logits = to_host(model.towers.words(on_device(model, tokens[row]), hidden, is_real[row]).data)
-            right.append(logits[each, place].argmax(axis=-1) == ids[row, place])
+            right.append(chosen_class(logits[each, place]) == ids[row, place])
     return float(np.concatenate(right).mean())
 
 

@@ -54,12 +54,17 @@ class AdamW:
 
     Matrices decay, vectors and numbers (gains, biases, the temperature) do not, as in CLIP's recipe (Table 18): pulling a gain toward 0
     or the scale toward 1 would fight the loss. Parameters get new arrays, never new numbers in the old ones, so arrays that a graph still
-    holds stay true. UsageError for betas outside [0, 1) or a negative decay.
+    holds stay true. UsageError for betas outside [0, 1), a negative decay, and for anything but a module, such as a list of parameters.
     """
 
     def __init__(self, model: Module, *, decay: float = 0.2, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-6):
         if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1) or decay < 0:
             raise UsageError(f"AdamW needs betas in [0, 1) and a decay of at least 0; betas {betas} and decay {decay} came")
+        if not isinstance(model, Module):
+            raise UsageError(
+                f"AdamW takes the model itself, since it finds its means by the parameters' names, and a {type(model).__name__} came; "
+                "write AdamW(model)"
+            )
         self.parameters = model.trainable()
         self.means = {name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()}
         self.squares = {name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()}
@@ -94,9 +99,9 @@ class AdamW:
         return norm
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return the running means as host arrays under `mean.…` and `square.…`, and the number of steps."""
-        arrays = {f"mean.{name}": to_host(m) for name, m in self.means.items()}
-        arrays |= {f"square.{name}": to_host(v) for name, v in self.squares.items()}
+        """Return copies of the running means as host arrays under `mean.…` and `square.…`, and the number of steps."""
+        arrays = {f"mean.{name}": np.array(to_host(m)) for name, m in self.means.items()}
+        arrays |= {f"square.{name}": np.array(to_host(v)) for name, v in self.squares.items()}
         return arrays | {"steps": np.array(self.steps)}
 
     def load_state_dict(self, arrays: dict[str, np.ndarray]) -> None:

@@ -129,11 +129,11 @@ class _Sharded:
     def _plan(self, rows: int) -> tuple[list[int], int, list[slice]]:
         """Return how many rows each rank has, how many are this one's, and the shards that it looks at.
 
-        A rank without rows looks at the first one, to know what kind of thing the encoder gives, and keeps nothing of it.
+        A rank without rows looks at the first one, if there is one, to know what kind of thing the encoder gives, and keeps nothing of it.
         """
         counts = shares(rows, self.ranks.size)
         first, own = span(counts, self.ranks.rank).start, counts[self.ranks.rank]
-        parts = shares(own, min(self.workers, own)) if own else [1]
+        parts = shares(own, min(self.workers, own)) if own else [min(1, rows)]
         starts = [(first if own else 0) + span(parts, i).start for i in range(len(parts))]
         return counts, own, [slice(start, start + n) for start, n in zip(starts, parts, strict=True)]
 

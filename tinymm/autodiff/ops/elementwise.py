@@ -143,19 +143,25 @@ def tanh(x):
 def sigmoid(x):
     """Squash every number into (0, 1): 1 / (1 + e⁻ˣ), with the slope y(1 - y).
 
-    Written through tanh, which does not overflow for large negative x.
+    Of e^-|x| nothing overflows, and what is near 0 keeps its digits: sigmoid(-100) is e^-100 and not 0, so that its logarithm is -100.
 
-    >>> sigmoid(np.array([0.0, -1000.0])).data
-    array([0.5, 0. ])
+    >>> np.log(sigmoid(np.array([0.0, -100.0]))).data
+    array([  -0.69314718, -100.        ])
     """
-    y = 0.5 * np.tanh(0.5 * x) + 0.5
-    return y, lambda g: g * y * (1 - y)
+    y, small = _sigmoid(x)
+    return y, lambda g: g * (small / (1 + small) ** 2)
+
+
+def _sigmoid(x):
+    """Return 1 / (1 + e⁻ˣ) and the e^-|x| of which it is made."""
+    small = np.exp(-np.abs(x))
+    return np.where(x < 0, small, 1) / (1 + small), small
 
 
 @op("()->()")
 def softplus(x):
     """Return ln(1 + eˣ), a smooth ramp whose slope is the sigmoid; finite for every finite x."""
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), lambda g: g * (0.5 * np.tanh(0.5 * x) + 0.5)
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), lambda g: g * _sigmoid(x)[0]
 
 
 @op("()->()", kinks=(0.0,))

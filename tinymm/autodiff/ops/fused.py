@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinymm.arrays.backend import vecdot
+from tinymm.arrays.errors import ShapeError
 from tinymm.arrays.sums import total
 from tinymm.autodiff.graph import op
 
@@ -161,14 +162,13 @@ def attention_definition(q, k, v, may_attend=None):
 
 @op(floating=1, cases=((((2, 3, 12),), {"heads": 2}), (((2, 3, 12),), {"heads": 2, "may_attend": np.tri(3, dtype=bool)})))
 def self_attention(qkv, may_attend=None, heads=1):
-    """Return multi-head attention of a sequence over itself: packed queries, keys and values (B, T, 3D) -> (B, T, D).
+    """Return multi-head attention of a sequence over itself: packed queries, keys and values (B, T, 3D) -> (B, T, D); ShapeError for others.
 
     The kernel of `attention_definition` on heads cut out of the packed projection: a few pictures at a time, so that their scores stay in
     the cache; gradients are written into one packed array, so nothing is sliced or joined on the tape. The softmax's division is done on
     the Dh numbers of a mixed row rather than on its T weights, and so are the scale and the row sums of the vjp.
     """
-    B, T, packed = qkv.shape
-    D = packed // 3
+    B, T, D = packed_shape(qkv, heads)
     scale = max(1, D // heads) ** -0.5
     heads_of = qkv.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)  # views (3, B, H, T, Dh)
     y = np.empty_like(qkv, shape=(B, T, D))
@@ -200,6 +200,16 @@ def self_attention(qkv, may_attend=None, heads=1):
         return whole
 
     return y, vjp
+
+
+def packed_shape(qkv, heads):
+    """Return (B, T, D) of packed queries, keys and values; ShapeError unless they are (B, T, 3D) and the heads share D evenly."""
+    if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
+        raise ShapeError(
+            f"self_attention takes packed queries, keys and values (B, T, 3D) and heads that share D evenly, and {qkv.shape} with {heads} heads came; "
+            "choose a divisor of D"
+        )
+    return *qkv.shape[:2], qkv.shape[-1] // 3
 
 
 def _part(may_attend, b):

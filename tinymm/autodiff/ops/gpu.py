@@ -9,7 +9,7 @@ import numpy as np
 
 from tinymm.arrays.backend import elementwise, vecdot
 
-from .fused import layer_norm, mlp, self_attention, together
+from .fused import layer_norm, mlp, packed_shape, self_attention, together
 from .linear import as_rows
 from .reduce import check_mask
 
@@ -66,8 +66,7 @@ def self_attention_rule(qkv, may_attend=None, heads=1):
 
     DtypeError or ShapeError for a mask that is not boolean or does not broadcast.
     """
-    B, T, packed = qkv.shape
-    D = packed // 3
+    B, T, D = packed_shape(qkv, heads)
     scale = max(1, D // heads) ** -0.5
     q, k, v = qkv.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)
     scores = (q * scale) @ np.swapaxes(k, -1, -2)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from tinymm.arrays.backend import array_module, plain
+from tinymm.arrays.backend import array_module, is_array, plain
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.autodiff.graph import Tensor, op
 
@@ -125,6 +125,7 @@ def embedding(table, ids):
     array([[0., 0., 1.],
            [1., 0., 0.]])
     """
+    ids = _bare(ids) if is_array(ids) or isinstance(ids, Tensor) else plain(ids)
     if isinstance(ids, np.ndarray) and ids.size:
         if ids.dtype.kind not in "iu":
             raise DataError(f"embedding takes whole-number ids and {ids.dtype} came; tokenize first, or use ids.astype(int)")
@@ -133,8 +134,6 @@ def embedding(table, ids):
             raise DataError(
                 f"embedding: ids must lie in [0, {len(table)}) and {low if low < 0 else high} came; use the tokenizer that belongs to the model"
             )
-
-    ids = _bare(ids)
 
     def vjp(g):
         whole = np.zeros_like(table)

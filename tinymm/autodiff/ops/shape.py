@@ -113,7 +113,7 @@ def pad(x, width):
     """Return x with zeros around it: `width` as in `np.pad`; the gradient of the border is dropped."""
     pairs = np.broadcast_to(width, (x.ndim, 2)).tolist()
     inner = tuple(slice(before, before + n) for (before, _), n in zip(pairs, x.shape, strict=True))
-    return np.pad(x, pairs), lambda g: g[inner]
+    return np.pad(x, pairs or width), lambda g: g[inner]
 
 
 @op(numpy=np.flip, cases=((((3, 4),), {"axis": 1}), (((3, 4),), {})))
