@@ -1,14 +1,12 @@
 """Hypothesis profiles, and the backends that a test of arrays runs on."""
 
 import os
+import sys
 
 import pytest
 import strict_array  # registers the backend "strict"
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
-
-from tinymm.arrays.backend import find_backend
-from tinymm.arrays.errors import DeviceError
 
 # The tests' matrices are small: a second thread of the matrix library would only wait for the first, at full speed.
 ONE_THREAD = threadpool_limits(limits=1, user_api="blas")
@@ -19,24 +17,17 @@ settings.register_profile("deep", max_examples=1000, deadline=None, suppress_hea
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "quick"))
 
 
-
-def no_gpu():
-    """Say why the backend cupy cannot be used here; the wheel alone is no GPU."""
-    try:
-        find_backend("cupy")
-    except DeviceError as problem:
-        return str(problem)
-    return ""
-
-
-NO_GPU = no_gpu()
+def pytest_configure(config):
+    """Let CuPy's hints about speed be printed: warnings are errors here, and a class that may not be installed cannot be named in pyproject."""
+    if "cupy" in sys.modules:
+        config.addinivalue_line("filterwarnings", "default::cupy._util.PerformanceWarning")
 
 
 @pytest.fixture(
     params=[
         "numpy",
         strict_array.NAME,
-        pytest.param("cupy", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(NO_GPU), reason=NO_GPU)]),
+        pytest.param("cupy", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(strict_array.NO_GPU), reason=strict_array.NO_GPU)]),
     ]
 )
 def backend(request):

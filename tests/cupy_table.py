@@ -3,6 +3,7 @@
 The stand-in of the tests (`strict_array`) goes by this table, so that a keyword or a function that CuPy lacks fails where no CuPy is installed.
 """
 
+import functools
 import inspect
 import json
 from pathlib import Path
@@ -30,14 +31,16 @@ def signature(words):
     for word in words.split():
         mark = next((mark for mark in kinds if word.startswith(mark)), "")
         default = None if word.endswith("=") else inspect.Parameter.empty
-        found.append(inspect.Parameter(word.removeprefix(mark).removesuffix("="), kinds.get(mark, inspect.Parameter.POSITIONAL_OR_KEYWORD), default=default))
+        kind = kinds.get(mark, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        found.append(inspect.Parameter(word.removeprefix(mark).removesuffix("="), kind, default=default))
     return inspect.Signature(found)
 
 
 def table(cupy):
     """Return the version, the functions (with their parameters), ufuncs and methods that a CuPy has beside NumPy's."""
     functions, ufuncs = {}, []
-    for prefix, module, ours in (("", cupy, np), ("linalg.", cupy.linalg, np.linalg), ("lib.stride_tricks.", cupy.lib.stride_tricks, np.lib.stride_tricks)):
+    for prefix in ("", "linalg.", "lib.stride_tricks."):
+        module, ours = (functools.reduce(getattr, prefix.split(".")[:-1], library) for library in (cupy, np))
         for name in sorted(set(dir(module)) & set(dir(ours))):
             theirs, own = getattr(module, name), getattr(ours, name)
             if name.startswith("_") or not callable(theirs) or isinstance(own, type) or theirs is own:

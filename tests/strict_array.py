@@ -2,8 +2,9 @@
 
 It computes with NumPy and copies CuPy 14's manners: no implicit conversion to the host, no host arrays beside its own (0-d ones in
 comparisons apart), results of 0 axes stay arrays, unknown types are left to answer for themselves, functions and keywords that CuPy lacks
-are lacking here (`cupy_table.json`), and so are dtypes, lists beside arrays, and what is Python but not C in a kernel. Indices may live on the
-host; those out of range raise, where CuPy wraps them. A test may watch what would make the host wait, `waits`, and matrix products, `products`.
+are lacking here (`cupy_table.json`), and so are dtypes, lists beside arrays, and what is Python but not C in a kernel. Indices may live
+on the host; those out of range raise, where CuPy wraps them (`WRAPS`). A test may watch what would make the host wait, `waits`, and
+matrix products, `products`.
 """
 
 import ast
@@ -16,7 +17,8 @@ import cupy_table
 import numpy as np
 from scipy.special import erf
 
-from tinymm.arrays.backend import Device, interpreted, register_device
+from tinymm.arrays.backend import Device, find_backend, interpreted, register_device
+from tinymm.arrays.errors import DeviceError
 
 NAME = "strict"
 
@@ -33,6 +35,8 @@ SCALARS = (bool, int, float, complex, np.generic)
 
 #: What CuPy computes by asking the device for a number, such as how many places are true.
 ASKING = (np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress)
+#: Whether an index out of range picks from the other end, as CuPy's does, instead of raising.
+WRAPS = False
 _waits: list | None = None
 _products: list | None = None
 
@@ -160,6 +164,11 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
         if func in (np.take, np.take_along_axis):  # host indices are copied over, as in indexing
             args = (args[0], *(x._host if isinstance(x, StrictArray) else x for x in args[1:]))
             options = {name: x._host if isinstance(x, StrictArray) else x for name, x in options.items()}
+            if WRAPS:
+                given = SIGNATURES[name].bind(*args, **options).arguments
+                axis = given.get("axis")
+                given["indices"] = np.asarray(given["indices"]) % (args[0].size if axis is None else args[0].shape[axis])
+                return _wrap(func(_inside(args[0]), given["indices"], axis))
             return _wrap(func(_inside(args[0]), *args[1:], **options))
         if func in (np.shape, np.ndim, np.size, np.result_type):
             return func(*(x._host if isinstance(x, StrictArray) else x for x in args), **options)
@@ -169,12 +178,21 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, index):
         if _has_mask(index):
             _waiting("mask")
-        return _wrap(self._host[_deep(index, _index)])
+        return _wrap(self._host[_wrapped(_deep(index, _index), self.shape)])
 
     def __setitem__(self, index, value):
         if _has_mask(index) and np.ndim(_index(value)):  # CuPy puts one number behind a mask without counting the places
             _waiting("mask")
         self._host[_deep(index, _index)] = _inside(value)
+
+
+def _wrapped(index, shape):
+    """Return an index whose arrays are taken modulo the axis, if that is asked for; they stand in front of all slices."""
+    if not WRAPS:
+        return index
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple(i % shape[axis] if isinstance(i, np.ndarray) and i.dtype != bool else i for axis, i in enumerate(parts))
+    return parts if isinstance(index, tuple) else parts[0]
 
 
 def _inside(x):
@@ -331,3 +349,15 @@ def _elementwise(inputs, outputs, code, name):
 
 
 register_device(Device(NAME, StrictArray, strict, from_host, to_host, lambda x: _wrap(np.asarray(erf(_inside(x)))), _elementwise))
+
+
+def _no_gpu():
+    try:
+        find_backend("cupy")
+    except DeviceError as problem:
+        return str(problem)
+    return ""
+
+
+#: Why the real one cannot be used here, an empty string where it can; the wheel alone is no GPU.
+NO_GPU = _no_gpu()

@@ -117,9 +117,16 @@ def _register_cupy() -> Device:
 
 @cache
 def _try_cupy() -> None:
-    """Add two numbers on the GPU, once: that needs a driver, a device, memory and a compiler; DeviceError names what CuPy misses first."""
+    """Add two numbers on the GPU, once: that needs a driver, a device, memory and a compiler; DeviceError names what CuPy misses first.
+
+    Before version 14 CuPy promoted by value: float32 times 70,000 was float64, and float32 times a float64 scalar float32.
+    """
     import cupy
 
+    if int(cupy.__version__.split(".")[0]) < 14:
+        raise DeviceError(
+            f"backend 'cupy' needs CuPy 14, whose results have NumPy 2's dtypes, and {cupy.__version__} came; upgrade it, or use backend 'numpy'"
+        )
     try:
         float(cupy.asarray(np.ones(1)).sum() + 1)
     except Exception as problem:  # CuPy has no common class for them: CUDARuntimeError, ImportError, RuntimeError, OutOfMemoryError …

@@ -172,6 +172,7 @@ def on_cupy(fn: Callable[..., Any], dtype: str | None = None, device: int = 0, g
     """Return a CuPy function as one of arrays: they go to the GPU number `device` and come back; other arguments as of `on_torch`.
 
     CuPy knows no gradients. `grad=True` is for functions that tinymm's Tensors run through, NumPy's spelling for instance: the vjp is then the
-    engine's, on the GPU. UsageError if cupy was not imported, DeviceError if no GPU answers. Tests run this with a stand-in on the CPU; no GPU has run it yet.
+    engine's, on the GPU. UsageError if cupy was not imported, DeviceError if no GPU answers. Tests run this with a stand-in on the CPU;
+    no GPU has run it yet.
     """
     return _OnCupy(fn, dtype, device, grad)
