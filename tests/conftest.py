@@ -1,7 +1,7 @@
 """Hypothesis profiles, and the backends that a test of arrays runs on."""
 
-import importlib.util
 import os
+import sys
 
 import pytest
 import strict_array  # registers the backend "strict"
@@ -16,14 +16,18 @@ settings.register_profile("ci", max_examples=40, deadline=None, derandomize=True
 settings.register_profile("deep", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "quick"))
 
-HAS_CUPY = importlib.util.find_spec("cupy") is not None
+
+def pytest_configure(config):
+    """Let CuPy's hints about speed be printed: warnings are errors here, and a class that may not be installed cannot be named in pyproject."""
+    if "cupy" in sys.modules:
+        config.addinivalue_line("filterwarnings", "default::cupy._util.PerformanceWarning")
 
 
 @pytest.fixture(
     params=[
         "numpy",
         strict_array.NAME,
-        pytest.param("cupy", marks=[pytest.mark.gpu, pytest.mark.skipif(not HAS_CUPY, reason="CuPy is not installed")]),
+        pytest.param("cupy", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(strict_array.NO_GPU), reason=strict_array.NO_GPU)]),
     ]
 )
 def backend(request):

@@ -155,7 +155,7 @@ NOT_IN_RULES = {
     "linspace", "random", "ogrid", "mgrid", "indices", "fromfunction", "add.at", "add.reduceat", "lib.stride_tricks.as_strided", "vecdot",
 }  # fmt: skip
 #: (file, function) pairs where the array is the host's: index arithmetic, and a branch for host arrays.
-ON_THE_HOST = {("indexing", "vjp", "add.reduceat")}
+ON_THE_HOST = {("indexing", "vjp", "add.reduceat"), ("indexing", "diagonal", "arange")}  # indices are the host's
 
 
 def calls_of_numpy(tree):

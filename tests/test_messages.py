@@ -86,6 +86,12 @@ MESSAGES = {
     "norm": (lambda: np.linalg.norm(ones(2, 3), 1), UsageError, "ord=1, axis=None of (2, 3) came", "leave ord out"),
     "two devices": (lambda: Tensor(strict) + np.ones(2), DeviceError, "argument 0 lives on strict and argument 1 on numpy", "move one with to_backend(x, 'strict')"),
     "two devices, by hand": (lambda: array_module(np.ones(2), strict), DeviceError, "argument 0 lives on numpy and argument 1 on strict", "to_backend(x, 'numpy')"),
+    "an index behind a slice on a device": (
+        lambda: Tensor(to_backend(np.ones((2, 2)), "strict"))[:, to_backend(np.zeros(1, int), "strict")],
+        DeviceError,
+        "behind a slice",
+        "use np.moveaxis before",
+    ),
     "no such device": (lambda: to_backend(np.ones(2), "abacus"), DeviceError, "'abacus' came", "a backend is one of cupy, numpy, strict"),
     "gradient elsewhere": (lambda: ones(2).backward(strict), DeviceError, "argument 0 lives on numpy and argument 1 on strict", "to_backend"),
     "backward of many": (lambda: ones(4, 3).backward(), GraphError, "this Tensor has shape (4, 3)", "reduce it first (np.mean, np.sum) or pass gradient="),
@@ -136,8 +142,12 @@ def _raised(path):
             yield node.lineno, max(pieces, key=len)
 
 
-#: Tested in a subprocess (`test_backend.py`), since CuPy may be installed where the tests run.
-ELSEWHERE = {"backend 'cupy' needs CuPy"}
+#: Tested where CuPy is missing (`test_backend.py`) or cannot compute (`test_cupy_wheel.py`), since it may be installed where the tests run.
+ELSEWHERE = {
+    "backend 'cupy' needs CuPy, which does not import here",
+    "backend 'cupy' needs CuPy 14, whose results",
+    "); look at the driver with nvidia-smi",
+}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinymm import __version__
+from tinymm.arrays.backend import find_backend
 from tinymm.arrays.errors import TinymmError, not_installed
 from tinymm.workflows import commands, commands_course, commands_train, replicas
 
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
     try:
+        find_backend(options.get("backend", "numpy"))  # before a second is spent on what needs it
         with _own_functions(), replicas.together(options, shares_batches=command in commands_train.SHARE_BATCHES) as own:
             return command(**own) or 0
     except KeyboardInterrupt:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from tinymm import Tensor
 from tinymm.arrays import backend
 from tinymm.arrays.backend import elementwise, interpreted, to_backend, to_host
-from tinymm.autodiff.ops import fused, gpu
+from tinymm.arrays.errors import DataError, DeviceError
+from tinymm.autodiff import ops
+from tinymm.autodiff.ops import fused, gpu, long_attention
 
 sizes, seeds = st.integers(1, 4), st.integers(0, 999)
 dtypes = st.sampled_from(["float64", "float32"])
@@ -85,3 +87,80 @@ def test_expressions_stay_in_the_dtype_of_their_arrays(activation):
 
     for code in gpu.EXPRESSIONS[activation]:
         assert not re.search(r"(?<![\w.(-])-?\d", re.sub(r"T\([^()]*\)", "T", code)), code
+
+
+# ---------------------------------------------------------------------- mixed dtypes, and what CuPy would do in silence
+MIXED = {
+    "layer_norm": (fused.layer_norm, [(2, 4), (4,), (4,)]),
+    "mlp": (fused.mlp, [(2, 3), (3, 4), (4,), (4, 3), (3,)]),
+    "blockwise_attention": (long_attention.blockwise_attention, [(2, 3, 4)] * 3),
+}
+
+
+@given(st.sampled_from(list(MIXED)), st.lists(dtypes, min_size=5, max_size=5), dtypes, seeds)
+def test_arrays_of_two_dtypes_give_what_they_give_on_the_host(name, kinds, cotangent, seed):
+    """CuPy's kernels refuse them; NumPy's rule gives results of x's dtype, and gradients of each argument's."""
+    function, shapes = MIXED[name]
+    rng = np.random.default_rng(seed)
+    arrays = [rng.standard_normal(shape).astype(kind) for shape, kind in zip(shapes, kinds, strict=False)]
+    weight = rng.standard_normal(function(*arrays).shape).astype(cotangent)
+    found = []
+    for device in ("strict", "numpy"):
+        inputs = [Tensor(to_backend(a, device), requires_grad=True) for a in arrays]
+        y = function(*inputs)
+        np.sum(y * to_backend(weight, device)).backward()
+        found.append([to_host(x) for x in (y.data, *(x.grad for x in inputs))])
+    for there, here in zip(*found, strict=True):
+        assert there.dtype == here.dtype
+        np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-4)
+
+
+def test_a_scalar_of_numpy_in_a_kernel_is_a_number():
+    double = elementwise(to_backend(np.ones(2, np.float32), "strict"), "T x, T k", "T y", "y = k * x;", "times")
+    assert double(to_backend(np.ones(2, np.float32), "strict"), np.float64(2)).dtype == np.float32
+
+
+PICKS = {
+    "one array": (lambda t, ids: t[ids], True),
+    "two arrays": (lambda t, ids: t[ids, np.zeros_like(ids)], True),
+    "one array behind a slice": (lambda t, ids: t[:, ids], False),
+    "an array behind an ellipsis": (lambda t, ids: t[..., ids, :], False),
+    "take": (lambda t, ids: np.take(t, ids, axis=1), True),
+    "take from the end": (lambda t, ids: np.take(t, ids, axis=-2), True),
+    "take of all": (lambda t, ids: np.take(t, 12 * ids), True),
+    "take along an axis": (lambda t, ids: np.take_along_axis(t, ids[:, None, None], axis=1), True),
+    "embedding": (lambda t, ids: ops.embedding(t.reshape(3, 12), ids=ids), True),
+}
+
+
+@pytest.mark.parametrize("where", ["numpy", "strict"])
+@pytest.mark.parametrize("name", PICKS)
+def test_an_index_out_of_range_is_no_other_index(name, where, monkeypatch):
+    """CuPy wraps it. On the host it raises; on the device, which is not asked, what it picks is NaN, and all else what NumPy picks."""
+    monkeypatch.setattr(strict_array, "WRAPS", True)
+    pick, on_device = PICKS[name]
+    x = np.random.default_rng(0).standard_normal((3, 3, 4))
+    right, wrong = np.array([2, 0, 1]), np.array([2, 0, 3])
+    there = Tensor(to_backend(x, "strict"))
+    with pytest.raises((IndexError, DataError), match="3"):
+        pick(Tensor(x), wrong)
+    if where == "numpy":
+        np.testing.assert_array_equal(to_host(pick(there, right).data), pick(Tensor(x), right).data)
+        with pytest.raises((IndexError, DataError), match="3"):
+            pick(there, wrong)
+    elif on_device:
+        np.testing.assert_array_equal(to_host(pick(there, to_backend(right, "strict")).data), pick(Tensor(x), right).data)
+        with strict_array.waits() as asked:
+            found = pick(there, to_backend(wrong, "strict")).data
+        assert asked == [] and np.isnan(to_host(found)).any()
+    else:
+        with pytest.raises(DeviceError, match="behind a slice"):
+            pick(there, to_backend(right, "strict"))
+
+
+def test_whole_numbers_have_no_nan_so_the_device_is_asked(monkeypatch):
+    monkeypatch.setattr(strict_array, "WRAPS", True)
+    t = Tensor(to_backend(np.arange(3), "strict"))
+    assert to_host(t[to_backend(np.array([2]), "strict")].data).tolist() == [2]
+    with pytest.raises(IndexError, match="out of bounds"):
+        t[to_backend(np.array([3]), "strict")]

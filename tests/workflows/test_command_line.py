@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from small_runs import TINY, train_command
+from strict_array import NO_GPU
 
 import tinymm
 from tinymm.__main__ import build_parser, main
@@ -115,13 +116,40 @@ def test_a_training_that_cannot_work_is_refused_before_anything_is_written(more,
     assert (here / "taken" / "something.txt").read_text() == "mine"
 
 
-def test_a_missing_gpu_is_one_sentence(pictures, here, command):
-    try:
-        import cupy  # noqa: F401
-    except ImportError:
-        said = command(*train_command(pictures, "out", "--steps", 2, "--backend", "cupy"))
-        assert said.code == 2 and "needs CuPy, which does not import here; install the extra" in said.error
-        assert list(here.iterdir()) == []
+COMMANDS = {
+    "demo": [],
+    "train clip": [],
+    "train albef": [],
+    "train blip": [],
+    "train blip2": [],
+    "ablate blip2": [],
+    "compare": [],
+    "caption a.png": [],
+    "eval": [],
+    "classify a.png": ["--labels", "a,b"],
+    "search folder word": [],
+    "masks": [],
+    "data check folder": [],
+    "data show folder": [],
+    "check softmax": [],
+    "bench W1": [],
+    "bench W1 ": ["--against", "torch"],
+    "arithmetic": [],
+}
+
+
+@pytest.mark.skipif(not NO_GPU, reason="there is a GPU")
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_missing_gpu_is_one_sentence_before_anything_is_done(line, here, command):
+    """Whether CuPy is missing or its wheel is there without a driver."""
+    said = command(*line.split(), *COMMANDS[line], "--backend", "cupy")
+    assert said.code == 2 and said.error.startswith("tinymm: backend 'cupy' needs ") and said.error.endswith(" or use backend 'numpy'\n"), said.error
+    assert len(said.error.splitlines()) == 1 and not said.out and list(here.iterdir()) == []
+
+
+def test_every_command_that_takes_a_backend_is_among_them():
+    takes = [" ".join(path) for path, parser in ALL.items() if any("--backend" in action.option_strings for action in parser._actions)]
+    assert len(takes) > 12 and not [line for line in takes if not any(known.startswith(line) for known in COMMANDS)]
 
 
 def in_another_python(*arguments):

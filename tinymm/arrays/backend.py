@@ -8,6 +8,7 @@ vecdot, erf. An AST test over the rules keeps it that way (`tests/test_contents.
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +29,8 @@ class Device:
     erf: Callable[[Any], Any]
     #: Makes one launch of an expression in C over all elements: `elementwise("T h", "T y", "y = max(h, T(0));", "relu")`, CuPy's ElementwiseKernel.
     elementwise: Callable[[str, str, str, str], Callable] = field(default_factory=lambda: interpreted)
+    #: Raises DeviceError where the library is installed and nothing is there that it could run on.
+    check: Callable[[], None] = lambda: None
 
 
 def _scipy_erf(x):
@@ -66,11 +69,25 @@ _KERNELS: dict[tuple[str, str], Callable] = {}
 
 
 def elementwise(like: Any, inputs: str, outputs: str, code: str, name: str) -> Callable:
-    """Return the kernel of an expression for the device where `like` lives, made once for each device and name."""
+    """Return the kernel of an expression for the device where `like` lives, compiled once for each device and name.
+
+    On a GPU all its arrays have one dtype T. Where they differ, they are cast to the dtype that NumPy's operators would give; NumPy's scalars
+    count as Python's numbers.
+    """
     device = device_of(like) or DEVICES["numpy"]
     if (device.name, name) not in _KERNELS:
         _KERNELS[device.name, name] = device.elementwise(inputs, outputs, code, name)
-    return _KERNELS[device.name, name]
+    kernel = _KERNELS[device.name, name]
+
+    def run(*arguments: Any) -> Any:
+        arguments = tuple(x.item() if isinstance(x, np.generic) else x for x in arguments)
+        dtypes = {x.dtype for x in arguments if is_array(x)}
+        if len(dtypes) > 1:
+            common = np.result_type(*dtypes)
+            arguments = tuple(x.astype(common, copy=False) if is_array(x) else x for x in arguments)
+        return kernel(*arguments)
+
+    return run
 
 
 DEVICES: dict[str, Device] = {"numpy": Device("numpy", np.ndarray, np, _keep, _keep, _scipy_erf)}
@@ -93,8 +110,43 @@ def _register_cupy() -> Device:
         raise DeviceError(
             "backend 'cupy' needs CuPy, which does not import here; install the extra that fits the driver (cuda12 or cuda13), or use backend 'numpy'"
         ) from None
-    device = Device("cupy", cupy.ndarray, cupy, cupy.asarray, cupy.asnumpy, erf, cupy.ElementwiseKernel)
+    device = Device("cupy", cupy.ndarray, cupy, cupy.asarray, cupy.asnumpy, erf, cupy.ElementwiseKernel, _try_cupy)
     register_device(device)
+    return device
+
+
+@cache
+def _try_cupy() -> None:
+    """Add two numbers on the GPU, once: that needs a driver, a device, memory and a compiler; DeviceError names what CuPy misses first.
+
+    Before version 14 CuPy promoted by value: float32 times 70,000 was float64, and float32 times a float64 scalar float32.
+    """
+    import cupy
+
+    if int(cupy.__version__.split(".")[0]) < 14:
+        raise DeviceError(
+            f"backend 'cupy' needs CuPy 14, whose results have NumPy 2's dtypes, and {cupy.__version__} came; upgrade it, or use backend 'numpy'"
+        )
+    try:
+        float(cupy.asarray(np.ones(1)).sum() + 1)
+    except Exception as problem:  # CuPy has no common class for them: CUDARuntimeError, ImportError, RuntimeError, OutOfMemoryError …
+        said = next(iter(str(problem).splitlines()), "")
+        raise DeviceError(
+            f"backend 'cupy' needs an NVIDIA GPU, and CuPy {cupy.__version__} is installed but cannot compute here "
+            f"({type(problem).__name__}: {said}); look at the driver with nvidia-smi, or use backend 'numpy'"
+        ) from None
+
+
+def find_backend(name: str) -> Device:
+    """Return the device of that name, tried out once; DeviceError for a name that no backend has, or for a GPU that is not there.
+
+    >>> find_backend("numpy").name
+    'numpy'
+    """
+    device = DEVICES.get(name) or (_register_cupy() if name == "cupy" else None)
+    if device is None:
+        raise DeviceError(f"a backend is one of {', '.join(sorted({*DEVICES, 'cupy'}))}; {name!r} came")
+    device.check()
     return device
 
 
@@ -168,14 +220,14 @@ def array_module(*arrays: Any) -> Any:
 
 
 def to_backend(x: Any, name: str) -> Any:
-    """Return the array on the named backend, `"numpy"` or `"cupy"`; unchanged if it is there already. DeviceError for a name that no backend has.
+    """Return the array on the named backend, `"numpy"` or `"cupy"`; unchanged if it is there already.
+
+    DeviceError for a name that no backend has, and for "cupy" without CuPy or without a GPU that it can use.
 
     >>> to_backend(np.ones(2), "numpy")
     array([1., 1.])
     """
-    target = DEVICES.get(name) or (_register_cupy() if name == "cupy" else None)
-    if target is None:
-        raise DeviceError(f"a backend is one of {', '.join(sorted({*DEVICES, 'cupy'}))}; {name!r} came")
+    target = find_backend(name)
     source = device_of(x) or DEVICES["numpy"]
     if source is target:
         return x

@@ -40,7 +40,7 @@ def blockwise_contrastive_loss(I, T, scale):
         return np.exp(scores - rows[r][:, None]) + np.exp(scores - columns[c])
 
     def backward(g):
-        return _slopes(I, T, scale, weights, 2, own, g / (2 * n))[:3]  # its own text is right for the row and for the column
+        return _slopes(I, T, scale, weights, 2, own, g * (0.5 / n))[:3]  # its own text is right for the row and for the column
 
     return np.mean((rows + columns) / 2 - own * scale), *together(backward, 3)
 
@@ -62,7 +62,7 @@ def blockwise_sigmoid_loss(I, T, scale, bias):
     def weights(cosines, r, c):
         return ops.sigmoid(cosines * scale + bias).data
 
-    return np.mean(rows - own * scale - bias), *together(lambda g: _slopes(I, T, scale, weights, 1, own, g / n), 4)
+    return np.mean(rows - own * scale - bias), *together(lambda g: _slopes(I, T, scale, weights, 1, own, g * (1 / n)), 4)
 
 
 def blocks(n: int) -> Iterator[tuple[slice, slice]]:

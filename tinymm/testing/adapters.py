@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinymm.arrays.backend import find_backend
 from tinymm.arrays.errors import UsageError
 
 
@@ -123,6 +124,10 @@ class _OnJax(_Adapted):
 class _OnCupy(_Adapted):
     library, title = "cupy", "CuPy"
 
+    def __init__(self, fn: Callable[..., Any], dtype: str | None, device: Any, grad: bool) -> None:
+        super().__init__(fn, dtype, device, grad)
+        find_backend("cupy")
+
     def there(self, array: np.ndarray) -> Any:
         return self.module.asarray(array)
 
@@ -167,6 +172,7 @@ def on_cupy(fn: Callable[..., Any], dtype: str | None = None, device: int = 0, g
     """Return a CuPy function as one of arrays: they go to the GPU number `device` and come back; other arguments as of `on_torch`.
 
     CuPy knows no gradients. `grad=True` is for functions that tinymm's Tensors run through, NumPy's spelling for instance: the vjp is then the
-    engine's, on the GPU. UsageError if cupy was not imported. Tests run this with a stand-in on the CPU; no GPU has run it yet.
+    engine's, on the GPU. UsageError if cupy was not imported, DeviceError if no GPU answers. Tests run this with a stand-in on the CPU;
+    no GPU has run it yet.
     """
     return _OnCupy(fn, dtype, device, grad)

@@ -28,7 +28,8 @@ def adamw_kernel(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
     if not isinstance(p, np.ndarray):
         launch = elementwise(p, "T p, T g, T m, T v, T b1, T b2, T first, T second, T eps, T keep", "T to, T mean, T square", ADAMW, "tinymm_adamw")
         first, second = rate / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)
-        return launch(p, g, m, v, beta_1, beta_2, first, second, eps, 1 - rate * decay)
+        new = launch(p, g, m, v, beta_1, beta_2, first, second, eps, 1 - rate * decay)
+        return tuple(after.astype(before.dtype, copy=False) for after, before in zip(new, (p, m, v), strict=True))
     new = np.empty_like(p, order="C")
     parts = [x.reshape(-1) for x in (p, g, m, v, new)]
     first, second = 1 / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)

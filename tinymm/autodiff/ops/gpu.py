@@ -2,7 +2,7 @@
 
 A processor is slow where numbers leave its cache, a GPU where many small launches follow one another. So here nothing is cut into blocks: products go
 to the matrix library whole, and what stands between them is one compiled expression. Each rule is that of the op of the same name in
-`fused`, to which the tests hold it equal; the expressions are C, which `arrays.backend.interpreted` also runs on the host.
+`fused`, to which the tests hold it equal, in dtype too (that of x); the expressions are C, which `arrays.backend.interpreted` also runs on the host.
 """
 
 import numpy as np
@@ -28,8 +28,10 @@ def layer_norm_rule(x, gain, bias, eps=1e-5):
     """Return `fused.layer_norm`: the means by two products, all else in one launch forward and one backward."""
     D = x.shape[-1]
     share = 1 / max(1, D)
+    gain, bias = (given.astype(x.dtype, copy=False) for given in (gain, bias))
     centered = x - np.mean(x, axis=-1, keepdims=True)
     scale = 1 / np.sqrt(vecdot(centered, centered)[..., None] * share + eps)
+    scale = scale.astype(x.dtype, copy=False)
     finish = elementwise(x, "T c, T scale, T gain, T bias", "T unit, T y", "unit = c * scale; y = unit * gain + bias;", "tinymm_layer_norm")
     unit, y = finish(centered, scale, gain, bias)
 
@@ -46,6 +48,9 @@ def layer_norm_rule(x, gain, bias, eps=1e-5):
 def mlp_rule(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
     """Return `fused.mlp`: two products, and the activation with all that backward needs of it in one launch."""
     forward, slope = EXPRESSIONS[activation]
+    expand, expand_bias, contract, contract_bias = (
+        given.astype(x.dtype, copy=False) for given in (expand, expand_bias, contract, contract_bias)
+    )
     rows = as_rows(x)
     hidden = rows @ expand + expand_bias
     bend = elementwise(x, "T h", "T a, T s", forward, f"tinymm_{activation}")
