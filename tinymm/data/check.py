@@ -45,7 +45,7 @@ class Report:
             f"{self.path}: {self.layout}",
             f"{self.pictures} pictures, {self.captions} captions ({self.captions / max(1, self.pictures):.1f} a picture)"
             + f"; splits: {splits}" * bool(splits)
-            + " (drawn by name, as training does)" * self.drawn,
+            + " (validation drawn by name, as training does)" * self.drawn,
             f"longest caption: {words} words, of {picture}: {_short(caption)}",
             f"{self.words} different words, {len(self.words_seen_once)} of them once{_some(self.words_seen_once, at_most)}",
         ]

@@ -19,7 +19,7 @@ from .names import printable
 PICTURE_COLUMNS = ("file_name", "filepath", "image", "image_path", "image_name", "filename", "file", "path", "img", "picture")
 CAPTION_COLUMNS = ("text", "title", "caption", "captions", "description", "sentence", "comment", "raw")
 MAX_CAPTION, MAX_COLUMNS = 2**16, 10_000
-_SHOWN = 3
+_SHOWN, _MOST = 3, 100_000
 
 
 class NotCaptions(DataError):
@@ -55,7 +55,9 @@ class Remarks:
     def add(self, place: str, kind: str, items: Iterable[str], said: str = "not used") -> None:
         """Remember items of a kind, such as a column or a .md file, at a place, and what is said of them."""
         for item in items:
-            self.found.setdefault((place, kind, said), {})[item] = None
+            named = self.found.setdefault((place, kind, said), {})
+            if len(named) < _MOST:
+                named[item] = None
 
     def lines(self) -> list[str]:
         """Return a line for each place and kind, with a few examples.
@@ -67,8 +69,9 @@ class Remarks:
         """
         result = []
         for (place, kind, said), items in self.found.items():
-            shown = ", ".join(printable(item)[:60] for item in list(items)[:_SHOWN]) + ", …" * (len(items) > _SHOWN)
-            result.append(f"{place}: {len(items):,} {kind}{'s' * (len(items) > 1)} {said} ({shown})")
+            shown = ", ".join(printable(item)[:160] for item in list(items)[:_SHOWN]) + ", …" * (len(items) > _SHOWN)
+            count = f"{len(items):,}" + " or more" * (len(items) == _MOST)
+            result.append(f"{place}: {count} {kind}{'s' * (len(items) > 1)} {said} ({shown})")
         return result
 
 
@@ -129,10 +132,9 @@ def row_of(record: dict[str, Any], where: str, options: Options, remarks: Remark
 
 
 def _captions(value: Any, captions: list[str], problem: str) -> tuple[list[str], str]:
-    for text in value if isinstance(value, list) else [value]:
-        text, wrong = checked_caption(text)
-        captions, problem = captions + [text] if text else captions, problem or wrong
-    return captions, problem
+    found = [checked_caption(text) for text in (value if isinstance(value, list) else [value])]
+    wrong = [problem, *(reason for _, reason in found)]
+    return captions + [text for text, _ in found if text], "; ".join(filter(None, wrong))
 
 
 def checked_caption(text: Any) -> tuple[str, str]:

@@ -222,7 +222,7 @@ def _beside(folder: Path) -> Listing:
             listing.entries.append(Entry(printable(name), file, texts, splits.of_path(Path(name).parts[:-1], name), name))
         if reason:
             listing.skip(name, reason)
-    told = sorted({Path(entry.key).parts[0] for entry in listing.entries if entry.split})
+    told = sorted({Path(entry.key).parent.as_posix() for entry in listing.entries if entry.split})
     for entry in [entry for entry in listing.entries if told and not entry.split]:
         if "/" in entry.key:
             raise DataError(
@@ -243,7 +243,7 @@ def _texts_of(file: Path) -> tuple[list[str], str]:
     except DataError as problem:
         return [], str(problem)
     texts, reasons = [text for text, _ in found if text], [reason for _, reason in found if reason]
-    return texts, (reasons or [""])[0] or ("" if texts else f"no caption in {file.name}")
+    return texts, "; ".join(reasons) or ("" if texts else f"no caption in {file.name}")
 
 
 def _name_the_rest(listing: Listing, folder: Path) -> None:

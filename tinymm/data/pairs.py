@@ -108,7 +108,7 @@ class Pairs:
         if not self.training and tokenizer is None:
             raise DataError(
                 f"Training needs pictures of its split, but all of these are {' or '.join(name for name in self.splits if self.splits[name])}: "
-                "give the folder or file of one split to train on it, or only evaluate."
+                "give the folder or the file of one split itself, or take the word for it away, to train on it; eval takes it as it is."
             )
         self.tokenizer = tokenizer or vocabulary_of(caption for entry in self.training for caption in entry.captions)
         self._cache: dict[int, np.ndarray] = {}

@@ -126,13 +126,13 @@ def _add(
     kind = "." + kind.lower()
     where = printable(f"{shard}:{place}")
     if not member.isreg() or member.issparse():
-        remarks.add(shard, "link, sparse or special file", [str(place)])
+        remarks.add("the shards", "link, sparse or special file", [where])
         return
     if any(part.startswith(".") for part in place.parts):
-        remarks.add(shard, "hidden file", [str(place)])
+        remarks.add("the shards", "hidden file", [where])
         return
     if kind not in (*SUFFIXES, ".txt", ".json"):
-        remarks.add(shard, f"{kind} file", [str(place)])
+        remarks.add("the shards", f"{kind} file", [where])
         return
     key = clean(place.with_name(stem).as_posix())
     name = printable(f"{shard}:{key}")
