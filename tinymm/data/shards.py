@@ -139,7 +139,7 @@ def _add(
     sample = found.setdefault(key, Sample(name, key, archive))
     sort = "picture" if kind in SUFFIXES else kind
     if sort in sample.members:
-        sample.problem = f"more than one {sort} of this key in the archive: two samples may be mixed"
+        sample.problem = sample.problem or f"more than one {sort} of this key in the archive: two samples may be mixed"
         return
     sample.members.add(sort)
     if member.size > (MAX_PICTURE_BYTES if kind in SUFFIXES else MAX_TEXT_BYTES):
