@@ -190,7 +190,7 @@ def test_splits_come_from_file_names_columns_lists_and_folders(tmp_path):
         draw(tmp_path / "two" / part / "x.png")
         table(tmp_path / "two" / part / "metadata.csv", ["file_name", "text"], [["x.png", part]], ",")
     assert {entry.split: entry.name for entry in find(tmp_path / "two").entries} == {
-        "train": "train/x.png", "validation": "validation/x.png", "test": "test/x.png",
+        "train": "train/x.png", "validation": "val/x.png", "test": "test/x.png",
     }  # fmt: skip
     write_lines("Flickr8k.token.txt", [f"{name}.png#0\tword" for name in "abcd"])(tmp_path / "three")
     for part, names in (("train", "ab"), ("dev", "c"), ("test", "d")):

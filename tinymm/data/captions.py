@@ -6,177 +6,236 @@ two together. What a file lacks is said with its line and with both what was fou
 
 import csv
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tinymm.arrays.errors import DataError
 
-PICTURE_COLUMNS = ("file_name", "filepath", "image", "image_path", "image_name", "filename", "file", "path", "img", "picture")
-CAPTION_COLUMNS = ("text", "title", "caption", "captions", "description", "sentence", "comment", "raw")
+from .columns import MAX_COLUMNS, NotCaptions, Options, Remarks, Row, caption_keys, has_both, missing_column, row_of
+from .splits import COLUMN
+
 SEPARATORS = "\t,;|"
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt", ".token")
-_TOKEN_LINE = re.compile(r"(\S+)#\d+\t(.*)")
+MAX_TABLE_BYTES = 2**31
+_TOKEN_LINE = re.compile(r"([^\t]+)#\d+\t(.*)")
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a reader can't always guess: the columns' names, the separator, and the folder that picture names start from."""
+def read(path: Path, options: Options, remarks: Remarks) -> tuple[str, Iterator[Row]]:
+    """Return the layout of a caption file, in words, and its rows; what no row has used is named in `remarks`.
 
-    picture_column: str | None = None
-    caption_column: str | None = None
-    separator: str | None = None
-    pictures: str | os.PathLike[str] | None = None
-
-
-class Row(NamedTuple):
-    """One entry of a caption file, as it stands there."""
-
-    picture: str
-    captions: list[str]
-    split: str
-    where: str
-
-
-def read(path: Path, options: Options) -> tuple[str, Iterator[Row]]:
-    """Return the layout of a caption file, in words, and its rows."""
-    if path.suffix == ".json":
-        return _read_json(path, options)
-    lines = read_lines(path)
-    if path.suffix == ".jsonl":
-        return "JSON lines", _json_lines(path, lines, options)
+    DataError for a file that can't be read, or a line that may mean two things; NotCaptions for one that holds no captions.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return _read_json(path, options, remarks)
+    lines = read_lines(path, MAX_TABLE_BYTES)
+    if suffix == ".jsonl":
+        return "JSON lines", _records(path, _json_lines(path, lines), options, remarks)
     if lines and _TOKEN_LINE.fullmatch(lines[0]):
         return "Flickr tokens", _token_lines(path, lines)
-    return _read_table(path, lines, options)
+    return _read_table(path, lines, options, remarks)
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a UTF-8 file, with or without a byte-order mark; DataError for any other encoding."""
+def read_lines(path: Path, most_bytes: int) -> list[str]:
+    r"""Return the lines of a UTF-8 file, with or without a byte-order mark; they end with \n, \r\n or \r, as text files' do.
+
+    DataError for another encoding, a folder, or a file that can't be read or has more bytes than that.
+    """
+    return lines_of(_text(path, most_bytes))
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Return the lines of a text: U+2028, \x0b, \x85 and the other ends that str.splitlines knows stand inside a line.
+
+    >>> lines_of("one\r\ntwo\x85, still two")
+    ['one', 'two\x85, still two']
+    """
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _text(path: Path, most_bytes: int) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+    except OSError as problem:
+        raise DataError(f"{path} can't be read ({problem.strerror or problem}): give a file that can.") from None
+    if len(content) > most_bytes:
+        raise DataError(f"{path} has more than {most_bytes:,} bytes, the most that captions may have: split it.")
+    return decoded(content, str(path))
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Return bytes as the UTF-8 that captions are written in; DataError names the first byte that is none."""
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise DataError(f"Caption files are UTF-8 but {path} is not, from byte {problem.start}: save it as UTF-8.") from None
+        raise DataError(f"Caption files are UTF-8 but {name} is not, from byte {problem.start}: save it as UTF-8.") from None
 
 
-def _read_table(path: Path, lines: list[str], options: Options) -> tuple[str, Iterator[Row]]:
+def parsed(text: str, name: str, way_out: str) -> Any:
+    """Return what a JSON text says; DataError for one that is none, is nested too deep, or has a key twice in an object."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+            raise DataError(f"{name} has the key {twice!r} twice in one record: keep one of the two.")
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as problem:
+        raise DataError(f"{name} is not JSON ({problem}): {way_out}.") from None
+
+
+# ---------------------------------------------------------------------- tables
+def _read_table(path: Path, lines: list[str], options: Options, remarks: Remarks) -> tuple[str, Iterator[Row]]:
     """Sniff the separator as the one whose header names a picture column and a caption column (open_clip writes tabs into .csv)."""
     header: list[str] = []
     for separator in options.separator or SEPARATORS:
-        columns = [name.strip() for name in next(csv.reader(lines[:1], delimiter=separator), [])]
-        record = dict.fromkeys(columns, "x")
-        if picture_of(record, options) and captions_of(record, options):
-            return f"table separated by {separator!r}", _table_rows(path, lines, columns, separator, options)
+        try:
+            columns = [name.strip() for name in next(csv.reader(lines[:1], delimiter=separator), [])]
+        except csv.Error:  # a field beyond the reader's limit: no header
+            continue
+        if len(columns) <= MAX_COLUMNS and has_both(columns, options):
+            named = [name for name in columns if name]
+            if len(set(named)) < len(named):
+                twice = next(name for place, name in enumerate(named) if name in named[:place])
+                raise DataError(f"{path} line 1 has the column {twice!r} twice: give each a name of its own.")
+            return f"table separated by {separator!r}", _table_rows(path, lines, columns, separator, options, remarks)
         header = max(header, columns, key=len)
-    raise _missing_column(path, 1, header, options)
+    raise missing_column(path, "line 1", header, options)
 
 
-def _table_rows(path: Path, lines: list[str], columns: list[str], separator: str, options: Options) -> Iterator[Row]:
+def _table_rows(
+    path: Path, lines: list[str], columns: list[str], separator: str, options: Options, remarks: Remarks
+) -> Iterator[Row]:
     reader = csv.reader((line + "\n" for line in lines), delimiter=separator, strict=True)
+    # A column without a name is an index that pandas has written, or nothing at all.
+    keys = [name or " " * (place + 1) for place, name in enumerate(columns)]
+    texts = caption_keys(keys, options)
     try:
         next(reader)
+        start = reader.line_num
         for values in reader:
-            where = f"{path.name} line {reader.line_num}"
-            record: dict[str, Any] = dict(zip(columns, (value.strip() for value in values), strict=False))
-            if values and any(values):
-                yield Row(picture_of(record, options), captions_of(record, options), record.get("split", ""), where)
+            line, start = (lines[start], reader.line_num) if reader.line_num == start + 1 else ("", reader.line_num)
+            values = [value.strip() for value in values]
+            while len(values) > len(columns) and not values[-1]:
+                values.pop()
+            if len(values) > len(columns):
+                values = _unquoted(line, keys, texts, separator)
+                if not values:
+                    raise DataError(
+                        f"{path} line {reader.line_num} has more fields than the {len(columns)} columns of its first line: "
+                        f"put captions with a {separator!r} in them into quotation marks, or name the columns."
+                    )
+                remarks.add(path.name, "line", [f"line {start}"], f"with {separator!r} in a caption without quotation marks, read whole")
+            if any(values):
+                where = f"{path.name} line {reader.line_num}"
+                record: dict[str, Any] = dict(zip(keys, values, strict=False))
+                yield row_of(record, where, options, remarks, place=path.name, kind="column")
     except csv.Error as problem:
         raise DataError(f"{path} line {reader.line_num} is no row of a table ({problem}): check its quotes and separators.") from None
 
 
-def _json_lines(path: Path, lines: list[str], options: Options) -> Iterator[Row]:
+def _unquoted(line: str, keys: list[str], texts: set[str], separator: str) -> list[str]:
+    """Return the fields of a line whose caption has commas and no quotation marks, or nothing if another reading is possible.
+
+    In prose a comma is followed by a space, between fields it is not: taken so, the line must have one field a column, and
+    only captions a comma.
+    """
+    if separator not in ",;" or '"' in line:
+        return []
+    values = [value.strip() for value in re.split(f"{separator}(?! )", line)]
+    fits = len(values) == len(keys) and all(separator not in value or key in texts for key, value in zip(keys, values, strict=True))
+    return values if fits else []
+
+
+# ---------------------------------------------------------------------- JSON
+def _json_lines(path: Path, lines: list[str]) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            try:
-                record = json.loads(line)
-            except ValueError as problem:
-                raise DataError(f"{path} line {number} is not JSON ({problem}): a .jsonl has one {{...}} a line.") from None
-            yield _row_of(record, path, f"line {number}", options)
+            yield f"line {number}", parsed(line, f"{path} line {number}", "a .jsonl has one {...} a line")
 
 
-def _token_lines(path: Path, lines: list[str]) -> Iterator[Row]:
-    for number, line in enumerate(lines, start=1):
-        found = _TOKEN_LINE.fullmatch(line.rstrip("\r"))
-        if found:
-            yield Row(found[1], [found[2]], "", f"{path.name} line {number}")
-        elif line.strip():
-            raise DataError(f"{path} line {number} is {line[:40]!r} but Flickr's token lines are picture.jpg#0<TAB>caption: mend the line.")
+def _records(path: Path, records: Iterator[tuple[str, Any]], options: Options, remarks: Remarks) -> Iterator[Row]:
+    """Yield records as rows; one without the keys of captions is left out by name, unless it is the first: then nothing is a caption."""
+    first = True
+    for where, record in records:
+        if isinstance(record, dict) and has_both(record, options):
+            yield row_of(record, f"{path.name} {where}", options, remarks, place=path.name)
+        elif first:
+            raise missing_column(path, where, record if isinstance(record, dict) else [type(record).__name__], options)
+        else:
+            found = ", ".join(list(record)[:6]) or "nothing" if isinstance(record, dict) else type(record).__name__
+            yield Row("", [], {}, f"{path.name} {where}", f"no picture's name and caption in a record that has {found}")
+        first = False
 
 
-def _read_json(path: Path, options: Options) -> tuple[str, Iterator[Row]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as problem:
-        raise DataError(f"{path} is not JSON ({problem}): for one record a line, name it .jsonl.") from None
+def _read_json(path: Path, options: Options, remarks: Remarks) -> tuple[str, Iterator[Row]]:
+    content = parsed(_text(path, MAX_TABLE_BYTES), str(path), "for one record a line, name it .jsonl")
     if isinstance(content, list):
-        return "BLIP list", (_row_of(record, path, f"entry {number}", options) for number, record in enumerate(content))
+        return "BLIP list", _records(path, ((f"entry {number}", record) for number, record in enumerate(content)), options, remarks)
     images = content.get("images") if isinstance(content, dict) else None
     if isinstance(images, list) and isinstance(content.get("annotations"), list):
-        return "COCO captions", _coco_rows(path, images, content["annotations"])
+        remarks.add(path.name, "key", sorted(set(content) - {"images", "annotations"}))
+        return "COCO captions", _coco_rows(path, images, content["annotations"], remarks)
     if isinstance(images, list) and images and all(isinstance(image, dict) and "sentences" in image for image in images):
-        return "Karpathy split", _karpathy_rows(path, images)
-    found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
-    raise DataError(f"{path} has {found} but caption files have images and annotations (COCO) or are a list (BLIP): rearrange it.")
+        remarks.add(path.name, "key", sorted(set(content) - {"images"}))
+        return "Karpathy split", _karpathy_rows(path, images, remarks)
+    found = ", ".join(list(content)[:12]) if isinstance(content, dict) else type(content).__name__
+    raise NotCaptions(f"{path} has {found} but caption files have images and annotations (COCO) or are a list (BLIP): rearrange it.")
 
 
-def _coco_rows(path: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> Iterator[Row]:
+def _coco_rows(path: Path, images: list[Any], annotations: list[Any], remarks: Remarks) -> Iterator[Row]:
+    captions: dict[Any, list[Any]] = {}
+    known: dict[Any, dict[str, Any]] = {}
     try:
-        names = {image["id"]: str(image["file_name"]) for image in images}
-        captions: dict[Any, list[str]] = {}
+        for image in images:
+            before = known.setdefault(image["id"], image)
+            if before["file_name"] != image["file_name"]:
+                raise DataError(f"{path} gives the id {image['id']!r} to {before['file_name']!r} and {image['file_name']!r}: number them anew.")
+            remarks.add(path.name, "key", (f"images.{key}" for key in image if key not in ("id", "file_name", COLUMN)))
         for annotation in annotations:
             captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
-    except (KeyError, TypeError) as problem:
-        raise DataError(
+            remarks.add(path.name, "key", (f"annotations.{key}" for key in annotation if key not in ("id", "image_id", "caption")))
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise NotCaptions(
             f"{path} lacks {problem} in an entry, but COCO has images[id, file_name] and annotations[image_id, caption]: "
             "for captions, give captions_*.json and not instances_*.json."
         ) from None
-    for number in dict.fromkeys([*names, *captions]):
-        yield Row(names.get(number, ""), captions.get(number, []), "", f"{path.name} image id {number}")
+    for number in dict.fromkeys([*known, *captions]):
+        image = known.get(number, {})
+        missing = "" if number in captions else f"no annotation has the image_id {number!r}"
+        missing = missing or ("" if number in known else f"no image has the id {number!r}, which {len(captions[number])} annotations name")
+        record = {"file_name": str(image.get("file_name", "")), "caption": captions.get(number, []), COLUMN: image.get(COLUMN)}
+        row = row_of(record, f"{path.name} image id {number!r}", Options(), remarks, place=path.name)
+        yield row._replace(problem=row.problem or missing)
 
 
-def _karpathy_rows(path: Path, images: list[dict[str, Any]]) -> Iterator[Row]:
+def _karpathy_rows(path: Path, images: list[dict[str, Any]], remarks: Remarks) -> Iterator[Row]:
     for number, image in enumerate(images):
-        captions = [sentence.get("raw", "") for sentence in image["sentences"] or [] if isinstance(sentence, dict)]
+        sentences = image["sentences"] if isinstance(image["sentences"], list) else [image["sentences"]]
+        captions = [sentence.get("raw") if isinstance(sentence, dict) else sentence for sentence in sentences]
         name = "/".join(str(image[key]) for key in ("filepath", "filename") if image.get(key))
-        yield Row(name, captions, str(image.get("split", "")), f"{path.name} image {number}")
+        remarks.add(path.name, "key", (key for key in image if key not in ("filepath", "filename", "sentences", COLUMN)))
+        inner = (key for sentence in sentences if isinstance(sentence, dict) for key in sentence)
+        remarks.add(path.name, "key", (f"sentences.{key}" for key in inner if key != "raw"))
+        record = {"file_name": name, "caption": captions, COLUMN: image.get(COLUMN)}
+        yield row_of(record, f"{path.name} image {number}", Options(), remarks, place=path.name)
 
 
-def _row_of(record: Any, path: Path, where: str, options: Options) -> Row:
-    found = list(record) if isinstance(record, dict) else [type(record).__name__]
-    if not isinstance(record, dict) or not picture_of(record, options):
-        raise _missing_column(path, where, found, options)
-    captions = captions_of(record, options)
-    if not captions and not any(key.rstrip("_0123456789") in CAPTION_COLUMNS for key in record):
-        raise _missing_column(path, where, found, options)
-    return Row(picture_of(record, options), captions, str(record.get("split", "")), f"{path.name} {where}")
-
-
-def picture_of(record: dict[str, Any], options: Options) -> str:
-    """Return the picture's name in a record, or an empty string."""
-    columns = (options.picture_column,) if options.picture_column else PICTURE_COLUMNS
-    return next((record[column] for column in columns if isinstance(record.get(column), str)), "")
-
-
-def captions_of(record: dict[str, Any], options: Options) -> list[str]:
-    """Return the captions of a record: a string, a list of strings, or numbered keys.
-
-    >>> captions_of({"image": "a.png", "caption_0": "a cat", "caption_1": "an animal"}, Options())
-    ['a cat', 'an animal']
-    """
-    for column in (options.caption_column,) if options.caption_column else CAPTION_COLUMNS:
-        numbered = sorted(key for key in record if re.fullmatch(rf"{re.escape(column)}_?\d+", key))
-        values = record[column] if column in record else [record[key] for key in numbered]
-        values = [value for value in (values if isinstance(values, list) else [values]) if isinstance(value, str)]
-        if values:
-            return values
-    return []
-
-
-def _missing_column(path: Path, where: int | str, found: Iterable[str], options: Options) -> DataError:
-    return DataError(
-        f"{path} {f'line {where}' if isinstance(where, int) else where} has {', '.join(map(str, found)) or 'nothing'}, but captions need "
-        f"a picture's name ({options.picture_column or ', '.join(PICTURE_COLUMNS)}) "
-        f"and a caption ({options.caption_column or ', '.join(CAPTION_COLUMNS)}): rename them, or pass picture_column= and caption_column=."
-    )
+# ---------------------------------------------------------------------- Flickr
+def _token_lines(path: Path, lines: list[str]) -> Iterator[Row]:
+    for number, line in enumerate(lines, start=1):
+        found = _TOKEN_LINE.fullmatch(line)
+        if found:
+            yield Row(found[1], [found[2]], {}, f"{path.name} line {number}")
+        elif line.strip():
+            raise DataError(
+                f"{path} line {number} is {line[:40]!r} but Flickr's token lines are picture.jpg#0<TAB>caption: mend the line."
+            )

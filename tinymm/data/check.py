@@ -2,16 +2,20 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 from tinymm.arrays.errors import DataError
 
-from .captions import Options
-from .images import open_picture
-from .listing import find
+from . import splits
+from .columns import Options
+from .images import frames_of, open_picture
+from .listing import Entry, find
 from .text import split_words
+
+#: The share of the pictures that training keeps back for validation, if the data has none of its own.
+VALIDATION_SHARE = 0.1
 
 
 @dataclass
@@ -30,6 +34,8 @@ class Report:
     words: int
     words_seen_once: list[str]
     unknown: dict[str, int] | None = None
+    remarks: list[str] = field(default_factory=list)
+    drawn: bool = False
 
     def lines(self, at_most: int = 10) -> list[str]:
         """Return the report as lines of text, naming at most so many of each kind."""
@@ -38,7 +44,8 @@ class Report:
         result = [
             f"{self.path}: {self.layout}",
             f"{self.pictures} pictures, {self.captions} captions ({self.captions / max(1, self.pictures):.1f} a picture)"
-            + f"; splits: {splits}" * (len(self.splits) > 1),
+            + f"; splits: {splits}" * bool(splits)
+            + " (validation drawn by name, as training does)" * self.drawn,
             f"longest caption: {words} words, of {picture}: {_short(caption)}",
             f"{self.words} different words, {len(self.words_seen_once)} of them once{_some(self.words_seen_once, at_most)}",
         ]
@@ -46,6 +53,7 @@ class Report:
             ("captions of several pictures", [f"{_short(caption)} ({count})" for caption, count in self.duplicate_captions]),
             ("pictures that are the same file", [" = ".join(names) for names in self.identical_pictures]),
             ("skipped", [f"{name}: {reason}" for name, reason in self.skipped]),
+            *([("remarks", self.remarks)] if self.remarks else []),
         ]
         if self.unknown is not None:
             listed.insert(0, ("words unknown to the tokenizer", [f"{word} ({count})" for word, count in self.unknown.items()]))
@@ -72,34 +80,46 @@ def check(
     does not know.
     """
     listing = find(path, Options(picture_column, caption_column, separator, pictures))
-    hashes: dict[str, list[str]] = {}
+    hashes: dict[str, list[Entry]] = {}
     good = []
     for entry in listing.entries:
         try:
             source = entry.source()
             open_picture(source, entry.name)
+            content = source if isinstance(source, bytes) else source.read_bytes()
+            if (frames := frames_of(source)) > 1:
+                listing.remarks.add(str(path), "picture", [f"{entry.name}: {frames}"], "of several frames, the first of which is used")
         except (DataError, OSError) as problem:
-            listing.skipped.append((entry.name, str(problem)))
+            listing.skip(entry.name, str(problem))
             continue
         good.append(entry)
-        hashes.setdefault(sha256(source if isinstance(source, bytes) else source.read_bytes()).hexdigest(), []).append(entry.name)
+        hashes.setdefault(sha256(content).hexdigest(), []).append(entry)
     texts = [(caption, entry.name) for entry in good for caption in entry.captions]
     counts = Counter(word for caption, _ in texts for word in split_words(caption))
     owners = Counter(caption for entry in good for caption in {" ".join(split_words(caption)) for caption in entry.captions})
     unknown = getattr(tokenizer, "unknown", None)
+    try:
+        sides, told = splits.sides(good, VALIDATION_SHARE, seed=0)
+    except DataError as problem:
+        sides, told = {}, [str(problem)]
+    side_of = {id(entry): side for side, some in sides.items() for entry in some}
+    names = [" = ".join(entry.name for entry in same) for same in hashes.values() if len({side_of.get(id(entry)) for entry in same}) > 1]
+    listing.remarks.add(str(path), "picture", names, "as the same file on both sides of the split")
     return Report(
         path=str(path),
         layout=listing.layout,
         pictures=len(good),
         captions=len(texts),
-        splits=dict(Counter(entry.split or "train" for entry in good)),
+        splits={side: len(some) for side, some in sides.items() if some},
         skipped=listing.skipped,
         duplicate_captions=[(caption, count) for caption, count in owners.most_common() if count > 1],
-        identical_pictures=[names for names in hashes.values() if len(names) > 1],
+        identical_pictures=[[entry.name for entry in same] for same in hashes.values() if len(same) > 1],
         longest=max(((len(split_words(caption)), caption, name) for caption, name in texts), default=(0, "", "no picture")),
         words=len(counts),
         words_seen_once=sorted(word for word, count in counts.items() if count == 1),
         unknown=unknown(caption for caption, _ in texts) if unknown else None,
+        remarks=listing.remarks.lines() + told,
+        drawn=bool(sides) and not any(entry.split == splits.VALIDATION for entry in good) and bool(sides[splits.VALIDATION]),
     )
 
 

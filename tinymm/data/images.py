@@ -6,6 +6,7 @@ pixels of tall pictures differ from today's by up to 2 of 255: rows were shrunk 
 """
 
 import os
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +25,8 @@ Picture: TypeAlias = Union[str, "os.PathLike[str]", bytes, np.ndarray, "Image.Im
 MAX_PIXELS = 2**26
 # Not all of Pillow's: its EPS reader, for one, starts another program.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+# Of a picture longer than so many times its shorter side the middle is used.
+LONGEST = 16
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -37,25 +40,63 @@ def read(path: str | os.PathLike[str] | bytes, name: str | None = None) -> np.nd
     Transparency is dropped, as in the original code. A file that is missing, truncated, of a kind not in `FORMATS`, or
     larger than `MAX_PIXELS` raises a DataError that names it.
     """
-    return np.asarray(open_picture(path, name).convert("RGB"))
+    return np.asarray(_converted(open_picture(path, name), "RGB", name or "a picture"))
 
 
 def open_picture(path: str | os.PathLike[str] | bytes, name: str | None = None) -> "Image.Image":
     """Return the decoded Pillow image of a file or its bytes, upright and 8 bits a channel; DataError as in `read`."""
+    file, name = _header(path, name)
+    with file:
+        return _upright(file, name)
+
+
+def _upright(image: "Image.Image", name: str) -> "Image.Image":
+    """Return an opened image decoded, turned as its EXIF entry says, and of 8 bits a channel: the one way in, whoever opened it."""
     from PIL import ImageOps
 
-    file, name = _header(path, name)
+    _check_size(image, name)
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     try:
-        with file:
-            file.load()
-            image: Image.Image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I;16"):  # convert("RGB") would clip 16-bit grays to white
-            image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode == "F" or image.mode.startswith("I"):
+            image = _eight_bits(image, name, sixteen)
+    except DataError:
+        raise
     except Exception as problem:  # Pillow's decoders raise a dozen unrelated kinds on damaged bytes
         raise DataError(f"{name} is damaged or cut off ({_first_line(problem)}): copy it again or leave it out.") from problem
-    if image.mode in ("I", "F"):
-        raise DataError(f"Pictures have 8 or 16 bits a channel but {name} has 32 (mode {image.mode}): convert it first.")
     return image
+
+
+def _eight_bits(image: "Image.Image", name: str, sixteen: bool) -> "Image.Image":
+    """Return grays of 16 bits in 8, which convert("RGB") would clip to white; those of 32 bits too, where only one scale can be meant.
+
+    Pillow hands out 16 bits as whole numbers of 32 (of a PGM, for one) and a skimage picture as floats from 0 to 1. Whole
+    numbers up to 255 may be of 8 bits or of 16, and floats beyond 1 of any scale: these are refused.
+    """
+    from PIL import Image
+
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
+    if image.mode == "F" and 0 <= low <= high <= 1:
+        return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    if image.mode != "F" and (sixteen or (0 <= low and 255 < high < 2**16)):
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    raise DataError(
+        f"Pictures have 8 or 16 bits a channel but {name} has 32 (mode {image.mode}), from {low:g} to {high:g}: "
+        "scale it to 0 to 255 of uint8 first."
+    )
+
+
+def _converted(image: "Image.Image", mode: str, name: str) -> "Image.Image":
+    if image.mode == mode:
+        return image
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a palette's transparency is dropped, as everywhere here
+            return image.convert(mode)
+    except ValueError as problem:
+        raise DataError(f"{name} has colors that can't be read as {mode} ({_first_line(problem)}): save it as RGB.") from None
 
 
 def check_header(path: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[int, int]:
@@ -65,23 +106,44 @@ def check_header(path: str | os.PathLike[str] | bytes, name: str | None = None) 
     return image.height, image.width
 
 
+def frames_of(path: str | os.PathLike[str] | bytes) -> int:
+    """Return how many pictures a file holds, of which the first is read: an animation, the pages of a TIFF. DataError as in `read`."""
+    image, name = _header(path, None)
+    with image:
+        try:
+            return int(getattr(image, "n_frames", 1))
+        except Exception as problem:  # as in _upright
+            raise DataError(f"{name} is damaged or cut off ({_first_line(problem)}): copy it again or leave it out.") from problem
+
+
 def _header(path: str | os.PathLike[str] | bytes, name: str | None) -> tuple["Image.Image", str]:
     from PIL import Image
 
     name = name or ("a picture" if isinstance(path, bytes) else os.fspath(path))
     Image.init()
     try:
-        image = Image.open(BytesIO(path) if isinstance(path, bytes) else path, formats=[kind for kind in FORMATS if kind in Image.OPEN])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            formats = [kind for kind in FORMATS if kind in Image.OPEN]
+            image = Image.open(BytesIO(path) if isinstance(path, bytes) else path, formats=formats)
     except FileNotFoundError:
         raise DataError(f"{name} is not there: check the path.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
         raise DataError(f"A picture has at most {MAX_PIXELS} pixels but {name} has more ({_first_line(problem)}): shrink it.") from None
     except Exception as problem:
         raise DataError(f"{name} is no picture that can be read ({_first_line(problem)}): pictures are {', '.join(FORMATS)}.") from problem
-    if image.width * image.height > MAX_PIXELS:
+    try:
+        _check_size(image, name)
+    except DataError:
         image.close()
-        raise DataError(f"A picture has at most {MAX_PIXELS} pixels but {name} has {image.width} x {image.height}: shrink it.")
+        raise
     return image, name
+
+
+def _check_size(image: "Image.Image", name: str) -> None:
+    if not 0 < image.width * image.height <= MAX_PIXELS:
+        raise DataError(f"A picture has at most {MAX_PIXELS} pixels but {name} has {image.width} x {image.height}: shrink it.")
 
 
 def _first_line(problem: Exception) -> str:
@@ -93,8 +155,8 @@ class Preprocess:
     """A model's preprocessing: `preprocess(picture) -> (resolution, resolution, channels)` float32, normalized.
 
     `resize` is "shorter_side" (then the center is cropped; CLIP) or "square" (the aspect ratio is given up; ALBEF, BLIP,
-    BLIP-2). A picture is a path, its bytes, a Pillow image, or an array `(h, w)`, `(h, w, 1)` or `(h, w, 3)` of uint8. DataError for settings of
-    another kind.
+    BLIP-2). A picture is a path, its bytes, a Pillow image, or an array `(h, w)`, `(h, w, 1)` or `(h, w, 3)` of uint8 or
+    uint16, and whichever it is, the numbers are the same. DataError for settings of another kind.
 
     >>> Preprocess(4)(np.full((6, 9, 3), 255, np.uint8)).shape
     (4, 4, 3)
@@ -135,8 +197,10 @@ class Preprocess:
         """Return the picture resized, by default to this resolution, but not cropped: `(h, w, channels)` uint8."""
         from PIL import Image
 
-        image = _as_image(picture).convert("RGB" if self.channels == 3 else "L")
+        image = _converted(_as_image(picture), "RGB" if self.channels == 3 else "L", "a picture")
         n = resolution or self.resolution
+        if self.resize != "square":
+            image = _not_too_long(image)
         short = min(image.size)
         # The longer side is cut down, not rounded: int(n * side / short), OpenAI's own pixels.
         w, h = (n if self.resize == "square" or side == short else int(n * side / short) for side in image.size)
@@ -203,16 +267,38 @@ def preprocess(family: str, resolution: int) -> Preprocess:
     return Preprocess(resolution, resize=_FAMILIES[family])
 
 
+def _not_too_long(image: "Image.Image") -> "Image.Image":
+    """Return a picture, or, if it is longer than `LONGEST` times its shorter side, its middle.
+
+    Whole multiples of the shorter side go from both ends, which become whole multiples of the resolution: the pixels around
+    the center stay where they were. Without it 88 bytes of PNG, 3,000 × 1, would be enlarged to 150 million pixels.
+    """
+    w, h = image.size
+    short, long = sorted(image.size)
+    cut = short * -(-max(0, long - LONGEST * short) // (2 * short))
+    if not cut:
+        return image
+    return image.crop((cut, 0, w - cut, h) if w > h else (0, cut, w, h - cut))
+
+
 def _as_image(picture: Picture) -> "Image.Image":
     from PIL import Image
 
     if isinstance(picture, Image.Image):
-        return picture
+        return _upright(picture, getattr(picture, "filename", "") or "a picture")
     if isinstance(picture, str | os.PathLike | bytes):
         return open_picture(Path(picture) if isinstance(picture, str) else picture)
+    if not isinstance(picture, np.ndarray) or isinstance(picture, np.ma.MaskedArray):
+        raise DataError(
+            f"A picture is a path, the bytes of a file, a Pillow image or an array, but a {type(picture).__name__} came: give one of these."
+        )
+    if picture.dtype == np.uint16:  # as 16 bits come out of a file
+        picture = (picture >> 8).astype(np.uint8)
     if picture.dtype != np.uint8 or picture.shape[2:] not in ((), (1,), (3,)) or picture.ndim < 2 or not picture.size:
         raise DataError(
             f"A picture array is (h, w), (h, w, 1) or (h, w, 3) of uint8 but came as {picture.shape} of {picture.dtype}: "
             "give one picture at a time, its values 0 to 255."
         )
-    return Image.fromarray(picture[:, :, 0] if picture.shape[2:] == (1,) else picture)
+    image = Image.fromarray(np.asarray(picture[:, :, 0] if picture.shape[2:] == (1,) else picture))
+    _check_size(image, "a picture array")
+    return image

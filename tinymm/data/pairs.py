@@ -6,7 +6,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from tinymm.arrays.errors import DataError, UsageError
-from tinymm.arrays.random import generator
 
+from . import splits
 from .augment import random_crop
 from .batches import Batch, PairSet, Tokenizer, ZeroShot
-from .captions import Options
-from .check import Report, check
+from .check import VALIDATION_SHARE, Report, check
+from .columns import Options
+from .fingerprint import Record
 from .images import Preprocess, check_header
 from .listing import Entry, Listing, find
 from .text import WordTokenizer, split_words
@@ -40,7 +41,7 @@ def load(
     caption_column: str | None = None,
     separator: str | None = None,
     pictures: str | os.PathLike[str] | None = None,
-    validation_share: float = 0.1,
+    validation_share: float = VALIDATION_SHARE,
     seed: int = 0,
     tokenizer: Tokenizer | None = None,
     preprocess: Preprocess | None = None,
@@ -51,9 +52,11 @@ def load(
     """Return the pictures and captions at `path`, in any layout that `listing.find` knows, as a source.
 
     A model that is fine-tuned brings its `tokenizer` and `preprocess`; without them the vocabulary is the training captions'
-    own words, and pictures are cropped to the center of the shorter side. Captions of one picture stay on one side of the
-    split. Training pictures are cropped to `smallest_crop` to 1 of their area (None: the center crop); `flip` mirrors half of
-    them and is off, since captions say left and right. UsageError for a share or a crop outside its range.
+    own words, and pictures are cropped to the center of the shorter side. The split is the data's own where it has one;
+    otherwise about `validation_share` of the pictures are kept back, drawn by each one's name and the `seed` alone, so that
+    none moves when others come or go. Captions of one picture stay on one side. Training pictures are cropped to
+    `smallest_crop` to 1 of their area (None: the center crop); `flip` mirrors half of them and is off, since captions say left
+    and right. UsageError for a share or a crop outside its range; DataError for data that can't be read.
     """
     if not 0 < validation_share <= 0.5:
         raise UsageError(f"validation_share is above 0 and at most 0.5, but came as {validation_share}: try 0.1.")
@@ -73,7 +76,7 @@ def _with_headers(listing: Listing) -> Iterable[Entry]:
                 check_header(entry.file, entry.name)
             yield entry
         except DataError as problem:
-            listing.skipped.append((entry.name, str(problem)))
+            listing.skip(entry.name, str(problem))
 
 
 class Pairs:
@@ -99,8 +102,14 @@ class Pairs:
     ) -> None:
         self.layout, self.skipped, self.preprocess = listing.layout, listing.skipped, preprocess
         self.smallest_crop, self.flip = smallest_crop, flip
-        self.splits = split(listing.entries, validation_share, seed)
+        self.splits, told = splits.sides(listing.entries, validation_share, seed)
+        self._told = listing.remarks.lines() + told
         self.training = self.splits["train"]
+        if not self.training and tokenizer is None:
+            raise DataError(
+                f"Training needs pictures of its split, but all of these are {' or '.join(name for name in self.splits if self.splits[name])}: "
+                "give the folder or the file of one split itself, or take the word for it away, to train on it; eval takes it as it is."
+            )
         self.tokenizer = tokenizer or vocabulary_of(caption for entry in self.training for caption in entry.captions)
         self._cache: dict[int, np.ndarray] = {}
         self._room = cache_bytes
@@ -120,7 +129,10 @@ class Pairs:
         return Batch(self.preprocess.normalize(images), ids, is_real, indices.astype(np.int64), tuple(captions))
 
     def validation(self) -> PairSet:
-        """Return the validation pictures, at most 1,000, with all their captions; none of them is trained on."""
+        """Return the validation pictures, at most 1,000, with all their captions; none of them is trained on.
+
+        There are none where the data says test and no more.
+        """
         return self._pair_set("validation")
 
     def tests(self) -> dict[str, PairSet]:
@@ -134,6 +146,20 @@ class Pairs:
     def captions(self) -> list[tuple[str, ...]]:
         """Return the captions of each training picture, what a language model may read."""
         return [tuple(entry.captions) for entry in self.training]
+
+    def remarks(self) -> list[str]:
+        """Return in sentences what was skipped, what the data holds beyond pictures and captions, and how the split came about."""
+        limit = self._most()
+        kept = [f"{len(self.splits[name]):,} {name} pictures, of which the first {limit:,} are measured"
+                for name in ("validation", "test") if len(self.splits[name]) > limit]  # fmt: skip
+        shown = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:3]) + "; …" * (len(self.skipped) > 3)
+        return ([f"{len(self.skipped):,} skipped ({shown})"] if self.skipped else []) + self._told + kept
+
+    def records(self) -> Iterator[Record]:
+        """Yield what is remembered of every picture, split by split: name, captions, split and what tells its bytes."""
+        for name, entries in self.splits.items():
+            for entry in entries:
+                yield Record(entry.name, tuple(entry.captions), name, entry.digest())
 
     # ------------------------------------------------------------------ what CapFilt reads and writes
     @property
@@ -162,8 +188,13 @@ class Pairs:
         other._cache, other._broken = {}, set()
         return other
 
+    def _most(self) -> int:
+        return min(VALIDATION_PICTURES, VALIDATION_BYTES // (4 * self.preprocess.channels * self.preprocess.resolution**2))
+
     def _pair_set(self, name: str) -> PairSet:
-        limit = min(VALIDATION_PICTURES, VALIDATION_BYTES // (4 * self.preprocess.channels * self.preprocess.resolution**2))
+        limit, n = self._most(), self.preprocess.resolution
+        if not self.splits[name]:
+            return PairSet(np.zeros((0, n, n, self.preprocess.channels), np.float32), [], np.zeros(0, np.int64))
         images: list[np.ndarray] = []
         captions: list[str] = []
         owners: list[int] = []
@@ -172,7 +203,7 @@ class Pairs:
                 break
             try:
                 images.append(self.preprocess(entry.source()))
-            except DataError as problem:
+            except (DataError, OSError) as problem:
                 self._skip(entry.name, problem)
                 continue
             captions += entry.captions
@@ -234,23 +265,6 @@ class Pairs:
     def _skip(self, name: str, problem: Exception) -> None:
         if name not in dict(self.skipped):
             self.skipped.append((name, str(problem)))
-
-
-def split(entries: Sequence[Entry], validation_share: float, seed: int) -> dict[str, list[Entry]]:
-    """Return the entries by split: the data's own where it names them, otherwise a random share for validation.
-
-    DataError if a random share leaves fewer than 2 to train on.
-    """
-    splits = {name: [entry for entry in entries if (entry.split or "train") == name] for name in ("train", "validation", "test")}
-    if not splits["validation"]:
-        count = max(2, round(validation_share * len(splits["train"])))
-        if len(splits["train"]) < count + 2:
-            raise DataError(f"Training and validation need 2 pictures each but {len(splits['train'])} can be read: add pictures.")
-        order = generator(seed).permutation(len(splits["train"]))
-        everything = splits["train"]
-        splits["validation"] = [everything[i] for i in sorted(order[:count])]
-        splits["train"] = [everything[i] for i in sorted(order[count:])]
-    return splits
 
 
 def vocabulary_of(captions: Iterable[str]) -> WordTokenizer:

@@ -4,7 +4,7 @@ An uncompressed tar keeps each file's bytes in one run, so a picture is a seek a
 over shards, which streaming readers can't.
 """
 
-import json
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -14,9 +14,12 @@ from typing import Any
 
 from tinymm.arrays.errors import DataError
 
+from .captions import decoded, lines_of, parsed
+from .columns import Remarks
 from .images import SUFFIXES
+from .names import clean, printable
 
-MAX_PICTURE_BYTES, MAX_TEXT_BYTES = 2**28, 2**20
+MAX_PICTURE_BYTES, MAX_TEXT_BYTES, MAX_SHARDS = 2**28, 2**20, 100_000
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -37,74 +40,123 @@ class Member:
 
 @dataclass
 class Sample:
-    """The files of one stem: the picture's place, lines of text, and what its .json said."""
+    """The files of one stem: the picture's place, lines of text, what its .json said, and why it can't be used, if so."""
 
     name: str
+    key: str
+    archive: Path
     picture: Member | None = None
     texts: list[str] = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    members: set[str] = field(default_factory=set)
+
+
+def is_range(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path has a brace range in it, as shards/{00..09}.tar has, and is no file of that name."""
+    return bool(_RANGE.search(os.fspath(path))) and not os.path.exists(path)
 
 
 def expand(path: Path) -> list[Path]:
-    """Return the archives that a path with brace ranges stands for.
+    """Return the archives that a path with brace ranges stands for; DataError for a range that counts down, or beyond `MAX_SHARDS`.
 
     >>> [part.name for part in expand(Path("shard-{008..010}.tar"))]
     ['shard-008.tar', 'shard-009.tar', 'shard-010.tar']
     """
     found = _RANGE.search(str(path))
-    if not found:
+    if not found or not is_range(path):
         return [path]
     first, last = found.groups()
+    if not int(first) <= int(last) < int(first) + MAX_SHARDS:
+        raise DataError(f"A range of shards counts up, to at most {MAX_SHARDS:,} of them, but {found[0]} came: write {{00000..00009}}.")
     numbers = range(int(first), int(last) + 1)
     start, end = str(path)[: found.start()], str(path)[found.end() :]
-    return [part for number in numbers for part in expand(Path(f"{start}{number:0{len(first)}d}{end}"))]
+    parts = [part for number in numbers for part in expand(Path(f"{start}{number:0{len(first)}d}{end}"))]
+    if len(parts) > MAX_SHARDS:
+        raise DataError(f"Ranges stand for at most {MAX_SHARDS:,} shards, but {path} for {len(parts):,}: give fewer.")
+    return parts
 
 
-def samples(archives: list[Path], skipped: list[tuple[str, str]]) -> Iterator[Sample]:
-    """Yield the samples that have a picture; what can't be used is added to `skipped` with its reason.
+def samples(archives: list[Path], skipped: list[tuple[str, str]], remarks: Remarks) -> Iterator[Sample]:
+    """Yield the samples that have a picture; what can't be used is added to `skipped` with its reason, or to `remarks`.
 
-    Names that are absolute or climb out with `..` mark an archive made to overwrite files: it is refused, although nothing
-    is unpacked here. DataError for a shard that is missing or damaged.
+    Files of one key are one sample wherever they stand in their archive, but a kind of file that a key has twice may be of
+    another sample: then nobody can tell, and the key is left out. Names that are absolute or climb out with `..` mark an
+    archive made to overwrite files: it is refused, although nothing is unpacked here. DataError for a shard that is missing
+    or damaged.
     """
+    above = os.path.commonpath([archive.absolute().parent for archive in archives])
     for archive in archives:
         found: dict[str, Sample] = {}
+        name = Path(os.path.relpath(archive.absolute(), above)).as_posix()
         try:
             with tarfile.open(archive, "r:") as tar:
                 for member in tar:
-                    _add(found, archive, member, tar, skipped)
+                    _add(found, archive, name, member, tar, skipped, remarks)
         except FileNotFoundError:
             raise DataError(f"A shard is missing: {archive} is not there; check the range of numbers.") from None
-        except (tarfile.TarError, OSError, EOFError) as problem:
+        except DataError:
+            raise
+        except Exception as problem:  # headers of damaged archives make tarfile raise a dozen unrelated kinds
             if not found:
                 raise DataError(f"{archive} is no tar that can be read in place ({problem}): copy it whole, uncompressed.") from None
             skipped.append((str(archive), f"cut off after {len(found)} samples ({problem})"))
         for sample in found.values():
-            if sample.picture:
+            if sample.picture and not sample.problem:
                 yield sample
             else:
-                skipped.append((sample.name, f"no picture beside its caption (one of {', '.join(SUFFIXES)})"))
+                skipped.append((sample.name, sample.problem or f"no picture beside its caption (one of {', '.join(SUFFIXES)})"))
 
 
-def _add(found: dict[str, Sample], archive: Path, member: tarfile.TarInfo, tar: tarfile.TarFile, skipped: list[tuple[str, str]]) -> None:
+def _add(
+    found: dict[str, Sample],
+    archive: Path,
+    shard: str,
+    member: tarfile.TarInfo,
+    tar: tarfile.TarFile,
+    skipped: list[tuple[str, str]],
+    remarks: Remarks,
+) -> None:
     place = PurePosixPath(member.name)
     if place.is_absolute() or ".." in place.parts:
         raise DataError(f"Names in a shard stay inside it, but {archive} has {member.name!r}: don't unpack it, and write it again.")
+    if member.isdir():
+        return
     stem, _, kind = place.name.partition(".")
     kind = "." + kind.lower()
-    if not member.isreg() or kind not in (*SUFFIXES, ".txt", ".json"):
+    where = printable(f"{shard}:{place}")
+    if not member.isreg() or member.issparse():
+        remarks.add("the shards", "link, sparse or special file", [where])
         return
-    name = f"{archive.name}:{place.with_name(stem)}"
-    sample = found.setdefault(name, Sample(name))
+    if any(part.startswith(".") for part in place.parts):
+        remarks.add("the shards", "hidden file", [where])
+        return
+    if kind not in (*SUFFIXES, ".txt", ".json"):
+        remarks.add("the shards", f"{kind} file", [where])
+        return
+    key = clean(place.with_name(stem).as_posix())
+    name = printable(f"{shard}:{key}")
+    sample = found.setdefault(key, Sample(name, key, archive))
+    sort = "picture" if kind in SUFFIXES else kind
+    if sort in sample.members:
+        sample.problem = sample.problem or f"more than one {sort} of this key in the archive: two samples may be mixed"
+        return
+    sample.members.add(sort)
     if member.size > (MAX_PICTURE_BYTES if kind in SUFFIXES else MAX_TEXT_BYTES):
-        skipped.append((f"{archive.name}:{place}", f"{member.size} bytes are too many"))
+        skipped.append((where, f"{member.size} bytes are too many"))
     elif kind in SUFFIXES:
         sample.picture = Member(archive, member.offset_data, member.size)
     else:
         content = tar.extractfile(member)
-        text = content.read().decode("utf-8", errors="replace") if content else ""
         try:
-            sample.texts += [text] if kind == ".txt" else []
-            record = json.loads(text) if kind == ".json" else {}
-            sample.record |= record if isinstance(record, dict) else {}
-        except ValueError as problem:
-            skipped.append((f"{archive.name}:{place}", f"not JSON ({problem})"))
+            text = decoded(content.read() if content else b"", where)
+            if kind == ".txt":
+                sample.texts = [line for line in lines_of(text) if line.strip()]
+                return
+            record = parsed(text, where, "a .json beside a picture has one {...}")
+            if isinstance(record, dict):
+                sample.record = record
+            else:
+                skipped.append((where, f"a .json beside a picture is one {{...}}, not a {type(record).__name__}"))
+        except DataError as problem:
+            skipped.append((where, str(problem)))

@@ -171,7 +171,7 @@ def framed_source(data: str, seed: int, opened: Opened, frame: tuple[str, ...] =
     words, while a tokenizer that frames captions already, as BERT's does, is taken as it is.
     """
     seen = opened.model.config.image
-    given = {} if data in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
+    given: dict[str, Any] = {} if data in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     source: Any = open_source(data, seed=seed, channels=seen.channels, resolution=seen.resolution, **given)
     words = getattr(opened.tokenizer, "vocabulary", None)
     if not to_train and data in BUILT_IN and source.tokenizer.vocabulary != words:

@@ -10,6 +10,7 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.data import pairs
 from tinymm.data.check import check_source
+from tinymm.data.listing import is_there
 from tinymm.training.records import write_json
 from tinymm.viz import style
 from tinymm.viz.samples import samples
@@ -54,7 +55,7 @@ def show(
 
 
 def _existing(path: str) -> str:
-    if not Path(path).exists():
+    if not is_there(path):
         near = difflib.get_close_matches(path, BUILT_IN, n=1)
         hint = f"did you mean the built-in {near[0]}?" if near else f"check the path, or name built-in data: {BUILT_IN_NAMES}"
         raise UsageError(f"data is a path to pictures and captions, and {path} does not exist; {hint}")

@@ -43,7 +43,7 @@ def run(
             say(f"{opened.path} has no weights for {', '.join(fresh)}; what these decide below is a fresh model's guess")
         source = framed_source(where, opened.settings.get("seed", seed), opened, frame, to_train=False)
         return _told(measured.measure(opened.model, source), out, say)
-    given = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
+    given: dict[str, Any] = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     # The run's own seed, whose split kept the validation pictures out of its training.
     source = open_source(where, seed=opened.settings.get("seed", seed), channels=image.channels, resolution=image.resolution, **given)
     if where in BUILT_IN and source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.data import digits, emoji, glyphs, pairs, shapes
 from tinymm.data.batches import Source, Tokenizer
 from tinymm.data.images import Preprocess, preprocess
+from tinymm.data.listing import is_there
 from tinymm.data.web_pairs import WebPairs
 from tinymm.models.albef import ALBEF
 from tinymm.models.blip import BLIP
@@ -99,10 +100,18 @@ def settings_of(run: Path) -> dict[str, Any]:
     return settings
 
 
-def open_source(data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, **given: Any) -> Source:
-    """Return the built-in data of that name, or the pairs of pictures and captions at that path; UsageError for neither."""
+def open_source(
+    data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, say: Callable[[str], None] = print, **given: Any
+) -> Source:
+    """Return the built-in data of that name, or the pairs of pictures and captions at that path; UsageError for neither.
+
+    What such data holds and is not used goes to `say`, line by line.
+    """
     if data in BUILT_IN:
         return BUILT_IN[data](seed, resolution)
-    if not Path(data).exists():
+    if not is_there(data):
         raise UsageError(f"--data is {BUILT_IN_NAMES} or a path to your pictures and captions, and {data!r} is none of these; see `data --help`")
-    return pairs.load(data, resolution=resolution, channels=channels, seed=seed, **given)
+    source = pairs.load(data, resolution=resolution, channels=channels, seed=seed, **given)
+    for remark in source.remarks():
+        say(f"{data}: {remark}")
+    return source
