@@ -167,9 +167,9 @@ class WordTokenizer:
         return tokenizer
 
 
-def write_config(folder: str | os.PathLike[str], context: int, tokens: dict[str, str]) -> None:
-    """Write `tokenizer_config.json`: which tokens are special, the longest text, and that no text can spell the special ones."""
-    said = {"tokenizer_class": "PreTrainedTokenizerFast", **tokens, "model_max_length": context, "split_special_tokens": True}
+def write_config(folder: str | os.PathLike[str], context: int, tokens: dict[str, str], *, split: bool = True) -> None:
+    """Write `tokenizer_config.json`: which tokens are special, the longest text, and whether a text that spells a special one is split like others."""
+    said = {"tokenizer_class": "PreTrainedTokenizerFast", **tokens, "model_max_length": context, "split_special_tokens": split}
     with atomic(Path(folder) / "tokenizer_config.json") as file:
         file.write(json.dumps(said | {"clean_up_tokenization_spaces": False}, indent=2, ensure_ascii=False).encode() + b"\n")
 
