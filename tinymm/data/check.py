@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -11,6 +11,7 @@ from tinymm.arrays.errors import DataError
 from .captions import Options
 from .images import open_picture
 from .listing import find
+from .reading import reading
 from .text import split_words
 
 
@@ -30,6 +31,7 @@ class Report:
     words: int
     words_seen_once: list[str]
     unknown: dict[str, int] | None = None
+    reading: list[str] = field(default_factory=list)
 
     def lines(self, at_most: int = 10) -> list[str]:
         """Return the report as lines of text, naming at most so many of each kind."""
@@ -41,6 +43,7 @@ class Report:
             + f"; splits: {splits}" * (len(self.splits) > 1),
             f"longest caption: {words} words, of {picture}: {_short(caption)}",
             f"{self.words} different words, {len(self.words_seen_once)} of them once{_some(self.words_seen_once, at_most)}",
+            *self.reading,
         ]
         listed: list[tuple[str, list[str]]] = [
             ("captions of several pictures", [f"{_short(caption)} ({count})" for caption, count in self.duplicate_captions]),
@@ -69,7 +72,7 @@ def check(
 
     Captions shared by several pictures matter because contrastive training counts each of them as wrong for all pictures but
     one; identical pictures because they may straddle the split. A `tokenizer` with a method `unknown` adds the words that it
-    does not know.
+    does not know; with a method `tokens` it says what captions are cut into, which is words otherwise.
     """
     listing = find(path, Options(picture_column, caption_column, separator, pictures))
     hashes: dict[str, list[str]] = {}
@@ -100,10 +103,11 @@ def check(
         words=len(counts),
         words_seen_once=sorted(word for word, count in counts.items() if count == 1),
         unknown=unknown(caption for caption, _ in texts) if unknown else None,
+        reading=reading([caption for caption, _ in texts], getattr(tokenizer, "tokens", split_words)),
     )
 
 
-def check_source(source: Any) -> Report:
+def check_source(source: Any, tokenizer: Any = None) -> Report:
     """Return the same about data that is built in, or about any source with `captions()`: there is no file that could be broken."""
     captions = source.captions()
     sets = {"validation": source.validation(), **source.tests(), **source.zero_shot()}
@@ -123,6 +127,7 @@ def check_source(source: Any) -> Report:
         longest=(length, caption, "training"),
         words=len(counts),
         words_seen_once=sorted(word for word, count in counts.items() if count == 1),
+        reading=reading(texts, getattr(tokenizer, "tokens", split_words)),
     )
 
 

@@ -121,6 +121,10 @@ class WordTokenizer:
             texts.append(joined_words(names[number] for number in row[:end] if number not in silent))
         return texts
 
+    def tokens(self, text: str) -> list[str]:
+        """Return the words that a text is read as, without its frame."""
+        return self.split(text)
+
     def unknown(self, texts: Iterable[str]) -> dict[str, int]:
         """Return the words of `texts` that are not in the vocabulary, the most frequent first, with their counts."""
         counts = Counter(word for text in texts for word in self.split(text) if word not in self._ids)

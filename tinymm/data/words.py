@@ -96,6 +96,15 @@ def split_words(text: str) -> list[str]:
     return words if text.isascii() else [piece for word in words for piece in _PIECES.findall(word)]
 
 
+def among(text: str, texts: Iterable[str]) -> bool:
+    """Say whether a text is one of these, word by word.
+
+    >>> among("a red cat", ["The cat.", "A red cat."])
+    True
+    """
+    return split_words(text) in map(split_words, texts)
+
+
 def joined_words(words: Iterable[str]) -> str:
     """Return words as a text, without spaces between characters of scripts that have none.
 

@@ -83,7 +83,7 @@ class BytePairTokenizer:
         """Return the texts' ids and which of them are no padding."""
         if isinstance(texts, str):
             raise DataError(f"a tokenizer takes a list of texts, the single text {texts[:40]!r} came; write [text]")
-        encoded = self.library.encode_batch([cleaned(text) if self.clean else text for text in texts])
+        encoded = self.library.encode_batch([self.prepared(text) for text in texts])
         rows = [row.ids for row in encoded]
         self.cut += sum(len(row) > self.context for row in rows)
         rows = [row if len(row) <= self.context else row[: self.context - 1] + row[-1:] for row in rows]
@@ -92,6 +92,10 @@ class BytePairTokenizer:
         is_real = np.arange(ids.shape[1]) < lengths[:, None]
         ids[is_real] = [number for row in rows for number in row]
         return ids, is_real
+
+    def prepared(self, text: str) -> str:
+        """Return a text as the library gets it: cleaned, where the weights' authors did so."""
+        return cleaned(text) if self.clean else text
 
     def decode(self, ids: np.ndarray) -> list[str]:
         """Return the texts of rows of ids up to their end, without special tokens."""
@@ -105,8 +109,9 @@ class BytePairTokenizer:
 
     def tokens(self, text: str) -> list[str]:
         """Return the pieces that a text is read as, without its frame."""
-        row = self.library.encode(cleaned(text) if self.clean else text, add_special_tokens=False)
-        return [text_of for i in row.ids if (text_of := self.library.decode([i], skip_special_tokens=False).strip() or self.library.id_to_token(i))]
+        row = self.library.encode(self.prepared(text), add_special_tokens=False)
+        spelled = [self.library.decode([i], skip_special_tokens=False).strip() for i in row.ids]
+        return [text if text and "\ufffd" not in text else token for text, token in zip(spelled, row.tokens, strict=True)]
 
     def with_frame(self, *more: str) -> "BytePairTokenizer":
         """Return the same tokenizer with [CLS] in front and `more` tokens at hand, [DEC] if none is named; what is there already stays.

@@ -5,13 +5,13 @@ model writes, or compares; BLIP-2 adds the first of them, and ALBEF none.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.errors import CheckpointError, DataError, UsageError
+from tinymm.arrays.errors import CheckpointError, UsageError
 
 from .tokenization import PIECES_CONTEXT, BytePairTokenizer, needed_library
 
@@ -71,15 +71,13 @@ class WordPieceTokenizer(BytePairTokenizer):
         self.begin, self.end_of_text = map(library.token_to_id, ("[CLS]", "[SEP]"))
         self._silent = {library.token_to_id(token) for token in (*_SPECIAL, DEC, ENC)}
 
-    def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
-        """Return the cleaned texts' ids and which of them are no padding."""
-        if isinstance(texts, str):
-            raise DataError(f"a tokenizer takes a list of texts, the single text {texts[:40]!r} came; write [text]")
-        return super().__call__([CLEANING[self.cleaning](text) for text in texts])
+    def prepared(self, text: str) -> str:
+        """Return a text as the library gets it: cleaned."""
+        return CLEANING[self.cleaning](text)
 
     def tokens(self, text: str) -> list[str]:
         """Return the pieces that a cleaned text is read as, without its frame."""
-        return self.library.encode(CLEANING[self.cleaning](text), add_special_tokens=False).tokens
+        return self.library.encode(self.prepared(text), add_special_tokens=False).tokens
 
     def decode(self, ids: np.ndarray) -> list[str]:
         """Return the texts of rows of ids, of the special tokens with [MASK] only: a gap is a part of the text."""
