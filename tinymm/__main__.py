@@ -108,6 +108,9 @@ def build_parser() -> argparse.ArgumentParser:
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     check_data = commands.add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _data_check)
     check_data.add_argument("path", help="pictures and captions, or the name of built-in data")
+    check_data.add_argument("--tokenizer", metavar="PATH", help="say what captions are cut into by the tokenizer of this folder or file")
+    said = "the same for words, or for bpe: pieces learned from the captions (default: words)"
+    check_data.add_argument("--vocabulary", choices=("words", "bpe"), default="words", help=said)
     commands.common(check_data)
     show_data = commands.add(actions, "show", "draw a few pictures with their captions", "data show emoji digits --out samples.png", _data_show)
     show_data.add_argument("paths", nargs="+", metavar="PATH", help="pictures and captions, or names of built-in data")
@@ -180,10 +183,10 @@ def _masks(seed: int, backend: str, **options: Any) -> None:
     masks.run(**options)
 
 
-def _data_check(path: str, out: str | None, **options: Any) -> int:
+def _data_check(path: str, out: str | None, tokenizer: str | None, vocabulary: str, **options: Any) -> int:
     from tinymm.workflows import data
 
-    return 0 if data.run(path, out=out) else 2
+    return 0 if data.run(path, tokenizer=tokenizer, vocabulary=vocabulary, out=out) else 2
 
 
 def _data_show(out: str | None, backend: str, **options: Any) -> None:

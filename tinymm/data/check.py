@@ -12,6 +12,7 @@ from . import splits
 from .columns import Options
 from .images import frames_of, open_picture
 from .listing import Entry, find
+from .reading import reading
 from .text import split_words
 
 #: The share of the pictures that training keeps back for validation, if the data has none of its own.
@@ -36,6 +37,7 @@ class Report:
     unknown: dict[str, int] | None = None
     remarks: list[str] = field(default_factory=list)
     drawn: bool = False
+    reading: list[str] = field(default_factory=list)
 
     def lines(self, at_most: int = 10) -> list[str]:
         """Return the report as lines of text, naming at most so many of each kind."""
@@ -48,6 +50,7 @@ class Report:
             + " (validation drawn by name, as training does)" * self.drawn,
             f"longest caption: {words} words, of {picture}: {_short(caption)}",
             f"{self.words} different words, {len(self.words_seen_once)} of them once{_some(self.words_seen_once, at_most)}",
+            *self.reading,
         ]
         listed: list[tuple[str, list[str]]] = [
             ("captions of several pictures", [f"{_short(caption)} ({count})" for caption, count in self.duplicate_captions]),
@@ -77,7 +80,7 @@ def check(
 
     Captions shared by several pictures matter because contrastive training counts each of them as wrong for all pictures but
     one; identical pictures because they may straddle the split. A `tokenizer` with a method `unknown` adds the words that it
-    does not know.
+    does not know; with a method `tokens` it says what captions are cut into, which is words otherwise.
     """
     listing = find(path, Options(picture_column, caption_column, separator, pictures))
     hashes: dict[str, list[Entry]] = {}
@@ -120,10 +123,11 @@ def check(
         unknown=unknown(caption for caption, _ in texts) if unknown else None,
         remarks=listing.remarks.lines() + told,
         drawn=bool(sides) and not any(entry.split == splits.VALIDATION for entry in good) and bool(sides[splits.VALIDATION]),
+        reading=reading([caption for caption, _ in texts], getattr(tokenizer, "tokens", split_words)),
     )
 
 
-def check_source(source: Any) -> Report:
+def check_source(source: Any, tokenizer: Any = None) -> Report:
     """Return the same about data that is built in, or about any source with `captions()`: there is no file that could be broken."""
     captions = source.captions()
     sets = {"validation": source.validation(), **source.tests(), **source.zero_shot()}
@@ -143,6 +147,7 @@ def check_source(source: Any) -> Report:
         longest=(length, caption, "training"),
         words=len(counts),
         words_seen_once=sorted(word for word, count in counts.items() if count == 1),
+        reading=reading(texts, getattr(tokenizer, "tokens", split_words)),
     )
 
 

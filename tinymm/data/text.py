@@ -1,40 +1,25 @@
 """Words become ids: a word-level vocabulary, for captions that are names or short sentences.
 
-Sub-words (BPE, WordPiece) earn their keep on the open web; on 600 words they only hide what the model reads. The file
+Sub-words (BPE, WordPiece) earn their keep where words are many, on the open web; on 600 words they only hide what the model reads. The file
 format is the `tokenizers` library's own, so that others can open what we save, yet it is read here with `json` alone.
 """
 
 import json
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinymm.arrays.errors import CheckpointError, DataError
+from tinymm.arrays.files import atomic
+
+from .words import IN_THE_FILE, PUNCTUATION, joined_words, split_words
 
 PAD, UNK, EOT, CLS, DEC, ENC, MASK = "[PAD]", "[UNK]", "[EOT]", "[CLS]", "[DEC]", "[ENC]", "[MASK]"
 PAD_ID, UNK_ID = 0, 1
-PUNCTUATION = '.,!?;:"()*#~'
-_PUNCTUATION = re.compile(f"[{PUNCTUATION}]")
-# Rust's white space, which is Python's without the four ASCII separators 1C to 1F: the library and we split alike.
-_SPACE = re.compile(r"[^\S\x1c-\x1f]+")
-
-
-def split_words(text: str) -> list[str]:
-    """Return a caption's words: lower case, punctuation read as a space, split at white space.
-
-    >>> split_words("A cat, minus-or-plus a DOG!")
-    ['a', 'cat', 'minus-or-plus', 'a', 'dog']
-    """
-    # Letter by letter, because str.lower looks at neighbors (the Greek final sigma) and the library does not.
-    lower = text.lower() if text.isascii() else "".join(letter.lower() for letter in text)
-    return [word for word in _SPACE.split(_PUNCTUATION.sub(" ", lower)) if word]
-
-
 class WordTokenizer:
     """One id a word: PAD is 0, UNK is 1, the vocabulary follows in its order, and EOT, the largest id, ends every caption.
 
@@ -52,12 +37,14 @@ class WordTokenizer:
     ([[3, 4, 0], [1, 2, 4]], [[True, True, False], [True, True, True]])
     """
 
-    def __init__(self, vocabulary: Sequence[str], context: int, *, frame: Sequence[str] = ()) -> None:
-        self.vocabulary = tuple(vocabulary)
+    def __init__(
+        self, vocabulary: Sequence[str], context: int, *, frame: Sequence[str] = (), split: Callable[[str], list[str]] = split_words
+    ) -> None:
+        self.vocabulary, self.split = tuple(vocabulary), split
         self.context = int(context)
         self.frame = tuple(frame)
         self.cut = 0
-        unusable = [word for word in self.vocabulary if split_words(word) != [word]]
+        unusable = [word for word in self.vocabulary if split(word) != [word]]
         if unusable:
             raise DataError(f"A vocabulary holds single lower-case words without {PUNCTUATION} but has {unusable[:3]}: split them first.")
         distinct = len(set(self.vocabulary))
@@ -83,7 +70,7 @@ class WordTokenizer:
         >>> WordTokenizer(("cat", "dog"), context=4).with_frame()(["dog"])[0].tolist()
         [[5, 3, 4]]
         """
-        return WordTokenizer(self.vocabulary, self.context + (not self.framed), frame=(CLS, *(more or (DEC,))))
+        return WordTokenizer(self.vocabulary, self.context + (not self.framed), frame=(CLS, *(more or (DEC,))), split=self.split)
 
     @classmethod
     def from_captions(cls, captions: Iterable[str], *, context: int | None = None, at_least: int = 1) -> "WordTokenizer":
@@ -108,7 +95,7 @@ class WordTokenizer:
         rows = []
         for text in texts:
             row = [] if self.begin is None else [self.begin]
-            row += [self._ids.get(word, UNK_ID) for word in split_words(text)]
+            row += [self._ids.get(word, UNK_ID) for word in self.split(text)]
             self.cut += len(row) >= self.context
             rows.append(row[: self.context - 1] + [self.end_of_text])
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
@@ -131,20 +118,29 @@ class WordTokenizer:
         texts = []
         for row in ids.tolist():
             end = row.index(self.end_of_text) if self.end_of_text in row else len(row)
-            texts.append(" ".join(names[number] for number in row[:end] if number not in silent))
+            texts.append(joined_words(names[number] for number in row[:end] if number not in silent))
         return texts
+
+    def tokens(self, text: str) -> list[str]:
+        """Return the words that a text is read as, without its frame."""
+        return self.split(text)
 
     def unknown(self, texts: Iterable[str]) -> dict[str, int]:
         """Return the words of `texts` that are not in the vocabulary, the most frequent first, with their counts."""
-        counts = Counter(word for text in texts for word in split_words(text) if word not in self._ids)
+        counts = Counter(word for text in texts for word in self.split(text) if word not in self._ids)
         return dict(counts.most_common())
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write `tokenizer.json`, which `tokenizers.Tokenizer.from_file` opens and reads alike, and return its path."""
+        """Write `tokenizer.json`, which `tokenizers.Tokenizer.from_file` opens and reads alike, and return its path.
+
+        Beside it `tokenizer_config.json`, with which `transformers.AutoTokenizer.from_pretrained(folder)` does so too.
+        """
+        tokens = {"pad_token": PAD, "unk_token": UNK, "eos_token": EOT}
+        tokens |= {"cls_token": CLS, "bos_token": CLS} if self.framed else {}
+        write_config(folder, self.context, tokens | ({"mask_token": MASK} if MASK in self.frame else {}))
         path = Path(folder) / "tokenizer.json"
-        unfinished = path.with_name(path.name + ".part")
-        unfinished.write_text(json.dumps(_layout(self), indent=1, ensure_ascii=False), encoding="utf-8")
-        os.replace(unfinished, path)
+        with atomic(path) as file:
+            file.write(json.dumps(_layout(self), indent=1, ensure_ascii=False).encode())
         return path
 
     @classmethod
@@ -166,12 +162,20 @@ class WordTokenizer:
         try:
             vocabulary = sorted(words, key=words.get)
             end = words.get(EOT, len(words))
-            tokenizer = cls(vocabulary[2:end], context, frame=vocabulary[end + 1 :])
+            own = [split for split, rules in IN_THE_FILE.items() if rules.items() <= found.items()]
+            tokenizer = cls(vocabulary[2:end], context, frame=vocabulary[end + 1 :], split=own[0]) if own else None
         except (DataError, AttributeError, TypeError):
             tokenizer = None
         if tokenizer is None or found != _layout(tokenizer):
             raise CheckpointError(f"{path} is a WordLevel tokenizer with rules other than tinymm's: open it with pretrained.tokenizer.")
         return tokenizer
+
+
+def write_config(folder: str | os.PathLike[str], context: int, tokens: dict[str, str], *, split: bool = True) -> None:
+    """Write `tokenizer_config.json`: which tokens are special, the longest text, and whether a text that spells a special one is split like others."""
+    said = {"tokenizer_class": "PreTrainedTokenizerFast", **tokens, "model_max_length": context, "split_special_tokens": split}
+    with atomic(Path(folder) / "tokenizer_config.json") as file:
+        file.write(json.dumps(said | {"clean_up_tokenization_spaces": False}, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 def _layout(tokenizer: WordTokenizer) -> dict[str, Any]:
@@ -185,7 +189,6 @@ def _layout(tokenizer: WordTokenizer) -> dict[str, Any]:
     used = (CLS, EOT) if tokenizer.framed else (EOT,)
     frame = {name: {"SpecialToken": {"id": name, "type_id": 0}} for name in used}
     begin = [frame[CLS]] if tokenizer.framed else []
-    punctuation = {"type": "Replace", "pattern": {"Regex": f"[{re.escape(PUNCTUATION)}]"}, "content": " "}
     return {
         "version": "1.0",
         "truncation": {"direction": "Right", "max_length": tokenizer.context, "strategy": "LongestFirst", "stride": 0},
@@ -194,8 +197,7 @@ def _layout(tokenizer: WordTokenizer) -> dict[str, Any]:
             "pad_token": PAD,
         },
         "added_tokens": [],
-        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, punctuation]},
-        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        **IN_THE_FILE[tokenizer.split],
         "post_processor": {
             "type": "TemplateProcessing", "single": [*begin, first, frame[EOT]],
             "pair": [*begin, first, frame[EOT], second, frame[EOT]],

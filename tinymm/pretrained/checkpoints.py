@@ -132,12 +132,13 @@ def best_format(model: Module) -> str:
     return family_of(model).best_format(model.config)  # type: ignore[attr-defined]
 
 
-def save(model: Module, folder: str | os.PathLike, format: str | None = None) -> None:  # noqa: A002
+def save(model: Module, folder: str | os.PathLike, format: str | None = None, tokenizer: Any = None) -> None:  # noqa: A002
     """Write `config.json` and `model.safetensors` into the folder, from which `load` returns the same model, bit for bit in its dtype.
 
     By default in the format that most programs can open: a CLIP of ViT and text transformer as a Hugging Face folder, for
     `CLIPModel.from_pretrained(folder)`; a ResNet under OpenAI's keys with a config.json of model_type "tinymm_clip_openai", which keeps
-    the sizes and heads; what no other program has under our own names. Both files are written whole or not at all.
+    the sizes and heads; what no other program has under our own names. Both files are written whole or not at all. The `tokenizer` of the model is
+    not written, its `begin` and `pad` stand in a Hugging Face CLIP's config.json as `bos_token_id` and `pad_token_id`.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -150,6 +151,8 @@ def save(model: Module, folder: str | os.PathLike, format: str | None = None) ->
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     settings = family_of(model).settings_for(model.config, format, str(model.parameters()[0].dtype))  # type: ignore[attr-defined]
+    if tokenizer is not None and settings.get("model_type") == "clip":
+        settings["text_config"] |= {"bos_token_id": tokenizer.begin, "pad_token_id": tokenizer.pad}
     with atomic(folder / "config.json") as file:
         file.write(json.dumps(settings, indent=2).encode() + b"\n")
         write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})  # "pt": transformers asks for the axes' order

@@ -5,11 +5,11 @@ space; cut into words, single digits and runs of other signs; write the UTF-8 by
 order of the published list. The merging is left to the `tokenizers` package, which does it in Rust.
 """
 
+import copy
 import gzip
-import html
+import json
 import os
 import re
-import unicodedata
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +19,15 @@ import numpy as np
 
 from tinymm.arrays.errors import CheckpointError, DataError, TinymmError, UsageError
 from tinymm.arrays.files import atomic
-from tinymm.data.text import WordTokenizer
+from tinymm.data.text import CLS, DEC, ENC, EOT, MASK, PAD, WordTokenizer, write_config
 
+from .cleaning import cleaned
 from .safetensors_files import read_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+CONFIG, SPECIAL = "tokenizer_config.json", "special_tokens_map.json"
 RELEASED_NAME = "bpe_simple_vocab_16e6.txt.gz"
-_CONTEXT = 77  # of every released CLIP
+_CONTEXT, _LONGEST = 77, 2**20  # of every released CLIP; no text is longer
 PIECES_CONTEXT = 32  # of BERT's, as BLIP-2 has it; ALBEF and BLIP have 25 to 40, and the tables of positions 512
 _MERGES = 49152 - 256 - 2  # as many of the list's lines as make 49,408 entries
 _LARGEST = 64 * 2**20  # bytes of an unpacked list of merges; the released one has three million
@@ -38,19 +40,50 @@ class BytePairTokenizer:
     A row of more than `context` tokens keeps its beginning and its end token; `cut` counts how often that has happened. Rows are
     padded to the longest and not to 77: what stands behind the end token changes no feature (models are causal), only the time. A single text in
     place of a list is a DataError.
+
+    Which tokens frame a text is what the tokenizer itself puts around an empty one: `begin` and `end_of_text`, None where there is none.
+    `decode_token`, `encode_token` and `mask_token` are the ids of [DEC], [ENC] and [MASK]. `beside` holds what stood in `tokenizer_config.json` and
+    `special_tokens_map.json`, which `save` writes again.
     """
 
-    def __init__(self, library: Any, context: int, clean: bool) -> None:
+    def __init__(self, library: Any, context: int, clean: bool, beside: dict[str, dict[str, Any]] | None = None) -> None:
         library.no_padding()
         library.no_truncation()
-        self.library, self.context, self.clean, self.cut = library, context, clean, 0
-        self.end_of_text: int | None = library.token_to_id(END)
+        self.beside = beside or {}
+        self.context, self.clean, self.cut = context, clean, 0
+        self._use(library)
+
+    def _use(self, library: Any) -> None:
+        self.library = library
+        library.encode_special_tokens = self.beside.get(CONFIG, {}).get("split_special_tokens") is True
+        frame, full = library.encode("").ids, library.encode("a").ids
+        begins = bool(frame) and full[:1] == frame[:1] and (len(frame) > 1 or full[-1:] != frame)
+        self.ends = len(frame) > begins and full[-1:] == frame[-1:]
+        self.begin: int | None = frame[0] if begins else None
+        self.end_of_text: int | None = frame[-1] if self.ends else library.token_to_id(END)
+        self.decode_token, self.encode_token, self.mask_token = map(library.token_to_id, (DEC, ENC, MASK))
+        self.pad: int = next((i for i in map(library.token_to_id, filter(None, [self._named("pad_token")])) if i is not None), 0)
+
+    def _named(self, name: str) -> str | None:
+        """Return a special token as tokenizer_config.json, or the map beside it, has it."""
+        found = next((said[name] for said in self.beside.values() if said.get(name) is not None), None)
+        found = found.get("content") if isinstance(found, dict) else found
+        return found if isinstance(found, str) else None
+
+    def __len__(self) -> int:
+        return 1 + max(self.library.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    @property
+    def frame(self) -> tuple[str, ...]:
+        """The token that captions begin with and those at hand for a model that writes, compares or fills gaps; empty without the first."""
+        ids = (self.begin, self.decode_token, self.encode_token, self.mask_token)
+        return () if self.begin is None else tuple(self.library.id_to_token(i) for i in ids if i is not None)
 
     def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
         """Return the texts' ids and which of them are no padding."""
         if isinstance(texts, str):
             raise DataError(f"a tokenizer takes a list of texts, the single text {texts[:40]!r} came; write [text]")
-        encoded = self.library.encode_batch([cleaned(text) if self.clean else text for text in texts])
+        encoded = self.library.encode_batch([self.prepared(text) for text in texts])
         rows = [row.ids for row in encoded]
         self.cut += sum(len(row) > self.context for row in rows)
         rows = [row if len(row) <= self.context else row[: self.context - 1] + row[-1:] for row in rows]
@@ -60,40 +93,88 @@ class BytePairTokenizer:
         ids[is_real] = [number for row in rows for number in row]
         return ids, is_real
 
+    def prepared(self, text: str) -> str:
+        """Return a text as the library gets it: cleaned, where the weights' authors did so."""
+        return cleaned(text) if self.clean else text
+
     def decode(self, ids: np.ndarray) -> list[str]:
-        """Return the texts of rows of ids, without special tokens."""
-        return [self.library.decode([int(i) for i in row]).strip() for row in np.atleast_2d(ids)]
+        """Return the texts of rows of ids up to their end, without special tokens."""
+        silent = {self.begin, self.decode_token, self.encode_token, self.end_of_text}
+        texts = []
+        for row in np.atleast_2d(ids).tolist():
+            first = int(row[:1] == [self.begin])
+            end = row.index(self.end_of_text, first) if self.end_of_text in row[first:] else len(row)
+            texts.append(self.library.decode([i for i in row[:end] if i not in silent]).strip())
+        return texts
+
+    def tokens(self, text: str) -> list[str]:
+        """Return the pieces that a text is read as, without its frame."""
+        row = self.library.encode(self.prepared(text), add_special_tokens=False)
+        spelled = [self.library.decode([i], skip_special_tokens=False).strip() for i in row.ids]
+        return [text if text and "\ufffd" not in text else token for text, token in zip(spelled, row.tokens, strict=True)]
+
+    def with_frame(self, *more: str) -> "BytePairTokenizer":
+        """Return the same tokenizer with [CLS] in front and `more` tokens at hand, [DEC] if none is named; what is there already stays.
+
+        Texts get an end token, too, if they had none.
+        """
+        return self.framed(True, *(more or (DEC,)))
+
+    def framed(self, begin: bool = False, *more: str) -> "BytePairTokenizer":
+        """Return the same tokenizer whose texts end with a token of their own, and if asked, begin with one, with `more` special tokens."""
+        library = needed_library().Tokenizer.from_str(self.library.to_str())
+        first = library.id_to_token(self.begin) if self.begin is not None else CLS if begin else None
+        last = library.id_to_token(self.end_of_text) if self.ends else EOT
+        needed = [token for token in (last, first, *more) if token and library.token_to_id(token) is None]
+        library.add_special_tokens(needed)
+        if not self.ends or (begin and self.begin is None):
+            parts = [token for token in (first, last) if token]
+            template = " ".join([*parts[:-1], "$A", last])
+            ids = [(token, library.token_to_id(token)) for token in parts]
+            library.post_processor = needed_library().processors.TemplateProcessing(single=template, special_tokens=ids)
+        other = copy.copy(self)
+        if needed:  # no text can spell what was added, and a class of its own would not know it
+            added = {"eos_token": last} | ({"cls_token": first, "bos_token": first} if first else {})
+            said = self.beside.get(CONFIG, {}) | added | {"tokenizer_class": "PreTrainedTokenizerFast", "split_special_tokens": True}
+            other.beside = self.beside | {CONFIG: said}
+        other.context = self.context + len([token for token in needed if token == first])
+        other._use(library)
+        return other
+
+    def _roles(self) -> dict[str, str]:
+        """Return the special tokens by the names that transformers has for them."""
+        there = {name for name in (PAD, "<pad>", MASK, "[SEP]", CLS, END) if self.library.token_to_id(name) is not None}
+        pads = [name for name in (PAD, "<pad>", END) if name in there]
+        named = {"unk_token": getattr(self.library.model, "unk_token", None), "pad_token": pads[0] if pads else None}
+        named |= {"cls_token": CLS, "sep_token": "[SEP]", "mask_token": MASK} if {CLS, "[SEP]", MASK} <= there else {}
+        named |= {name: i if i is None else self.library.id_to_token(i) for name, i in (("bos_token", self.begin), ("eos_token", self.end_of_text))}
+        return {name: token for name, token in named.items() if token}
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write `tokenizer.json` into the folder, whole or not at all; `tokenizer(folder)` and the `tokenizers` package open it."""
+        """Write `tokenizer.json` into the folder, whole or not at all; `tokenizer(folder)` and the `tokenizers` package open it.
+
+        And the other files of the folder that it came from, or a `tokenizer_config.json`, for `AutoTokenizer.from_pretrained(folder)`.
+        """
         path = Path(folder) / "tokenizer.json"
+        for name, said in self.beside.items():
+            said = said if name != CONFIG else said | {"model_max_length": min(self.context, _sane(said.get("model_max_length")))}
+            with atomic(path.with_name(name)) as file:
+                file.write(json.dumps(said, indent=2, ensure_ascii=False).encode() + b"\n")
+        if CONFIG not in self.beside:
+            write_config(folder, self.context, self._roles(), split=False)
         with atomic(path) as file:
             file.write(self.library.to_str(pretty=True).encode())
         return path
 
 
-def cleaned(text: str) -> str:
-    """Return the text as CLIP's tokenizer cleans it; broken Unicode is repaired only where the `ftfy` package is installed.
-
-    >>> cleaned("  Fish &amp;amp; CHIPS ")
-    'fish & chips'
-    """
-    try:
-        import ftfy
-
-        text = ftfy.fix_text(text)
-    except ImportError:
-        text = unicodedata.normalize("NFC", text)  # the one repair that transformers' tokenizer does too
-    return re.sub(r"\s+", " ", html.unescape(html.unescape(text))).strip().lower()
-
-
-def tokenizer(path: str | os.PathLike, *, cleaning: str = "blip") -> WordTokenizer | BytePairTokenizer:
+def tokenizer(path: str | os.PathLike, *, cleaning: str | None = "blip") -> WordTokenizer | BytePairTokenizer:
     """Return the tokenizer of a model's folder (or of a file in it), a callable: texts -> `ids (B, T)`, `is_real (B, T)`.
 
     Looked for, in this order: `tokenizer.json` (ours is read with `json` alone, another one needs the `tokenizers` package),
     `vocab.json` with `merges.txt`, OpenAI's `bpe_simple_vocab_16e6.txt.gz`, and BERT's `vocab.txt`; the last two may also be named
     themselves. The context is that of the model's config.json, or 77, and for BERT's pieces at most 32. ALBEF, BLIP and BLIP-2 share BERT's
-    pieces; `cleaning` tells how their captions are prepared, "blip" (BLIP-2 too) or "albef". CheckpointError for a path that has none of them.
+    pieces; `cleaning` tells how their captions are prepared, "blip" (BLIP-2 too) or "albef". With None no text is prepared by us, neither
+    for CLIP's: the ids are those that a Hugging Face processor of the same folder feeds. CheckpointError for a path that has none of them.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -105,27 +186,28 @@ def tokenizer(path: str | os.PathLike, *, cleaning: str = "blip") -> WordTokeniz
     if not path.exists():
         raise CheckpointError(f"a tokenizer is a folder or a file, {str(path)!r} does not exist; check the path")
     folder = path if path.is_dir() else path.parent
+    clean = cleaning is not None
     if path.name.endswith((".txt.gz", ".bpe.gz")) and path.is_file():
-        return BytePairTokenizer(_from_merges(_released_merges(path)), _context(folder), clean=True)
+        return BytePairTokenizer(_from_merges(_released_merges(path)), _context(folder), clean)
     own = path if path.suffix == ".json" and "tokenizer" in path.name and path.is_file() else folder / "tokenizer.json"
     if own.is_file():
         return _from_tokenizer_json(own, cleaning)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return BytePairTokenizer(_from_vocabulary(folder / "vocab.json", folder / "merges.txt"), _context(folder), clean=True)
+        return BytePairTokenizer(_from_vocabulary(folder / "vocab.json", folder / "merges.txt"), _context(folder), clean, _beside(folder))
     if (folder / RELEASED_NAME).is_file():
-        return BytePairTokenizer(_from_merges(_released_merges(folder / RELEASED_NAME)), _context(folder), clean=True)
+        return BytePairTokenizer(_from_merges(_released_merges(folder / RELEASED_NAME)), _context(folder), clean, _beside(folder))
     pieces = path if path.is_file() and path.name.endswith("vocab.txt") else folder / "vocab.txt"
     if pieces.is_file():
         from .wordpiece import from_vocabulary
 
-        return from_vocabulary(pieces, min(PIECES_CONTEXT, _context(folder)), cleaning)
+        return from_vocabulary(pieces, min(PIECES_CONTEXT, _context(folder)), cleaning, _beside(folder))
     raise CheckpointError(
         f"a tokenizer is a tokenizer.json, vocab.json with merges.txt, {RELEASED_NAME} or BERT's vocab.txt, and {str(folder)!r} has none of "
         "them; name a folder or file that has, such as that of any other model of the same vocabulary"
     )
 
 
-def _from_tokenizer_json(path: Path, cleaning: str) -> WordTokenizer | BytePairTokenizer:
+def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | BytePairTokenizer:
     model = read_json(path).get("model")
     if isinstance(model, dict) and model.get("type") == "WordLevel":
         try:
@@ -137,11 +219,12 @@ def _from_tokenizer_json(path: Path, cleaning: str) -> WordTokenizer | BytePairT
         opened = library.Tokenizer.from_file(str(path))
     except Exception as problem:  # the library raises nothing more special
         raise CheckpointError(f"{path.name}: the tokenizers package cannot read the file ({problem}); copy it again") from None
+    context, beside = _context(path.parent, opened.truncation), _beside(path.parent)
     if isinstance(model, dict) and model.get("type") == "WordPiece" and None not in map(opened.token_to_id, ("[CLS]", "[SEP]")):
         from .wordpiece import WordPieceTokenizer
 
-        return WordPieceTokenizer(opened, min(PIECES_CONTEXT, _context(path.parent)), cleaning)
-    return BytePairTokenizer(opened, _context(path.parent), clean=opened.token_to_id(START) is not None)
+        return WordPieceTokenizer(opened, min(PIECES_CONTEXT, context), cleaning, beside)
+    return BytePairTokenizer(opened, context, cleaning is not None and opened.token_to_id(START) is not None, beside)
 
 
 def _from_vocabulary(vocabulary: Path, merges: Path) -> Any:
@@ -205,6 +288,8 @@ def _byte_pairs(ids: dict[str, int], merges: list[tuple[str, str]]) -> Any:
     except Exception as problem:  # the library raises nothing more special
         raise CheckpointError(f"the merges and the vocabulary belong together ({problem}); copy both files again") from None
     built = library.Tokenizer(model)
+    spaces, rules = library.Regex(r"\s+"), library.normalizers
+    built.normalizer = rules.Sequence([rules.NFC(), rules.Replace(spaces, " "), rules.Lowercase()])  # as transformers has it; cleaned text has all
     split = library.pre_tokenizers.Split(library.Regex(_WORDS), behavior="removed", invert=True)
     built.pre_tokenizer = library.pre_tokenizers.Sequence([split, library.pre_tokenizers.ByteLevel(add_prefix_space=False)])
     built.add_special_tokens([START, END])
@@ -213,15 +298,28 @@ def _byte_pairs(ids: dict[str, int], merges: list[tuple[str, str]]) -> Any:
     return built
 
 
-def _context(folder: Path) -> int:
-    """Return the longest text of the model whose config lies in the folder."""
+def _beside(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what lies beside a tokenizer for transformers, by the names of its files."""
+    return {name: read_json(folder / name) for name in (CONFIG, SPECIAL) if (folder / name).is_file()}
+
+
+def _sane(said: Any) -> int:
+    """Return a model_max_length, or a number above all others where a file says that there is none."""
+    return said if type(said) is int and 2 <= said <= _LONGEST else _LONGEST
+
+
+def _context(folder: Path, truncation: dict[str, Any] | None = None) -> int:
+    """Return the longest text of the model whose config lies in the folder, or what the tokenizer's own files cut texts to if that is less."""
     settings = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     text = settings.get("text_config") or settings.get("text") or settings.get("bert") or {}
     context = (text.get("max_position_embeddings") or text.get("context")) if isinstance(text, dict) else None
-    context = _CONTEXT if context is None else context
-    if type(context) is not int or not 2 <= context <= 2**20:
+    own = _sane(_beside(folder).get(CONFIG, {}).get("model_max_length"))
+    if context is None and own == _LONGEST:
+        context = truncation["max_length"] if truncation else _CONTEXT
+    context = own if context is None else context
+    if type(context) is not int or not 2 <= context <= _LONGEST:
         raise CheckpointError(f"config.json: a text has 2 or more tokens, a context of {context!r} came; copy the file again")
-    return context
+    return min(context, own)
 
 
 def needed_library(what: str = "CLIP's byte-pair tokenizer") -> Any:

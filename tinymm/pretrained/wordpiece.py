@@ -5,13 +5,13 @@ model writes, or compares; BLIP-2 adds the first of them, and ALBEF none.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.errors import CheckpointError, DataError, UsageError
+from tinymm.arrays.errors import CheckpointError, UsageError
 
 from .tokenization import PIECES_CONTEXT, BytePairTokenizer, needed_library
 
@@ -43,34 +43,41 @@ def albef_caption(text: str) -> str:
     return " ".join(spaced.split()[:_ALBEF_MOST_WORDS])
 
 
-CLEANING: dict[str, Callable[[str], str]] = {"blip": cleaned_caption, "albef": albef_caption}
+CLEANING: dict[str | None, Callable[[str], str]] = {"blip": cleaned_caption, "albef": albef_caption, None: str}
 
 
 class WordPieceTokenizer(BytePairTokenizer):
     """Texts -> `ids (B, T)` int64 and `is_real (B, T)` bool, each row [CLS], pieces, [SEP], and zeros.
 
     `begin`, `end_of_text`, `mask_token`, `decode_token` and `encode_token` are the ids of [CLS], [SEP], [MASK], [DEC] and [ENC]; the last two lie
-    behind the vocabulary, and no text has them. A text of more than `context` tokens keeps its beginning and its [SEP]. `cleaning` is how
-    captions are prepared, "blip" (BLIP-2 too) or "albef": weights know the words that they were trained on. UsageError for another cleaning; a single
+    behind the vocabulary, and no cleaned text has them. A text of more than `context` tokens keeps its beginning and its [SEP]. `cleaning` is how
+    captions are prepared, "blip" (BLIP-2 too) or "albef": weights know the words that they were trained on; None leaves them as they are, as
+    Hugging Face's processors do. UsageError for another cleaning; a single
     text in place of a list is a DataError.
     """
 
-    def __init__(self, library: Any, context: int = PIECES_CONTEXT, cleaning: str = "blip") -> None:
+    def __init__(
+        self, library: Any, context: int = PIECES_CONTEXT, cleaning: str | None = "blip", beside: dict[str, dict[str, Any]] | None = None
+    ) -> None:
         if cleaning not in CLEANING:
-            raise UsageError(f"captions are cleaned as {' or '.join(map(repr, CLEANING))}, and {cleaning!r} came; take that of the weights' paper")
+            names = " or ".join(repr(name) for name in CLEANING if name)
+            raise UsageError(f"captions are cleaned as {names}, and {cleaning!r} came; take that of the weights' paper")
         library.add_special_tokens([DEC, ENC])  # those that are there already keep their ids
-        super().__init__(library, context, clean=False)
+        super().__init__(library, context, clean=False, beside=beside)
         self.cleaning = cleaning
-        self.begin, self.end_of_text, self.mask_token, self.decode_token, self.encode_token = map(
-            library.token_to_id, ("[CLS]", "[SEP]", MASK, DEC, ENC)
-        )
+
+    def _use(self, library: Any) -> None:
+        super()._use(library)
+        self.begin, self.end_of_text = map(library.token_to_id, ("[CLS]", "[SEP]"))
         self._silent = {library.token_to_id(token) for token in (*_SPECIAL, DEC, ENC)}
 
-    def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
-        """Return the cleaned texts' ids and which of them are no padding."""
-        if isinstance(texts, str):
-            raise DataError(f"a tokenizer takes a list of texts, the single text {texts[:40]!r} came; write [text]")
-        return super().__call__([CLEANING[self.cleaning](text) for text in texts])
+    def prepared(self, text: str) -> str:
+        """Return a text as the library gets it: cleaned."""
+        return CLEANING[self.cleaning](text)
+
+    def tokens(self, text: str) -> list[str]:
+        """Return the pieces that a cleaned text is read as, without its frame."""
+        return self.library.encode(self.prepared(text), add_special_tokens=False).tokens
 
     def decode(self, ids: np.ndarray) -> list[str]:
         """Return the texts of rows of ids, of the special tokens with [MASK] only: a gap is a part of the text."""
@@ -78,7 +85,9 @@ class WordPieceTokenizer(BytePairTokenizer):
         return [self.library.decode(row, skip_special_tokens=False).strip() for row in rows]
 
 
-def from_vocabulary(path: str | Path, context: int = PIECES_CONTEXT, cleaning: str = "blip") -> WordPieceTokenizer:
+def from_vocabulary(
+    path: str | Path, context: int = PIECES_CONTEXT, cleaning: str | None = "blip", beside: dict[str, dict[str, Any]] | None = None
+) -> WordPieceTokenizer:
     """Return the tokenizer of a `vocab.txt`, a piece on each line; CheckpointError if it has no special tokens."""
     library = needed_library("BERT's word pieces")
     lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -96,4 +105,4 @@ def from_vocabulary(path: str | Path, context: int = PIECES_CONTEXT, cleaning: s
     frame = [("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
     built.post_processor = library.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=frame)
     built.add_special_tokens([*_SPECIAL, *([MASK] if MASK in ids else [])])
-    return WordPieceTokenizer(built, context, cleaning)
+    return WordPieceTokenizer(built, context, cleaning, beside)

@@ -12,6 +12,7 @@ import numpy as np
 from tinymm.arrays.backend import array_module, to_backend, to_host
 from tinymm.autodiff import no_grad
 from tinymm.data.batches import PairSet, Swaps
+from tinymm.data.words import among, split_words
 from tinymm.losses import ITM_PRIOR, itm_pairs, language_loss
 from tinymm.models.albef import ALBEF
 from tinymm.models.blip import BLIP, BLIPConfig  # noqa: F401 (the example)
@@ -167,7 +168,7 @@ def captions(
     owner = np.asarray(pairs.image_of_caption)
     own = references or [tuple(pairs.captions[j] for j in np.flatnonzero(owner == i)) for i in range(len(pairs))]
     written = write_captions(model, pairs.images, tokenizer)
-    exact = [text in right for text, right in zip(written, own, strict=True)]
+    exact = [among(text, right) for text, right in zip(written, own, strict=True)]
     return {"exact": float(np.mean(exact)), "words_right": float(np.mean([words_right(t, r) for t, r in zip(written, own, strict=True)]))}
 
 
@@ -185,10 +186,10 @@ def words_right(text: str, references: tuple[str, ...]) -> float:
     >>> words_right("a red star", ("a blue star", "a green circle"))
     0.6666666666666666
     """
-    words = text.split()
+    words = split_words(text)
 
     def share(reference: str) -> float:
-        right = reference.split()
+        right = split_words(reference)
         return sum(a == b for a, b in zip(words, right, strict=False)) / max(len(words), len(right), 1)
 
     return max(share(reference) for reference in references)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import ShapeError
+from tinymm.data.words import among
 from tinymm.viz import style
 
 RIGHT, WRONG = "#00694C", "#B03A00"  # also told apart by the sign before the words
@@ -26,7 +27,7 @@ def captions(pictures: np.ndarray, written: Sequence[str], references: Sequence[
             f"captions need a text and its references for each picture, and {len(pictures)} pictures with {len(written)} and {len(references)} came; "
             "align them"
         )
-    right = [text in true for text, true in zip(written, references, strict=True)]
+    right = [among(text, true) for text, true in zip(written, references, strict=True)]
     order = sorted(range(len(written)), key=lambda i: right[i])[:MOST]
     across, side, column, tall = 3, 0.8, 3.1, 1.0
     down = -(-len(order) // across)
@@ -50,8 +51,8 @@ def captions(pictures: np.ndarray, written: Sequence[str], references: Sequence[
 def captions_alt(written: Sequence[str], references: Sequence[Sequence[str]]) -> str:
     """Return in words how many captions are exactly right, and the first mistakes."""
     pairs = list(zip(written, references, strict=True))
-    count = sum(text in true for text, true in pairs)
+    count = sum(among(text, true) for text, true in pairs)
     share = f" ({count / len(pairs):.0%})" if pairs else ""
     lines = [f"{count} of {len(pairs)} captions{share} {'is' if count == 1 else 'are'} exactly right."]
-    lines += [f"It says “{text}” of {true[0]}." for text, true in pairs if text not in true][:3]
+    lines += [f"It says “{text}” of {true[0]}." for text, true in pairs if not among(text, true)][:3]
     return "\n".join(lines)

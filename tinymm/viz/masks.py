@@ -4,7 +4,6 @@ Rows look, columns are looked at, True = may attend. Groups of tokens are framed
 hatched. With `layers`, a second shade shows what a row can *know* after so many layers though it does not see it.
 """
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -155,7 +154,7 @@ class _Sheet:
         self.top = (0.42 if self.column_groups else 0.12) + letter * (longest if longest > 2 else 1.5)
         self.wide, self.tall = self.cells.shape[1] * self.cell, self.cells.shape[0] * self.cell
         self.width = self.left + max(self.wide, 2.2 if self.title else 0)
-        self.note = textwrap.wrap(self.said, max(24, int((self.width - 0.2) * 72 / (9 * 0.56)))) if self.said else []
+        self.note = style.in_lines(self.said, max(24, int((self.width - 0.2) * 72 / (9 * 0.56)))) if self.said else []
         self.words = (0.24 if self.title else 0) + 0.165 * len(self.note) + (0.08 if self.title else 0)
 
     def place(self, figure: Any, x: float, y: float, words: float, looks: Mapping[int, tuple[str, str]]) -> None:
@@ -227,7 +226,7 @@ def _figure(sheets: Sequence[_Sheet], looks: Mapping[int, tuple[str, str]], word
     width = max(5.6, (abreast if beside else max(sheet.width for sheet in sheets)) + 2 * MARGIN + 0.1)
     size, tops = 11.5, [max(sheet.words for sheet in sheets)] * len(sheets) if beside else [sheet.words for sheet in sheets]
     letters = int((width - 2 * MARGIN) * 72 / (size * 0.63))
-    head = 0.2 + 0.19 * len(textwrap.wrap(style.readable(title), letters))
+    head = 0.2 + 0.19 * len(style.in_lines(title, letters))
     heights = [top + sheet.top + sheet.tall for top, sheet in zip(tops, sheets, strict=True)]
     seen = [state for state in looks if any((sheet.cells == state).any() for sheet in sheets)]
     across = max(1, min(len(seen), int(width / (0.55 + 0.075 * max(len(words[state]) for state in seen)))))

@@ -5,6 +5,7 @@ alone: padding is hatched, the right answer framed, the hardest wrong one dotted
 """
 
 import textwrap
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +17,8 @@ import numpy as np
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.arrays.files import atomic
 
+from . import fonts
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.text import Text
@@ -25,8 +28,9 @@ RIGHT, INK, FAINT = "#D81B72", "#222222", "#D9D9D9"
 COLORS = {"picture": PICTURE, "text": TEXT, "query": QUERY, "padding": PADDING}
 HEAT = "GnBu"  # pale to dark in every kind of vision, and in gray; most cells stay pale enough for numbers
 SIGNED = "PuOr"  # orange below zero, purple above: apart in every common kind of vision; in gray the sign is read from the number
-FONT = "DejaVu Sans"  # comes with Matplotlib: the same letters on every machine
+FONT = fonts.FAMILIES  # DejaVu Sans, which comes with Matplotlib: the same letters on every machine; others for what it lacks
 DOTS_PER_INCH = 144
+_FILL = "\ue000"  # the second half of a wide letter, while lines are counted
 
 
 @cache
@@ -84,22 +88,25 @@ def save(figure: Any, path: str | Path) -> Path:
     return path
 
 
-@cache
-def _letters() -> frozenset[int]:
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    return frozenset(get_font(findfont(FontProperties(family=FONT))).get_charmap())
-
-
 def readable(text: object) -> str:
-    """Return `text` on one line, with □ for each character that the font has no drawing of.
+    """Return `text` on one line, with □ for each character that no font of this machine has a drawing of.
 
-    Matplotlib would warn and draw a box of its own; a caption may hold any character.
+    Matplotlib would warn and draw a box of its own; a caption may hold any character. `fonts.not_drawn` says which were no luck.
 
-    >>> readable("two" + chr(10) + "lines " + chr(0x1F680))
+    >>> readable("two" + chr(10) + "lines " + chr(0x378))
     'two lines □'
     """
-    return "".join(letter if ord(letter) in _letters() else "□" for letter in " ".join(str(text).split()))
+    return "".join(letter if fonts.has(letter) else "□" for letter in " ".join(str(text).split()))
+
+
+def in_lines(text: object, width: int, **how: Any) -> list[str]:
+    """Return `text` in lines of at most `width` letters, of which Chinese ones and the like are as wide as two.
+
+    >>> in_lines("\u7ea2\u8272\u7684\u732b", 4), in_lines("a red cat", 5)
+    (['红色', '的猫'], ['a red', 'cat'])
+    """
+    filled = "".join(letter + _FILL * (unicodedata.east_asian_width(letter) in "WF") for letter in readable(text))
+    return [line.replace(_FILL, "") for line in textwrap.wrap(filled, width, **how)]
 
 
 def wrapped(text: object, width: int, lines: int) -> str:
@@ -109,7 +116,7 @@ def wrapped(text: object, width: int, lines: int) -> str:
     latin small
     letter a with …
     """
-    return "\n".join(textwrap.wrap(readable(text), width, max_lines=lines, placeholder=" …")) or " "
+    return "\n".join(in_lines(text, width, max_lines=lines, placeholder=" …")) or " "
 
 
 def listed(words: Sequence[str]) -> str:
@@ -132,7 +139,7 @@ def headline(figure: Any, finding: str, *, size: float = 12, width: int | None =
     letters = width or max(20, int(inches[0] * 72 / (size * 0.56)))
     text = figure.text(0.12 / inches[0], 1 - 0.1 / inches[1], "", size=size, weight="bold", va="top", family=FONT, color=INK, parse_math=False)
     while True:
-        text.set_text("\n".join(textwrap.wrap(readable(finding), letters)))
+        text.set_text("\n".join(in_lines(finding, letters)))
         if text.get_window_extent().x1 <= figure.bbox.x1 or letters <= 10:
             return
         letters -= 2  # letters differ in width: these are wide ones

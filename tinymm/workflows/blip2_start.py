@@ -27,6 +27,7 @@ from . import train
 from .flags import at_least
 from .learning import learn
 from .opened import BUILT_IN, Opened, open_model, open_source
+from .words import reads_any_text
 
 OBJECTIVES = ("itc", "itm", "itg")
 #: Steps and batch size of what is trained on the way, and of each stage, on `shapes`.
@@ -50,6 +51,8 @@ class Settings:
 
     stage: int = 1
     data: str = "shapes"
+    tokenizer: str | None = None
+    vocabulary: str = "words"
     encoder: str | None = None
     init: str | None = None
     language: str | None = None
@@ -95,7 +98,10 @@ def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) 
 
     UsageError for an encoder that is no ViT, or that would lose all its layers.
     """
-    opened = open_model(settings.encoder or str(trained_encoder(settings, path / "encoder", say)), backend=settings.backend)
+    if settings.encoder and settings.vocabulary != "words":
+        raise UsageError(f"an encoder brings its words, and --vocabulary {settings.vocabulary} came with --encoder; leave one of them out")
+    trained = settings.encoder or str(trained_encoder(settings, path / "encoder", say))
+    opened = open_model(trained, backend=settings.backend, tokenizer=settings.tokenizer if settings.encoder else None)
     encoder = getattr(opened.model, "image_encoder", None)
     if not isinstance(encoder, ViT):
         raise UsageError(f"--encoder is a CLIP with a vision transformer, and {opened.path} holds none; train one with `train clip --image vit`")
@@ -121,7 +127,8 @@ def trained_encoder(settings: Settings, path: Path, say: Callable[[str], None]) 
         return path
     say(f"no --encoder is named: CLIP is trained first, into {path}")
     clip = train.Settings(
-        **ENCODER | {"steps": settings.encoder_steps}, data=settings.data, seed=settings.seed, workers=settings.workers, backend=settings.backend  # type: ignore[arg-type]
+        **ENCODER | {"steps": settings.encoder_steps}, data=settings.data, seed=settings.seed, workers=settings.workers, backend=settings.backend,  # type: ignore[arg-type]
+        tokenizer=settings.tokenizer, vocabulary=settings.vocabulary,
     )
     resumed = str(path) if (path / "run.json").exists() else None
     return train.run(clip, str(path), resume=resumed, say=say)
@@ -174,11 +181,11 @@ def framed_source(data: str, seed: int, opened: Opened, frame: tuple[str, ...] =
     given: dict[str, Any] = {} if data in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     source: Any = open_source(data, seed=seed, channels=seen.channels, resolution=seen.resolution, **given)
     words = getattr(opened.tokenizer, "vocabulary", None)
-    if not to_train and data in BUILT_IN and source.tokenizer.vocabulary != words:
+    if data in BUILT_IN and reads_any_text(opened.tokenizer):
+        source.tokenizer = opened.tokenizer
+    elif not to_train and data in BUILT_IN and source.tokenizer.vocabulary != words:
         raise UsageError(f"{opened.path} speaks other words than {data} do; evaluate it on pictures and captions of yours with --data")
     as_it_is = not to_train and getattr(source.tokenizer, "begin", None) is not None
-    if not as_it_is and not hasattr(source.tokenizer, "with_frame"):
-        raise UsageError(f"whole words are what is trained on here, and {opened.path} brings sub-words; train an encoder with `train clip` first")
     side, channels = source.preprocess.resolution, source.preprocess.channels
     if (side, channels) != (seen.resolution, seen.channels):
         raise UsageError(
@@ -192,6 +199,6 @@ def framed_source(data: str, seed: int, opened: Opened, frame: tuple[str, ...] =
 
 def keep(path: Path, model: Any, source: Any) -> None:
     """Write the model with what belongs to it, each file whole or not at all."""
-    pretrained.save(model, path)
+    pretrained.save(model, path, tokenizer=source.tokenizer)
     source.tokenizer.save(path)
     write_json(path / "preprocessor_config.json", source.preprocess.to_dict())

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from tinymm.arrays.errors import UsageError
-from tinymm.data.text import split_words
 from tinymm.training.evaluate import classifier_weights, embed_images
 
 from .opened import Opened, clip_for
@@ -59,7 +58,7 @@ def warn_unknown(opened: Opened, texts: Sequence[str], say: Callable[[str], None
     if unknown is None:
         return
     words = unknown(list(texts))
-    lost = [text for text in texts if not set(split_words(text)) - set(words)]
+    lost = [text for text in texts if not set(opened.tokenizer.split(text)) - set(words)]  # type: ignore[attr-defined]
     if lost:
         raise UsageError(f"the model knows no word of {lost[0]!r}; use words of its captions (the vocabulary stands in {opened.path}/tokenizer.json)")
     if words:

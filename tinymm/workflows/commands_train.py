@@ -84,10 +84,13 @@ def _train_blip2(out: str | None, resume: str | None, **options: Any) -> None:
 def _tell(path: Any) -> None:
     """Print a finished run's numbers, each beside its chance level, and where its report is."""
     from tinymm.training.records import read_json
+    from tinymm.viz import fonts
     from tinymm.workflows import evaluate
 
     print("\n".join(evaluate.table(read_json(path / "results.json"))))
     print(f"run folder: {path} · open {path / 'report.html'}")
+    if boxes := fonts.not_drawn():
+        print(boxes)
 
 
 def _ablate(model: str, **options: Any) -> None:

@@ -12,20 +12,26 @@ from tinymm.data import pairs
 from tinymm.data.check import check_source
 from tinymm.data.listing import is_there
 from tinymm.training.records import write_json
-from tinymm.viz import style
+from tinymm.viz import fonts, style
 from tinymm.viz.samples import samples
 
 from .opened import BUILT_IN, BUILT_IN_NAMES, open_source
+from .words import choose
 
 SHOWN = 8
 
 
-def run(path: str, *, out: str | None = None, say: Callable[[str], None] = print) -> bool:
+def run(
+    path: str, *, tokenizer: str | None = None, vocabulary: str = "words", out: str | None = None, say: Callable[[str], None] = print
+) -> bool:
     """Print the format found, counts, duplicates, rare words and every broken picture, and say whether all can be read.
 
-    `path` may also be the name of built-in data. With `out`, the whole report goes to that JSON file too. UsageError if nothing is there.
+    `path` may also be the name of built-in data. What captions are cut into is said for the `tokenizer` or `vocabulary` that training would get.
+    With `out`, the whole report goes to that JSON file too. UsageError if nothing is there.
     """
-    report = check_source(open_source(path)) if path in BUILT_IN else pairs.check(_existing(path))
+    there = path if path in BUILT_IN else _existing(path)
+    words = choose(open_source(there), tokenizer, vocabulary) if tokenizer or vocabulary != "words" else None
+    report = check_source(open_source(path), words) if path in BUILT_IN else pairs.check(path, tokenizer=words)
     for line in report.lines():
         say(line)
     if out:
@@ -51,6 +57,8 @@ def show(
             rows[f"{source.name}: {name.replace('_', ' ')}"] = source.preprocess.denormalize(some.images[chosen]), captions
     file = style.save(samples(rows, f"{style.listed(paths)}: training's pictures are distorted, the tests' are not"), out)
     say(f"{file}: {len(rows)} rows")
+    if boxes := fonts.not_drawn():
+        say(boxes)
     return file
 
 

@@ -9,7 +9,6 @@ from tinymm.arrays.backend import to_host
 from tinymm.arrays.random import generator
 from tinymm.autodiff import no_grad
 from tinymm.data.batches import Batch
-from tinymm.data.text import split_words
 from tinymm.losses import soft_targets
 from tinymm.models.blip import BLIP
 from tinymm.training.evaluate_matching import image_tokens, itc_scores, on_device, rerank, write_captions
@@ -37,7 +36,7 @@ def draw(path: Path, source: Any, model: Any, chances: dict[str, float], batch_s
     drawing = retrieval.gallery(rerank(model, scores, tokens, ids, is_real), pixels, pairs.captions, pairs.image_of_caption)
     style.save(drawing, path / "retrieval.png")
     first = [int(np.flatnonzero(pairs.image_of_caption == i)[0]) for i in range(len(pairs))]
-    style.save(_words(model, pairs.images[0], pixels[0], pairs.captions[first[0]], ids[first[0]][is_real[first[0]]]), path / "words.png")
+    style.save(_words(model, pairs.images[0], pixels[0], source.tokenizer.tokens(pairs.captions[first[0]]), ids[first[0]][is_real[first[0]]]), path / "words.png")
     if model.queue is not None:
         style.save(_queue(model, batch_at(source, Recipe(1, batch_size), 0)), path / "queue.png")
     if isinstance(model, BLIP):
@@ -46,10 +45,10 @@ def draw(path: Path, source: Any, model: Any, chances: dict[str, float], batch_s
     write_report(path)
 
 
-def _words(model: Any, image: np.ndarray, pixels: np.ndarray, caption: str, ids: np.ndarray) -> Any:
+def _words(model: Any, image: np.ndarray, pixels: np.ndarray, tokens: list[str], ids: np.ndarray) -> Any:
     """Return where a picture's words look, of a long caption the first that have room; ids (T,) are the whole caption's, [CLS] … [EOT]."""
     found = ground(model, image, ids, rng=generator(0))
-    words = [word.strip("[]") or "·" for word in split_words(caption)]  # in brackets they would not be drawn
+    words = [word.strip("[]") or "·" for word in tokens]  # in brackets they would not be drawn
     words = words[: min(MOST, len(ids) - 2)] or ["no words"]
     heats = {name: heat[: len(words) + 1] for name, heat in found.heats.items()}
     return word_regions(pixels, ["[CLS]", *words], heats, found.grid)

@@ -27,6 +27,7 @@ from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import default_workers, threads
 from tinymm.training.records import RunFolder, next_folder, read_json, write_json
 
+from . import words as vocabularies
 from .flags import at_least
 from .learning import learn
 from .opened import BUILT_IN, clip_for, open_source
@@ -42,7 +43,7 @@ COLUMNS = (
 class Settings:
     """All that a run depends on, as `run.json` keeps it; the defaults are those of `demo`.
 
-    `data` is the name of built-in data, `opened.BUILT_IN`, or a path. Sizes are ignored with `init`, which brings its own, as it does its
+    `data` is the name of built-in data, `opened.BUILT_IN`, or a path. `vocabulary` is "words" or "bpe", learned from the captions. Sizes are ignored with `init`, which brings its own, as it does its
     loss. `workers` None means the machine's cores, up to four.
     """
 
@@ -69,6 +70,7 @@ class Settings:
     chunk: int | None = None
     init: str | None = None
     tokenizer: str | None = None
+    vocabulary: str = "words"
     checkpoint_every: int = 100
     validate_every: int = 220
     seed: int = 0
@@ -95,7 +97,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     else:
         path, folder, progress = Path(out) if out else next_folder(name), None, None
 
-    source, model = prepare(settings)
+    source, model = prepare(settings, own_words(path))
     workers = workers_of(settings, model)
     settings = replace(settings, workers=workers)
     recipe = Recipe(
@@ -112,6 +114,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     )
     if len(source) < settings.batch_size:
         say(f"the data has {len(source):,} pairs, fewer than --batch-size {settings.batch_size:,}: every step sees all of them")
+    vocabularies.warn(source, say)
     before = cosines(model, show_pairs(source), source.tokenizer)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
     if progress is not None and progress["step"]:
@@ -119,6 +122,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     progress = progress or {"step": 0, "best": -1.0, "best_step": 0}
     folder = folder or RunFolder.create(path, asdict(settings), COLUMNS)
     with folder:
+        source.tokenizer.save(folder.path)  # type: ignore[attr-defined]  # what a stopped run goes on with
         validation = source.validation()
         learn(
             folder, model, source, optimizer, recipe, progress, chance=chance, checkpoint_every=settings.checkpoint_every,
@@ -153,13 +157,20 @@ def workers_of(settings: Any, model: Any = None) -> int:
     return workers
 
 
-def prepare(settings: Settings) -> tuple[Source, CLIP]:
+def own_words(path: Path) -> str | None:
+    """Return the folder of a run that goes on and has its tokenizer already."""
+    return str(path) if (path / "run.json").is_file() and (path / "tokenizer.json").is_file() else None
+
+
+def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
     """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects.
 
-    UsageError for an `init` of another loss, or of other words than the data's.
+    A `run` that goes on has its words already. UsageError for an `init` of another loss, or of other words than the data's.
     """
     if settings.init:
-        opened = clip_for("train clip", settings.init, settings.backend, settings.tokenizer)
+        if settings.vocabulary != "words":
+            raise UsageError(f"a model that is fine-tuned keeps its words, and --vocabulary {settings.vocabulary} came; leave it out")
+        opened = clip_for("train clip", settings.init, settings.backend, run or settings.tokenizer)
         if settings.loss != "softmax" and settings.loss != opened.model.config.loss:  # softmax is also what stands there when nothing was said
             raise UsageError(
                 f"a model goes on with the loss that it was trained on; --loss is {settings.loss} and that of {settings.init} "
@@ -167,7 +178,9 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
             )
         if settings.data in BUILT_IN:
             source = open_source(settings.data, seed=settings.seed, resolution=opened.model.config.image.resolution)
-            if source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
+            if vocabularies.reads_any_text(opened.tokenizer):
+                source.tokenizer = opened.tokenizer  # type: ignore[misc]
+            elif source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
                 raise UsageError(
                     f"{settings.init} speaks other words than {settings.data}; fine-tune it with --data on your own pictures and captions"
                 )
@@ -181,7 +194,8 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
     source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution)
     channels = source.preprocess.channels
     width = settings.width
-    tokenizer: Any = source.tokenizer
+    tokenizer: Any = vocabularies.choose(source, settings.tokenizer, settings.vocabulary, run=run)
+    source.tokenizer = tokenizer  # type: ignore[misc]
     image: Any = None
     if settings.image == "vit":
         image = ViTConfig(
@@ -224,7 +238,7 @@ def _validated(model: CLIP, validation: PairSet, source: Source) -> dict[str, fl
 
 def _keep(path: Path, model: CLIP, source: Source) -> None:
     """Write the model as the best so far: config.json, model.safetensors, tokenizer and preprocessing, each whole or not at all."""
-    pretrained.save(model, path)
+    pretrained.save(model, path, tokenizer=source.tokenizer)
     source.tokenizer.save(path)  # type: ignore[attr-defined]
     write_json(path / "preprocessor_config.json", source.preprocess.to_dict())
 

@@ -26,6 +26,7 @@ from .learning import learn
 from .measured import measure, validated
 from .pictures_towers import draw, draw_capfilt
 from .towers_start import Settings, fitting, opened, prepare
+from .words import warn
 
 COLUMNS = (
     "step", "loss", "itc", "itm", "mlm", "lm", "temperature", "learning_rate", "gradient_norm", "duplicate_captions", "validation_r1",
@@ -44,12 +45,14 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     elif settings.capfilt and settings.data == "shapes":
         settings = replace(settings, data="web-shapes")
         say("CapFilt cleans captions, and those of shapes are all right; it runs on web-shapes, of whose captions 40 % belong to another scene")
-    source: Any = opened(settings)
+    source: Any = opened(settings, train.own_words(Path(resume)) if resume else None)
+    warn(source, say)
     model = prepare(settings, source)  # sizes that do not fit are refused before there is a folder
     settings = replace(settings, workers=train.workers_of(settings, model))
     if not resume:
         folder = RunFolder.create(Path(out) if out else next_folder(settings.model), asdict(settings), COLUMNS)
     with folder:
+        source.tokenizer.save(folder.path)  # what a stopped run goes on with
         noisy: dict[str, Any] = {}
         if settings.capfilt:
             source, noisy = filtered(settings, source, folder.path, say)

@@ -158,7 +158,10 @@ def take_along_axis(x, indices, axis=-1):
         return whole.reshape(x.shape)
 
     picked = np.take_along_axis(x, indices, axis=axis)
-    return picked if isinstance(x, np.ndarray) else _spoil(picked, _outside(indices, x.shape[axis], axis), 0), vjp
+    if isinstance(x, np.ndarray):
+        return picked, vjp
+    length = x.size if axis is None else x.shape[axis]
+    return _spoil(picked, _outside(indices, length, axis), 0), vjp
 
 
 @op(cases=((((5, 4),), {"ids": np.array([[0, 3], [3, 1]])}),))
