@@ -22,6 +22,7 @@ from .frozen import with_frozen_parts
 from .key_maps import Imported
 from .positions import change_resolution
 from .safetensors_files import write_safetensors
+from .settings import marks
 from .sizes import check
 from .unwrapped import unpacked
 
@@ -146,7 +147,8 @@ def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.
 
     `format` is "huggingface", "openai" (CLIP), "albef", "blip", "lavis" (BLIP-2), "tinymm" (our own names), or, for a BLIP, which Hugging Face
     has two models of, "huggingface_retrieval". Exported arrays only move numbers about, so comparing all
-    gradients with another program's is a comparison of two dictionaries. Parameters without a gradient are left out. Raises UsageError where
+    gradients with another program's is a comparison of two dictionaries. Parameters without a gradient are left out. "openai" adds the three
+    sizes of OpenAI's own files (`input_resolution` …) where the model is built as theirs are: QuickGELU, heads of 64, the largest id read off. Raises UsageError where
     the layout has no word for a part: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
 
     >>> export(CLIP(CLIPConfig.tiny(), generator(0)), "openai")["visual.transformer.resblocks.1.attn.in_proj_weight"].shape
@@ -164,6 +166,7 @@ def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.
         raise UsageError(f'format {format!r} has no key for {", ".join(homeless[:4])}; export as "tinymm"')
     if not gradients:
         exported = layout.with_copies(exported)
+        exported |= marks(model.config) if layout.name == "openai" else {}  # type: ignore[attr-defined]
     return exported
 
 

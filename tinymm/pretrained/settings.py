@@ -62,8 +62,8 @@ def describe(weights: Weights, layout: Layout, unused: list[str]) -> dict[str, A
     """Return what is said of a file of this layout, in our words, by the description that belongs to the layout; nothing if nothing is.
 
     Files with OpenAI's keys are described by a config.json of ours, by open_clip_config.json, by the config.json of a CLIPModel, or by the
-    marks in OpenAI's own files; another description beside them is named in `unused`. CheckpointError for a description of something else,
-    and for one that contradicts the marks.
+    marks in OpenAI's own files, in this order; what another one says differently is named in `unused`. CheckpointError for a description that
+    cannot be followed.
     """
     theirs, open_clip = weights.settings, weights.open_clip
     if layout.name not in ("openai", "open_clip") or theirs.get("model_type") in OWN_TYPES.values():
@@ -78,14 +78,20 @@ def describe(weights: Weights, layout: Layout, unused: list[str]) -> dict[str, A
     else:
         unused += [f"config.json (model_type {theirs.get('model_type')!r})"] if theirs else []
         return marked
-    for part, said in marked.items():
-        for key, value in said.items():
-            if key in declared[part] and declared[part][key] != value:
-                raise CheckpointError(
-                    f"the file bears the marks of OpenAI's own, whose {part} {key} is {value!r}, and the description beside it says "
-                    f"{declared[part][key]!r}; put the file into a folder of its own, or the description that belongs to it beside it"
-                )
+    pairs = [(f"{part} {key}", value, declared[part].get(key)) for part, said in marked.items() for key, value in said.items()]
+    unused += [f"OpenAI's marks ({what} {value!r} for {told!r})" for what, value, told in pairs if told is not None and told != value]
     return declared
+
+
+def marks(config: CLIPConfig) -> dict[str, np.ndarray]:
+    """Return the sizes by which OpenAI's own files are told from others of their layout; none for a model that is not built as theirs."""
+    image, text = config.image, config.text
+    wide = image.width * (32 if isinstance(image, ResNetConfig) else 1)
+    bent = {getattr(part, "activation", "quick_gelu") for part in (image, text)} == {"quick_gelu"}
+    plain = bent and {getattr(part, "eps", 1e-5) for part in (image, text)} == {1e-5} and text.end_of_text in (None, text.vocabulary - 1)
+    if not plain or (wide // HEAD_WIDTH, text.width // HEAD_WIDTH) != (image.heads, getattr(text, "heads", None)):
+        return {}
+    return {mark: np.array(size) for mark, size in zip(OPENAI_MARKS, (image.resolution, text.context, text.vocabulary), strict=True)}
 
 
 def _marks(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
