@@ -104,7 +104,8 @@ def load_with_report(
         model.astype(dtype)
     found.fresh = sorted(expected.keys() - found.arrays.keys())
     model.load_state_dict({name: found.arrays.get(name, expected[name]) for name in expected})
-    if resolution is not None and resolution != getattr(getattr(model.config, "image", None), "resolution", None):
+    found.resolution = getattr(getattr(model.config, "image", None), "resolution", None)
+    if resolution is not None and resolution != found.resolution:
         change_resolution(model, resolution, layout.name)
     model.eval()
     return model, found

@@ -208,7 +208,7 @@ class Imported:
 
     `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position numbers and the
     like); `tied` lists groups of keys that share one array, and `fresh` our arrays that the file has none for and that begin anew.
-    `layout` is the layout's name, and `unused` names what else the file and its folder hold and nothing was made of: an optimizer, counters,
+    `layout` is the layout's name, `resolution` that of the file's pictures if its model sees, and `unused` names what else the file and its folder hold and nothing was made of: an optimizer, counters,
     another program's description, settings that are not known.
     """
 
@@ -221,6 +221,7 @@ class Imported:
     fresh: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     layout: str = ""
+    resolution: int | None = None
 
 
 def tied_keys(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:

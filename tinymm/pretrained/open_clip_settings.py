@@ -3,9 +3,12 @@
 Keys and defaults are those of open_clip 3 (`open_clip/model.py`: CLIPVisionCfg, CLIPTextCfg, CLIP). A key that is left out has its default there.
 """
 
+from pathlib import Path
 from typing import Any
 
 from tinymm.arrays.errors import CheckpointError
+
+from .safetensors_files import read_json
 
 _NAME = "open_clip_config.json"
 _CUSTOM = dict.fromkeys(("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"), (False, None))
@@ -105,3 +108,20 @@ def _square(size: Any, name: str) -> Any:
     if not size or len(size) > 2 or size[0] != size[-1]:
         raise CheckpointError(f"{_NAME}: pictures and patches are square here, {name} {size} came; load another model")
     return size[0]
+
+
+def context_of(folder: Path) -> int | None:
+    """Return the tokens of a text that an open_clip_config.json in the folder says, None without one.
+
+    CheckpointError where it has texts prepared in another way than CLIP's.
+    """
+    if not (folder / _NAME).is_file():
+        return None
+    text = model_cfg(read_json(folder / _NAME)).get("text_cfg") or {}
+    kwargs = text.get("tokenizer_kwargs") or {} if isinstance(text, dict) else None
+    if not isinstance(kwargs, dict):
+        raise CheckpointError(f"{_NAME}: text_cfg and tokenizer_kwargs are objects of settings; copy the file again")
+    other = {key: value for key, value in kwargs.items() if value not in ((None, "lower") if key == "clean" else (None, "", []))}
+    if other:
+        raise CheckpointError(f"{_NAME}: texts are cleaned and cut as CLIP's are, tokenizer_kwargs {str(other)[:80]} came; load another model")
+    return text.get("context_length", 77)

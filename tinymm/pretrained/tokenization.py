@@ -21,6 +21,7 @@ from tinymm.arrays.errors import CheckpointError, DataError, TinymmError, UsageE
 from tinymm.arrays.files import atomic
 from tinymm.data.text import WordTokenizer
 
+from .open_clip_settings import context_of
 from .safetensors_files import read_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -218,6 +219,8 @@ def _context(folder: Path) -> int:
     settings = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     text = settings.get("text_config") or settings.get("text") or settings.get("bert") or {}
     context = (text.get("max_position_embeddings") or text.get("context")) if isinstance(text, dict) else None
+    beside = context_of(folder)
+    context = beside if context is None else context if beside is None else min(context, beside)
     context = _CONTEXT if context is None else context
     if type(context) is not int or not 2 <= context <= 2**20:
         raise CheckpointError(f"config.json: a text has 2 or more tokens, a context of {context!r} came; copy the file again")
