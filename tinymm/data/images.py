@@ -91,10 +91,11 @@ def _first_line(problem: Exception) -> str:
 class Preprocess:
     """A model's preprocessing: `preprocess(picture) -> (resolution, resolution, channels)` float32, normalized.
 
-    `resize` is "shorter_side" (then the center is cropped; CLIP) or "square" (the aspect ratio is given up; ALBEF, BLIP,
-    BLIP-2). `shorter_side` is the shorter side before the crop if it is longer than that; halves of a margin are rounded to
-    "even" numbers (OpenAI's, torchvision's) or "down" (transformers') by `crop_rounding`. A picture is a path, its bytes, a Pillow image, or an array `(h, w)`, `(h, w, 1)` or `(h, w, 3)` of uint8. DataError for settings of
-    another kind.
+    `resize` is "shorter_side" (then the center is cropped; CLIP) or "square" (the aspect ratio is given up; ALBEF,
+    BLIP, BLIP-2). `shorter_side` is the shorter side before the crop if it is longer than that; halves of a margin
+    are rounded to "even" numbers (OpenAI's, torchvision's) or "down" (transformers') by `crop_rounding`. A picture is
+    a path, its bytes, a Pillow image, or an array `(h, w)`, `(h, w, 1)` or `(h, w, 3)` of uint8. DataError for
+    settings of another kind.
 
     >>> Preprocess(4)(np.full((6, 9, 3), 255, np.uint8)).shape
     (4, 4, 3)

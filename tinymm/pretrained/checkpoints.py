@@ -146,11 +146,12 @@ def _recognized(weights: Weights) -> tuple[Family, Any]:
 def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.ndarray]:  # noqa: A002 - the word that users know
     """Return {original key: array} of the model's weights, or with `gradients` of the parameters' `.grad`.
 
-    `format` is "huggingface", "openai" (CLIP), "albef", "blip", "lavis" (BLIP-2), "tinymm" (our own names), or, for a BLIP, which Hugging Face
-    has two models of, "huggingface_retrieval". Exported arrays only move numbers about, so comparing all
-    gradients with another program's is a comparison of two dictionaries. Parameters without a gradient are left out. "openai" adds the three
-    sizes of OpenAI's own files (`input_resolution` …) where the model is built as theirs are: QuickGELU, heads of 64, the largest id read off. Raises UsageError where
-    the layout has no word for a part: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
+    `format` is "huggingface", "openai" (CLIP), "albef", "blip", "lavis" (BLIP-2), "tinymm" (our own names), or, for a
+    BLIP, which Hugging Face has two models of, "huggingface_retrieval". Exported arrays only move numbers about, so
+    comparing all gradients with another program's is a comparison of two dictionaries. Parameters without a gradient
+    are left out. "openai" adds the three sizes of OpenAI's own files (`input_resolution` …) where the model is built
+    as theirs are: QuickGELU, heads of 64, the largest id read off. Raises UsageError where the layout has no word for
+    a part: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
 
     >>> export(CLIP(CLIPConfig.tiny(), generator(0)), "openai")["visual.transformer.resblocks.1.attn.in_proj_weight"].shape
     (96, 32)

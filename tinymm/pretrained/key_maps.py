@@ -25,10 +25,11 @@ class Rule:
     """One kind of array under both names; `{}` stands for a layer's number, the same on both sides.
 
     `theirs` with several names: their arrays are joined along our last axis, as query, key and value in one weight.
-    `change` is what theirs undergo to become ours: "same", "transpose" (torch's Linear weights are (out, in)), "convolution" (torch's
-    kernels are (out, in, h, w), ours (h, w, in, out)), "scalar" (one number, which some files keep with an axis), "one leading axis" or "two leading axes" (of length 1, which ours lack), or "no key
-    bias" (EVA stores the biases of query and value; the key's, which no softmax sees, stands between them as zeros). `optional`: files may
-    lack it.
+    `change` is what theirs undergo to become ours: "same", "transpose" (torch's Linear weights are (out, in)),
+    "convolution" (torch's kernels are (out, in, h, w), ours (h, w, in, out)), "scalar" (one number, which some files
+    keep with an axis), "one leading axis" or "two leading axes" (of length 1, which ours lack), or "no key bias" (EVA
+    stores the biases of query and value; the key's, which no softmax sees, stands between them as zeros). `optional`:
+    files may lack it.
     """
 
     ours: str
@@ -206,9 +207,10 @@ class Layout:
 class Imported:
     """What a file held: our arrays, the keys that each came from, and the keys that found no place.
 
-    `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position numbers and the
-    like); `tied` lists groups of keys that share one array, and `fresh` our arrays that the file has none for and that begin anew.
-    `layout` is the layout's name, `resolution` that of the file's pictures if its model sees, and `unused` names what else the file and its folder hold and nothing was made of: an optimizer, counters,
+    `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position
+    numbers and the like); `tied` lists groups of keys that share one array, and `fresh` our arrays that the file has
+    none for and that begin anew. `layout` is the layout's name, `resolution` that of the file's pictures if its model
+    sees, and `unused` names what else the file and its folder hold and nothing was made of: an optimizer, counters,
     another program's description, settings that are not known.
     """
 

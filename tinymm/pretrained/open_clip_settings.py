@@ -92,7 +92,8 @@ def _block(part: dict[str, Any], width: int, quick: bool) -> dict[str, Any]:
     bend, norm = part.get("act_kwargs") or {}, part.get("norm_kwargs") or {}
     if bend not in ({}, {} if quick else {"approximate": "none"}):
         raise CheckpointError(f"{_NAME}: act_kwargs {bend!r} make an activation that is not here (quick_gelu, gelu, relu are); load another model")
-    if not isinstance(norm, dict) or set(norm) - {"eps", "elementwise_affine", "bias"} or not all(norm.get(key, True) is True for key in norm if key != "eps"):
+    plain = isinstance(norm, dict) and all(key == "eps" or key in ("elementwise_affine", "bias") and norm[key] is True for key in norm)
+    if not plain:
         raise CheckpointError(f"{_NAME}: norm_kwargs is {{'eps': number}} here, {norm!r} came; load another model")
     width, ratio = part.get("width", width), part.get("mlp_ratio", 4.0)
     numbers = type(width) is int and type(ratio) in (int, float) and 0 < ratio < 1e6

@@ -20,7 +20,6 @@ from .key_maps import Imported, Layout
 from .settings import KINDS
 
 
-
 def config_of(
     found: Imported, layout: Layout, declared: dict[str, Any], heads: dict[str, int] | None = None, activation: dict[str, str] | None = None
 ) -> CLIPConfig:
@@ -83,8 +82,9 @@ def _check_known(parts: dict[str, dict[str, Any]]) -> None:
     if unknown:
         raise CheckpointError(
             f"no array shows the activation and the heads, and other ones give other features without an error; nothing says {', '.join(unknown)}: "
-            'pass activation="quick_gelu" (OpenAI\'s) or "gelu" (open_clip\'s usual one) and heads={"image": …, "text": …} (on the command line '
-            "--activation, --heads), or put the open_clip_config.json or config.json of this very file beside it"
+            'pass activation="quick_gelu" (OpenAI\'s) or "gelu" (open_clip\'s usual one) and heads={"image": …, "text": …} (on the command '
+            "line --activation and --heads, of train --init-activation and --init-heads), or put the open_clip_config.json or config.json of "
+            "this very file beside it"
         )
 
 

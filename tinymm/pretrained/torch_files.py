@@ -108,10 +108,11 @@ _KNOWN: dict[str, Callable[..., object]] = {
 def read_torch_file(path: str | os.PathLike, unused: list[str] | None = None) -> dict[str, np.ndarray]:
     """Return the tensors of a torch zip archive by name; names that are tied in the file share one array.
 
-    Opens a plain state dict, one inside `{"state_dict": …}`, `{"model": …}` and the like, to any depth, and TorchScript archives; whatever
-    else the file holds (an optimizer, numbers, other tensors beside the nest) is not read, and its names are appended to
-    `unused`. bfloat16 becomes float32, everything else keeps its dtype. Raises CheckpointError for files of before torch 1.6, for compressed or damaged archives, and for descriptions that
-    reach outside their storage. Nothing in the file is executed, and nothing is written.
+    Opens a plain state dict, one inside `{"state_dict": …}`, `{"model": …}` and the like, to any depth, and
+    TorchScript archives; whatever else the file holds (an optimizer, numbers, other tensors beside the nest) is not
+    read, and its names are appended to `unused`. bfloat16 becomes float32, everything else keeps its dtype. Raises
+    CheckpointError for files of before torch 1.6, for compressed or damaged archives, and for descriptions that reach
+    outside their storage. Nothing in the file is executed, and nothing is written.
     """
     path = Path(path)
     try:

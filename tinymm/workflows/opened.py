@@ -51,20 +51,24 @@ def open_model(
     *,
     backend: str = "numpy",
     tokenizer: str | None = None,
-    heads: dict[str, int] | None = None,
+    heads: str | dict[str, int] | None = None,
     activation: str | dict[str, str] | None = None,
     resolution: int | None = None,
     of_type: tuple[str, ...] | None = None,
 ) -> Opened:
     """Open a run folder, a folder of somebody else's or a single file; without a path, the last run with a model of one of the types.
 
-    A file such as OpenAI's `.pt` brings no tokenizer: give the folder or file of one. `heads`, `activation` and `resolution` are those of
-    `pretrained.load`. CheckpointError for a path where nothing is, or a model and
-    preprocessing that differ; UsageError for a model of another type.
+    A file such as OpenAI's `.pt` brings no tokenizer: give the folder or file of one. `heads`, `activation` and
+    `resolution` are those of `pretrained.load`, the first two also as the command line has them ("image=12,text=8").
+    CheckpointError for a path where nothing is, or a model and preprocessing that differ; UsageError for a model of
+    another type.
     """
     folder = Path(path) if path else last_run(holding="model.safetensors", of_type=of_type)
     if not folder.exists():
         raise CheckpointError(f"a model is a run folder, a Hugging Face folder or a file of weights, and {folder} does not exist; check the path")
+    heads, activation = (_by_part(told) if isinstance(told, str) and "=" in told else told for told in (heads, activation))
+    if isinstance(heads, str):
+        raise UsageError(f"--heads names the part and its count, such as image=12,text=8, and {heads!r} came")
     model, report = pretrained.load_with_report(folder, heads=heads, activation=activation, resolution=resolution)
     cleaning = "albef" if isinstance(model, ALBEF) else "blip"
     words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent), cleaning=cleaning)
@@ -74,6 +78,15 @@ def open_model(
     prepare, run = pretrained.preprocess(folder, loaded=(model, report)), folder / "run.json"
     model.to(backend)
     return Opened(folder, model, words, prepare, settings_of(run) if run.is_file() else {}, tuple(report.fresh), tuple(report.unused))
+
+
+def _by_part(text: str) -> dict[str, Any]:
+    """Return what "image=12,text=8" says of each part: numbers, or words."""
+    pairs = [item.split("=", 1) for item in text.split(",")]
+    wrong = [item for item in pairs if len(item) != 2]
+    if wrong:
+        raise UsageError(f"each part has a value, such as image=12,text=8, and {text!r} came")
+    return {part.strip(): int(value) if value.strip().isdecimal() else value.strip() for part, value in pairs}
 
 
 def clip_for(command: str, path: str | None, backend: str, tokenizer: str | None, **told: Any) -> Opened:

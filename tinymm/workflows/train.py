@@ -43,13 +43,14 @@ class Settings:
     """All that a run depends on, as `run.json` keeps it; the defaults are those of `demo`.
 
     `data` is the name of built-in data, `opened.BUILT_IN`, or a path. Sizes are ignored with `init`, which brings its own, as it does its
-    loss. `workers` None means the machine's cores, up to four.
+    loss; but a `resolution` that is given resizes its position embeddings, and `init_heads` and `init_activation` say what a bare file does
+    not. Without `init`, no `resolution` means 32. `workers` None means the machine's cores, up to four.
     """
 
     data: str = "glyphs"
     image: str = "vit"
     text: str = "transformer"
-    resolution: int = 32
+    resolution: int | None = None
     patch: int = 8
     width: int = 128
     expansion: int = 4
@@ -69,6 +70,8 @@ class Settings:
     chunk: int | None = None
     init: str | None = None
     tokenizer: str | None = None
+    init_heads: str | None = None
+    init_activation: str | None = None
     checkpoint_every: int = 100
     validate_every: int = 220
     seed: int = 0
@@ -159,7 +162,10 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
     UsageError for an `init` of another loss, or of other words than the data's.
     """
     if settings.init:
-        opened = clip_for("train clip", settings.init, settings.backend, settings.tokenizer)
+        opened = clip_for(
+            "train clip", settings.init, settings.backend, settings.tokenizer, heads=settings.init_heads, activation=settings.init_activation,
+            resolution=settings.resolution,
+        )  # fmt: skip
         if settings.loss != "softmax" and settings.loss != opened.model.config.loss:  # softmax is also what stands there when nothing was said
             raise UsageError(
                 f"a model goes on with the loss that it was trained on; --loss is {settings.loss} and that of {settings.init} "
@@ -178,7 +184,7 @@ def prepare(settings: Settings) -> tuple[Source, CLIP]:
                 preprocess=opened.preprocess,
             )  # fmt: skip
         return source, opened.model
-    source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution)
+    source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution or 32)
     channels = source.preprocess.channels
     width = settings.width
     tokenizer: Any = source.tokenizer
