@@ -1,5 +1,6 @@
 """Reading and preprocessing: the original code's pixels, and a sentence for every kind of bad file."""
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -67,17 +68,28 @@ def test_settings_survive_hugging_faces_names(settings):
 
 def test_openai_s_old_files_with_bare_numbers_are_read():
     old = {"size": 224, "crop_size": 224, "do_center_crop": True, "do_resize": True, "resample": 3, "do_normalize": True}
-    assert Preprocess.from_dict(old) == preprocess("clip", 224)
+    assert Preprocess.from_dict(old) == replace(preprocess("clip", 224), crop_rounding="down")  # transformers' crop, not OpenAI's
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"do_normalize": False}, r"\['do_normalize'\]"),
-        ({"rescale_factor": 1.0}, "the division"),
-        ({"size": {"shortest_edge": 256}, "crop_size": 224, "do_center_crop": True}, "crop 224"),
+        ({"do_resize": False}, "do_resize is off"),
+        ({"do_center_crop": False}, "keeps the aspect ratio"),
+        ({"rescale_factor": "a"}, "rescale_factor is"),
+        ({"size": {"shortest_edge": 200}, "crop_size": 224}, "crops a square"),
+        ({"size": {"shortest_edge": 224, "longest_edge": 300}}, "longest_edge"),
         ({"size": {"height": 10, "width": 20}}, "'width': 20"),
-        ({"resample": 9}, "resample 9"),
+        ({"size": "224"}, "'224'"),
+        ({"size": True}, "True"),
+        ({"crop_size": [224, 100]}, r"\[224, 100\]"),
+        ({"resample": 9}, "resample is 9"),
+        ({"resample": [3]}, r"resample is \[3\]"),
+        ({"image_mean": ["a"]}, "image_mean is"),
+        ({"image_std": [0.5, 0.5]}, "positive std for 3"),
+        ({"pad_size": {"height": 3, "width": 3}}, "'pad_size'"),
+        ({"crop_pct": 0.9}, "'crop_pct'"),
+        ({"image_processor_type": "BeitImageProcessor"}, "BeitImageProcessor"),
     ],
 )
 def test_settings_beyond_ours_are_refused(settings, message):

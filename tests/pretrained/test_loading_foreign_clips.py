@@ -48,19 +48,23 @@ def test_a_bare_file_in_openai_s_layout(form, image, tmp_path):
     if form == "without counters":
         arrays = {key: array for key, array in arrays.items() if "num_batches" not in key}
     if form == "with sizes":
-        arrays |= {"input_resolution": np.array(32), "context_length": np.array(12), "vocab_size": np.array(50)}
+        arrays |= {"input_resolution": np.array(model.config.image.resolution), "context_length": np.array(12), "vocab_size": np.array(50)}
     write_safetensors(tmp_path / "w.safetensors", arrays)
     heads = HEADS if image == "vit" else {"text": 4}
-    found, report = pretrained.load_with_report(tmp_path / "w.safetensors", heads=heads | ({"image": 2} if image == "resnet" else {}))
+    heads |= {"image": 2} if image == "resnet" else {}
+    found, report = pretrained.load_with_report(tmp_path / "w.safetensors", heads=heads, activation="quick_gelu")
     assert same(found, model)
     assert len(report.ignored) == (3 if form == "with sizes" else 0)
+    bent = replace(model.config.text, activation="gelu")
+    changed = pretrained.load(tmp_path / "w.safetensors", heads=heads, activation={"image": "quick_gelu", "text": "gelu"})
+    assert changed.config == replace(model.config, text=bent)
 
 
 def test_float16_is_widened_and_counters_stay_whole(tmp_path):
     arrays = pretrained.export(model_of("resnet"), "openai")
     halves = {key: array.astype(np.float16) if array.dtype.kind == "f" else array + 300 for key, array in arrays.items()}
     write_safetensors(tmp_path / "w.safetensors", halves)
-    found = pretrained.load(tmp_path / "w.safetensors", heads={"image": 2, "text": 4}, dtype="float64")
+    found = pretrained.load(tmp_path / "w.safetensors", heads={"image": 2, "text": 4}, activation="quick_gelu", dtype="float64")
     for key, array in pretrained.export(found, "openai").items():
         assert array.dtype == (np.float64 if halves[key].dtype == np.float16 else np.int64)
         np.testing.assert_array_equal(array, halves[key])
@@ -69,6 +73,9 @@ def test_float16_is_widened_and_counters_stay_whole(tmp_path):
 def open_clip_config(**changes):
     vision = {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 8}
     text = {"context_length": 12, "vocab_size": 50, "width": 32, "heads": 4, "layers": 2}
+    for part, own in (("vision_cfg", vision), ("text_cfg", text)):
+        if isinstance(changes.get(part), dict):
+            changes[part] = own | changes[part]
     return {"model_cfg": {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text} | changes, "preprocess_cfg": {}}
 
 
@@ -82,7 +89,15 @@ def test_an_open_clip_folder_uses_the_activation_and_heads_of_its_config(tmp_pat
     for changes, said in [
         ({"text_cfg": {"hf_model_name": "roberta"}}, "hf_model_name"),
         ({"vision_cfg": {"pool_type": "avg"}}, "pool_type 'avg'"),
-        ({"vision_cfg": {"head_width": 0}}, "head_width are counts"),
+        ({"vision_cfg": {"act_kwargs": {"approximate": "tanh"}}}, "act_kwargs"),
+        ({"text_cfg": {"act_kwargs": {"approximate": "tanh"}}}, "act_kwargs"),
+        ({"text_cfg": {"norm_kwargs": {"epsilon": 1}}}, "norm_kwargs"),
+        ({"text_cfg": {"flavor": 3}}, "text_cfg has the key 'flavor'"),
+        ({"width": 3}, "model_cfg has the key 'width'"),
+        ({"vision_cfg": {"width": 64}}, "image width is 64 in the config and 32"),
+        ({"text_cfg": {"mlp_ratio": 2.0}}, "text feed_forward is 64 in the config and 128"),
+        ({"vision_cfg": {"image_size": [32, 16]}}, "square here, image_size"),
+        ({"vision_cfg": {"head_width": 0}}, "head_width is a count"),
         ({"vision_cfg": [1]}, "objects of settings"),
         ({"embed_dim": 17}, "joint_width is 17 in the config and 16 by the arrays"),
     ]:
@@ -101,12 +116,20 @@ def test_heads_follow_openai_s_rule_or_the_argument(tmp_path):
     assert (found.image.heads, found.text.heads) == (8, 1)
     with pytest.raises(CheckpointError, match=r"width 128 evenly, 5 came.*pass heads="):
         pretrained.load(tmp_path / "w.safetensors", heads={"image": 5})
+    for wrong in ("swish", {"image": "tanh"}, {"vision": "gelu"}, {}):
+        with pytest.raises(UsageError, match="activation is"):
+            pretrained.load(tmp_path / "w.safetensors", activation=wrong)
     for wrong in ({"vision": 2}, {"image": 0}, {"image": 2.0}, {"image": True}):
         with pytest.raises(UsageError, match="heads is"):
             pretrained.load(tmp_path / "w.safetensors", heads=wrong)
     write_safetensors(tmp_path / "small.safetensors", pretrained.export(model_of(), "openai"))
-    with pytest.raises(CheckpointError, match=r"share its width 32 evenly, 0 came; .*pass heads"):
-        pretrained.load(tmp_path / "small.safetensors")
+    for told, unknown in (
+        ({}, "activation of the image encoder, the activation of the text encoder, the heads of the image encoder, the heads of the text encoder"),
+        ({"heads": HEADS}, "nothing says the activation of the image encoder, the activation of the text encoder: pass"),
+        ({"activation": "gelu", "heads": {"image": 4}}, "nothing says the heads of the text encoder: pass"),
+    ):
+        with pytest.raises(CheckpointError, match=unknown):
+            pretrained.load(tmp_path / "small.safetensors", **told)
     with pytest.raises(UsageError, match="float32 or float64, dtype 'float16' came"):
         pretrained.load(tmp_path / "w.safetensors", dtype="float16")
 
@@ -126,7 +149,8 @@ BROKEN = [
     (without("token_embedding.weight"), ["missing: 'token_embedding.weight'"]),
     (without("visual.conv1.weight"), ["missing: 'visual.conv1.weight'"]),
     (with_("visual.extra", np.ones(2)), ["unexpected: 'visual.extra'"]),
-    (with_("logit_bias", np.ones(())), ["unexpected: 'logit_bias'"]),
+    (with_("logit_bias", np.ones(2)), ["wrong shapes", "logit_bias (2,) for ()"]),
+    (with_("ln_final.bias", np.ones(32, np.int8)), ["no plain numbers: 'ln_final.bias (int8)'"]),
     (
         with_("transformer.resblocks.5.ln_1.bias", np.ones(32)),
         ["unexpected: 'transformer.resblocks.5.ln_1.bias'", "'transformer.resblocks.2."],
@@ -157,7 +181,7 @@ def test_a_wrong_file_in_openai_s_layout_names_its_keys(number, tmp_path):
     change, said = BROKEN[number]
     write_safetensors(tmp_path / "w.safetensors", change(pretrained.export(model_of(), "openai")))
     with pytest.raises(CheckpointError) as caught:
-        pretrained.load(tmp_path / "w.safetensors", heads=HEADS)
+        pretrained.load(tmp_path / "w.safetensors", heads=HEADS, activation="gelu")
     message = str(caught.value)
     for part in ["w.safetensors", *said]:
         assert part in message

@@ -105,4 +105,4 @@ def test_a_preprocessing_that_does_not_fit_the_model_is_refused(trained, picture
     described |= {"size": {"shortest_edge": 20}, "crop_size": {"height": 20, "width": 20}}
     (here / "run" / "preprocessor_config.json").write_text(json.dumps(described))
     said = command("classify", pictures / "p00.png", "--labels", "red,green", "--model", "run")
-    assert said.code == 2 and "sees 16 × 16 × 3 and preprocessor_config.json makes 20 × 20 × 3" in said.error
+    assert said.code == 2 and "sees 16 × 16 × 3 and the preprocessing beside it makes 20 × 20 × 3" in said.error

@@ -16,6 +16,8 @@ import numpy as np
 
 from tinymm.arrays.errors import DataError
 
+from .processors import OPENAI_MEAN, OPENAI_STD, RESAMPLE, from_hugging_face
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -28,9 +30,6 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # Of a picture longer than so many times its shorter side the middle is used.
 LONGEST = 16
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-_RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 _FAMILIES = {"clip": "shorter_side", "albef": "square", "blip": "square", "blip2": "square"}
 
 
@@ -154,9 +153,11 @@ def _first_line(problem: Exception) -> str:
 class Preprocess:
     """A model's preprocessing: `preprocess(picture) -> (resolution, resolution, channels)` float32, normalized.
 
-    `resize` is "shorter_side" (then the center is cropped; CLIP) or "square" (the aspect ratio is given up; ALBEF, BLIP,
-    BLIP-2). A picture is a path, its bytes, a Pillow image, or an array `(h, w)`, `(h, w, 1)` or `(h, w, 3)` of uint8 or
-    uint16, and whichever it is, the numbers are the same. DataError for settings of another kind.
+    `resize` is "shorter_side" (then the center is cropped; CLIP) or "square" (the aspect ratio is given up; ALBEF,
+    BLIP, BLIP-2). `shorter_side` is the shorter side before the crop if it is longer than that; halves of a margin
+    are rounded to "even" numbers (OpenAI's, torchvision's) or "down" (transformers') by `crop_rounding`. A picture is
+    a path, its bytes, a Pillow image, or an array `(h, w)`, `(h, w, 1)` or `(h, w, 3)` of uint8 or uint16, and
+    whichever it is, the numbers are the same. DataError for settings of another kind.
 
     >>> Preprocess(4)(np.full((6, 9, 3), 255, np.uint8)).shape
     (4, 4, 3)
@@ -168,6 +169,8 @@ class Preprocess:
     std: tuple[float, ...] = OPENAI_STD
     resize: str = "shorter_side"
     interpolation: str = "bicubic"
+    shorter_side: int | None = None
+    crop_rounding: str = "even"
 
     def __post_init__(self) -> None:
         if self.resolution < 1 or self.channels not in (1, 3):
@@ -176,9 +179,13 @@ class Preprocess:
             )
         if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
             raise DataError(f"Preprocess needs a mean and a positive std for {self.channels} channels but got {self.mean}, {self.std}.")
-        if self.resize not in ("shorter_side", "square") or self.interpolation not in _RESAMPLE:
+        if (self.shorter_side or self.resolution) < self.resolution or (self.shorter_side and self.resize == "square"):
+            raise DataError(f"A square of {self.resolution} is cropped out of a picture whose shorter side is {self.shorter_side}: enlarge it.")
+        if self.crop_rounding not in ("even", "down"):
+            raise DataError(f"A crop's margin is rounded to 'even' numbers or 'down' but {self.crop_rounding!r} was asked for.")
+        if self.resize not in ("shorter_side", "square") or self.interpolation not in RESAMPLE:
             raise DataError(
-                f"Preprocess resizes by 'shorter_side' or 'square' with one of {', '.join(_RESAMPLE)} "
+                f"Preprocess resizes by 'shorter_side' or 'square' with one of {', '.join(RESAMPLE)} "
                 f"but got {self.resize!r} and {self.interpolation!r}."
             )
 
@@ -189,8 +196,8 @@ class Preprocess:
     def pixels(self, picture: Picture) -> np.ndarray:
         """Return the resized and cropped picture before normalization, `(resolution, resolution, channels)` uint8."""
         n, whole = self.resolution, self.resized(picture)
-        # Python rounds halves to even, and so does OpenAI's crop.
-        top, left = (int(round((side - n) / 2)) for side in whole.shape[:2])
+        # Python rounds halves to even, and so does OpenAI's crop; transformers rounds them down.
+        top, left = ((side - n) // 2 if self.crop_rounding == "down" else int(round((side - n) / 2)) for side in whole.shape[:2])
         return whole[top : top + n, left : left + n]
 
     def resized(self, picture: Picture, resolution: int | None = None) -> np.ndarray:
@@ -198,13 +205,13 @@ class Preprocess:
         from PIL import Image
 
         image = _converted(_as_image(picture), "RGB" if self.channels == 3 else "L", "a picture")
-        n = resolution or self.resolution
+        n = resolution or self.shorter_side or self.resolution
         if self.resize != "square":
             image = _not_too_long(image)
         short = min(image.size)
         # The longer side is cut down, not rounded: int(n * side / short), OpenAI's own pixels.
         w, h = (n if self.resize == "square" or side == short else int(n * side / short) for side in image.size)
-        return np.asarray(image.resize((w, h), Image.Resampling(_RESAMPLE[self.interpolation]))).reshape(h, w, self.channels)
+        return np.asarray(image.resize((w, h), Image.Resampling(RESAMPLE[self.interpolation]))).reshape(h, w, self.channels)
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """Return `(pixels / 255 - mean) / std` as float32, over any leading axes of uint8 pixels."""
@@ -222,36 +229,20 @@ class Preprocess:
         cropped = self.resize == "shorter_side"
         settings: dict[str, Any] = {
             "image_processor_type": "CLIPImageProcessor" if cropped else "BlipImageProcessor",
-            "do_convert_rgb": self.channels == 3, "do_resize": True, "resample": _RESAMPLE[self.interpolation],
-            "size": {"shortest_edge": self.resolution} if cropped else square, "do_center_crop": cropped,
+            "do_convert_rgb": self.channels == 3, "do_resize": True, "resample": RESAMPLE[self.interpolation],
+            "size": {"shortest_edge": self.shorter_side or self.resolution} if cropped else square, "do_center_crop": cropped,
             "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
             "image_mean": list(self.mean), "image_std": list(self.std),
         }  # fmt: skip
-        return settings | ({"crop_size": square} if cropped else {})
+        return settings | ({"crop_size": square, "crop_rounding": self.crop_rounding} if cropped else {})
 
     @classmethod
-    def from_dict(cls, settings: dict[str, Any]) -> "Preprocess":
-        """Return the preprocessing that a `preprocessor_config.json` describes; DataError names settings beyond these."""
-        off = [key for key in ("do_resize", "do_rescale", "do_normalize") if not settings.get(key, True)]
-        if off or abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6:
-            raise DataError(f"Preprocess resizes, divides by 255 and normalizes, but these settings change {off or 'the division'}.")
-        size, crop = settings.get("size", 224), settings.get("crop_size")
-        mean = tuple(map(float, settings.get("image_mean", OPENAI_MEAN)))
-        std = tuple(map(float, settings.get("image_std", OPENAI_STD)))
-        cropped = settings.get("do_center_crop", False)
-        edge = size if isinstance(size, int) else size.get("shortest_edge")
-        sides = size if isinstance(size, dict) else {}
-        crop_side = crop.get("height") if isinstance(crop, dict) else crop
-        names = {number: name for name, number in _RESAMPLE.items()}
-        resample = settings.get("resample", 3)
-        if resample in names and cropped and edge and crop_side in (edge, None):
-            return cls(edge, len(mean), mean, std, "shorter_side", names[resample])
-        if resample in names and not cropped and (isinstance(size, int) or sides.get("height", 0) == sides.get("width", -1)):
-            return cls(size if isinstance(size, int) else sides["height"], len(mean), mean, std, "square", names[resample])
-        raise DataError(
-            "Preprocess resizes the shorter side and crops to the same length, or resizes to a square, but the settings say "
-            f"size {size}, crop {crop if cropped else 'off'}, resample {resample}: build a Preprocess by hand."
-        )
+    def from_dict(cls, settings: dict[str, Any], default: str = "CLIPImageProcessor") -> "Preprocess":
+        """Return the preprocessing that a `preprocessor_config.json` or a `processor_config.json` describes.
+
+        What it leaves out is what the class that it names assumes, or `default` where it names none. DataError names settings beyond these.
+        """
+        return cls(**from_hugging_face(settings, default))
 
 
 def preprocess(family: str, resolution: int) -> Preprocess:

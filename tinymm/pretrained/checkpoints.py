@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,19 @@ from tinymm.layers import Module
 from tinymm.models.clip import CLIP, CLIPConfig  # noqa: F401 (the examples)
 
 from .families import FAMILIES, Family, family_of
-from .folders import read_weights
+from .folders import Weights, read_weights
 from .frozen import with_frozen_parts
 from .key_maps import Imported
+from .positions import change_resolution
 from .safetensors_files import write_safetensors
+from .settings import marks
 from .sizes import check
+from .unwrapped import unpacked
 
 FORMATS = ("huggingface", "huggingface_retrieval", "openai", "lavis", "albef", "blip", "tinymm")
 _PARTS = ("image", "text", "qformer", "language")
+_ACTIVATIONS = ("quick_gelu", "gelu", "relu")
+LARGEST_RESOLUTION = 4096  # pixels a side; the positions grow with its square
 
 
 def load(
@@ -31,6 +37,8 @@ def load(
     *,
     dtype: str = "float32",
     heads: Mapping[str, int] | None = None,
+    activation: str | Mapping[str, str] | None = None,
+    resolution: int | None = None,
     frozen: str | os.PathLike | list[str | os.PathLike] | None = None,
 ) -> Any:
     """Return the model that a file or folder holds, in eval mode: CLIP, ALBEF, BLIP, BLIP-2's stages, a Q-Former, an OPT, or what `save` wrote.
@@ -40,9 +48,12 @@ def load(
     (also captioning) or Hugging Face (`BlipForImageTextRetrieval`, `BlipForConditionalGeneration`); BLIP-2 from LAVIS or Hugging Face
     (`Blip2ForImageTextRetrieval`, `Blip2ForConditionalGeneration` with OPT, `Blip2QFormerModel`). float16 and bfloat16 are widened to
     `dtype`, "float32" or "float64".
-    `heads`, such as `{"image": 4, "text": 2}` (also "qformer", "language"), counts where no config does. `frozen` names the files of the
-    frozen parts that a LAVIS file lacks. Raises CheckpointError, with every missing, unexpected or misshapen key by its original name. Torch
-    is not needed, and nothing in the file is executed.
+    `heads`, such as `{"image": 4, "text": 2}` (also "qformer", "language"), and, for a CLIP, `activation` ("quick_gelu", "gelu", "relu", or
+    one for each of `{"image": …, "text": …}`) count before what a description says, and are needed where a bare file tells neither.
+    `resolution` resizes the position embeddings of a vision transformer for pictures of another size (`positions`), as the program of the
+    file's layout does it. `frozen` names the files of the frozen parts that a LAVIS file lacks. Raises CheckpointError, with every missing,
+    unexpected or misshapen key by its original name, and UsageError for arguments that cannot be. Torch is not needed, and nothing in the
+    file is executed.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -50,28 +61,41 @@ def load(
     ...     load(folder).config == CLIPConfig.tiny("resnet", "cbow")
     True
     """
-    return load_with_report(path, dtype=dtype, heads=heads, frozen=frozen)[0]
+    return load_with_report(path, dtype=dtype, heads=heads, activation=activation, resolution=resolution, frozen=frozen)[0]
 
 
 def load_with_report(
-    path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str, int] | None = None, frozen: Any = None
+    path: str | os.PathLike,
+    *,
+    dtype: str = "float32",
+    heads: Mapping[str, int] | None = None,
+    activation: str | Mapping[str, str] | None = None,
+    resolution: int | None = None,
+    frozen: Any = None,
 ) -> tuple[Any, Imported]:
     """Return `load`'s model and what was noticed: `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds.
 
-    UsageError for a dtype or heads that cannot be, CheckpointError for a file that does not fit.
+    `.unused` names what else the file and its folder hold and nothing was made of, `.layout` the layout. UsageError for arguments that
+    cannot be, CheckpointError for a file that does not fit.
     """
     if str(dtype) not in ("float32", "float64"):
         raise UsageError(f"a model computes in float32 or float64, dtype {dtype!r} came; narrower files are widened")
     if heads is not None and (set(heads) - set(_PARTS) or not all(type(count) is int and count > 0 for count in heads.values())):
-        raise UsageError(f'heads is {{"image": count, "text": count}} or one of the two, {heads!r} came')
+        raise UsageError(f'heads is {{"image": count, "text": count}}, also of "qformer" and "language", or some of these, {heads!r} came')
+    if resolution is not None and (type(resolution) is not int or not 0 < resolution <= LARGEST_RESOLUTION):
+        raise UsageError(f"a resolution is a number of pixels up to {LARGEST_RESOLUTION:,}, {resolution!r} came")
+    bent = _activations(activation)
     weights = read_weights(path)
     if frozen is not None:
         with_frozen_parts(weights, [frozen] if isinstance(frozen, (str, os.PathLike)) else frozen)
     family, layout = _recognized(weights)
+    if bent is not None and family.model is not CLIP:
+        raise UsageError(f"activation= is for the files of a CLIP, and {weights.path.name} holds a {family.model.__name__}; leave it out")
+    build = family.build if bent is None else partial(family.build, activation=bent)
     try:
         found = layout.import_(weights.arrays)
-        found.tied = weights.tied
-        model = family.build(found, layout, weights.settings, dict(heads or {}))
+        found.tied, found.unused, found.layout = weights.tied, weights.unused, layout.name
+        model = build(found, layout, family.describe(weights, layout, found.unused), dict(heads or {}))
         expected = model.state_dict()
         check(found, layout, expected)
     except TinymmError as problem:
@@ -80,15 +104,37 @@ def load_with_report(
         model.astype(dtype)
     found.fresh = sorted(expected.keys() - found.arrays.keys())
     model.load_state_dict({name: found.arrays.get(name, expected[name]) for name in expected})
+    found.resolution = getattr(getattr(model.config, "image", None), "resolution", None)
+    if resolution is not None and resolution != found.resolution:
+        change_resolution(model, resolution, layout.name)
     model.eval()
     return model, found
 
 
-def _recognized(weights: Any) -> tuple[Family, Any]:
-    for family in FAMILIES:
-        layout = family.recognize(weights.arrays, weights.settings)
-        if layout is not None:
-            return family, layout
+def _activations(given: str | Mapping[str, str] | None) -> dict[str, str] | None:
+    """Return the activation of each encoder that the caller names one for."""
+    if given is None:
+        return None
+    each = {"image": given, "text": given} if isinstance(given, str) else dict(given)
+    if not each or set(each) - {"image", "text"} or set(each.values()) - set(_ACTIVATIONS):
+        raise UsageError(f'activation is {", ".join(_ACTIVATIONS)}, or {{"image": …, "text": …}} with one of them each, {given!r} came')
+    return each
+
+
+def _recognized(weights: Weights) -> tuple[Family, Any]:
+    """Return whose file it is and its layout, and leave the arrays of that model alone in `weights`."""
+
+    def recognize(keys: Iterable[str]) -> tuple[Family, Any] | None:
+        layouts = ((family, family.recognize(keys, weights.settings)) for family in FAMILIES)
+        return next((pair for pair in layouts if pair[1] is not None), None)
+
+    try:
+        known = unpacked(weights.arrays, recognize, weights.unused)
+    except CheckpointError as problem:
+        raise CheckpointError(f"{weights.path.name}: {problem}") from None
+    if known:
+        weights.arrays = known[1]
+        return known[0]
     few = ", ".join(map(repr, list(weights.arrays)[:4]))
     raise CheckpointError(
         f"{weights.path.name}: the keys are those of no layout that is known (CLIP: OpenAI, open_clip, Hugging Face; ALBEF: its own; BLIP: its "
@@ -100,10 +146,12 @@ def _recognized(weights: Any) -> tuple[Family, Any]:
 def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.ndarray]:  # noqa: A002 - the word that users know
     """Return {original key: array} of the model's weights, or with `gradients` of the parameters' `.grad`.
 
-    `format` is "huggingface", "openai" (CLIP), "albef", "blip", "lavis" (BLIP-2), "tinymm" (our own names), or, for a BLIP, which Hugging Face
-    has two models of, "huggingface_retrieval". Exported arrays only move numbers about, so comparing all
-    gradients with another program's is a comparison of two dictionaries. Parameters without a gradient are left out. Raises UsageError where
-    the layout has no word for a part: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
+    `format` is "huggingface", "openai" (CLIP), "albef", "blip", "lavis" (BLIP-2), "tinymm" (our own names), or, for a
+    BLIP, which Hugging Face has two models of, "huggingface_retrieval". Exported arrays only move numbers about, so
+    comparing all gradients with another program's is a comparison of two dictionaries. Parameters without a gradient
+    are left out. "openai" adds the three sizes of OpenAI's own files (`input_resolution` …) where the model is built
+    as theirs are: QuickGELU, heads of 64, the largest id read off. Raises UsageError where the layout has no word for
+    a part: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
 
     >>> export(CLIP(CLIPConfig.tiny(), generator(0)), "openai")["visual.transformer.resblocks.1.attn.in_proj_weight"].shape
     (96, 32)
@@ -120,6 +168,7 @@ def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.
         raise UsageError(f'format {format!r} has no key for {", ".join(homeless[:4])}; export as "tinymm"')
     if not gradients:
         exported = layout.with_copies(exported)
+        exported |= marks(model.config) if layout.name == "openai" else {}  # type: ignore[attr-defined]
     return exported
 
 

@@ -81,7 +81,8 @@ _TEXT = (
     *norm("text_encoder.norm_after", "ln_final"),
     Rule("W_t", ("text_projection",)),
 )
-_SCALE = (Rule("t", ("logit_scale",)),)
+_SCALE = (Rule("t", ("logit_scale",), "scalar"),)
+_BIAS = (Rule("b", ("logit_bias",), "scalar"),)  # SigLIP's, which open_clip's models may have
 
 
 def _openai(name: str, image: tuple[Rule, ...], wrapper: str = "") -> Layout:
@@ -89,7 +90,7 @@ def _openai(name: str, image: tuple[Rule, ...], wrapper: str = "") -> Layout:
     text = tuple(replace(rule, theirs=tuple(wrapper + key for key in rule.theirs)) for rule in _TEXT)
     # the TorchScript archives carry three sizes along, and some files a mask that follows from the context's length
     ignorable = ("input_resolution", "context_length", "vocab_size", rf"{re.escape(wrapper)}attn_mask")
-    return Layout(name, (*image, *text, *_SCALE), ignorable)
+    return Layout(name, (*image, *text, *_SCALE, *_BIAS), ignorable)
 
 
 #: The image encoders share the key `visual.conv1.weight`, a patch embedding here and a stem's first convolution there.
@@ -120,10 +121,7 @@ HUGGING_FACE = Layout(
 #: Every name of ours under itself, for what no other program has: a bag of words, and whatever stands beside it.
 TINYMM = Layout(
     "tinymm",
-    (
-        *(replace(rule, theirs=(rule.ours,), change="same") for rule in dict.fromkeys((*OPENAI_VIT.rules, *OPENAI_RESNET.rules))),
-        Rule("b", ("b",)),  # SigLIP's bias
-    ),
+    tuple(replace(rule, theirs=(rule.ours,), change="same") for rule in dict.fromkeys((*OPENAI_VIT.rules, *OPENAI_RESNET.rules))),
 )
 
 

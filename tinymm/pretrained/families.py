@@ -17,6 +17,7 @@ from tinymm.models.opt import OPT
 from tinymm.models.qformer import QFormer
 
 from . import bert, blip2, blip2_settings, clip, opt, settings, towers, towers_settings
+from .folders import Weights
 from .key_maps import Imported, Layout
 from .sizes import config_of
 
@@ -27,7 +28,8 @@ class Family:
 
     `recognize(keys, settings)` gives the layout of a file that is of this kind, else None. `build(found, layout, settings, heads)` gives a
     fresh model of the sizes that the arrays show. `layout_for(config, format)`, `settings_for(config, format, dtype)` and
-    `best_format(config)` are for writing.
+    `best_format(config)` are for writing. `describe(weights, layout, unused)` gives the settings for `build`: config.json, where a family has no
+    other description.
     """
 
     model: type[Module]
@@ -36,6 +38,7 @@ class Family:
     layout_for: Callable[[Any, str], Layout]
     settings_for: Callable[[Any, str, str], dict[str, Any]]
     best_format: Callable[[Any], str]
+    describe: Callable[[Weights, Layout, list[str]], dict[str, Any]] = lambda weights, layout, unused: weights.settings
 
 
 def family_of(model: Module) -> Family:
@@ -47,8 +50,10 @@ def family_of(model: Module) -> Family:
 
 
 # ---------------------------------------------------------------------- CLIP
-def _build_clip(found: Imported, layout: Layout, said: dict[str, Any], heads: dict[str, int]) -> CLIP:
-    return CLIP(config_of(found, layout, settings.read_settings(said, layout.name), heads), generator(0))
+def _build_clip(
+    found: Imported, layout: Layout, declared: dict[str, Any], heads: dict[str, int], activation: dict[str, str] | None = None
+) -> CLIP:
+    return CLIP(config_of(found, layout, declared, heads, activation), generator(0))
 
 
 def _clip_layout(config: CLIPConfig, name: str) -> Layout:
@@ -57,8 +62,8 @@ def _clip_layout(config: CLIPConfig, name: str) -> Layout:
         raise UsageError(f'format "{name}" has no CLIP in it; write a CLIP as "huggingface", "openai" or "tinymm"')
     if name != "tinymm" and text == "cbow":
         raise UsageError(f'format {name!r} has no bag of words as text encoder; use "tinymm"')
-    if name != "tinymm" and config.loss == "sigmoid":
-        raise UsageError(f'format {name!r} has no place for the bias of the sigmoid loss; use "tinymm"')
+    if name == "huggingface" and config.loss == "sigmoid":
+        raise UsageError(f'format {name!r} has no place for the bias of the sigmoid loss; use "openai" or "tinymm"')
     if name == "huggingface" and not settings.fits_hugging_face(config):
         reason = "has no ResNet" if image == "resnet" else 'reads eos_token_id 2 as "the largest id", which this model does not mean'
         raise UsageError(f'format "huggingface" {reason}; use "openai"')
@@ -129,5 +134,5 @@ FAMILIES = (
     ),
     Family(BertLanguageModel, bert.recognize, bert.build, lambda config, name: bert.HUGGING_FACE, bert.settings_for, lambda config: "huggingface"),
     Family(OPT, opt.recognize, opt.build, opt.layout_for, opt.settings_for, lambda config: "huggingface"),
-    Family(CLIP, lambda keys, said: clip.recognize(keys), _build_clip, _clip_layout, settings.write_settings, _best_clip_format),
+    Family(CLIP, lambda keys, said: clip.recognize(keys), _build_clip, _clip_layout, settings.write_settings, _best_clip_format, settings.describe),
 )  # fmt: skip

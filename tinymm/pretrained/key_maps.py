@@ -15,7 +15,7 @@ import numpy as np
 
 from tinymm.arrays.errors import CheckpointError
 
-_AXES = {"same": None, "transpose": (1, 0), "convolution": (2, 3, 1, 0)}
+_AXES = {"same": None, "scalar": None, "transpose": (1, 0), "convolution": (2, 3, 1, 0)}
 _LEADING = {"one leading axis": 1, "two leading axes": 2}
 _INDEX = "(0|[1-9][0-9]{0,3})"
 
@@ -25,10 +25,11 @@ class Rule:
     """One kind of array under both names; `{}` stands for a layer's number, the same on both sides.
 
     `theirs` with several names: their arrays are joined along our last axis, as query, key and value in one weight.
-    `change` is what theirs undergo to become ours: "same", "transpose" (torch's Linear weights are (out, in)), "convolution" (torch's
-    kernels are (out, in, h, w), ours (h, w, in, out)), "one leading axis" or "two leading axes" (of length 1, which ours lack), or "no key
-    bias" (EVA stores the biases of query and value; the key's, which no softmax sees, stands between them as zeros). `optional`: files may
-    lack it.
+    `change` is what theirs undergo to become ours: "same", "transpose" (torch's Linear weights are (out, in)),
+    "convolution" (torch's kernels are (out, in, h, w), ours (h, w, in, out)), "scalar" (one number, which some files
+    keep with an axis), "one leading axis" or "two leading axes" (of length 1, which ours lack), or "no key bias" (EVA
+    stores the biases of query and value; the key's, which no softmax sees, stands between them as zeros). `optional`:
+    files may lack it.
     """
 
     ours: str
@@ -51,6 +52,8 @@ class Rule:
         if self.change in _LEADING:
             leading = _LEADING[self.change]
             return arrays[0].reshape(arrays[0].shape[leading:]) if arrays[0].shape[:leading] == (1,) * leading else arrays[0]
+        if self.change == "scalar":
+            return arrays[0].reshape(()) if arrays[0].shape == (1,) else arrays[0]
         if self.change == "no key bias":
             return np.concatenate([arrays[0], np.zeros_like(arrays[0]), arrays[1]])
         axes = _AXES[self.change]
@@ -158,6 +161,10 @@ class Layout:
                 found.arrays[ours] = rule.import_([arrays[name] for name in names])
         return found
 
+    def knows(self, key: str) -> bool:
+        """Say whether a key has a place in this layout."""
+        return self._rule_for(key) is not None or any(re.fullmatch(pattern, key) for pattern in self.ignorable)
+
     def _rule_for(self, key: str) -> tuple[Rule, int, tuple[str, ...]] | None:
         for rule in self.rules:
             for place, pattern in enumerate(rule.their_patterns):
@@ -200,8 +207,11 @@ class Layout:
 class Imported:
     """What a file held: our arrays, the keys that each came from, and the keys that found no place.
 
-    `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position numbers and the
-    like); `tied` lists groups of keys that share one array, and `fresh` our arrays that the file has none for and that begin anew.
+    `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position
+    numbers and the like); `tied` lists groups of keys that share one array, and `fresh` our arrays that the file has
+    none for and that begin anew. `layout` is the layout's name, `resolution` that of the file's pictures if its model
+    sees, and `unused` names what else the file and its folder hold and nothing was made of: an optimizer, counters,
+    another program's description, settings that are not known.
     """
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -211,6 +221,9 @@ class Imported:
     ignored: list[str] = field(default_factory=list)
     tied: list[tuple[str, ...]] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    layout: str = ""
+    resolution: int | None = None
 
 
 def tied_keys(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:

@@ -1,11 +1,15 @@
-"""What `config.json` says, in each program's words, and the same in ours.
+"""What a description beside the weights says, in each program's words, and the same in ours; the layout decides which description counts.
 
 `declared` is our side: `{"joint_width": E, "image": {…}, "text": {…}}` with the field names of the models' configs and a `kind` per
 encoder. Only what a file says (or what its program assumes when it says nothing) stands in it; the arrays know the rest.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
+
+import numpy as np
 
 from tinymm.arrays.errors import CheckpointError
 from tinymm.models.cbow import CBOWConfig
@@ -14,11 +18,19 @@ from tinymm.models.resnet import ResNetConfig
 from tinymm.models.text import TextConfig
 from tinymm.models.vit import ViTConfig
 
+from .folders import Weights
+from .key_maps import Layout
+from .open_clip_settings import from_open_clip
+
 KINDS: dict[str, Any] = {"vit": ViTConfig, "resnet": ResNetConfig, "transformer": TextConfig, "cbow": CBOWConfig}
 OWN_TYPES = {"tinymm": "tinymm_clip", "openai": "tinymm_clip_openai"}
 #: Until 2023 every published config said 2, which is no token's end; `transformers` takes it as "the largest id" ever since.
 _LEGACY_END = 2
-_ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "relu": "relu"}
+#: Since this version of transformers a config that says no end of text means CLIP's own, 49407; before, it meant the old 2.
+_END_OF_ITS_OWN = (4, 31)
+#: What OpenAI's files hold beside the weights, and open_clip's do not.
+OPENAI_MARKS = ("input_resolution", "context_length", "vocab_size")
+HEAD_WIDTH = 64  # what OpenAI's models have throughout (clip/model.py)
 
 # Theirs → ours, and what CLIPTextConfig and CLIPVisionConfig assume of the settings that no array shows.
 _TEXT = {
@@ -30,12 +42,83 @@ _VISION = {
     "image_size": "resolution", "patch_size": "patch", "num_channels": "channels", "hidden_size": "width", "num_hidden_layers": "layers",
     "num_attention_heads": "heads", "intermediate_size": "feed_forward", "hidden_act": "activation", "layer_norm_eps": "eps",
 }  # fmt: skip
+# They change no feature: beginnings, dropout (which is not done here), generation, names, and what a program is to hand out.
+_HARMLESS = frozenset(
+    "_attn_implementation_autoset _commit_hash _name_or_path architectures attention_dropout auto_map bad_words_ids begin_suppress_tokens "
+    "bos_token_id chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dropout dtype "
+    "early_stopping encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task forced_bos_token_id "
+    "forced_eos_token_id id2label initializer_factor initializer_range is_composition label2id length_penalty logit_scale_init_value "
+    "max_length min_length model_type no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions "
+    "output_hidden_states output_scores pad_token_id prefix problem_type projection_dim pruned_heads remove_invalid_values "
+    "repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss "
+    "tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p torch_dtype torchscript transformers_version typical_p use_bfloat16 "
+    "use_cache".split()
+)
 _TEXT_ASSUMED = {"num_attention_heads": 8, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "eos_token_id": 49407}
 _VISION_ASSUMED = {"num_attention_heads": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 
 
-def read_settings(settings: dict[str, Any], layout: str) -> dict[str, Any]:
-    """Return what the settings beside a file of this layout declare, in our words; nothing for no settings.
+def describe(weights: Weights, layout: Layout, unused: list[str]) -> dict[str, Any]:
+    """Return what is said of a file of this layout, in our words, by the description that belongs to the layout; nothing if nothing is.
+
+    Files with OpenAI's keys are described by a config.json of ours, by open_clip_config.json, by the config.json of a CLIPModel, or by the
+    marks in OpenAI's own files, in this order; what another one says differently is named in `unused`. CheckpointError for a description that
+    cannot be followed.
+    """
+    theirs, open_clip = weights.settings, weights.open_clip
+    if layout.name not in ("openai", "open_clip") or theirs.get("model_type") in OWN_TYPES.values():
+        unused += ["open_clip_config.json"] if open_clip else []
+        return read_settings(theirs, layout.name, unused)
+    marked = _marks(weights.arrays)
+    if open_clip:
+        declared = from_open_clip(open_clip)
+        unused += [_left_aside(theirs, declared)] if theirs else []
+    elif theirs.get("model_type") == "clip":
+        declared = from_hugging_face(theirs, unused)
+    else:
+        unused += [f"config.json (model_type {theirs.get('model_type')!r})"] if theirs else []
+        return marked
+    pairs = [(f"{part} {key}", value, declared[part].get(key)) for part, said in marked.items() for key, value in said.items()]
+    unused += [f"OpenAI's marks ({what} {value!r} for {told!r})" for what, value, told in pairs if told is not None and told != value]
+    return declared
+
+
+def marks(config: CLIPConfig) -> dict[str, np.ndarray]:
+    """Return the sizes by which OpenAI's own files are told from others of their layout; none for a model that is not built as theirs."""
+    image, text = config.image, config.text
+    wide = image.width * (32 if isinstance(image, ResNetConfig) else 1)
+    bent = {getattr(part, "activation", "quick_gelu") for part in (image, text)} == {"quick_gelu"}
+    plain = bent and {getattr(part, "eps", 1e-5) for part in (image, text)} == {1e-5} and text.end_of_text in (None, text.vocabulary - 1)
+    if not plain or (wide // HEAD_WIDTH, text.width // HEAD_WIDTH) != (image.heads, getattr(text, "heads", None)):
+        return {}
+    return {mark: np.array(size) for mark, size in zip(OPENAI_MARKS, (image.resolution, text.context, text.vocabulary), strict=True)}
+
+
+def _marks(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return what OpenAI's own files tell: three sizes stand among the arrays, and then the activation and the heads are OpenAI's."""
+    if not all(mark in arrays and arrays[mark].size == 1 and arrays[mark].dtype.kind in "iu" for mark in OPENAI_MARKS):
+        return {}
+    resolution, context, vocabulary = (int(arrays[mark].reshape(())) for mark in OPENAI_MARKS)
+    patches = "visual.class_embedding" in arrays and "visual.conv1.weight" in arrays
+    patch = arrays["visual.conv1.weight"].shape[-1] if patches and arrays["visual.conv1.weight"].ndim == 4 else 32
+    image = {"resolution": resolution - resolution % max(patch, 1), "head_width": HEAD_WIDTH}
+    bent = {"activation": "quick_gelu"}
+    return {"image": image | (bent if patches else {}), "text": {"context": context, "vocabulary": vocabulary, "head_width": HEAD_WIDTH} | bent}
+
+
+def _left_aside(theirs: dict[str, Any], declared: dict[str, Any]) -> str:
+    """Return the name of the config.json that did not count, with what it says differently."""
+    try:
+        other = from_hugging_face(theirs, [])
+    except (CheckpointError, TypeError, ValueError):
+        return "config.json"
+    pairs = [(f"{part} {key}", other[part].get(key), value) for part in ("image", "text") for key, value in declared[part].items()]
+    different = [f"{what} {said!r} for {value!r}" for what, said, value in pairs if said is not None and said != value]
+    return f"config.json ({', '.join(different)})" if different else "config.json"
+
+
+def read_settings(settings: dict[str, Any], layout: str, unused: list[str]) -> dict[str, Any]:
+    """Return what the config.json of a folder of ours or of Hugging Face's declares, in our words; keys that nobody knows are named in `unused`.
 
     CheckpointError for another model_type than the layout's.
     """
@@ -47,25 +130,27 @@ def read_settings(settings: dict[str, Any], layout: str) -> dict[str, Any]:
             f"arrays under our own names need the config.json of their folder with a model_type of {OWN_TYPES['tinymm']!r}, "
             f"{model_type!r} came; copy that file too"
         )
-    if layout == "huggingface":
-        if model_type != "clip":
-            raise CheckpointError(f"a CLIPModel's config.json has model_type 'clip', {model_type!r} came; copy that file too")
-        return from_hugging_face(settings)
-    return _from_open_clip(settings["model_cfg"]) if isinstance(settings.get("model_cfg"), dict) else {}
+    if model_type != "clip":
+        raise CheckpointError(f"a CLIPModel's config.json has model_type 'clip', {model_type!r} came; copy that file too")
+    return from_hugging_face(settings, unused)
 
 
-def from_hugging_face(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what a CLIPModel's config.json declares; heads, activation, eps and end of text are assumed as transformers does.
+def from_hugging_face(settings: dict[str, Any], unused: list[str]) -> dict[str, Any]:
+    """Return what a CLIPModel's config.json declares; heads, activation, eps and end of text that it leaves out are those of its class.
 
-    CheckpointError for pictures or patches that are not square.
+    Keys that neither count nor are known to change nothing are named in `unused`. CheckpointError for pictures or patches that are not
+    square, and for keys that ask for what is not done here.
     """
-    image = _renamed(_part(settings, "vision_config"), _VISION, _VISION_ASSUMED)
-    text = _renamed(_part(settings, "text_config"), _TEXT, _TEXT_ASSUMED)
+    version = _version(settings.get("transformers_version"))
+    text_assumed = _TEXT_ASSUMED | ({"eos_token_id": _LEGACY_END} if version < _END_OF_ITS_OWN else {})
+    image = _renamed(_part(settings, "vision_config", unused), _VISION, _VISION_ASSUMED)
+    text = _renamed(_part(settings, "text_config", unused), _TEXT, text_assumed)
+    _unknown("", settings, {"text_config", "vision_config", "text_config_dict", "vision_config_dict"}, unused)
     for side in ("resolution", "patch"):
         value = image.get(side)
         if isinstance(value, list):
             if len(set(value)) != 1:
-                raise CheckpointError(f"pictures and patches are square here, {side} {value} came; resize the position embeddings first")
+                raise CheckpointError(f"pictures and patches are square here, {side} {value} came; load another model")
             image[side] = value[0]
     if isinstance(image.get("resolution"), int) and isinstance(image.get("patch"), int) and image["patch"] > 0:
         image["resolution"] -= image["resolution"] % image["patch"]  # a patch convolution ignores what is left at the border
@@ -74,50 +159,39 @@ def from_hugging_face(settings: dict[str, Any]) -> dict[str, Any]:
     return declared | {"joint_width": settings["projection_dim"]} if settings.get("projection_dim") is not None else declared
 
 
-def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return one encoder's settings; files of 2022 repeat them under NAME_dict, which then counts."""
-    first, second = settings.get(name) or {}, settings.get(f"{name}_dict") or {}
-    if not isinstance(first, dict) or not isinstance(second, dict):
-        raise CheckpointError(f"config.json: {name} is an object of settings, a {type(first).__name__} came; copy the file again")
-    return first | second
+def _part(settings: dict[str, Any], name: str, unused: list[str]) -> dict[str, Any]:
+    """Return one encoder's settings; files of 2022 repeat them under NAME_dict, which then counts, with its class's defaults."""
+    first, second = settings.get(name), settings.get(f"{name}_dict")
+    said = (first or {}) if second is None else second
+    if not isinstance(said, dict):
+        raise CheckpointError(f"config.json: {name} is an object of settings, a {type(said).__name__} came; copy the file again")
+    if said.get("model_type") not in (None, "clip", f"clip_{name.removesuffix('_config')}_model"):
+        raise CheckpointError(f"config.json: {name} is that of a CLIPModel, model_type {said['model_type']!r} came; load another model")
+    _unknown(f"{name}.", said, set(_TEXT if name == "text_config" else _VISION), unused)
+    return said
+
+
+def _unknown(prefix: str, said: dict[str, Any], used: set[str], unused: list[str]) -> None:
+    """Name the keys that nothing is made of and that may matter; CheckpointError for those that do."""
+    for key, value in said.items():
+        if key in ("quantization_config", "pruned_heads") and value:
+            raise CheckpointError(f"config.json: {prefix}{key} {str(value)[:60]} asks for what is not done here; load the plain weights")
+        if key not in used and key not in _HARMLESS and not (value is None or value is False or value == []):
+            unused.append(f"config.json: {prefix}{key}")
 
 
 def _renamed(theirs: dict[str, Any], names: dict[str, str], assumed: dict[str, Any]) -> dict[str, Any]:
+    empty = [key for key in assumed if key in theirs and theirs[key] is None and assumed[key] != _LEGACY_END]
+    if empty:
+        raise CheckpointError(f"config.json: {empty[0]} is null, which no CLIPModel can be built with; write the number, or leave the key out")
     said = {key: value for key, value in theirs.items() if value is not None}
     return {names[key]: value for key, value in (assumed | said).items() if key in names}
 
 
-def _from_open_clip(model: dict[str, Any]) -> dict[str, Any]:
-    """Return what an open_clip_config.json declares: exact GELU unless it says otherwise, heads by their width in the image encoder."""
-    vision, text = model.get("vision_cfg") or {}, model.get("text_cfg") or {}
-    if not isinstance(vision, dict) or not isinstance(text, dict):
-        raise CheckpointError("open_clip_config.json: vision_cfg and text_cfg are objects of settings; copy the file again")
-    for part in (vision, text):
-        strange = [key for key in ("timm_model_name", "hf_model_name", "no_causal_mask") if part.get(key)]
-        if strange or part.get("pool_type") not in (None, "tok", "argmax"):
-            asked = strange[0] if strange else f"pool_type {part['pool_type']!r}"
-            raise CheckpointError(f"open_clip_config.json: {asked} asks for an encoder that CLIP's paper does not have; load another")
-    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
-    width, resnet = vision.get("width", 768), isinstance(vision.get("layers"), list)
-    try:
-        heads = width * (32 if resnet else 1) // vision.get("head_width", 64)
-    except (TypeError, ZeroDivisionError):
-        raise CheckpointError(
-            f"open_clip_config.json: width and head_width are counts, {width!r} and {vision.get('head_width')!r} came; copy the file again"
-        ) from None
-    image: dict[str, Any] = {"kind": "resnet" if resnet else "vit", "heads": heads, "resolution": vision.get("image_size", 224)}
-    image |= {} if resnet else {"activation": activation, "eps": (vision.get("norm_kwargs") or {}).get("eps", 1e-5)}
-    return {
-        "joint_width": model.get("embed_dim"),
-        "image": image,
-        "text": {
-            "kind": "transformer",
-            "heads": text.get("heads", 8),
-            "context": text.get("context_length", 77),
-            "activation": activation,
-            "eps": (text.get("norm_kwargs") or {}).get("eps", 1e-5),
-        },
-    }
+def _version(text: object) -> tuple[int, int]:
+    """Return the version of transformers that wrote a file, the newest if it does not say."""
+    found = re.match(r"(\d{1,4})\.(\d{1,4})", text) if isinstance(text, str) else None
+    return (int(found[1]), int(found[2])) if found else (10**4, 0)
 
 
 def _from_own(settings: dict[str, Any]) -> dict[str, Any]:

@@ -19,13 +19,13 @@ from tinymm.models.text import TextConfig
 from .key_maps import Imported, Layout
 from .settings import KINDS
 
-_HEAD_WIDTH = 64  # what OpenAI's models have throughout (clip/model.py)
 
+def config_of(
+    found: Imported, layout: Layout, declared: dict[str, Any], heads: dict[str, int] | None = None, activation: dict[str, str] | None = None
+) -> CLIPConfig:
+    """Return the config of the model that fits the arrays; CheckpointError names whatever contradicts, or is known from nowhere.
 
-def config_of(found: Imported, layout: Layout, declared: dict[str, Any], heads: dict[str, int] | None) -> CLIPConfig:
-    """Return the config of the model that fits the arrays; CheckpointError names whatever contradicts.
-
-    Heads: `heads` if given, else what is declared, else width / 64. Activation: what is declared, else CLIP's quick GELU.
+    Heads and activation are in no array: `heads` and `activation` if given, else what is declared.
     """
     ruler = _Ruler(found, layout)
     joint_width = ruler.shape["W_t"][1]
@@ -36,7 +36,11 @@ def config_of(found: Imported, layout: Layout, declared: dict[str, Any], heads: 
         for key, value in sizes.items():
             _agree(f"{encoder} {key}", said.get(key), value)
         usual = sizes.get("feed_forward") == 4 * sizes["width"]
-        parts[encoder] = _build(encoder, said | sizes | ({"feed_forward": None} if usual else {}), (heads or {}).get(encoder))
+        told = {"heads": (heads or {}).get(encoder), "activation": (activation or {}).get(encoder)}
+        said = said | {key: value for key, value in told.items() if value is not None and (key != "activation" or sizes["kind"] != "resnet")}
+        parts[encoder] = said | sizes | ({"feed_forward": None} if usual else {})
+    _check_known(parts)
+    parts = {encoder: _build(encoder, part) for encoder, part in parts.items()}
     config = CLIPConfig(joint_width=joint_width, image=parts["image"], text=parts["text"], loss="sigmoid" if "b" in found.arrays else "softmax")
     needed, present = _least_numbers(config), sum(array.size for array in found.arrays.values())
     if needed > 2 * present + 10**6:
@@ -67,12 +71,31 @@ def _agree(what: str, declared: Any, measured: Any) -> None:
         )
 
 
-def _build(encoder: str, settings: dict[str, Any], heads: int | None) -> Any:
-    """Return the encoder's config, with the heads that were passed, declared or guessed."""
-    kind = settings.pop("kind")
+def _check_known(parts: dict[str, dict[str, Any]]) -> None:
+    """Raise CheckpointError for heads and activations that neither the file, nor a description, nor the caller tells."""
+    unknown = [
+        f"the {what} of the {encoder} encoder"
+        for what, kinds in (("activation", ("vit", "transformer")), ("heads", ("vit", "transformer", "resnet")))
+        for encoder, part in parts.items()
+        if part["kind"] in kinds and not {what, "head_width" if what == "heads" else what} & part.keys()
+    ]
+    if unknown:
+        raise CheckpointError(
+            f"no array shows the activation and the heads, and other ones give other features without an error; nothing says {', '.join(unknown)}: "
+            'pass activation="quick_gelu" (OpenAI\'s) or "gelu" (open_clip\'s usual one) and heads={"image": …, "text": …} (on the command '
+            "line --activation and --heads, of train --init-activation and --init-heads), or put the open_clip_config.json or config.json of "
+            "this very file beside it"
+        )
+
+
+def _build(encoder: str, settings: dict[str, Any]) -> Any:
+    """Return the encoder's config, whose heads may be declared by their width."""
+    kind, head_width = settings.pop("kind"), settings.pop("head_width", None)
     if kind != "cbow":
         width = settings["width"] * (32 if kind == "resnet" else 1)  # the attention pool sees 32 times the first width
-        settings["heads"] = heads or settings.get("heads") or width // _HEAD_WIDTH
+        if settings.get("heads") is None and (type(head_width) is not int or head_width < 1):
+            raise CheckpointError(f"the {encoder} encoder's head_width is a count, {head_width!r} came; copy the description again")
+        settings.setdefault("heads", width // (head_width or 1))
         count = settings["heads"]
         if type(count) is not int or count < 1 or width % count:
             raise CheckpointError(
@@ -186,7 +209,8 @@ def check(found: Imported, layout: Layout, expected: dict[str, np.ndarray]) -> N
         for name in shared
         if found.arrays[name].shape != expected[name].shape
     ]
-    strange = [f"{found.keys[name][0]} ({found.arrays[name].dtype})" for name in shared if found.arrays[name].dtype.kind not in "fiu"]
+    kinds = {name: "f" if expected[name].dtype.kind == "f" else "fiu" for name in shared}  # whole numbers for weights are those of a quantizer
+    strange = [f"{found.keys[name][0]} ({found.arrays[name].dtype})" for name in shared if found.arrays[name].dtype.kind not in kinds[name]]
     surplus = [key for name in found.arrays if name not in expected for key in found.keys[name]]
     parts = {name: lacking for name, lacking in found.incomplete.items() if name not in expected}
     surplus += [key for name, lacking in parts.items() for key in layout.their_names(name) if key not in lacking]

@@ -22,6 +22,7 @@ from tinymm.arrays.files import atomic
 from tinymm.data.text import CLS, DEC, ENC, EOT, MASK, PAD, WordTokenizer, write_config
 
 from .cleaning import cleaned
+from .open_clip_settings import context_of
 from .safetensors_files import read_json
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -313,13 +314,16 @@ def _context(folder: Path, truncation: dict[str, Any] | None = None) -> int:
     settings = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     text = settings.get("text_config") or settings.get("text") or settings.get("bert") or {}
     context = (text.get("max_position_embeddings") or text.get("context")) if isinstance(text, dict) else None
+    for stated in (context, context_of(folder)):
+        if stated is not None and (type(stated) is not int or not 2 <= stated <= _LONGEST):
+            raise CheckpointError(
+                f"config.json: a text has 2 or more tokens, a context of {stated!r} came; copy the file again"
+            )
     own = _sane(_beside(folder).get(CONFIG, {}).get("model_max_length"))
-    if context is None and own == _LONGEST:
-        context = truncation["max_length"] if truncation else _CONTEXT
-    context = own if context is None else context
-    if type(context) is not int or not 2 <= context <= _LONGEST:
-        raise CheckpointError(f"config.json: a text has 2 or more tokens, a context of {context!r} came; copy the file again")
-    return min(context, own)
+    stated = [n for n in (context, context_of(folder), own) if n is not None and n != _LONGEST]
+    if stated:
+        return min(stated)
+    return truncation["max_length"] if truncation else _CONTEXT
 
 
 def needed_library(what: str = "CLIP's byte-pair tokenizer") -> Any:

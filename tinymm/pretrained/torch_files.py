@@ -27,7 +27,11 @@ _DTYPES = {
     "Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16", "Long": "int64", "Int": "int32",
     "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool", "ComplexFloat": "complex64", "ComplexDouble": "complex128",
 }  # fmt: skip
-_NESTS = ("state_dict", "model_state_dict", "model")
+#: Under which names training programs keep the weights, the likeliest first, to any depth; the averages of training are the last choice.
+_NESTS = (
+    "state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "state_dict_ema", "ema_state_dict",
+    "model_ema", "ema_model", "ema",
+)  # fmt: skip
 _MODULES = 100_000  # names that a TorchScript tree may have; the largest released CLIP has about 5,000
 RESAVE = 'torch.save(torch.load(path, map_location="cpu"), path) in a torch that you trust the file with'
 
@@ -101,25 +105,26 @@ _KNOWN: dict[str, Callable[..., object]] = {
 }
 
 
-def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_torch_file(path: str | os.PathLike, unused: list[str] | None = None) -> dict[str, np.ndarray]:
     """Return the tensors of a torch zip archive by name; names that are tied in the file share one array.
 
-    Opens a plain state dict, one inside `{"state_dict": …}`, `{"model": …}` or `{"model_state_dict": …}`, and TorchScript
-    archives; whatever else the file holds (an optimizer, settings) is not read. bfloat16 becomes float32, everything else keeps its
-    dtype. Raises CheckpointError for files of before torch 1.6, for compressed or damaged archives, and for descriptions that
-    reach outside their storage. Nothing in the file is executed, and nothing is written.
+    Opens a plain state dict, one inside `{"state_dict": …}`, `{"model": …}` and the like, to any depth, and
+    TorchScript archives; whatever else the file holds (an optimizer, numbers, other tensors beside the nest) is not
+    read, and its names are appended to `unused`. bfloat16 becomes float32, everything else keeps its dtype. Raises
+    CheckpointError for files of before torch 1.6, for compressed or damaged archives, and for descriptions that reach
+    outside their storage. Nothing in the file is executed, and nothing is written.
     """
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read_archive(archive, path)
+            return _read_archive(archive, path, [] if unused is None else unused)
     except CheckpointError:
         raise
     except (zipfile.BadZipFile, struct.error, EOFError, ValueError, RuntimeError, OverflowError, zlib.error) as problem:
         raise CheckpointError(f"{path.name}: the archive is damaged or cut short ({problem}); copy the file again") from problem
 
 
-def _read_archive(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
+def _read_archive(archive: zipfile.ZipFile, path: Path, unused: list[str]) -> dict[str, np.ndarray]:
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         if entry.filename in entries:
@@ -133,7 +138,7 @@ def _read_archive(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]
     if order != b"little":
         raise CheckpointError(f"{path.name}: numbers are stored little-endian here, the file says {order[:10]!r}; {RESAVE}")
     found = read_pickle(_bytes(archive, entries, root + "data.pkl", path), _KNOWN, _storage)
-    slices = _module_tensors(found) if isinstance(found, Placeholder) else _state_dict(found, path)
+    slices = _module_tensors(found) if isinstance(found, Placeholder) else _state_dict(found, path, unused)
     return _Storages(archive, entries, root, path).read(slices)
 
 
@@ -149,19 +154,35 @@ def _bytes(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], name: 
     return archive.read(entry)
 
 
-def _state_dict(found: object, path: Path) -> dict[str, _Slice]:
-    """Return the named tensors of a dictionary, or of the dictionary that a training program wrapped around it."""
-    candidates = [found, *(found.get(nest) for nest in _NESTS)] if isinstance(found, dict) else []
-    for candidate in candidates:
-        if isinstance(candidate, dict):
-            tensors = {str(key): value for key, value in candidate.items() if isinstance(value, _Slice)}
-            if tensors:
-                return tensors
+def _state_dict(found: object, path: Path, unused: list[str]) -> dict[str, _Slice]:
+    """Return the named tensors of a dictionary, or of the one that training programs wrapped others around; name in `unused` what lies beside."""
+    level, way, seen = found, "", set()
+    while id(level) not in seen and (nest := _nest(level, set())):
+        seen.add(id(level))
+        unused += [f"{way}{key}" for key in level if key != nest]  # type: ignore[attr-defined]
+        level, way = level[nest], f"{way}{nest}."  # type: ignore[index]
+    tensors = {str(key): value for key, value in level.items() if isinstance(value, _Slice)} if isinstance(level, dict) else {}
+    if tensors:
+        unused += [f"{way}{key}" for key, value in level.items() if not isinstance(value, _Slice)]  # type: ignore[attr-defined]
+        return tensors
     held = f"a dictionary of {', '.join(map(repr, list(found)[:5])) or 'nothing'}" if isinstance(found, dict) else type(found).__name__
     raise CheckpointError(
-        f"{path.name}: a checkpoint maps names to tensors, by itself or under {', '.join(_NESTS)}; this file holds {held}; "
+        f"{path.name}: a checkpoint maps names to tensors, by itself or under {', '.join(_NESTS[:3])} …; this file holds {held}; "
         "save the weights alone: torch.save(model.state_dict(), path)"
     )
+
+
+def _nest(level: object, seen: set[int]) -> str | None:
+    """Return the name under which a dictionary keeps the weights, or None if it keeps none or they are its own entries."""
+    if not isinstance(level, dict) or id(level) in seen:  # a hostile dictionary can hold itself
+        return None
+    seen.add(id(level))
+    inner = ((name, level.get(name)) for name in _NESTS)
+    return next((name for name, value in inner if isinstance(value, dict) and (_has_tensors(value) or _nest(value, seen))), None)
+
+
+def _has_tensors(level: dict) -> bool:
+    return any(isinstance(value, _Slice) for value in level.values())
 
 
 def _module_tensors(root: Placeholder) -> dict[str, _Slice]:

@@ -28,13 +28,14 @@ def run(
     backend: str = "numpy",
     tokenizer: str | None = None,
     say: Callable[[str], None] = print,
+    **told: Any,
 ) -> dict[str, str]:
     """Print and return a caption for each picture, by a model that writes: BLIP, or either stage of BLIP-2.
 
     Greedy by default; `beams` keeps that many beginnings, `nucleus` draws by `seed`. A `prompt` is the beginning of the text, for BLIP and stage 2.
     UsageError for a model that does not write, or a prompt that it cannot read.
     """
-    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*STAGE_2, *STAGE_1, *WRITER))
+    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*STAGE_2, *STAGE_1, *WRITER), **told)
     if not hasattr(opened.model, "caption"):
         raise UsageError(f"{opened.path} holds a {type(opened.model).__name__}, which does not write; use a run of `train blip` or `train blip2`")
     if any("language_head" in name for name in opened.fresh):

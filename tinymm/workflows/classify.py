@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ def run(
     backend: str = "numpy",
     tokenizer: str | None = None,
     say: Callable[[str], None] = print,
+    **told: Any,
 ) -> dict[str, float]:
     """Print and return the probability of each label for a picture file: the softmax of the scaled cosines with the labels' prompts.
 
@@ -33,7 +35,7 @@ def run(
     without = [template for template in templates if template.count("{}") != 1]
     if without:
         raise UsageError(f"a template has one {{}} for the label, and {without[0]!r} came; write --template 'a photo of a {{}}'")
-    opened = clip_for("classify", model, backend, tokenizer)
+    opened = clip_for("classify", model, backend, tokenizer, **told)
     warn_unknown(opened, chosen, say)
     image = embed_images(opened.model, prepared(opened, picture, invert)[None])
     weights = classifier_weights(opened.model, tuple(chosen), tuple(templates), opened.tokenizer)

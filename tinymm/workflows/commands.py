@@ -58,3 +58,9 @@ def model(parser: argparse.ArgumentParser) -> None:
     """Add which model, and its tokenizer."""
     parser.add_argument("--model", metavar="RUN_OR_FOLDER", help="a run, a Hugging Face folder or a file of weights (default: the last run)")
     parser.add_argument("--tokenizer", metavar="PATH", help="the tokenizer's folder, for a file of weights that brings none")
+    heads = "attention heads of a file that does not tell them, such as image=12,text=8"
+    parser.add_argument("--heads", metavar="PART=N", help=heads)
+    activation = "its activation: quick_gelu (OpenAI's), gelu (open_clip's usual one) or relu; or image=…,text=…"
+    parser.add_argument("--activation", metavar="NAME", help=activation)
+    resolution = "take pictures of N × N pixels, by resizing the position embeddings (default: the model's own size)"
+    parser.add_argument("--resolution", type=int, metavar="N", help=resolution)

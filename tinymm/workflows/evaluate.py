@@ -24,6 +24,7 @@ def run(
     backend: str = "numpy",
     tokenizer: str | None = None,
     say: Callable[[str], None] = print,
+    **told: Any,
 ) -> dict[str, Any]:
     """Print and return a model's numbers on its own data or on `data`; write them to the file `out` if given.
 
@@ -32,7 +33,7 @@ def run(
     no weights for, as a BLIP for captions has none for matching, it says so: what they decide is chance. UsageError where nobody says which data, or
     the model speaks other words.
     """
-    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*CLIPS, *TOWERS, *STAGE_1, *STAGE_2))
+    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*CLIPS, *TOWERS, *STAGE_1, *STAGE_2), **told)
     where = data or opened.settings.get("data")
     if where is None:
         raise UsageError(f"{opened.path} does not say what it was trained on; name the pictures and captions with --data")

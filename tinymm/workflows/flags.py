@@ -15,7 +15,10 @@ from .opened import BUILT_IN_NAMES
 CLIP = {
     "data": f"{BUILT_IN_NAMES} or a path to pictures and captions", "image": "picture encoder: vit or resnet",
     "text": "text encoder: transformer or cbow",
-    "resolution": "side of the pictures in pixels (own data, emoji and digits)", "patch": "side of a ViT patch", "width": "width D of both encoders",
+    "resolution": "side of the pictures in pixels (own data, emoji and digits; default: 32 or --init's)",
+    "init_heads": "attention heads of an --init that does not tell them, such as image=12,text=8",
+    "init_activation": "its activation: quick_gelu (OpenAI's), gelu (open_clip's usual one) or relu",
+    "patch": "side of a ViT patch", "width": "width D of both encoders",
     "expansion": "how many times wider the feed-forward layers are, F / D",
     "layers": "layers of the ViT", "text_layers": "layers of the text transformer", "heads": "attention heads",
     "joint": "width E of the joint space", "loss": "softmax (Figure 3) or sigmoid (SigLIP: each pair judged by itself)",
@@ -30,7 +33,8 @@ CLIP = {
     "workers": "threads that share each batch, in each rank",
 }  # fmt: skip
 TOWERS = {
-    "data": CLIP["data"], "resolution": CLIP["resolution"], "patch": CLIP["patch"], "width": "width D of all parts",
+    "data": CLIP["data"], "resolution": "side of the pictures in pixels (own data, emoji and digits)", "patch": CLIP["patch"],
+    "width": "width D of all parts",
     "tokenizer": "folder or file of a tokenizer to train on", "vocabulary": CLIP["vocabulary"],
     "expansion": CLIP["expansion"], "layers": CLIP["layers"],
     "text_layers": "layers that read a text; in ALBEF (default: 2) as many again look at the picture, in BLIP (default: 3) each does both",

@@ -11,11 +11,10 @@ from tinymm import pretrained
 from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.data import digits, emoji, glyphs, pairs, shapes
 from tinymm.data.batches import Source, Tokenizer
-from tinymm.data.images import Preprocess, preprocess
+from tinymm.data.images import Preprocess
 from tinymm.data.listing import is_there
 from tinymm.data.web_pairs import WebPairs
 from tinymm.models.albef import ALBEF
-from tinymm.models.blip import BLIP
 from tinymm.models.clip import CLIP
 from tinymm.training.records import last_run, read_json
 
@@ -39,14 +38,13 @@ class Opened:
     preprocess: Preprocess
     settings: dict[str, Any]
     fresh: tuple[str, ...] = ()  # weights that the folder has none for, which therefore know nothing
+    unused: tuple[str, ...] = ()  # what else the file and its folder hold, of which nothing was made
 
 
 #: What config.json calls the models that commands ask for, and what their users do.
 CLIPS = ("clip", "tinymm_clip", "tinymm_clip_openai")
 TOWERS, WRITER = ("tinymm_albef", "tinymm_blip"), ("tinymm_blip",)
 STAGE_1, STAGE_2 = ("tinymm_blip2_stage1",), ("tinymm_blip2_stage2",)
-#: Whose preprocessing a model has that brings none; all others have BLIP-2's.
-FAMILY: dict[type, str] = {CLIP: "clip", ALBEF: "albef", BLIP: "blip"}
 
 
 def open_model(
@@ -54,39 +52,50 @@ def open_model(
     *,
     backend: str = "numpy",
     tokenizer: str | None = None,
-    heads: dict[str, int] | None = None,
+    heads: str | dict[str, int] | None = None,
+    activation: str | dict[str, str] | None = None,
+    resolution: int | None = None,
     of_type: tuple[str, ...] | None = None,
 ) -> Opened:
     """Open a run folder, a folder of somebody else's or a single file; without a path, the last run with a model of one of the types.
 
-    A file such as OpenAI's `.pt` brings no tokenizer: give the folder or file of one. CheckpointError for a path where nothing is, or a model and
-    preprocessing that differ; UsageError for a model of another type.
+    A file such as OpenAI's `.pt` brings no tokenizer: give the folder or file of one. `heads`, `activation` and
+    `resolution` are those of `pretrained.load`, the first two also as the command line has them ("image=12,text=8").
+    CheckpointError for a path where nothing is, or a model and preprocessing that differ; UsageError for a model of
+    another type.
     """
     folder = Path(path) if path else last_run(holding="model.safetensors", of_type=of_type)
     if not folder.exists():
         raise CheckpointError(f"a model is a run folder, a Hugging Face folder or a file of weights, and {folder} does not exist; check the path")
-    model, report = pretrained.load_with_report(folder, heads=heads)
-    model.to(backend)
-    family = next((name for kind, name in FAMILY.items() if isinstance(model, kind)), "blip2")
-    cleaning = "albef" if family == "albef" else "blip"
+    heads, activation = (_by_part(told) if isinstance(told, str) and "=" in told else told for told in (heads, activation))
+    if isinstance(heads, str):
+        raise UsageError(f"--heads names the part and its count, such as image=12,text=8, and {heads!r} came")
+    model, report = pretrained.load_with_report(folder, heads=heads, activation=activation, resolution=resolution)
+    cleaning = "albef" if isinstance(model, ALBEF) else "blip"
     words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent), cleaning=cleaning)
     if not hasattr(model.config, "image"):
         kind = type(model).__name__
         raise UsageError(f"this command needs a model that sees pictures, and {folder} holds a {kind}; name another with --model")
-    described, run = folder / "preprocessor_config.json", folder / "run.json"
-    resolution, channels = model.config.image.resolution, model.config.image.channels
-    prepare = Preprocess.from_dict(read_json(described)) if described.is_file() else preprocess(family, resolution)
-    if (prepare.resolution, prepare.channels) != (resolution, channels):
-        raise CheckpointError(
-            f"{folder}: the model sees {resolution} × {resolution} × {channels} and preprocessor_config.json makes {prepare.resolution} × "
-            f"{prepare.resolution} × {prepare.channels}; restore the file that belongs to the model"
-        )
-    return Opened(folder, model, words, prepare, settings_of(run) if run.is_file() else {}, tuple(report.fresh))
+    prepare, run = pretrained.preprocess(folder, loaded=(model, report)), folder / "run.json"
+    model.to(backend)
+    return Opened(folder, model, words, prepare, settings_of(run) if run.is_file() else {}, tuple(report.fresh), tuple(report.unused))
 
 
-def clip_for(command: str, path: str | None, backend: str, tokenizer: str | None) -> Opened:
-    """Open a CLIP for a command that compares pictures and texts in its joint space; UsageError for another kind of model."""
-    opened = open_model(path, backend=backend, tokenizer=tokenizer, of_type=CLIPS)
+def _by_part(text: str) -> dict[str, Any]:
+    """Return what "image=12,text=8" says of each part: numbers, or words."""
+    pairs = [item.split("=", 1) for item in text.split(",")]
+    wrong = [item for item in pairs if len(item) != 2]
+    if wrong:
+        raise UsageError(f"each part has a value, such as image=12,text=8, and {text!r} came")
+    return {part.strip(): int(value) if value.strip().isdecimal() else value.strip() for part, value in pairs}
+
+
+def clip_for(command: str, path: str | None, backend: str, tokenizer: str | None, **told: Any) -> Opened:
+    """Open a CLIP for a command that compares pictures and texts in its joint space; UsageError for another kind of model.
+
+    `told` is what else `open_model` takes: heads, activation, resolution.
+    """
+    opened = open_model(path, backend=backend, tokenizer=tokenizer, of_type=CLIPS, **told)
     if not isinstance(opened.model, CLIP):
         raise UsageError(f"{command} takes a CLIP, and {opened.path} holds a {type(opened.model).__name__}; name a run of `train clip` with --model")
     return opened

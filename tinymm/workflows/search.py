@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ def run(
     backend: str = "numpy",
     tokenizer: str | None = None,
     say: Callable[[str], None] = print,
+    **told: Any,
 ) -> list[tuple[str, float]]:
     """Print and return the `top` pictures below a folder by cosine with the words; pictures that cannot be read are skipped and named.
 
@@ -39,7 +41,7 @@ def run(
     files = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise UsageError(f"{folder} holds no picture ({', '.join(SUFFIXES)}); give another folder")
-    opened = clip_for("search", model, backend, tokenizer)
+    opened = clip_for("search", model, backend, tokenizer, **told)
     warn_unknown(opened, [words], say)
     query = embed_texts(opened.model, [words], opened.tokenizer)[0]
     found: list[tuple[str, float]] = []

@@ -43,14 +43,16 @@ COLUMNS = (
 class Settings:
     """All that a run depends on, as `run.json` keeps it; the defaults are those of `demo`.
 
-    `data` is the name of built-in data, `opened.BUILT_IN`, or a path. `vocabulary` is "words" or "bpe", learned from the captions. Sizes are ignored with `init`, which brings its own, as it does its
-    loss. `workers` None means the machine's cores, up to four.
+    `data` is the name of built-in data, `opened.BUILT_IN`, or a path. `vocabulary` is "words" or "bpe", learned from
+    the captions. Sizes are ignored with `init`, which brings its own, as it does its loss; but a `resolution` that is
+    given resizes its position embeddings, and `init_heads` and `init_activation` say what a bare file does not.
+    Without `init`, no `resolution` means 32. `workers` None means the machine's cores, up to four.
     """
 
     data: str = "glyphs"
     image: str = "vit"
     text: str = "transformer"
-    resolution: int = 32
+    resolution: int | None = None
     patch: int = 8
     width: int = 128
     expansion: int = 4
@@ -71,6 +73,8 @@ class Settings:
     init: str | None = None
     tokenizer: str | None = None
     vocabulary: str = "words"
+    init_heads: str | None = None
+    init_activation: str | None = None
     checkpoint_every: int = 100
     validate_every: int = 220
     seed: int = 0
@@ -170,7 +174,10 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
     if settings.init:
         if settings.vocabulary != "words":
             raise UsageError(f"a model that is fine-tuned keeps its words, and --vocabulary {settings.vocabulary} came; leave it out")
-        opened = clip_for("train clip", settings.init, settings.backend, run or settings.tokenizer)
+        opened = clip_for(
+            "train clip", settings.init, settings.backend, run or settings.tokenizer, heads=settings.init_heads,
+            activation=settings.init_activation, resolution=settings.resolution,
+        )  # fmt: skip
         if settings.loss != "softmax" and settings.loss != opened.model.config.loss:  # softmax is also what stands there when nothing was said
             raise UsageError(
                 f"a model goes on with the loss that it was trained on; --loss is {settings.loss} and that of {settings.init} "
@@ -191,7 +198,7 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
                 preprocess=opened.preprocess,
             )  # fmt: skip
         return source, opened.model
-    source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution)
+    source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution or 32)
     channels = source.preprocess.channels
     width = settings.width
     tokenizer: Any = vocabularies.choose(source, settings.tokenizer, settings.vocabulary, run=run)
