@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from tinymm.arrays.random import generator  # noqa: F401 (the examples)
 from tinymm.layers import Module
 from tinymm.models.clip import CLIP, CLIPConfig  # noqa: F401 (the examples)
 
+from .config_classes import unties
 from .families import FAMILIES, Family, family_of
 from .folders import read_weights
 from .frozen import with_frozen_parts
-from .key_maps import Imported
+from .key_maps import Imported, Layout
 from .safetensors_files import write_safetensors
 from .sizes import check
 
@@ -41,8 +43,10 @@ def load(
     (`Blip2ForImageTextRetrieval`, `Blip2ForConditionalGeneration` with OPT, `Blip2QFormerModel`). float16 and bfloat16 are widened to
     `dtype`, "float32" or "float64".
     `heads`, such as `{"image": 4, "text": 2}` (also "qformer", "language"), counts where no config does. `frozen` names the files of the
-    frozen parts that a LAVIS file lacks. Raises CheckpointError, with every missing, unexpected or misshapen key by its original name. Torch
-    is not needed, and nothing in the file is executed.
+    frozen parts that a LAVIS file lacks. A part of which the file has nothing, such as the matching head of a BLIP for captions, raises
+    CheckpointError when it is used; `model.missing()` names its weights, and `model.initialize_missing()` draws them, to be trained. Raises
+    CheckpointError, with every missing, unexpected or misshapen key by its original name. Torch is not needed, and nothing in the file is
+    executed.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -56,21 +60,24 @@ def load(
 def load_with_report(
     path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str, int] | None = None, frozen: Any = None
 ) -> tuple[Any, Imported]:
-    """Return `load`'s model and what was noticed: `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds.
+    """Return `load`'s model and what was noticed: `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds,
+    `.unused` settings of its config.json.
 
     UsageError for a dtype or heads that cannot be, CheckpointError for a file that does not fit.
     """
     if str(dtype) not in ("float32", "float64"):
         raise UsageError(f"a model computes in float32 or float64, dtype {dtype!r} came; narrower files are widened")
     if heads is not None and (set(heads) - set(_PARTS) or not all(type(count) is int and count > 0 for count in heads.values())):
-        raise UsageError(f'heads is {{"image": count, "text": count}} or one of the two, {heads!r} came')
+        names = ", ".join(f'"{part}"' for part in _PARTS)
+        raise UsageError(f"heads is a count, 1 or more, for some of {names}, such as {{'image': 12}}, and {heads!r} came")
     weights = read_weights(path)
-    if frozen is not None:
-        with_frozen_parts(weights, [frozen] if isinstance(frozen, (str, os.PathLike)) else frozen)
+    paths = [] if frozen is None else [frozen] if isinstance(frozen, (str, os.PathLike)) else list(frozen)
+    left = with_frozen_parts(weights, paths)
     family, layout = _recognized(weights)
+    layout = _without(layout, weights.settings)
     try:
-        found = layout.import_(weights.arrays)
-        found.tied = weights.tied
+        found = layout.import_(weights.arrays, unties(weights.settings))
+        found.tied, found.ignored = weights.tied, found.ignored + left
         model = family.build(found, layout, weights.settings, dict(heads or {}))
         expected = model.state_dict()
         check(found, layout, expected)
@@ -80,8 +87,19 @@ def load_with_report(
         model.astype(dtype)
     found.fresh = sorted(expected.keys() - found.arrays.keys())
     model.load_state_dict({name: found.arrays.get(name, expected[name]) for name in expected})
+    model.mark_missing(found.fresh, weights.path.name)
     model.eval()
     return model, found
+
+
+def _without(layout: Layout, settings: dict[str, Any]) -> Layout:
+    """Return our own layout with the names taken out that config.json calls missing, as `save` does of a model that lacks parts."""
+    missing = settings.pop("missing", None) if layout.name == "tinymm" else None
+    if missing is None:
+        return layout
+    if not isinstance(missing, list) or not all(isinstance(name, str) for name in missing):
+        raise CheckpointError(f"config.json: missing is a list of names, and {missing!r} came; copy the file again")
+    return replace(layout, homeless=(*layout.homeless, *missing))
 
 
 def _recognized(weights: Any) -> tuple[Family, Any]:
@@ -111,6 +129,12 @@ def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.
     if format not in FORMATS:
         raise UsageError(f"a format is {', '.join(FORMATS)}, {format!r} came")
     layout = family_of(model).layout_for(model.config, format)  # type: ignore[attr-defined]
+    lacking = [] if gradients or layout.name == "tinymm" else [name for name in model.missing() if not layout.is_homeless(name)]
+    if lacking:
+        raise UsageError(
+            f'format "{format}" needs {lacking[0]} and {len(lacking) - 1} more, of which the file that this model came from had nothing; write '
+            'it as "tinymm", or call model.initialize_missing() first'
+        )
     if gradients:
         arrays = {name: to_host(value.grad) for name, value in model.named_parameters() if value.grad is not None}
     else:
@@ -150,6 +174,8 @@ def save(model: Module, folder: str | os.PathLike, format: str | None = None) ->
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     settings = family_of(model).settings_for(model.config, format, str(model.parameters()[0].dtype))  # type: ignore[attr-defined]
+    if format == "tinymm" and model.missing():
+        settings["missing"] = model.missing()
     with atomic(folder / "config.json") as file:
         file.write(json.dumps(settings, indent=2).encode() + b"\n")
         write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})  # "pt": transformers asks for the axes' order

@@ -226,6 +226,12 @@ def _one_side(value: Any) -> Any:
     return value[0] if isinstance(value, list) and len(value) == 2 and value[0] == value[1] else value
 
 
+def needs_config(settings: Mapping[str, Any], layout: Any) -> None:
+    """Raise CheckpointError where a file in Hugging Face's layout comes without its config.json, which alone knows heads and activations."""
+    if layout.name.startswith("huggingface") and not settings:
+        raise CheckpointError("no array shows the heads and the activation of these weights, and no config.json lies beside them; copy that file too")
+
+
 def unties(settings: Mapping[str, Any]) -> bool:
     """Say whether the settings, or those of their texts, give the output a table of words of its own.
 
