@@ -162,6 +162,6 @@ def settings_for(config: BLIP2Config | BLIP2Stage2Config, name: str, dtype: str)
         "model_type": "blip-2", "dtype": dtype, "num_query_tokens": config.qformer.queries,
         "vision_config": {"model_type": "blip_2_vision_model", "qkv_bias": True, **vision, "layer_norm_eps": config.norm_eps},
         "qformer_config": {"model_type": "blip_2_qformer", "use_qformer_text_input": not second, **qformer},
-        "text_config": language,
+        "text_config": language, "tie_word_embeddings": language.get("tie_word_embeddings", True),
         **({} if second else {"image_text_hidden_size": config.joint_width}),  # type: ignore[union-attr]
     }  # fmt: skip

@@ -4,8 +4,9 @@ A released file of pretraining holds everything, the slow twin (`…_m`) and the
 of captioning all but the picture encoder and the writer; what a file lacks begins anew, or is left out, as twin and queues are.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from .bert import behind_attention, bert_embedding, bert_layer, language_head, self_attention, tied_head
 from .blip2 import under, vision
@@ -153,8 +154,8 @@ def _own(layout: Layout) -> Layout:
 TINYMM_ALBEF, TINYMM_BLIP = _own(ALBEF_PRETRAINING), _own(BLIP_PRETRAINING)
 
 
-def recognize(keys: Iterable[str]) -> tuple[str, Layout] | None:
-    """Return whether a file holds an "ALBEF" or a "BLIP", and its layout, or None if neither.
+def recognize(keys: Iterable[str], settings: Mapping[str, Any] | None = None) -> tuple[str, Layout] | None:
+    """Return whether a file holds an "ALBEF" or a "BLIP", and its layout, or None if neither; of our own the settings say it, too.
 
     >>> recognize(["vision_model.post_layernorm.bias", "text_decoder.cls.predictions.bias"])[0]
     'BLIP'
@@ -162,7 +163,8 @@ def recognize(keys: Iterable[str]) -> tuple[str, Layout] | None:
     keys = set(keys)
     starts = {key.split(".", 1)[0] for key in keys}
     if "towers" in starts:
-        return ("BLIP", TINYMM_BLIP) if "writer" in starts else ("ALBEF", TINYMM_ALBEF)
+        writes = "writer" in starts or (settings or {}).get("model_type") == "tinymm_blip"  # one without its writer is still a BLIP
+        return ("BLIP", TINYMM_BLIP) if writes else ("ALBEF", TINYMM_ALBEF)
     if "vision_model" in starts and starts & {"text_encoder", "text_decoder"}:
         return ("BLIP", HF_CAPTIONING if "text_decoder" in starts else HF_RETRIEVAL)
     if "visual_encoder" not in starts or "text_encoder" not in starts:

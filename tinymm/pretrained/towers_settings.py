@@ -156,10 +156,10 @@ def settings_for(config: ALBEFConfig | BLIPConfig, name: str, dtype: str) -> dic
         return {"bert": text, "vit": {theirs: getattr(config.image, ours) for theirs, ours in _VIT.items()}, **habits}
     ids: dict[str, Any] = {"bos_token_id": config.decode, "sep_token_id": config.end_of_text} if isinstance(config, BLIPConfig) else {}
     ids |= {"eos_token_id": ids.get("sep_token_id"), "pad_token_id": 0, "is_decoder": True, "encoder_hidden_size": config.image.width}
-    smoothing = {"label_smoothing": getattr(config, "smoothing", 0.0)}
+    shared = {"label_smoothing": getattr(config, "smoothing", 0.0), "tie_word_embeddings": config.text.tied}
     return {
         "architectures": ["BlipForConditionalGeneration" if name == "huggingface" else "BlipForImageTextRetrieval"],
-        "model_type": "blip", "dtype": dtype, "image_text_hidden_size": config.joint_width, **smoothing,
+        "model_type": "blip", "dtype": dtype, "image_text_hidden_size": config.joint_width, **shared,
         "vision_config": {"model_type": "blip_vision_model", **vision},
-        "text_config": {"model_type": "blip_text_model", **ids, **text, **smoothing},
+        "text_config": {"model_type": "blip_text_model", **ids, **text, **shared},
     }  # fmt: skip
