@@ -92,6 +92,7 @@ def test_the_qformer_alone_in_its_four_uses(tmp_path, use, dtype):
     alone = transformers.Blip2QFormerConfig(**QFORMER, use_qformer_text_input=True, attn_implementation="sdpa")
     theirs, ours = theirs_and_ours(transformers.Blip2QFormerModel(alone), tmp_path, dtype)
     assert isinstance(ours, QFormer)
+    assert ours.initialize_missing() == ["queries", "embedding.words.weight", "embedding.positions"]
     rng = np.random.default_rng(1)
     ours.queries.data = rng.standard_normal((Q, 16)).astype(dtype)  # the folder has neither queries nor words
     ours.config = type(ours.config)(**{**vars(ours.config), "queries": Q})

@@ -12,6 +12,8 @@ from tiny_towers import KINDS, batch, model_of
 from tinymm import Tensor
 from tinymm.data.batches import PairSet, Swaps
 from tinymm.losses import ITM_PRIOR, language_loss
+from tinymm.models.albef import ALBEF
+from tinymm.models.blip import BLIP
 from tinymm.training import evaluate_matching as measures
 
 IMAGES, IDS, IS_REAL = batch(4)
@@ -120,18 +122,43 @@ def test_each_stands_beside_its_own_and_beside_the_other_that_contrast_takes_for
     assert prior == {"itm_loss": pytest.approx(ITM_PRIOR), "itm_accuracy": pytest.approx(2 / 3)}
 
 
-def test_what_is_looked_at_again_stands_before_all_others_in_the_order_that_matching_gives():
-    n, seen = 6, []
-    scores, numbers = np.random.default_rng(3).uniform(-1, 1, (n, n)), np.arange(n)
-    near = {(i, int(j)) for i in range(n) for j in np.argsort(-scores[i])[:2]}
-    near |= {(int(i), j) for j in range(n) for i in np.argsort(-scores[:, j])[:2]}
-    given_ = (numbers.reshape(n, 1, 1) * 1.0, numbers[:, None], np.ones((n, 1), bool))
-    found = measures.rerank(matcher(lambda i, j: 4.0 * j - 90, seen), scores, *given_, 2)
-    assert sorted(seen) == sorted(near) and 2 * n < len(near) < n * n
-    for i in range(n):
-        inside, outside = [j for j in range(n) if (i, j) in near], [j for j in range(n) if (i, j) not in near]
-        assert max(found[i, outside]) < min(found[i, inside]) and list(np.argsort(-found[i])[: len(inside)]) == inside[::-1]
-        assert [found[i, j] for j in inside] == pytest.approx([scores[i, j] + 4 * j - 90 for j in inside])
+def published(scores, logits, k, cosine):
+    """BLIP's and ALBEF's `evaluation` for one direction, as it stands in train_retrieval.py and Retrieval.py."""
+    table = np.full(scores.shape, -100.0)
+    for row, best in enumerate(np.argsort(-scores, axis=1)[:, :k]):
+        table[row, best] = logits[row, best] + (scores[row, best] if cosine else 0)
+    return table
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+@given(n=st.integers(3, 9), m=st.integers(3, 9), k=st.integers(1, 4), seed=st.integers(0, 999))
+def test_what_is_looked_at_again_is_the_published_rule_of_two_tables(kind, n, m, k, seed):
+    rng = np.random.default_rng(seed)
+    scores, logits, seen = rng.uniform(-1, 1, (n, m)), 3 * rng.standard_normal((n, m)), []
+    judge = matcher(lambda i, j: logits[i, j], seen)
+    if kind:
+        model = {"albef": ALBEF, "blip": BLIP}[kind]
+        judge = type("Judge", (model,), {"__init__": lambda self: None, "match": staticmethod(judge.match), "parameters": list})()
+    given_ = (np.arange(n).reshape(n, 1, 1) * 1.0, np.arange(m)[:, None], np.ones((m, 1), bool), k)
+    tables = measures.rerank_both(judge, scores, *given_)
+    assert len(seen) == len(set(seen))  # a pair that both sides ask about is looked at once
+    cosine = kind != "albef"  # whose code goes by the logit alone
+    for table, s, l in zip(tables, (scores, scores.T), (logits, logits.T), strict=True):
+        np.testing.assert_allclose(np.where(np.isneginf(table), -100, table), published(s, l, k, cosine), rtol=1e-12)
+        np.testing.assert_array_equal(~np.isneginf(table), measures.candidates(s, k))
+    np.testing.assert_array_equal(measures.rerank(judge, scores, *given_), tables[0])
+    other = measures.rerank(judge, scores, *given_, cosine=not cosine)
+    np.testing.assert_allclose(np.where(np.isneginf(other), -100, other), published(scores, logits, k, not cosine), rtol=1e-12)
+
+
+def test_recall_after_re_ranking_asks_each_side_s_own_table():
+    scores = np.array([[0.9, 0.8, 0.7], [0.6, 0.5, 0.4], [0.3, 0.2, 0.1]])  # all texts like picture 0 best, all pictures text 0
+    numbers = np.arange(3)
+    given_ = (numbers.reshape(3, 1, 1) * 1.0, numbers[:, None], np.ones((3, 1), bool))
+    both = measures.rerank_both(matcher(lambda i, j: 5.0 * (i == j), []), scores, *given_, 1)
+    pairs = PairSet(np.zeros((3, 1, 1, 3), np.float32), ("a", "b", "c"), numbers)
+    found = measures.recalls(both[0], pairs, (1,), to_images=both[1])
+    assert found["image_to_text_r1"] == found["text_to_image_r1"] == 1 / 3  # with one table for both it would be 1
 
 
 # ---------------------------------------------------------------------- all together

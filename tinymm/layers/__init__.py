@@ -16,11 +16,11 @@ from .masks import (
     reachability,
     unimodal_mask,
 )
-from .module import Buffer, Module, Parameter
+from .module import Buffer, MissingParameter, Module, Parameter
 from .transformer import Block
 
 __all__ = [
-    "MLP", "BatchNorm2d", "Block", "Buffer", "Cache", "Conv2d", "CrossAttention", "Dropout", "Embedding", "LayerNorm", "Linear", "Module",
-    "MultiHeadAttention", "Parameter", "attention", "bidirectional_mask", "causal_mask", "cross_mask", "multimodal_causal_mask",
+    "MLP", "BatchNorm2d", "Block", "Buffer", "Cache", "Conv2d", "CrossAttention", "Dropout", "Embedding", "LayerNorm", "Linear",
+    "MissingParameter", "Module", "MultiHeadAttention", "Parameter", "attention", "bidirectional_mask", "causal_mask", "cross_mask", "multimodal_causal_mask",
     "padding_mask", "prefix_mask", "reachability", "record_attention", "unimodal_mask",
 ]  # fmt: skip

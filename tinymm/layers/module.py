@@ -1,7 +1,7 @@
 """A model is a tree of modules; its parameters are found by walking the attributes, and the path of attributes is their name."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +18,68 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any):
         super().__init__(data, requires_grad=True)
+
+
+class MissingParameter(Parameter):
+    """A parameter of which a file of weights has nothing: whoever asks for its numbers gets a CheckpointError that names it.
+
+    Its shape and dtype are known. `Module.mark_missing` makes it of a Parameter; setting `data`, or `Module.initialize_missing`,
+    makes it one again.
+    """
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> Any:  # type: ignore[override]
+        """The numbers, which there are not."""
+        raise CheckpointError(self._place.sentence)
+
+    @data.setter
+    def data(self, numbers: Any) -> None:
+        self.__class__ = Parameter  # type: ignore[assignment]
+        self.data = numbers
+
+    @property
+    def _place(self) -> "_Missing":
+        return _NUMBERS.__get__(self)
+
+    @property
+    def fresh(self) -> Any:
+        """The numbers that a new model of this kind begins with."""
+        return self._place.fresh
+
+    shape = property(lambda self: self.fresh.shape, doc="Lengths of the axes.")
+    dtype = property(lambda self: self.fresh.dtype, doc="Kind of the numbers that would stand here.")
+    ndim = property(lambda self: self.fresh.ndim, doc="Number of axes.")
+    size = property(lambda self: self.fresh.size, doc="Number of numbers that would stand here.")
+
+    def change(self, to: Callable[[Any], Any]) -> None:
+        """Change the numbers that would stand here, as a move to another device or dtype does."""
+        self._place.fresh = to(self._place.fresh)
+
+    def __deepcopy__(self, memo: dict) -> "MissingParameter":
+        return _missing(Parameter(self.fresh.copy()), self._place.sentence, self.requires_grad)
+
+    def __repr__(self):
+        return f"MissingParameter{self.shape}"
+
+
+class _Missing:
+    """What stands in a missing parameter's place of the numbers."""
+
+    def __init__(self, fresh: Any, sentence: str):
+        self.fresh, self.sentence = fresh, sentence
+
+
+#: The slot in which a Tensor keeps its numbers, behind the property that refuses them.
+_NUMBERS: Any = vars(Tensor)["data"]
+
+
+def _missing(parameter: Parameter, sentence: str, requires_grad: bool) -> MissingParameter:
+    """Turn a parameter into one whose numbers are missing, in place."""
+    parameter.data, parameter.grad, parameter.requires_grad = _Missing(parameter.data, sentence), None, requires_grad
+    parameter.__class__ = MissingParameter
+    return parameter  # type: ignore[return-value]
 
 
 class Buffer:
@@ -88,28 +150,63 @@ class Module:
         return [parameter for _, parameter in self.named_parameters()]
 
     def trainable(self) -> dict[str, Parameter]:
-        """Return the parameters that training changes, by name: all but the frozen ones."""
-        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        """Return the parameters that training changes, by name: all but the frozen ones and those that are missing."""
+        every = self.named_parameters()
+        return {name: x for name, x in every if x.requires_grad and not isinstance(x, MissingParameter)}
 
     def count(self) -> int:
         """Return how many numbers training changes."""
         return sum(parameter.size for parameter in self.trainable().values())
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Return {attribute path: array on the host} of all parameters and buffers: copies, which later training does not change."""
-        return {name: np.array(to_host(value.data)) for name, value in self._named_state()}
+        """Return {attribute path: array on the host} of all parameters and buffers, but for those that are missing.
+
+        They are copies, which later training does not change.
+        """
+        every = self._named_state()
+        return {name: np.array(to_host(value.data)) for name, value in every if not isinstance(value, MissingParameter)}
+
+    def missing(self) -> list[str]:
+        """Return the names of the parameters that the file of weights had nothing for, and that nothing has been put into since."""
+        return [name for name, value in self._named_state() if isinstance(value, MissingParameter)]
+
+    def mark_missing(self, names: Iterable[str], whence: str) -> None:
+        """Let the parameters of these names raise a CheckpointError when they are used, as `pretrained.load` does with what a file lacks.
+
+        `whence` is what they are missing from, as it stands in the sentence.
+
+        >>> class Twice(Module):
+        ...     def __init__(self):
+        ...         self.gain = Parameter(np.full(2, 2.0))
+        >>> model = Twice()
+        >>> model.mark_missing(["gain"], "twice.pt")
+        >>> model.missing(), model.state_dict(), model.initialize_missing(), model.state_dict()
+        (['gain'], {}, ['gain'], {'gain': array([2., 2.])})
+        """
+        chosen = set(names)
+        for name, value in list(self._named_state()):
+            if name in chosen and type(value) is Parameter:
+                _missing(value, _absent(name, whence), value.requires_grad)
+
+    def initialize_missing(self) -> list[str]:
+        """Let what is missing begin as in a new model, to be trained, and return its names: untrained, it answers at random."""
+        named = [(name, value) for name, value in self._named_state() if isinstance(value, MissingParameter)]
+        for _, value in named:
+            value.data = value.fresh
+        return [name for name, _ in named]
 
     def load_state_dict(self, arrays: dict[str, np.ndarray]) -> None:
         """Take over all parameters and buffers, on this module's device and in its dtypes; CheckpointError if a name or a shape does not fit.
 
-        Nothing is changed unless everything fits.
+        Nothing is changed unless everything fits. What is missing here may be missing there, too.
         """
-        own = dict(self._named_state())
+        state = dict(self._named_state())
+        own = {name: value for name, value in state.items() if name in arrays or not isinstance(value, MissingParameter)}
         missing, unexpected = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
         wrong = [
-            f"{name} {np.shape(arrays[name])} for {value.data.shape}"
+            f"{name} {np.shape(arrays[name])} for {_kept(value).shape}"
             for name, value in own.items()
-            if name in arrays and np.shape(arrays[name]) != value.data.shape
+            if name in arrays and np.shape(arrays[name]) != _kept(value).shape
         ]
         for name in sorted(own.keys() & arrays.keys()):
             try:
@@ -123,7 +220,8 @@ class Module:
                 f"shapes or kinds {wrong or 'none'}; build the model from the config that the weights were saved with"
             )
         for name, value in own.items():
-            value.data = _like(np.array(arrays[name], dtype=value.data.dtype, order="C"), value.data)
+            kept = _kept(value)
+            value.data = _like(np.array(arrays[name], dtype=kept.dtype, order="C"), kept)
 
     def train(self, mode: bool = True) -> Self:
         """Switch dropout and batch statistics on, here and below; return the module."""
@@ -144,19 +242,46 @@ class Module:
             module.frozen, module.training = True, False
         return self
 
+    def unfreeze(self) -> Self:
+        """Train again what is here and below, in evaluation mode until `train` is called; return the module."""
+        for parameter in self.parameters():
+            parameter.requires_grad = True
+        for module in self.modules():
+            module.frozen = False
+        return self
+
     def to(self, backend: str) -> Self:
         """Move all numbers to `"numpy"` or `"cupy"`, but for the buffers that stay on the host; return the module."""
         for _, value in self._named_state():
             if not (isinstance(value, Buffer) and value.on_host):
-                value.data = to_backend(value.data, backend)
+                _change(value, lambda numbers: to_backend(numbers, backend))
         return self
 
     def astype(self, dtype: Any) -> Self:
         """Turn all floating-point numbers into another kind; return the module."""
         for _, value in self._named_state():
-            if value.data.dtype.kind == "f":
-                value.data = value.data.astype(dtype)
+            if _kept(value).dtype.kind == "f":
+                _change(value, lambda numbers: numbers.astype(dtype))
         return self
+
+
+def _kept(value: Parameter | Buffer) -> Any:
+    """Return the numbers, or those that would stand in the place of missing ones."""
+    return value.fresh if isinstance(value, MissingParameter) else value.data
+
+
+def _change(value: Parameter | Buffer, to: Callable[[Any], Any]) -> None:
+    if isinstance(value, MissingParameter):
+        value.change(to)
+    else:
+        value.data = to(value.data)
+
+
+def _absent(name: str, whence: str) -> str:
+    return (
+        f"{whence} has no weights for {name}, and what was asked for needs them; open a file that has them, or, to train this part, "
+        "call model.initialize_missing(), which lets it begin anew and answer at random until then"
+    )
 
 
 def _named(name: str, value: Any) -> Iterator[tuple[str, Any]]:

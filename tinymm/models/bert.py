@@ -11,13 +11,26 @@ import numpy as np
 
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.autodiff import Tensor, ops
-from tinymm.layers import MLP, Cache, CrossAttention, Embedding, LayerNorm, Linear, Module, MultiHeadAttention, Parameter, padding_mask
+from tinymm.layers import (
+    MLP,
+    Cache,
+    CrossAttention,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Module,
+    MultiHeadAttention,
+    Parameter,
+    causal_mask,
+    padding_mask,
+)
 from tinymm.layers.init import normal
 
 from .text import check_ids
 
 #: BERT draws every weight of its linear maps and tables from N(0, 0.02²).
 STD = 0.02
+ACTIVATIONS = {"gelu": ops.gelu, "quick_gelu": ops.quick_gelu, "relu": ops.relu}
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,7 @@ class BertConfig:
 
     `memory_width` is that of the picture's tokens and None where there is no cross-attention; `crosses_from` is the first layer that has it
     (6 of 12 in ALBEF, 0 in BLIP). `token_types` counts BERT's sentence types, of which only the first is used (ALBEF has 2, the others none).
+    `activation` bends in the layers and in the language head.
 
     >>> BertConfig.paper().feed_forward
     3072
@@ -42,6 +56,8 @@ class BertConfig:
     memory_width: int | None = None
     crosses_from: int = 0
     token_types: int = 0
+    causal: bool = False  # `is_decoder` of transformers: a token that is given no mask sees itself and those before it
+    tied: bool = True  # the language head's table of words is the embedding's own
     std: float = STD  # of the layers' fresh weights; a narrow model learns sooner from larger ones, √(768 / width) times as large
     embedding_std: float | None = None  # of fresh words and positions; the same
 
@@ -121,12 +137,16 @@ class Bert(Module):
     ) -> Tensor:
         """Return all tokens after the last layer: ids (B, T) -> (B, T, D).
 
-        Tokens see the real ones, `is_real` (B, T), or what the mask `may_attend` says; `memory` (B, Tk, M) is what the cross-attention looks
-        at, and `caches`, one a layer, remember the tokens that came before.
+        Tokens see the real ones, `is_real` (B, T), of which a `causal` model sees those that came before, or what the mask `may_attend`
+        says; `memory` (B, Tk, M) is what the cross-attention looks at, and `caches`, one a layer, remember the tokens that came before.
         """
-        if may_attend is None and is_real is not None:
-            may_attend = padding_mask(is_real)
-        x = self.norm(self.embedding(ids, caches[0].length if caches else 0))  # (B, T, D)
+        past, T = caches[0].length if caches else 0, ids.shape[-1]
+        if may_attend is None:
+            may_attend = causal_mask(past + T)[past:] if self.config.causal else None  # (T, past+T)
+            if is_real is not None:
+                real = padding_mask(is_real)  # (B, 1, 1, past+T)
+                may_attend = real if may_attend is None else may_attend & real
+        x = self.norm(self.embedding(ids, past))  # (B, T, D)
         return self.encode(x, may_attend, memory, caches=caches)  # (B, T, D)
 
     def encode(self, x: Any, may_attend: Any = None, memory: Any = None, *, first: int = 0, last: int | None = None, caches: Any = None) -> Tensor:
@@ -165,7 +185,7 @@ class BertLanguageModel(Module):
     def __init__(self, config: BertConfig, rng: np.random.Generator):
         self.config = config
         self.bert = Bert(config, rng)
-        self.language_head = LanguageHead(config.vocabulary, config.width, config.eps, rng=rng)
+        self.language_head = LanguageHead.of(config, rng)
 
     def forward(self, ids: np.ndarray, is_real: np.ndarray | None = None, may_attend: Any = None, memory: Any = None) -> Tensor:
         """Return the logits of each token's word; arguments as of `Bert`."""
@@ -175,14 +195,36 @@ class BertLanguageModel(Module):
 class LanguageHead(Module):
     """From hidden states to words (BERT's masked-language head): x (B, T, D) -> logits (B, T, V).
 
-    A linear map, GELU, a norm, and then the word table itself, transposed: what a word means as input is what it must look like as output.
+    A linear map, the layers' own activation (the released `BertPredictionHeadTransform`), a norm, and then the word table itself,
+    transposed: what a word means as input is what it must look like as output. One that is not `tied` has a table of its own, `output`
+    (V, D). UsageError for an activation that is none.
     """
 
-    def __init__(self, vocabulary: int, width: int, eps: float = 1e-12, *, rng: np.random.Generator):
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int,
+        eps: float = 1e-12,
+        *,
+        rng: np.random.Generator,
+        activation: str = "gelu",
+        tied: bool = True,
+    ):
+        if activation not in ACTIVATIONS:
+            raise UsageError(f"an activation is {', '.join(map(repr, ACTIVATIONS))}, and {activation!r} came; see the checkpoint's config")
         self.dense = Linear(width, width, rng=rng, std=STD)
         self.norm = LayerNorm(width, eps)
         self.bias = Parameter(np.zeros(vocabulary, np.float32))
+        self.output = None if tied else Parameter(normal(rng, (vocabulary, width), STD))
+        self.activation = activation
+
+    @classmethod
+    def of(cls, config: Any, rng: np.random.Generator) -> "LanguageHead":
+        """Return the head of a model with such a config, a BERT's or a Q-Former's."""
+        tied = getattr(config, "tied", True)
+        return cls(config.vocabulary, config.width, config.eps, rng=rng, activation=config.activation, tied=tied)
 
     def forward(self, x: Any, words: Embedding) -> Tensor:
-        """Return the logits of x (…, D) over the words of that table (V, D)."""
-        return self.norm(ops.gelu(self.dense(x))) @ words.weight.T + self.bias
+        """Return the logits of x (…, D) over the words of that table (V, D), or of the head's own."""
+        table = words.weight if self.output is None else self.output
+        return self.norm(ACTIVATIONS[self.activation](self.dense(x))) @ table.T + self.bias

@@ -75,7 +75,7 @@ class Writer(Module):
         D, std = config.width, config.std
         self.attentions = [MultiHeadAttention(D, config.heads, rng=rng, stds=(std, std)) for _ in range(config.layers)]
         self.norms = [LayerNorm(D, config.eps) for _ in range(config.layers)]
-        self.language_head = LanguageHead(config.vocabulary, D, config.eps, rng=rng)
+        self.language_head = LanguageHead.of(config, rng)
 
     def forward(self, stack: Bert, tokens: Any, ids: np.ndarray, is_real: np.ndarray | None = None, caches: list[Cache] | None = None) -> Tensor:
         """Return the logits of each next word: a picture's tokens (B, P+1, M), ids and is_real (B, T) -> (B, T, V).

@@ -90,7 +90,7 @@ class BLIP2Stage1(Module):
         self.image_encoder = (image_encoder or ViT(config.image, rng)).freeze()
         self.norm_vision = LayerNorm(config.image.width, config.norm_eps)
         self.qformer = QFormer(config.qformer, rng)
-        self.language_head = LanguageHead(config.qformer.vocabulary, D, config.qformer.eps, rng=rng)  # type: ignore[arg-type]
+        self.language_head = LanguageHead.of(config.qformer, rng)
         self.image_projection = Linear(D, E, rng=rng)
         self.text_projection = Linear(D, E, rng=rng)
         self.itm_head = Linear(D, 2, rng=rng)
@@ -128,7 +128,7 @@ class BLIP2Stage1(Module):
         split = split or (lambda function: function)
         is_real = real(ids, is_real)
         image_ids = np.arange(B) if image_ids is None else image_ids
-        tokens = self.image_tokens(images, split)
+        tokens = self.look(images, split)
         found = {}
         itc, similarities = self.itc(tokens, ids, is_real, image_ids, split)
         if "itc" in objectives:
@@ -166,6 +166,10 @@ class BLIP2Stage1(Module):
         with no_grad():
             return split(self.image_encoder.tokens)(images).data
 
+    def look(self, images: Any, split: Callable = lambda function: function) -> Any:
+        """Return the encoder's tokens (B, P+1, M), plain numbers while it is frozen; after `image_encoder.unfreeze()` gradients reach it."""
+        return self.image_tokens(images, split) if self.image_encoder.frozen else split(self.image_encoder.tokens)(images)
+
     def features(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
         """Return queries and text in the joint space, not normalized, under the uni-modal mask: (B, Q+1, E), the text last."""
         Q = self.config.qformer.queries
@@ -194,7 +198,7 @@ class BLIP2Stage1(Module):
     # ------------------------------------------------------------------ use
     def encode_image(self, images: Any) -> Tensor:
         """Return each query's unit vector in the joint space: (B, h, w, c) -> (B, Q, E)."""
-        return self.project_queries(self.image_tokens(images))
+        return self.project_queries(self.look(images))
 
     def project_queries(self, tokens: Any) -> Tensor:
         """Return what `encode_image` does, of tokens (B, P+1, M) that are there already."""

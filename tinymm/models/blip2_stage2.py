@@ -116,7 +116,7 @@ class BLIP2Stage2(Module):
             raise UsageError(
                 f"the last soft word foretells the first word, and row {row} of is_real begins with padding; pad training texts on the right"
             )
-        logits = split(self.words)(self.image_tokens(images, split), ids, is_real)  # (B, T+1, V)
+        logits = split(self.words)(self.look(images, split), ids, is_real)  # (B, T+1, V)
         nothing = np.zeros_like(ids[:, :1])  # stands for the last soft word, which is no target
         targets = np.concatenate([nothing.astype(bool), is_real if is_target is None else is_target & is_real], axis=1)
         return {"lm": language_loss(logits, np.concatenate([nothing, ids], axis=1), targets)}
@@ -125,6 +125,10 @@ class BLIP2Stage2(Module):
         """Return the frozen encoder's tokens as plain numbers: images (B, h, w, c) -> (B, P+1, M)."""
         with no_grad():
             return split(self.image_encoder.tokens)(images).data
+
+    def look(self, images: Any, split: Callable = lambda function: function) -> Any:
+        """Return the encoder's tokens (B, P+1, M), plain numbers while it is frozen; after `image_encoder.unfreeze()` gradients reach it."""
+        return self.image_tokens(images, split) if self.image_encoder.frozen else split(self.image_encoder.tokens)(images)
 
     def soft_words(self, tokens: Any) -> Tensor:
         """Return what stands in front of the text: tokens (B, P+1, M) -> (B, Q, W) of the language model's width W."""
@@ -140,7 +144,7 @@ class BLIP2Stage2(Module):
     def forward(self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
         """Return the logits of the token after each token: images (B, h, w, c), ids (B, T) -> (B, T, V)."""
         is_real = real(ids, is_real)
-        return self.words(self.image_tokens(images), ids, is_real)[:, 1:]
+        return self.words(self.look(images), ids, is_real)[:, 1:]
 
     def caption(self, images: Any, ids: np.ndarray | None = None, is_real: np.ndarray | None = None, **options: Any) -> list[list[int]]:
         """Return what the language model says of each picture, as ids without the prompt and the end token.

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymm.arrays.backend import beside
 from tinymm.arrays.errors import ShapeError, UsageError
-from tinymm.layers import Buffer, Module
+from tinymm.layers import Buffer, MissingParameter, Module
 from tinymm.layers.init import normal
 from tinymm.losses import l2_normalize
 from tinymm.losses.contrastive import NO_ID
@@ -47,6 +47,8 @@ class SlowTwin(Module):
     def follow(self, online: Module) -> None:
         """Move every weight a little toward the online one: twin ← momentum · twin + (1 - momentum) · online."""
         for mine, theirs in zip(self.copy.parameters(), online.parameters(), strict=True):
+            if isinstance(mine, MissingParameter) and isinstance(theirs, MissingParameter):
+                continue  # of neither did the file have anything
             mine.data = moving_average(mine.data, theirs.data, self.momentum)
 
 

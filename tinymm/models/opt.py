@@ -1,7 +1,7 @@
 """OPT: a decoder-only language model (Zhang et al. 2022, arXiv:2205.01068), the frozen half of BLIP-2's second stage.
 
 It is a causal transformer with the norm in front, ReLU, and learned positions that begin at row 2 of their table, a remainder of the library
-in which it was first written. The table of words serves as input and, transposed, as output.
+in which it was first written. The table of words serves as input and, transposed, as output, unless a model brings one of its own (`tied` False).
 """
 
 from collections.abc import Callable
@@ -47,6 +47,7 @@ class OPTConfig:
     eps: float = 1e-5
     begin: int = 2
     end: int = 2
+    tied: bool = True  # the words' table is the output's, too
 
     def __post_init__(self):
         if self.feed_forward is None:
@@ -97,6 +98,7 @@ class OPT(Module):
             for linear in (block.mlp.expand, block.mlp.contract):
                 linear.bias.data = np.zeros_like(linear.bias.data)  # type: ignore[union-attr]
         self.norm_after = LayerNorm(D, config.eps)
+        self.output = None if config.tied else Parameter(normal(rng, (config.vocabulary, D), STD))
 
     def embed(self, ids: np.ndarray) -> Tensor:
         """Return the words of ids (B, T), without their places: (B, T, D). ShapeError for other axes, or beyond the context."""
@@ -127,7 +129,7 @@ class OPT(Module):
 
     def logits(self, x: Any) -> Tensor:
         """Return the logits of what follows each row: x (…, D) -> (…, V)."""
-        return x @ self.token_embedding.weight.T
+        return x @ (self.token_embedding.weight if self.output is None else self.output).T
 
     def forward(self, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
         """Return the logits of each next token: ids (B, T) -> (B, T, V)."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.errors import UsageError
+from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.autodiff import Tensor
 from tinymm.layers import MLP, Cache, CrossAttention, LayerNorm, Module, MultiHeadAttention, Parameter
 from tinymm.layers.init import normal
@@ -117,17 +117,25 @@ class QFormer(Module):
             if block.mlp is not None:
                 block.query_mlp.load_state_dict(block.mlp.state_dict())
 
-    def forward(self, memory: Any = None, ids: np.ndarray | None = None, may_attend: Any = None, caches: list[Cache] | None = None) -> Tensor:
+    def forward(
+        self,
+        memory: Any = None,
+        ids: np.ndarray | None = None,
+        may_attend: Any = None,
+        caches: list[Cache] | None = None,
+        queries: Any = None,
+    ) -> Tensor:
         """Return [queries ; words] after the last layer, (B, Q+T, D): queries if `memory` (B, P, M) is given, words if `ids` (B, T) are.
 
         `may_attend` (B, 1, Q+T, Q+T) says who sees whom and must be given where both kinds stand side by side. `caches`, one a layer,
         remember rows for later ones: run the queries with them, then words without `memory`, under the mask's rows of the words, and the
-        words see the queries' remembered keys and values. That is how the original code computes ITG; one pass with the mask is equal. UsageError
-        where the mask is missing. ShapeError for a memory that does not fit.
+        words see the queries' remembered keys and values. That is how the original code computes ITG; one pass with the mask is equal.
+        `queries` (Q, D) or (B, Q, D) stand in for the learned ones, which a Q-Former's own folder does not hold. UsageError
+        where the mask is missing. ShapeError for a memory or queries that do not fit.
         """
         past = caches[0].length if caches else 0
-        x = self._embed(memory, ids, past)
-        Q = 0 if memory is None else self.config.queries
+        x = self._embed(memory, ids, past, queries)
+        Q = 0 if memory is None else (self.queries if queries is None else queries).shape[-2]
         check_memory(memory, x, self.config.memory_width)
         if may_attend is None and memory is not None and ids is not None:
             raise UsageError(
@@ -138,12 +146,17 @@ class QFormer(Module):
             x = block(x, Q, may_attend, memory, caches[i] if caches else None)  # (B, Q+T, D)
         return x  # (B, Q+T, D)
 
-    def _embed(self, memory: Any, ids: np.ndarray | None, past: int) -> Any:
+    def _embed(self, memory: Any, ids: np.ndarray | None, past: int, queries: Any = None) -> Any:
         """Return the rows before the first layer, under one norm; queries have no positions, and words count theirs from 0."""
-        Q, D = self.queries.shape
+        asked = self.queries if queries is None else queries
+        Q, D = asked.shape[-2:]
         parts: list[Any] = []
         if memory is not None:
-            parts.append(np.broadcast_to(self.queries, (len(memory), Q, D)))
+            if D != self.config.width or asked.ndim not in (2, 3) or asked.ndim == 3 and len(asked) != len(memory):
+                raise ShapeError(
+                    f"queries are (Q, {self.config.width}), or one set for each of {len(memory)} pictures, and {asked.shape} came"
+                )
+            parts.append(np.broadcast_to(asked, (len(memory), Q, D)))
         if ids is not None:
             if self.embedding is None:
                 raise UsageError(f"this Q-Former has no text half and ids {ids.shape} came; give the config a vocabulary, or pass pictures only")

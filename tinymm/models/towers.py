@@ -37,7 +37,7 @@ class Towers(Module):
     def __init__(self, image: ViTConfig, text: BertConfig, joint_width: int, reads: int, *, names_words: bool, rng: np.random.Generator):
         self.image_encoder = ViT(image, rng)
         self.text_encoder = Bert(text, rng)
-        self.language_head = LanguageHead(text.vocabulary, text.width, text.eps, rng=rng) if names_words else None
+        self.language_head = LanguageHead.of(text, rng) if names_words else None
         self.image_projection = Linear(image.width, joint_width, rng=rng)
         self.text_projection = Linear(text.width, joint_width, rng=rng)
         self.reads = reads

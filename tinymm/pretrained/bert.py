@@ -6,18 +6,20 @@
 from collections.abc import Iterable
 from typing import Any
 
+from tinymm.arrays.errors import CheckpointError
 from tinymm.arrays.random import generator
 from tinymm.models.bert import BertConfig, BertLanguageModel
 
+from .config_classes import needs_config, read_config
 from .key_maps import Imported, Layout, Rule, linear, norm
-from .measured import agreed, bert_sizes
+from .measured import agreed, bert_sizes, encoder_config
 
 _SETTINGS = {
     "vocab_size": "vocabulary", "max_position_embeddings": "context", "hidden_size": "width", "num_hidden_layers": "layers",
     "num_attention_heads": "heads", "intermediate_size": "feed_forward", "hidden_act": "activation", "layer_norm_eps": "eps",
     "type_vocab_size": "token_types",
 }  # fmt: skip
-ASSUMED = {"activation": "gelu", "eps": 1e-12}
+ASSUMED = {"activation": "gelu", "eps": 1e-12}  # the released code's own
 
 
 def bert_embedding(ours: str, theirs: str) -> tuple[Rule, ...]:
@@ -61,12 +63,19 @@ def behind_attention(ours: str, theirs: str, inner: str = "self") -> tuple[Rule,
 
 
 def language_head(ours: str, theirs: str) -> tuple[Rule, ...]:
-    """Return the rules of the head that names words; its table is the embedding's own and stands there."""
+    """Return the rules of the head that names words; its table is the embedding's and stands there, or `output`, one of its own."""
     return (
         *linear(f"{ours}.dense", f"{theirs}.transform.dense"),
         *norm(f"{ours}.norm", f"{theirs}.transform.LayerNorm"),
         Rule(f"{ours}.bias", (f"{theirs}.bias",)),
+        Rule(f"{ours}.output", (f"{theirs}.decoder.weight",)),
     )
+
+
+def tied_head(theirs: str, embeddings: str) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of a head's keys and of what they repeat, unless the head is one of its own."""
+    weight, bias = f"{theirs}.decoder.weight", f"{theirs}.decoder.bias"
+    return (weight, f"{embeddings}.word_embeddings.weight"), (bias, f"{theirs}.bias")
 
 
 HUGGING_FACE = Layout(
@@ -78,7 +87,9 @@ HUGGING_FACE = Layout(
         *bert_layer("bert.blocks.{}", "bert.encoder.layer.{}"),
         *language_head("language_head", "cls.predictions"),
     ),
-    (r"bert\.embeddings\.position_ids", r"cls\.predictions\.decoder\.(weight|bias)", r"bert\.pooler\..*", r"cls\.seq_relationship\..*"),
+    # what names words asks neither the pooler nor the head that knows whether one sentence follows another
+    (r"bert\.embeddings\.position_ids", r"bert\.pooler\..*", r"cls\.seq_relationship\..*"),
+    tied=tied_head("cls.predictions", "bert.embeddings"),
 )
 
 
@@ -90,13 +101,20 @@ def recognize(keys: Iterable[str], settings: dict[str, Any]) -> Layout | None:
 
 def build(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BertLanguageModel:
     """Return a fresh model of the sizes that the arrays show and the settings declare."""
-    sizes = bert_sizes(found.arrays, "bert.")
-    said = {ours: settings[theirs] for theirs, ours in _SETTINGS.items() if settings.get(theirs) is not None}
-    return BertLanguageModel(BertConfig(**agreed("BERT", sizes, ASSUMED | said, heads=heads.get("text"))), generator(0))
+    needs_config(settings, layout)
+    sizes = bert_sizes(found.arrays, "bert.") | {"tied": "language_head.output" not in found.arrays}
+    said = read_config(settings, "bert", found.unused)
+    crosses, looks = said.pop("crosses"), "memory_width" in sizes
+    if crosses != looks:
+        raise CheckpointError(
+            f"config.json: add_cross_attention is {looks} by the arrays, and {crosses!r} came; put the config.json of this very file beside it"
+        )
+    return BertLanguageModel(encoder_config("BERT", BertConfig, agreed("BERT", sizes, said, heads=heads.get("text"))), generator(0))
 
 
 def settings_for(config: BertConfig, name: str, dtype: str) -> dict[str, Any]:
     """Return the config.json of a `BertForMaskedLM`."""
     said = {theirs: getattr(config, ours) for theirs, ours in _SETTINGS.items()}
-    crosses = {"is_decoder": True, "add_cross_attention": True} if config.memory_width else {}
-    return {"architectures": ["BertForMaskedLM"], "model_type": "bert", "dtype": dtype, **said, **crosses}
+    kind = "BertLMHeadModel" if config.causal else "BertForMaskedLM"
+    flags = {"is_decoder": config.causal, "add_cross_attention": config.memory_width is not None, "tie_word_embeddings": config.tied}
+    return {"architectures": [kind], "model_type": "bert", "dtype": dtype, **said, **flags}

@@ -1,14 +1,14 @@
 """BLIP-2's key maps: LAVIS's layout, in which the paper's code saves, and Hugging Face's models, each declared once and read both ways.
 
 LAVIS files hold what was trained and lack the frozen parts. Hugging Face has no place for the language head of stage 1 nor for the
-temperature: those cannot be written there, and a model from there begins them anew.
+temperature: those cannot be written there, and in a model from there they are missing.
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
 
 from . import opt
-from .bert import bert_embedding, bert_layer, language_head
+from .bert import bert_embedding, bert_layer, language_head, tied_head
 from .clip import HUGGING_FACE as HUGGING_FACE_CLIP
 from .key_maps import Layout, Rule, linear, norm
 
@@ -73,12 +73,14 @@ LAVIS_STAGE_1 = Layout(
         *linear("itm_head", "itm_head"),
         Rule("temperature", ("temp",)),
     ),
-    (_POSITIONS, r"Qformer\.cls\.predictions\.decoder\.(weight|bias)"),  # tied to the words, and to the bias
+    (_POSITIONS,),
+    tied=tied_head("Qformer.cls.predictions", "Qformer.bert.embeddings"),
 )
 LAVIS_STAGE_2 = Layout(
     "lavis",
-    (*_LAVIS, *linear("projection", "opt_proj"), *under("language_model.", opt.rules("opt_model.model.decoder."))),
-    (_POSITIONS, r"opt_model\.lm_head\.weight"),
+    (*_LAVIS, *linear("projection", "opt_proj"), *under("language_model.", opt.rules("opt_model.model.decoder.", "opt_model.lm_head"))),
+    (_POSITIONS,),
+    tied=opt.tied_head("opt_model.model.decoder.", "opt_model.lm_head"),
 )
 
 _HF_VISION = (
@@ -119,9 +121,9 @@ HF_GENERATION = Layout(
         *_HF_VISION,
         *under("qformer.", _hugging_face("qformer.")),
         *linear("projection", "language_projection"),
-        *under("language_model.", opt.rules("language_model.model.decoder.")),
+        *under("language_model.", opt.rules("language_model.model.decoder.", "language_model.lm_head")),
     ),
-    (r"language_model\.lm_head\.weight",),
+    tied=opt.tied_head("language_model.model.decoder.", "language_model.lm_head"),
 )
 
 

@@ -12,11 +12,10 @@ from tinymm.models.qformer import QFormer, QFormerConfig
 from tinymm.models.vit import ViTConfig
 
 from . import opt
+from .config_classes import needs_config, part_of, read_config, version_of
 from .key_maps import Imported, Layout
-from .measured import agreed, opt_sizes, qformer_sizes, shape_of, vit_sizes
+from .measured import agreed, encoder_config, opt_sizes, qformer_sizes, shape_of, vit_sizes
 
-#: What EVA's ViT-g has: its heads are 88 wide, and no file says so.
-_EVA_WIDTH, _EVA_HEADS = 1408, 16
 OWN_TYPES = {"tinymm_blip2_stage1": BLIP2Stage1, "tinymm_blip2_stage2": BLIP2Stage2}
 
 VISION = {
@@ -28,44 +27,43 @@ _QFORMER = {
     "hidden_act": "activation", "layer_norm_eps": "eps", "encoder_hidden_size": "memory_width", "cross_attention_frequency": "cross_every",
 }  # fmt: skip
 _WORDS = {"vocab_size": "vocabulary", "max_position_embeddings": "context"}
-# What the paper's code and transformers assume of what no array shows.
-_VISION_ASSUMED = {"heads": None, "activation": "gelu", "eps": 1e-6}
+# What the paper's code has of what no array shows.
+_VISION_ASSUMED = {"activation": "gelu", "eps": 1e-6}
 _QFORMER_ASSUMED = {"activation": "gelu", "eps": 1e-12}
 _BERT_SEPARATOR = 102
 
 
-def declared(settings: dict[str, Any], layout: Layout) -> dict[str, Any]:
-    """Return what the settings beside a file declare, in our words: `image`, `qformer`, `language`, and what belongs to the whole.
+def declared(settings: dict[str, Any], layout: Layout, unused: list[str]) -> dict[str, Any]:
+    """Return what the settings beside a file declare, in our words: `image`, `qformer`, and what belongs to the whole; `unused` gets the rest.
 
-    CheckpointError for a language model other than OPT.
+    CheckpointError for a language model other than OPT, and for a config of another model.
     """
+    needs_config(settings, layout)
     if settings.get("model_type") in OWN_TYPES:
         return {name: value for name, value in settings.items() if name != "model_type"}
     if layout.name != "huggingface":
-        return {"language": opt.declared(settings["text_config"])} if "text_config" in settings else {}
-    qformer = settings if settings.get("model_type") == "blip_2_qformer" else _part(settings, "qformer_config")
-    vision = _renamed(_part(settings, "vision_config"), VISION)
-    said: dict[str, Any] = {"image": vision, "qformer": _renamed(qformer, _QFORMER | _WORDS), "norm_eps": vision.get("eps", 1e-6)}
-    if settings.get("num_query_tokens") is not None:
-        said["qformer"]["queries"] = settings["num_query_tokens"]
-    if isinstance(settings.get("text_config"), dict):
-        if settings["text_config"].get("model_type", "opt") != "opt":
-            raise CheckpointError(
-                f"BLIP-2's language model is an OPT here, and {settings['text_config']['model_type']!r} came; load a folder with OPT"
-            )
-        said["language"] = opt.declared(settings["text_config"])
-    return said
+        unused += [key for key in settings if key != "text_config"]
+        return {}
+    if settings.get("model_type") == "blip_2_qformer":
+        return {"qformer": read_config(settings, "blip_2_qformer", unused)}
+    version, whole = version_of(settings), read_config(settings, "blip-2", unused)
+    vision, qformer = part_of(settings, "vision_config"), part_of(settings, "qformer_config")
+    image = read_config(vision, "blip_2_vision_model", unused, where="vision_config.", version=version)
+    said = read_config(qformer, "blip_2_qformer", unused, where="qformer_config.", version=version)
+    said.pop("memory_width", None)  # the outer config sets it to the picture encoder's width
+    language = part_of(settings, "text_config").get("model_type", "opt")
+    if language != "opt":
+        raise CheckpointError(f"BLIP-2's language model is an OPT here, and {language!r} came; load a folder with OPT")
+    if "queries" in whole:
+        said["queries"] = whole.pop("queries")
+    return {"image": tiled(image), "qformer": said, "norm_eps": image["eps"], **whole}
 
 
-def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    part = settings.get(name) or {}
-    if not isinstance(part, dict):
-        raise CheckpointError(f"config.json: {name} is an object of settings, a {type(part).__name__} came; copy the file again")
-    return part
-
-
-def _renamed(theirs: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    return {ours: theirs[key] for key, ours in names.items() if theirs.get(key) is not None}
+def tiled(image: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a picture encoder with the border left out that its patches do not cover."""
+    side, patch = image.get("resolution"), image.get("patch")
+    tiles = type(side) is int and type(patch) is int and patch > 0
+    return image | {"resolution": side - side % patch} if tiles else image  # type: ignore[operator]
 
 
 def _ask_for_frozen_parts(found: Imported, layout: Layout) -> None:
@@ -82,31 +80,42 @@ def _ask_for_frozen_parts(found: Imported, layout: Layout) -> None:
 
 
 def build_stage_1(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage1:
-    """Return a fresh stage 1 of the sizes that the arrays show."""
+    """Return a fresh stage 1 of the sizes that the arrays show; CheckpointError for a config that contradicts them."""
     _ask_for_frozen_parts(found, layout)
-    said, arrays = declared(settings, layout), found.arrays
-    config = BLIP2Config(
-        _image(arrays, said, heads), _qformer(arrays, said, heads), shape_of(arrays, "image_projection.weight", 2)[1],
-        **_rest(said, "decode", "end_of_text", "norm_eps", "smoothing"),
-    ) if layout.name == "tinymm" else BLIP2Config(
-        _image(arrays, said, heads), qformer := _qformer(arrays, said, heads), shape_of(arrays, "image_projection.weight", 2)[1],
-        end_of_text=min(_BERT_SEPARATOR, (qformer.vocabulary or 1) - 1), norm_eps=said.get("norm_eps", 1e-5),
-    )  # fmt: skip
-    return BLIP2Stage1(config, generator(0))
+    said, arrays = declared(settings, layout, found.unused), found.arrays
+    joint = shape_of(arrays, "image_projection.weight", 2)[1]
+    if said.get("joint_width", joint) != joint:
+        raise CheckpointError(
+            f"the config and the arrays agree; joint_width is {said['joint_width']!r} in the config and {joint!r} by the arrays; put the "
+            "config.json of this very file beside it"
+        )
+    qformer = _qformer(arrays, said, heads)
+    if layout.name == "tinymm":
+        rest = _rest(said, "decode", "end_of_text", "norm_eps", "smoothing")
+    else:
+        rest = {"end_of_text": min(_BERT_SEPARATOR, (qformer.vocabulary or 1) - 1), "norm_eps": said.get("norm_eps", 1e-5)}
+    return BLIP2Stage1(BLIP2Config(_image(arrays, said, heads), qformer, joint, **rest), generator(0))
 
 
 def build_stage_2(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage2:
     """Return a fresh stage 2 of the sizes that the arrays show."""
     _ask_for_frozen_parts(found, layout)
-    said, arrays = declared(settings, layout), found.arrays
-    language = OPTConfig(**agreed("language model", opt_sizes(arrays, "language_model."), said.get("language", {}), heads=heads.get("language")))
+    said, arrays = declared(settings, layout, found.unused), found.arrays
+    if "language" in said:  # our own words
+        sizes = opt_sizes(arrays, "language_model.")
+        language = OPTConfig(**agreed("language model", sizes, said["language"], heads=heads.get("language")))
+    else:
+        text, version = part_of(settings, "text_config"), version_of(settings)
+        if layout.name == "huggingface":
+            text = {"model_type": "opt", **text}  # Blip2Config's own default
+        language = opt.config_of(found, text, heads, "language_model.", "text_config.", version)
     config = BLIP2Stage2Config(_image(arrays, said, heads), _qformer(arrays, said, heads), language, said.get("norm_eps", 1e-5))
     return BLIP2Stage2(config, generator(0))
 
 
 def build_qformer(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> QFormer:
-    """Return a fresh Q-Former; its queries and words, which the file keeps elsewhere, begin anew."""
-    said = declared(settings, layout)
+    """Return a fresh Q-Former; its queries and words, which the file keeps elsewhere, are missing."""
+    said = declared(settings, layout, found.unused)
     said["qformer"] = {"queries": 32} | said["qformer"]
     if not settings.get("use_qformer_text_input") and not any(".mlp." in name and "query" not in name for name in found.arrays):
         said["qformer"].pop("vocabulary", None)
@@ -114,9 +123,8 @@ def build_qformer(found: Imported, layout: Layout, settings: dict[str, Any], hea
 
 
 def _image(arrays: dict[str, Any], said: dict[str, Any], heads: dict[str, int]) -> ViTConfig:
-    sizes = vit_sizes(arrays)
-    count = heads.get("image") or (_EVA_HEADS if sizes["width"] == _EVA_WIDTH else None)
-    return ViTConfig(**agreed("image encoder", sizes, _VISION_ASSUMED | said.get("image", {}), heads=count))
+    settings = agreed("image encoder", vit_sizes(arrays), _VISION_ASSUMED | said.get("image", {}), heads=heads.get("image"))
+    return encoder_config("image encoder", ViTConfig, settings)
 
 
 def _qformer(arrays: dict[str, Any], said: dict[str, Any], heads: dict[str, int]) -> QFormerConfig:
@@ -126,7 +134,8 @@ def _qformer(arrays: dict[str, Any], said: dict[str, Any], heads: dict[str, int]
         spoken.pop("vocabulary", None), spoken.pop("context", None)  # stage 2 drops the words' half, whatever its config says
     if sizes["layers"] <= 1 or sizes["cross_every"] == sizes["layers"]:
         sizes["cross_every"] = spoken.get("cross_every", sizes["cross_every"])
-    return QFormerConfig(**agreed("Q-Former", sizes, _QFORMER_ASSUMED | spoken, heads=heads.get("qformer")))
+    settings = agreed("Q-Former", sizes, _QFORMER_ASSUMED | spoken, heads=heads.get("qformer"))
+    return encoder_config("Q-Former", QFormerConfig, settings)
 
 
 def _rest(said: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -153,6 +162,6 @@ def settings_for(config: BLIP2Config | BLIP2Stage2Config, name: str, dtype: str)
         "model_type": "blip-2", "dtype": dtype, "num_query_tokens": config.qformer.queries,
         "vision_config": {"model_type": "blip_2_vision_model", "qkv_bias": True, **vision, "layer_norm_eps": config.norm_eps},
         "qformer_config": {"model_type": "blip_2_qformer", "use_qformer_text_input": not second, **qformer},
-        "text_config": language,
+        "text_config": language, "tie_word_embeddings": language.get("tie_word_embeddings", True),
         **({} if second else {"image_text_hidden_size": config.joint_width}),  # type: ignore[union-attr]
     }  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from tinymm.arrays.random import generator  # noqa: F401 (the examples)
 from tinymm.layers import Module
 from tinymm.models.clip import CLIP, CLIPConfig  # noqa: F401 (the examples)
 
+from .config_classes import unties
 from .families import FAMILIES, Family, family_of
 from .folders import Weights, read_weights
 from .frozen import with_frozen_parts
-from .key_maps import Imported
+from .key_maps import Imported, Layout
 from .positions import change_resolution
 from .safetensors_files import write_safetensors
 from .settings import marks
@@ -51,9 +53,10 @@ def load(
     `heads`, such as `{"image": 4, "text": 2}` (also "qformer", "language"), and, for a CLIP, `activation` ("quick_gelu", "gelu", "relu", or
     one for each of `{"image": …, "text": …}`) count before what a description says, and are needed where a bare file tells neither.
     `resolution` resizes the position embeddings of a vision transformer for pictures of another size (`positions`), as the program of the
-    file's layout does it. `frozen` names the files of the frozen parts that a LAVIS file lacks. Raises CheckpointError, with every missing,
-    unexpected or misshapen key by its original name, and UsageError for arguments that cannot be. Torch is not needed, and nothing in the
-    file is executed.
+    file's layout does it. `frozen` names the files of the frozen parts that a LAVIS file lacks. A part of which the file has nothing, such as
+    the matching head of a BLIP for captions, raises CheckpointError when it is used; `model.missing()` names its weights, and
+    `model.initialize_missing()` draws them, to be trained. Raises CheckpointError, with every missing, unexpected or misshapen key by its
+    original name, and UsageError for arguments that cannot be. Torch is not needed, and nothing in the file is executed.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -73,7 +76,8 @@ def load_with_report(
     resolution: int | None = None,
     frozen: Any = None,
 ) -> tuple[Any, Imported]:
-    """Return `load`'s model and what was noticed: `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds.
+    """Return `load`'s model and what was noticed: `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds,
+    `.unused` settings of its config.json.
 
     `.unused` names what else the file and its folder hold and nothing was made of, `.layout` the layout. UsageError for arguments that
     cannot be, CheckpointError for a file that does not fit.
@@ -81,20 +85,23 @@ def load_with_report(
     if str(dtype) not in ("float32", "float64"):
         raise UsageError(f"a model computes in float32 or float64, dtype {dtype!r} came; narrower files are widened")
     if heads is not None and (set(heads) - set(_PARTS) or not all(type(count) is int and count > 0 for count in heads.values())):
-        raise UsageError(f'heads is {{"image": count, "text": count}}, also of "qformer" and "language", or some of these, {heads!r} came')
+        names = ", ".join(f'"{part}"' for part in _PARTS)
+        raise UsageError(f"heads is a count, 1 or more, for some of {names}, such as {{'image': 12}}, and {heads!r} came")
     if resolution is not None and (type(resolution) is not int or not 0 < resolution <= LARGEST_RESOLUTION):
         raise UsageError(f"a resolution is a number of pixels up to {LARGEST_RESOLUTION:,}, {resolution!r} came")
     bent = _activations(activation)
     weights = read_weights(path)
-    if frozen is not None:
-        with_frozen_parts(weights, [frozen] if isinstance(frozen, (str, os.PathLike)) else frozen)
+    paths = [] if frozen is None else [frozen] if isinstance(frozen, (str, os.PathLike)) else list(frozen)
+    left = with_frozen_parts(weights, paths)
     family, layout = _recognized(weights)
     if bent is not None and family.model is not CLIP:
         raise UsageError(f"activation= is for the files of a CLIP, and {weights.path.name} holds a {family.model.__name__}; leave it out")
     build = family.build if bent is None else partial(family.build, activation=bent)
+    layout = _without(layout, weights.settings)
     try:
-        found = layout.import_(weights.arrays)
-        found.tied, found.unused, found.layout = weights.tied, weights.unused, layout.name
+        found = layout.import_(weights.arrays, unties(weights.settings))
+        found.tied, found.ignored = weights.tied, found.ignored + left
+        found.unused, found.layout = weights.unused, layout.name
         model = build(found, layout, family.describe(weights, layout, found.unused), dict(heads or {}))
         expected = model.state_dict()
         check(found, layout, expected)
@@ -107,6 +114,7 @@ def load_with_report(
     found.resolution = getattr(getattr(model.config, "image", None), "resolution", None)
     if resolution is not None and resolution != found.resolution:
         change_resolution(model, resolution, layout.name)
+    model.mark_missing(found.fresh, weights.path.name)
     model.eval()
     return model, found
 
@@ -119,6 +127,16 @@ def _activations(given: str | Mapping[str, str] | None) -> dict[str, str] | None
     if not each or set(each) - {"image", "text"} or set(each.values()) - set(_ACTIVATIONS):
         raise UsageError(f'activation is {", ".join(_ACTIVATIONS)}, or {{"image": …, "text": …}} with one of them each, {given!r} came')
     return each
+
+
+def _without(layout: Layout, settings: dict[str, Any]) -> Layout:
+    """Return our own layout with the names taken out that config.json calls missing, as `save` does of a model that lacks parts."""
+    missing = settings.pop("missing", None) if layout.name == "tinymm" else None
+    if missing is None:
+        return layout
+    if not isinstance(missing, list) or not all(isinstance(name, str) for name in missing):
+        raise CheckpointError(f"config.json: missing is a list of names, and {missing!r} came; copy the file again")
+    return replace(layout, homeless=(*layout.homeless, *missing))
 
 
 def _recognized(weights: Weights) -> tuple[Family, Any]:
@@ -159,6 +177,12 @@ def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.
     if format not in FORMATS:
         raise UsageError(f"a format is {', '.join(FORMATS)}, {format!r} came")
     layout = family_of(model).layout_for(model.config, format)  # type: ignore[attr-defined]
+    lacking = [] if gradients or layout.name == "tinymm" else [name for name in model.missing() if not layout.is_homeless(name)]
+    if lacking:
+        raise UsageError(
+            f'format "{format}" needs {lacking[0]} and {len(lacking) - 1} more, of which the file that this model came from had nothing; write '
+            'it as "tinymm", or call model.initialize_missing() first'
+        )
     if gradients:
         arrays = {name: to_host(value.grad) for name, value in model.named_parameters() if value.grad is not None}
     else:
@@ -202,6 +226,8 @@ def save(model: Module, folder: str | os.PathLike, format: str | None = None, to
     settings = family_of(model).settings_for(model.config, format, str(model.parameters()[0].dtype))  # type: ignore[attr-defined]
     if tokenizer is not None and settings.get("model_type") == "clip":
         settings["text_config"] |= {"bos_token_id": tokenizer.begin, "pad_token_id": tokenizer.pad}
+    if format == "tinymm" and model.missing():
+        settings["missing"] = model.missing()
     with atomic(folder / "config.json") as file:
         file.write(json.dumps(settings, indent=2).encode() + b"\n")
         write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})  # "pt": transformers asks for the axes' order

@@ -101,7 +101,7 @@ def _blip2(model: type[Module], kind: str, build: Callable, layouts: dict[str, L
 # ---------------------------------------------------------------------- ALBEF and BLIP
 def _towers(model: type[Module], build: Callable, layouts: dict[str, Layout]) -> Family:
     def recognize(keys: Iterable[str], said: dict[str, Any]) -> Layout | None:
-        found = towers.recognize(keys)
+        found = towers.recognize(keys, said)
         return found[1] if found and found[0] == model.__name__ else None
 
     def layout_for(config: Any, name: str) -> Layout:

@@ -95,7 +95,8 @@ class Layout:
 
     What is `homeless` (where `{}` stands for a layer's number, too) begins anew in a model that such a file is loaded into, and is left out
     where one is written. `copies` (a pattern of their keys, its name elsewhere) are arrays that the file holds a second time: compared when
-    read, and repeated when written.
+    read, and repeated when written. `tied` are pairs (key of an output head, key of the array that it is): compared when read, too, and not
+    written, unless the model's head is one of its own.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Layout:
     ignorable: tuple[str, ...] = ()
     homeless: tuple[str, ...] = ()
     copies: tuple[str, str] | None = None
+    tied: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def _homeless_patterns(self) -> tuple[re.Pattern[str], ...]:
@@ -119,7 +121,38 @@ class Layout:
 
     def with_copies(self, exported: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the arrays and, under their second names, those that a file holds twice."""
-        return {**exported, **{again: exported[key] for again, key in self._copies(exported).items()}}
+        untied = any(head in exported for head, _ in self.tied)
+        biases = {head: exported[key] for head, key in self.tied if untied and key in exported and self._rule_for(head) is None}
+        return {**exported, **{again: exported[key] for again, key in self._copies(exported).items()}, **biases}
+
+    def _heads(self, arrays: Mapping[str, np.ndarray], untied: bool) -> tuple[set[str], dict[str, str], list[str]]:
+        """Return the heads' keys that say nothing new, those that count in the place of another key (key → that one), and misshapen ones.
+
+        CheckpointError where a head is another array than it should be, or where one that should be is not there.
+        """
+        repeated, instead, misshapen = set(), {}, []
+        for head, key in self.tied:
+            own = self._rule_for(head) is not None
+            if untied and own and head not in arrays:
+                raise CheckpointError(
+                    f"by its config (tie_word_embeddings false) this model has an output head of its own, and the file has no {head}; "
+                    "check that the file is whole, or that the config.json belongs to it"
+                )
+            if head not in arrays or key not in arrays:
+                continue
+            if arrays[head].shape != arrays[key].shape:
+                misshapen.append(head)
+            elif untied:  # a bias has no place of its own here: the head's is what is added to the logits
+                repeated |= set() if own else {key}
+                instead |= {} if own else {head: key}
+            elif np.array_equal(arrays[head], arrays[key]):
+                repeated.add(head)
+            else:
+                raise CheckpointError(
+                    f"{head} and {key} are one array unless config.json says \"tie_word_embeddings\": false, and their numbers differ; put the "
+                    "config.json of this very file beside it, or remove the one that does not count"
+                )
+        return repeated, instead, misshapen
 
     def _repeated_in(self, arrays: Mapping[str, np.ndarray]) -> set[str]:
         """Return the keys that repeat others; CheckpointError where a repetition says something else."""
@@ -129,26 +162,35 @@ class Layout:
                 raise CheckpointError(f"{again} and {key} are one array here, and their numbers differ; load one that was trained so")
         return set(copies)
 
-    def import_(self, arrays: Mapping[str, np.ndarray]) -> "Imported":
-        """Return our arrays, and what did not fit; CheckpointError for arrays to be joined that differ in shape."""
+    def import_(self, arrays: Mapping[str, np.ndarray], untied: bool = False) -> "Imported":
+        """Return our arrays, and what did not fit; `untied` output heads are the model's own.
+
+        CheckpointError for arrays to be joined that differ in shape, and for a repetition that says something else.
+        """
         found = Imported()
         groups: dict[tuple[Rule, tuple[str, ...]], dict[int, str]] = {}
-        repeated = self._repeated_in(arrays)
+        repeated, instead, found.unexpected = self._heads(arrays, untied)
+        repeated |= self._repeated_in(arrays)
         for key in arrays:
+            if key in found.unexpected:
+                continue
             if key in repeated:
                 found.ignored.append(key)
                 continue
-            known = self._rule_for(key)
+            known = self._rule_for(instead.get(key, key))
             if known:
                 rule, place, numbers = known
                 groups.setdefault((rule, numbers), {})[place] = key
             elif any(re.fullmatch(pattern, key) for pattern in self.ignorable):
+                _check_places(key, arrays[key])
                 found.ignored.append(key)
             else:
                 found.unexpected.append(key)
         for (rule, numbers), parts in groups.items():
             names = tuple(theirs.format(*numbers) for theirs in rule.theirs)
             absent = [name for place, name in enumerate(names) if place not in parts]
+            if not absent:
+                names = tuple(parts[place] for place in range(len(names)))
             shapes = {arrays[key].shape for key in parts.values()}
             if absent:
                 found.incomplete[rule.ours.format(*numbers)] = tuple(absent)
@@ -209,9 +251,10 @@ class Imported:
 
     `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position
     numbers and the like); `tied` lists groups of keys that share one array, and `fresh` our arrays that the file has
-    none for and that begin anew. `layout` is the layout's name, `resolution` that of the file's pictures if its model
-    sees, and `unused` names what else the file and its folder hold and nothing was made of: an optimizer, counters,
-    another program's description, settings that are not known.
+    none for: parameters among them raise when they are used, see `Module.initialize_missing`. `layout` is the
+    layout's name, `resolution` that of the file's images if its model takes any, and `unused` names what else the file
+    and its folder hold and nothing was made of: an optimizer, counters, another program's description, settings that
+    are not known.
     """
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -224,6 +267,12 @@ class Imported:
     unused: list[str] = field(default_factory=list)
     layout: str = ""
     resolution: int | None = None
+
+
+def _check_places(key: str, array: np.ndarray) -> None:
+    """Raise CheckpointError unless a buffer of places counts 0, 1, 2 …, as the models do without it."""
+    if key.endswith("position_ids") and not np.array_equal(np.reshape(array, -1), np.arange(array.size)):
+        raise CheckpointError(f"{key} counts the places 0, 1, 2 …, and {array.reshape(-1)[:4].tolist()} … came; load a file without it")
 
 
 def tied_keys(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:

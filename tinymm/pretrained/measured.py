@@ -15,6 +15,8 @@ from tinymm.arrays.errors import CheckpointError
 from tinymm.models.opt import OFFSET
 
 Arrays = Mapping[str, np.ndarray]
+#: The heads of the ViTs and BERTs with which the papers' models were released, by their width; EVA's ViT-g has heads 88 wide.
+RELEASED_HEADS = {768: 12, 1024: 16, 1408: 16}
 
 
 def shape_of(arrays: Arrays, name: str, axes: int) -> tuple[int, ...]:
@@ -90,13 +92,20 @@ def opt_sizes(arrays: Arrays, prefix: str = "") -> dict[str, Any]:
     return {
         "vocabulary": vocabulary, "width": width, "context": shape_of(arrays, f"{prefix}positions", 2)[0] - OFFSET,
         "layers": layers_of(arrays, f"{prefix}blocks"), "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.expand.weight", 2)[1],
+        "tied": f"{prefix}output" not in arrays,
     }  # fmt: skip
 
 
-def agreed(what: str, measured: dict[str, Any], declared: Mapping[str, Any], head_width: int = 64, heads: int | None = None) -> dict[str, Any]:
+def agreed(
+    what: str,
+    measured: dict[str, Any],
+    declared: Mapping[str, Any],
+    heads: int | None = None,
+    released: Mapping[int, int] = RELEASED_HEADS,
+) -> dict[str, Any]:
     """Return measured and declared settings together; CheckpointError names the first that the file declares otherwise.
 
-    Heads are those given, declared, or the width over `head_width`: no array shows them.
+    No array shows the heads: they are those given or declared, or those of the `released` models of this width (width → heads).
     """
     for name, value in measured.items():
         said = declared.get(name)
@@ -106,9 +115,25 @@ def agreed(what: str, measured: dict[str, Any], declared: Mapping[str, Any], hea
                 "of this very file beside it"
             )
     together = {name: value for name, value in declared.items() if value is not None} | measured
-    count = heads or together.get("heads") or max(1, measured["width"] // head_width)
+    said = together.get("heads")
+    count = heads or said or released.get(measured["width"])
+    if count is None:
+        raise CheckpointError(
+            f"files do not tell how many heads {what} has, and {measured['width']} is no width of a released one; pass heads=, or put its "
+            "config.json beside it"
+        )
     if type(count) is not int or count < 1 or measured["width"] % count:
         raise CheckpointError(
             f"the heads of {what} share its width {measured['width']} evenly, {count!r} came; files do not tell their number: pass heads="
         )
     return together | {"heads": count}
+
+
+def encoder_config(what: str, kind: type, settings: dict[str, Any]) -> Any:
+    """Return an encoder's config, of settings that no array shows as well; CheckpointError for those that cannot be."""
+    strange = sorted(settings.keys() - kind.__dataclass_fields__.keys())  # type: ignore[attr-defined]
+    if strange:
+        raise CheckpointError(f"config.json: the {what} has no setting {strange[0]!r}; put the config.json of this very file beside it")
+    if not isinstance(settings["eps"], float) or not 0 < settings["eps"] < 1:
+        raise CheckpointError(f"config.json: the {what}'s eps is a small positive number, {settings['eps']!r} came; correct it")
+    return kind(**settings)

@@ -7,6 +7,7 @@ from tinymm.arrays.errors import CheckpointError
 from tinymm.arrays.random import generator
 from tinymm.models.opt import OPT, OPTConfig
 
+from .config_classes import read_config
 from .key_maps import Imported, Layout, Rule, linear, norm
 from .measured import agreed, opt_sizes
 
@@ -17,8 +18,8 @@ _SETTINGS = {
 }  # fmt: skip
 
 
-def rules(prefix: str = "model.decoder.") -> tuple[Rule, ...]:
-    """Return the rules of an OPT whose keys begin with that prefix."""
+def rules(prefix: str = "model.decoder.", head: str = "lm_head") -> tuple[Rule, ...]:
+    """Return the rules of an OPT whose keys begin with that prefix, and of its output head."""
     layer, heads = f"{prefix}layers.{{}}", [f"{prefix}layers.{{}}.self_attn.{part}_proj" for part in "qkv"]
     return (
         Rule("token_embedding.weight", (f"{prefix}embed_tokens.weight",)),
@@ -31,12 +32,20 @@ def rules(prefix: str = "model.decoder.") -> tuple[Rule, ...]:
         *linear("blocks.{}.mlp.contract", f"{layer}.fc2"),
         *norm("blocks.{}.norm_2", f"{layer}.final_layer_norm"),
         *norm("norm_after", f"{prefix}final_layer_norm"),
+        Rule("output", (f"{head}.weight",)),
     )
 
 
+def tied_head(prefix: str = "model.decoder.", head: str = "lm_head") -> tuple[tuple[str, str], ...]:
+    """Return the pair of the head's key and of the table of words that it repeats, unless the head is one of its own."""
+    return ((f"{head}.weight", f"{prefix}embed_tokens.weight"),)
+
+
 #: The head is the table of words; files may repeat it. The released ones lack `model.`, the library's own have it.
-HUGGING_FACE = Layout("huggingface", rules(), (r"lm_head\.weight",))
-RELEASED = Layout("huggingface", rules("decoder."), (r"lm_head\.weight",))
+HUGGING_FACE = Layout("huggingface", rules(), tied=tied_head())
+RELEASED = Layout("huggingface", rules("decoder."), tied=tied_head("decoder."))
+#: Of the released sizes, the heads by the width: no file says them.
+_RELEASED_HEADS = {768: 12, 2048: 32, 2560: 32, 4096: 32, 5120: 40, 7168: 56, 9216: 72}
 
 
 def recognize(keys: Iterable[str], settings: dict[str, Any]) -> Layout | None:
@@ -47,18 +56,37 @@ def recognize(keys: Iterable[str], settings: dict[str, Any]) -> Layout | None:
     return RELEASED if "decoder.embed_positions.weight" in keys else None
 
 
-def declared(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what an OPT's settings say, in our words; CheckpointError for the variants that are built differently."""
-    if settings.get("do_layer_norm_before") is False or settings.get("word_embed_proj_dim") not in (None, settings.get("hidden_size")):
+def config_of(
+    found: Imported, settings: dict[str, Any], heads: dict[str, int], prefix: str = "", where: str = "", version: Any = None
+) -> OPTConfig:
+    """Return the config of an OPT whose arrays, under our names, begin with `prefix`; without settings, that of a released one.
+
+    CheckpointError for the variants that are built differently, and for contradictions.
+    """
+    if settings.get("do_layer_norm_before") is False:
         raise CheckpointError("this OPT has its norms behind the sums or a narrow table of words, as opt-350m has; load another size")
-    if settings.get("activation_function") not in (None, "relu"):
-        raise CheckpointError(f"an OPT's activation is relu, and {settings['activation_function']!r} came; load another model")
-    return {ours: settings[theirs] for theirs, ours in _SETTINGS.items() if settings.get(theirs) is not None}
+    said: dict[str, Any] = read_config(settings, "opt", found.unused, where=where, version=version)
+    sizes = opt_sizes(found.arrays, prefix)
+    width = said.get("width", sizes["width"])
+    word_width = said.pop("word_width", width)
+    if word_width != width:
+        raise CheckpointError(f"words {word_width} wide in a stack of {width} are a narrow table of words, as opt-350m has; load another size")
+    if said["activation"] != "relu":
+        raise CheckpointError(f"an OPT's activation is relu, and {said['activation']!r} came; load another model")
+    for name in ("begin", "end"):
+        if type(said[name]) is list and len(said[name]) == 1:
+            said[name] = said[name][0]
+        if type(said[name]) is not int:
+            raise CheckpointError(f"config.json: {name} of a text is one token's id, and {said[name]!r} came; correct it")
+    if not settings:
+        said.pop("heads")
+    count = heads.get("language")
+    return OPTConfig(**agreed("the language model", sizes, said, heads=count, released=_RELEASED_HEADS))
 
 
 def build(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> OPT:
     """Return a fresh model of the sizes that the arrays show and the settings declare."""
-    return OPT(OPTConfig(**agreed("the language model", opt_sizes(found.arrays), declared(settings), heads=heads.get("language"))), generator(0))
+    return OPT(config_of(found, settings, heads), generator(0))
 
 
 def layout_for(config: OPTConfig, name: str) -> Layout:
@@ -71,5 +99,5 @@ def settings_for(config: OPTConfig, name: str, dtype: str) -> dict[str, Any]:
     said = {theirs: getattr(config, ours) for theirs, ours in _SETTINGS.items()}
     return {
         "architectures": ["OPTForCausalLM"], "model_type": "opt", "dtype": dtype, "do_layer_norm_before": True,
-        "word_embed_proj_dim": config.width, "pad_token_id": 1 if config.begin != 1 else 0, "dropout": 0.0, "attention_dropout": 0.0, **said,
+        "word_embed_proj_dim": config.width, "tie_word_embeddings": config.tied, "pad_token_id": 1 if config.begin != 1 else 0, "dropout": 0.0, "attention_dropout": 0.0, **said,
     }  # fmt: skip

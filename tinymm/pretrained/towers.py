@@ -4,10 +4,11 @@ A released file of pretraining holds everything, the slow twin (`…_m`) and the
 of captioning all but the picture encoder and the writer; what a file lacks begins anew, or is left out, as twin and queues are.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
-from .bert import behind_attention, bert_embedding, bert_layer, language_head, self_attention
+from .bert import behind_attention, bert_embedding, bert_layer, language_head, self_attention, tied_head
 from .blip2 import under, vision
 from .key_maps import Layout, Rule, linear, norm
 
@@ -70,13 +71,16 @@ def _released(text: str, pointer: str, *more: Rule) -> tuple[Rule, ...]:
 
 
 _IDS = Rule("queue.ids", ("idx_queue",), "one leading axis")
-_IGNORED = (r"(text_encoder|text_decoder)(_m)?\.(bert\.)?embeddings\.position_ids", r"text_\w+\.cls\.predictions\.decoder\.(weight|bias)")
+_IGNORED = (r"(text_encoder|text_decoder)(_m)?\.(bert\.)?embeddings\.position_ids",)
 _HEAD = tuple(language_head("language_head", "text_encoder{m}.cls.predictions"))
 #: In ours only: how many pairs a queue has seen, and in pretraining of which pictures they are.
 _OURS = ("queue.pushed",)
 _LANGUAGE_HEADS = tuple(rule.ours for twin in ("towers.", "twin.copy.") for rule in under(twin, _HEAD))
 
-ALBEF_PRETRAINING = Layout("albef", _released("bert.", "queue_ptr", *_HEAD), _IGNORED, homeless=(*_OURS, "queue.ids"))
+_ALBEF_TIED = tuple(
+    pair for twin in ("", "_m") for pair in tied_head(f"text_encoder{twin}.cls.predictions", f"text_encoder{twin}.bert.embeddings")
+)
+ALBEF_PRETRAINING = Layout("albef", _released("bert.", "queue_ptr", *_HEAD), _IGNORED, homeless=(*_OURS, "queue.ids"), tied=_ALBEF_TIED)
 #: Fine-tuned for retrieval: without the prefix, and without the head that names words.
 ALBEF_RETRIEVAL = Layout("albef", (*_released("", "queue_ptr"), _IDS), _IGNORED, homeless=(*_OURS, *_LANGUAGE_HEADS))
 
@@ -97,6 +101,7 @@ def _ours(*rules: Rule) -> tuple[str, ...]:
 
 
 _WRITER = _writer("text_decoder.")
+_TIED = tied_head("text_decoder.cls.predictions", "text_decoder.bert.embeddings")
 #: What captioning never trains: the way into the joint space, the matching head, and the self-attention that reads.
 _NOT_IN_CAPTIONING = _ours(
     *linear("towers.image_projection", ""), *linear("towers.text_projection", ""), *linear("itm_head", ""), Rule("temperature", ()),
@@ -110,11 +115,13 @@ BLIP_PRETRAINING = Layout(
         r"text_encoder\.(embeddings\.(?!position_ids).*|encoder\.layer\.\d+\.(?:crossattention|intermediate|output)\..*)",
         r"text_decoder.bert.\1",
     ),
+    tied=_TIED,
 )  # fmt: skip
 BLIP_RETRIEVAL = Layout("blip", (*_released("", "ptr_queue"), _IDS), _IGNORED, homeless=(*_OURS, *_ours(*_WRITER)))
 BLIP_CAPTIONING = Layout(
-    "blip", (*under("towers.", (*_image("visual_encoder"), *_stack_of_a_writer("text_decoder."))), *_WRITER), _IGNORED, homeless=_NOT_IN_CAPTIONING
-)
+    "blip", (*under("towers.", (*_image("visual_encoder"), *_stack_of_a_writer("text_decoder."))), *_WRITER), _IGNORED,
+    homeless=_NOT_IN_CAPTIONING, tied=_TIED,
+)  # fmt: skip
 #: What is left behind where a whole BLIP is written for Hugging Face, whose models don't train with a twin.
 _TWIN = (*_ours(*_towers("_m", "")), "queue.images", "queue.texts", "queue.ids", "queue.next", "queue.pushed")
 #: `BlipForImageTextRetrieval` and `BlipForConditionalGeneration`.
@@ -134,6 +141,7 @@ HF_CAPTIONING = Layout(
     (*under("towers.", (*_image("vision_model", _HF_VISION), *_stack_of_a_writer("text_decoder."))), *_WRITER),
     _IGNORED,
     homeless=(*_NOT_IN_CAPTIONING, *_TWIN),
+    tied=_TIED,
 )
 
 
@@ -146,8 +154,8 @@ def _own(layout: Layout) -> Layout:
 TINYMM_ALBEF, TINYMM_BLIP = _own(ALBEF_PRETRAINING), _own(BLIP_PRETRAINING)
 
 
-def recognize(keys: Iterable[str]) -> tuple[str, Layout] | None:
-    """Return whether a file holds an "ALBEF" or a "BLIP", and its layout, or None if neither.
+def recognize(keys: Iterable[str], settings: Mapping[str, Any] | None = None) -> tuple[str, Layout] | None:
+    """Return whether a file holds an "ALBEF" or a "BLIP", and its layout, or None if neither; of our own the settings say it, too.
 
     >>> recognize(["vision_model.post_layernorm.bias", "text_decoder.cls.predictions.bias"])[0]
     'BLIP'
@@ -155,7 +163,8 @@ def recognize(keys: Iterable[str]) -> tuple[str, Layout] | None:
     keys = set(keys)
     starts = {key.split(".", 1)[0] for key in keys}
     if "towers" in starts:
-        return ("BLIP", TINYMM_BLIP) if "writer" in starts else ("ALBEF", TINYMM_ALBEF)
+        writes = "writer" in starts or (settings or {}).get("model_type") == "tinymm_blip"  # one without its writer is still a BLIP
+        return ("BLIP", TINYMM_BLIP) if writes else ("ALBEF", TINYMM_ALBEF)
     if "vision_model" in starts and starts & {"text_encoder", "text_decoder"}:
         return ("BLIP", HF_CAPTIONING if "text_decoder" in starts else HF_RETRIEVAL)
     if "visual_encoder" not in starts or "text_encoder" not in starts:

@@ -11,9 +11,10 @@ from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.vit import ViTConfig
 
 from .bert import ASSUMED
-from .blip2_settings import VISION
+from .blip2_settings import VISION, tiled
+from .config_classes import Key, needs_config, part_of, read_config, version_of
 from .key_maps import Imported, Layout
-from .measured import agreed, bert_sizes, shape_of, vit_sizes
+from .measured import agreed, bert_sizes, encoder_config, shape_of, vit_sizes
 
 _TEXT = {
     "hidden_size": "width", "num_hidden_layers": "layers", "num_attention_heads": "heads", "intermediate_size": "feed_forward",
@@ -28,34 +29,45 @@ _HABITS = {
 _BERT_MASK, _BERT_SEPARATOR, _BERT_WORDS = 103, 102, 30522
 _WIDEST = 16  # times as wide as its encoders is a joint space at most, where its width is only declared; the released ones are a third as wide
 _IMAGE_ASSUMED = {"activation": "gelu", "eps": 1e-6}
-_HF_IMAGE_ASSUMED = {"eps": 1e-5}  # transformers' own default, which the published configs write out
+#: What the released code's `bert` says beyond transformers' class.
+_ALSO = {
+    "fusion_layer": Key(ours="crosses_from"),
+    "encoder_width": Key(ours="memory_width"),
+    "is_decoder": Key(why="each use has a mask of its own"),
+    "add_cross_attention": Key(why="the arrays show it"),
+    "label_smoothing": Key(why="stands beside `bert`"),
+    "vocab_size": Key(why="the tokenizer's length counts, which the arrays show"),
+    "type_vocab_size": Key(why="the arrays show whether there are types"),
+}
 
 
-def declared(settings: dict[str, Any], layout: Layout) -> dict[str, Any]:
-    """Return what the settings beside a file declare, in our words: `image`, `text`, and the model's habits.
+def declared(settings: dict[str, Any], layout: Layout, unused: list[str]) -> dict[str, Any]:
+    """Return what the settings beside a file declare, in our words: `image`, `text`, and the model's habits; `unused` gets what nobody knows.
 
     Our own config.json, Hugging Face's, or the released code's: `bert` and `vit` with their settings, `momentum`, `alpha`, `mlm_probability`.
+    CheckpointError for a config of another model, or of one that is built differently.
     """
+    needs_config(settings, layout)
     if layout.name == "tinymm":
-        return {"image": _part(settings, "image"), "text": _part(settings, "text")} | {
+        return {"image": part_of(settings, "image"), "text": part_of(settings, "text")} | {
             name: value for name, value in settings.items() if name not in ("model_type", "image", "text")
         }
     if layout.name.startswith("huggingface"):
-        vision, text = _part(settings, "vision_config"), _part(settings, "text_config")
-        said = {"decode": text.get("bos_token_id", _BERT_WORDS), "encode": None, "end_of_text": text.get("sep_token_id", _BERT_SEPARATOR)}
-        said["smoothing"] = text.get("label_smoothing", settings.get("label_smoothing", 0.0))  # its decoder asks the text's own
-        said |= _renamed(settings, {"image_text_hidden_size": "joint_width"})
-        return {"image": _HF_IMAGE_ASSUMED | _renamed(vision, VISION), "text": _renamed(text, _TEXT), **said}
-    image = _renamed(_part(settings, "vit"), _VIT) | _renamed(settings, {"image_res": "resolution"})
+        version, whole = version_of(settings), read_config(settings, "blip", unused)
+        vision, text = part_of(settings, "vision_config"), part_of(settings, "text_config")
+        image = read_config(vision, "blip_vision_model", unused, where="vision_config.", version=version)
+        said = read_config(text, "blip_text_model", unused, where="text_config.", version=version)
+        habits = {name: said.pop(name) for name in ("decode", "end_of_text", "smoothing")}
+        return {"image": tiled(image), "text": said, "encode": None, **habits, **whole}
+    known = {*_HABITS, "bert", "vit", "image_res", "model_type", "architectures"}
+    unused += [key for key in settings if key not in known]
+    vit = part_of(settings, "vit")
+    unused += [f"vit.{key}" for key in vit if key not in _VIT]
+    image = _renamed(vit, _VIT) | _renamed(settings, {"image_res": "resolution"})
     keeps_cls = {"encode": None} if settings.get("enc", 0) is None else {}
-    return {"image": image, "text": _renamed(_part(settings, "bert"), _TEXT), **_renamed(settings, _HABITS), **keeps_cls}
-
-
-def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    part = settings.get(name) or {}
-    if not isinstance(part, dict):
-        raise CheckpointError(f"config.json: {name} is an object of settings, a {type(part).__name__} came; copy the file again")
-    return part
+    text = part_of(settings, "bert")
+    said = read_config({**text, "model_type": "bert"}, "bert", unused, where="bert.", also=_ALSO) if text else {}
+    return {"image": image, "text": said, **_renamed(settings, _HABITS), **keeps_cls}
 
 
 def _renamed(theirs: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
@@ -66,11 +78,12 @@ def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout:
     """Return what both configs begin with: the two encoders, the joint width, and the queue's length where there is one."""
     arrays, own = found.arrays, layout.name == "tinymm"
     sizes = {"image": vit_sizes(arrays, "towers.image_encoder."), "text": bert_sizes(arrays, "towers.text_encoder.")}
+    sizes["text"]["tied"] = not any(name.endswith("language_head.output") for name in arrays)
     assumed = {"image": _IMAGE_ASSUMED, "text": ASSUMED}
     parts: dict[str, Any] = {}
     for name, kind in (("image", ViTConfig), ("text", BertConfig)):
         declared = assumed[name] | {key: value for key, value in said[name].items() if value is not None}
-        parts[name] = _encoder(f"{name} encoder", kind, agreed(f"{name} encoder", sizes[name], declared, heads=heads.get(name)))
+        parts[name] = encoder_config(f"{name} encoder", kind, agreed(f"{name} encoder", sizes[name], declared, heads=heads.get(name)))
     if "towers.image_projection.weight" in arrays:
         parts["joint_width"] = _same("joint_width", said, shape_of(arrays, "towers.image_projection.weight", 2)[1])
     elif "joint_width" in said:
@@ -83,16 +96,6 @@ def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout:
             "of this very file beside it"
         )
     return parts | {"queue": said.get("queue", 1), "momentum": None}  # without a twin there is no queue, of whatever length
-
-
-def _encoder(what: str, kind: type, settings: dict[str, Any]) -> Any:
-    """Return an encoder's config, of settings that no array shows as well."""
-    strange = sorted(settings.keys() - kind.__dataclass_fields__.keys())  # type: ignore[attr-defined]
-    if strange:
-        raise CheckpointError(f"config.json: the {what} has no setting {strange[0]!r}; put the config.json of this very file beside it")
-    if not isinstance(settings["eps"], float) or not 0 < settings["eps"] < 1:
-        raise CheckpointError(f"config.json: the {what}'s eps is a small positive number, {settings['eps']!r} came; correct it")
-    return kind(**settings)
 
 
 def _plausible_width(joint: Any, widest: int) -> int:
@@ -116,7 +119,7 @@ def _same(what: str, said: dict[str, Any], measured: int) -> int:
 
 def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> ALBEF:
     """Return a fresh ALBEF of the sizes that the arrays show."""
-    said = declared(settings, layout)
+    said = declared(settings, layout, found.unused)
     parts = _parts(found, said, heads, layout)
     vocabulary = parts["text"].vocabulary
     mask: dict[str, Any] = {} if layout.name == "tinymm" else {"mask": min(_BERT_MASK, vocabulary - 1)}
@@ -125,7 +128,7 @@ def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads
 
 def build_blip(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP:
     """Return a fresh BLIP of the sizes that the arrays show; the released vocabulary ends with [DEC] and [ENC]."""
-    said = declared(settings, layout)
+    said = declared(settings, layout, found.unused)
     parts = _parts(found, said, heads, layout)
     last = parts["text"].vocabulary - 1
     ids = {"decode": last - 1, "encode": last, "end_of_text": min(_BERT_SEPARATOR, last)} if layout.name == "blip" else {}
@@ -153,10 +156,10 @@ def settings_for(config: ALBEFConfig | BLIPConfig, name: str, dtype: str) -> dic
         return {"bert": text, "vit": {theirs: getattr(config.image, ours) for theirs, ours in _VIT.items()}, **habits}
     ids: dict[str, Any] = {"bos_token_id": config.decode, "sep_token_id": config.end_of_text} if isinstance(config, BLIPConfig) else {}
     ids |= {"eos_token_id": ids.get("sep_token_id"), "pad_token_id": 0, "is_decoder": True, "encoder_hidden_size": config.image.width}
-    smoothing = {"label_smoothing": getattr(config, "smoothing", 0.0)}
+    shared = {"label_smoothing": getattr(config, "smoothing", 0.0), "tie_word_embeddings": config.text.tied}
     return {
         "architectures": ["BlipForConditionalGeneration" if name == "huggingface" else "BlipForImageTextRetrieval"],
-        "model_type": "blip", "dtype": dtype, "image_text_hidden_size": config.joint_width, **smoothing,
+        "model_type": "blip", "dtype": dtype, "image_text_hidden_size": config.joint_width, **shared,
         "vision_config": {"model_type": "blip_vision_model", **vision},
-        "text_config": {"model_type": "blip_text_model", **ids, **text, **smoothing},
+        "text_config": {"model_type": "blip_text_model", **ids, **text, **shared},
     }  # fmt: skip

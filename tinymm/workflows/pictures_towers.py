@@ -33,7 +33,9 @@ def draw(path: Path, source: Any, model: Any, chances: dict[str, float], batch_s
     pixels = source.preprocess.denormalize(pairs.images)
     tokens, (ids, is_real) = image_tokens(model, pairs.images), source.tokenizer(list(pairs.captions))
     scores = itc_scores(model, tokens, ids, is_real)[:, 0]
-    drawing = retrieval.gallery(rerank(model, scores, tokens, ids, is_real), pixels, pairs.captions, pairs.image_of_caption)
+    again = rerank(model, scores, tokens, ids, is_real)
+    shown = np.where(np.isneginf(again), scores - 1e4, again)  # what ITM has not looked at, in ITC's order
+    drawing = retrieval.gallery(shown, pixels, pairs.captions, pairs.image_of_caption)
     style.save(drawing, path / "retrieval.png")
     first = [int(np.flatnonzero(pairs.image_of_caption == i)[0]) for i in range(len(pairs))]
     style.save(_words(model, pairs.images[0], pixels[0], source.tokenizer.tokens(pairs.captions[first[0]]), ids[first[0]][is_real[first[0]]]), path / "words.png")
