@@ -18,8 +18,9 @@ from .tensor import CHECKING, MODE, Tensor
 
 #: Every op by name: the tests, the gradient check and the docs are derived from it.
 CATALOGUE: dict[str, "Op"] = {}
-#: What enters a rule as it is; arrays are looked at.
-NUMBERS = (int, float, bool, type(None))
+#: What enters a rule as it is, as an input and as an option; everything else is looked at.
+NUMBERS = frozenset({int, float, bool, type(None)})
+SETTINGS = NUMBERS | {str, tuple, list}
 
 
 class Op:
@@ -75,10 +76,11 @@ class Op:
                 arrays.append(x.data)
                 remember = remember or x.requires_grad
             else:
-                arrays.append(x if type(x) in NUMBERS else _enter(x))
-        for name, option in options.items():
-            if isinstance(option, (Tensor, np.ndarray)):
-                options[name] = self._bare(name, option)
+                arrays.append(x if type(x) in NUMBERS or type(x) is np.ndarray and x.dtype.kind in "fiub" else _enter(x))
+        if options:
+            for name, option in options.items():
+                if type(option) not in SETTINGS and isinstance(option, (Tensor, np.ndarray)):
+                    options[name] = self._bare(name, option)
         if self.floating:
             arrays[: self.floating] = map(_as_floats, arrays[: self.floating])
         if self.has_core_axes:
@@ -93,10 +95,9 @@ class Op:
         out.data = value if type(value) is np.ndarray or is_array(value) and not isinstance(value, np.generic) else np.asarray(value)
         out.grad = out.made_by = None
         out.requires_grad = False
-        kind = out.data.dtype.kind
-        if kind != "f":
+        if out.data.dtype.kind != "f":
             remember = False  # whole numbers and truth values move in steps, which have no slope
-            if kind not in "iub":
+            if out.data.dtype.kind not in "iub":
                 raise DtypeError(f"{self.name} gave {out.data.dtype}, and a Tensor holds real numbers or booleans; convert t.data instead")
         mode = MODE.get()
         if mode and remember:

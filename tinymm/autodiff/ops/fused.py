@@ -62,7 +62,8 @@ def together(backward: Callable, n: int) -> tuple[Callable, ...]:
 # ---------------------------------------------------------------------- layer normalization
 def layer_norm_definition(x, gain, bias, eps=1e-5):
     """Normalize each row to mean 0 and variance 1, then scale and shift (Ba et al. 2016): (x - μ) / √(σ² + eps) · gain + bias."""
-    centered = x - np.mean(x, axis=-1, keepdims=True)
+    shifted = x - x[..., :1]  # of equal numbers nothing is left, whatever a mean may round
+    centered = shifted - np.mean(shifted, axis=-1, keepdims=True)
     return centered / np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + eps) * gain + bias
 
 
@@ -76,10 +77,15 @@ def layer_norm(x, gain, bias, eps=1e-5):
     share = 1 / max(1, D)
     mean_of = np.full_like(rows, share, shape=(D,))
     for r in blocks(len(rows), D):
-        # The product rounds: from a large constant it would leave a deviation where none is, and so the first number is taken off before.
-        u = np.subtract(rows[r], rows[r, :1], out=unit[r])
-        u -= (u @ mean_of)[:, None]
-        scale[r] = 1 / np.sqrt(vecdot(u, u)[:, None] * share + eps)
+        mean = rows[r] @ mean_of
+        u = np.subtract(rows[r], mean[:, None], out=unit[r])
+        square = vecdot(u, u) * share
+        alike = square <= (D * np.finfo(rows.dtype).eps * mean) ** 2
+        if alike.any():  # what is left is the mean's own rounding, as of equal numbers
+            shifted = rows[r][alike] - rows[r][alike, :1]
+            u[alike] = shifted - (shifted @ mean_of)[:, None]
+            square[alike] = vecdot(u[alike], u[alike]) * share
+        scale[r] = 1 / np.sqrt(square[:, None] + eps)
         u *= scale[r]
         np.multiply(u, gain, out=y[r])
         y[r] += bias
@@ -90,21 +96,21 @@ def layer_norm(x, gain, bias, eps=1e-5):
         to_gain, to_bias = [], []
         for r in blocks(len(g), D):
             u, d = unit[r], to_x[r]
-            to_bias.append(total(g[r], 0))
-            to_gain.append(total(np.multiply(g[r], u, out=d), 0))
+            to_bias.append(total(g[r], 0, of=len(g)))
+            to_gain.append(total(np.multiply(g[r], u, out=d), 0, of=len(g)))
             np.multiply(g[r], gain, out=d)
             lean = vecdot(d, u)[:, None] * share
             d -= (d @ mean_of)[:, None]
             d -= u * lean
             d *= scale[r]
-        return to_x.reshape(x.shape), _sum_parts(to_gain, gain), _sum_parts(to_bias, bias)
+        return to_x.reshape(x.shape), _sum_parts(to_gain, gain, len(g)), _sum_parts(to_bias, bias, len(g))
 
     return y.reshape(x.shape), *together(backward, 3)
 
 
-def _sum_parts(parts, like):
-    """Return the sum of the blocks' shares of a gradient, zeros if there was no block."""
-    return total(np.stack(parts), 0) if parts else np.zeros_like(like)
+def _sum_parts(parts, like, rows):
+    """Return the sum of the blocks' shares of a gradient over so many rows, zeros if there was no block."""
+    return total(np.stack(parts), 0, of=rows) if parts else np.zeros_like(like)
 
 
 # ---------------------------------------------------------------------- linear, activation, linear
@@ -145,9 +151,9 @@ def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
             to_contract += np.matmul(a.T, g[r], out=some_contract)
             s *= np.matmul(g[r], contract.T, out=a)
             to_expand += np.matmul(rows[r].T, s, out=some_expand)
-            to_bias.append(total(s, 0))
+            to_bias.append(total(s, 0, of=len(g)))
             np.matmul(s, expand.T, out=to_x[r])
-        return to_x.reshape(x.shape), to_expand, _sum_parts(to_bias, expand_bias), to_contract, total(g, 0)
+        return to_x.reshape(x.shape), to_expand, _sum_parts(to_bias, expand_bias, len(g)), to_contract, total(g, 0)
 
     return y.reshape(x.shape[:-1] + (contract.shape[1],)), *together(backward, 5)
 
