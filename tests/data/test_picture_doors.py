@@ -19,7 +19,11 @@ RAMP = np.linspace(0, 65535, 20 * 30).reshape(20, 30)
 
 
 def sixteen(mode):
-    return Image.fromarray(RAMP.astype(np.uint16)) if mode == "I;16" else Image.frombytes(mode, (30, 20), RAMP.astype(">u2").tobytes())
+    return (
+        Image.fromarray(RAMP.astype(np.uint16))
+        if mode == "I;16"
+        else Image.frombytes(mode, (30, 20), RAMP.astype(">u2").tobytes())
+    )
 
 
 def saved(image, kind, **options):
@@ -58,48 +62,75 @@ def told(call):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_path_bytes_and_an_opened_image_give_the_same_numbers_or_the_same_sentence(tmp_path, name, channels):
+def test_a_path_bytes_and_an_opened_image_give_the_same_numbers_or_the_same_sentence(
+    tmp_path, name, channels
+):
     path = tmp_path / "picture"
     path.write_bytes(FILES[name])
     prepare = Preprocess(16, channels, (0.5,) * channels, (0.25,) * channels)
     with Image.open(path) as image:
-        results = [told(lambda door=door: prepare.pixels(door)) for door in (path, FILES[name], image)]
-    texts = [result.replace(str(path), "a picture") if isinstance(result, str) else result.tolist() for result in results]
+        results = [
+            told(lambda door=door: prepare.pixels(door)) for door in (path, FILES[name], image)
+        ]
+    texts = [
+        result.replace(str(path), "a picture") if isinstance(result, str) else result.tolist()
+        for result in results
+    ]
     assert texts[0] == texts[1] == texts[2]
-    assert isinstance(results[0], str) == (name in ("32 bits", "32 bits, small", "large floats") or (name, channels) == ("LAB", 1))
+    assert isinstance(results[0], str) == (
+        name in ("32 bits", "32 bits, small", "large floats") or (name, channels) == ("LAB", 1)
+    )
 
 
 def test_sixteen_bits_keep_their_shades_by_every_door():
     for door in (FILES["16 bits"], FILES["16 bits, big-endian"], FILES["16 bits, PGM"], sixteen("I;16"), RAMP.astype(np.uint16), FILES["floats"],
                  Image.fromarray(RAMP.astype(np.int32)), Image.fromarray((RAMP / 65535).astype(np.float32))):  # fmt: skip
         assert abs(Preprocess(16, resize="square").pixels(door).mean() - 127.5) < 1
-    np.testing.assert_array_equal(read(FILES["16 bits"])[..., 0], (RAMP.astype(np.uint16) >> 8).astype(np.uint8))
+    np.testing.assert_array_equal(
+        read(FILES["16 bits"])[..., 0], (RAMP.astype(np.uint16) >> 8).astype(np.uint8)
+    )
     colors = np.asarray(COLORS).astype(np.uint16) << 8
     np.testing.assert_array_equal(Preprocess(16).pixels(colors), Preprocess(16).pixels(COLORS))
 
 
 @pytest.mark.parametrize(
-    "values", [np.array([[0, 256.0]]), np.array([[-0.1, 0.5]]), np.array([[0, np.nan]]), np.array([[0, np.inf]])], ids=["large", "negative", "nan", "inf"]
+    "values",
+    [
+        np.array([[0, 256.0]]),
+        np.array([[-0.1, 0.5]]),
+        np.array([[0, np.nan]]),
+        np.array([[0, np.inf]]),
+    ],
+    ids=["large", "negative", "nan", "inf"],
 )
 def test_grays_of_no_known_scale_are_refused(values):
     with pytest.raises(DataError, match=r"a picture has 32 \(mode F\), from .* scale it"):
         Preprocess(4).pixels(Image.fromarray(values.astype(np.float32)))
 
 
-@pytest.mark.parametrize("door", [None, 3, [[0]], "bytearray", "masked", "bool", "float", "complex", "object", "four channels"])
+@pytest.mark.parametrize(
+    "door",
+    [None, 3, [[0]], "bytearray", "masked", "bool", "float", "complex", "object", "four channels"],
+)
 def test_other_things_are_refused_in_a_sentence(door):
     things = {
         "bytearray": bytearray(4), "masked": np.ma.masked_array(np.zeros((4, 4), np.uint8), mask=True), "bool": np.zeros((4, 4), bool),
-        "float": np.zeros((4, 4)), "complex": np.zeros((4, 4), complex), "object": np.zeros((4, 4), object), "four channels": np.zeros((4, 4, 4), np.uint8),
+        "float": np.zeros((4, 4)), "complex": np.zeros((4, 4), complex), "object": np.zeros((4, 4), object),
+        "four channels": np.zeros((4, 4, 4), np.uint8),
     }  # fmt: skip
     with pytest.raises(DataError, match="A picture is a path|A picture array is"):
         Preprocess(4).pixels(things.get(door, door) if isinstance(door, str) else door)
 
 
-def test_an_opened_image_that_is_cut_off_or_too_large_is_refused_like_its_file(tmp_path, monkeypatch):
+def test_an_opened_image_that_is_cut_off_or_too_large_is_refused_like_its_file(
+    tmp_path, monkeypatch
+):
     path = tmp_path / "half.png"
     path.write_bytes(FILES["gray"][: len(FILES["gray"]) // 2])
-    with Image.open(path) as image, pytest.raises(DataError, match="half.png is damaged or cut off"):
+    with (
+        Image.open(path) as image,
+        pytest.raises(DataError, match="half.png is damaged or cut off"),
+    ):
         Preprocess(4).pixels(image)
     monkeypatch.setattr(images, "MAX_PIXELS", 100)
     for door in (COLORS, np.asarray(COLORS), FILES["gray"]):
@@ -118,10 +149,18 @@ def whole(prepare, picture):
     return large[top : top + n, left : left + n]
 
 
-@given(st.integers(1, 6), st.integers(1, 300), st.sampled_from([4, 7, 16]), st.booleans(), st.integers(0, 2**31))
+@given(
+    st.integers(1, 6),
+    st.integers(1, 300),
+    st.sampled_from([4, 7, 16]),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
 def test_a_long_picture_gives_the_pixels_of_all_of_it_resized(short, long, n, tall, seed):
     size = (long, short) if tall else (short, long)
-    picture = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
+    picture = Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    )
     prepare = Preprocess(n)
     ours, theirs = prepare.pixels(picture).astype(int), whole(prepare, picture).astype(int)
     if max(size) <= images.LONGEST * min(size):
@@ -137,7 +176,9 @@ def test_a_thin_picture_takes_no_more_memory_than_others(size):
     tracemalloc.start()
     for call in (Preprocess(224).pixels, Preprocess(224).resized):
         result = call(picture)
-        assert result.size <= 3 * 224 * 224 * (images.LONGEST + 2) and (result == (9, 99, 199)).all()
+        assert (
+            result.size <= 3 * 224 * 224 * (images.LONGEST + 2) and (result == (9, 99, 199)).all()
+        )
     assert tracemalloc.get_traced_memory()[1] < 100e6
     tracemalloc.stop()
 
@@ -147,7 +188,12 @@ def test_training_survives_a_thin_picture(tmp_path):
         Image.new("RGB", (30_000, 1) if i < 2 else (12, 10), (i, 0, 0)).save(tmp_path / f"{i}.png")
         (tmp_path / f"{i}.txt").write_text(f"thing {i}")
     source = pairs.load(tmp_path, resolution=32)
-    assert source.batch(np.arange(len(source)), np.random.default_rng(0)).images.shape == (len(source), 32, 32, 3)
+    assert source.batch(np.arange(len(source)), np.random.default_rng(0)).images.shape == (
+        len(source),
+        32,
+        32,
+        3,
+    )
     assert not source.skipped and sum(picture.nbytes for picture in source._cache.values()) < 1e6
 
 
@@ -159,5 +205,7 @@ def test_further_frames_are_counted_and_the_first_is_read(tmp_path):
         (tmp_path / f"{kind}.{kind.lower()}").write_bytes(content)
         (tmp_path / f"{kind}.txt").write_text(f"moving {kind}")
     report = pairs.check(tmp_path)
-    assert "4 pictures of several frames, the first of which is used (GIF.gif: 3, " in "\n".join(report.lines())
+    assert "4 pictures of several frames, the first of which is used (GIF.gif: 3, " in "\n".join(
+        report.lines()
+    )
     assert preprocess("clip", 8).pixels(tmp_path / "GIF.gif").shape == (8, 8, 3)

@@ -125,7 +125,8 @@ def test_the_best_by_matching_is_kept_and_measured(runs, model):
     best = max(scores, key=lambda step: (scores[step], step))
     assert results["best_step"] == best and results["validation_itm_accuracy"] == scores[best] and results["steps"] == 6
     chance = results["chance"]
-    assert chance["validation_itm_loss"] == ITM_PRIOR and chance["validation_itm_accuracy"] == 2 / 3 and chance["validation_itc_r1"] == 0.5
+    assert chance["validation_itm_loss"] == ITM_PRIOR and chance["validation_itm_accuracy"] == 2 / 3
+    assert chance["validation_itc_r1"] == 1 / 5  # by their names, five of the 24 are kept back
     third = {"albef": {"validation_mlm_accuracy"}, "blip": {"validation_lm_perplexity", "validation_lm_captions_exact"}}[model]
     assert third <= chance.keys() <= results.keys()
 
@@ -187,7 +188,7 @@ def test_caption_says_something_of_each_picture_in_each_way(command, talkative, 
         found = json.loads((tmp_path / "said.json").read_text())
         begin = "a red " if "--prompt" in way else ""
         assert said.lines == [f"{file}: {begin}{found[str(file)]}" for file in files]
-        assert {len(text.split()) for text in found.values()} <= {most, most - 1}  # padding is a word that nobody hears
+        assert all(0 < len(text.split()) <= most for text in found.values())  # padding is a word that nobody hears
     same = [command("caption", files[0], "--model", talkative, "--nucleus", 0.9, "--seed", seed).out for seed in (3, 3, 4)]
     assert same[0] == same[1] != same[2]
 
@@ -431,8 +432,8 @@ def test_a_run_of_another_model_is_not_gone_on_with(name, pictures, here, comman
 def test_less_data_than_a_batch_is_a_batch(model, pictures, here, command, undrawn):
     done = command(*flags(model, pictures, "run", "--steps", 2, "--batch-size", 25))
     assert done.code == 0, done.error
-    assert "batch 22, queue 44" in done.out and pretrained.load(here / "run").queue.size == 44
-    assert f"(equal scores {math.log(66) + ITM_PRIOR + math.log(pretrained.load(here / 'run').config.text.vocabulary):.3f})" in done.out
+    assert "batch 19, queue 38" in done.out and pretrained.load(here / "run").queue.size == 38
+    assert f"(equal scores {math.log(57) + ITM_PRIOR + math.log(pretrained.load(here / 'run').config.text.vocabulary):.3f})" in done.out
 
 
 def test_less_data_than_a_batch_behind_the_filter_is_a_batch_too(cleaned, pictures, here, command, undrawn, monkeypatch):

@@ -16,8 +16,28 @@ from tinymm.arrays.errors import DataError
 from . import splits
 from .names import printable
 
-PICTURE_COLUMNS = ("file_name", "filepath", "image", "image_path", "image_name", "filename", "file", "path", "img", "picture")
-CAPTION_COLUMNS = ("text", "title", "caption", "captions", "description", "sentence", "comment", "raw")
+PICTURE_COLUMNS = (
+    "file_name",
+    "filepath",
+    "image",
+    "image_path",
+    "image_name",
+    "filename",
+    "file",
+    "path",
+    "img",
+    "picture",
+)
+CAPTION_COLUMNS = (
+    "text",
+    "title",
+    "caption",
+    "captions",
+    "description",
+    "sentence",
+    "comment",
+    "raw",
+)
 MAX_CAPTION, MAX_COLUMNS = 2**16, 10_000
 _SHOWN, _MOST = 3, 100_000
 
@@ -69,7 +89,9 @@ class Remarks:
         """
         result = []
         for (place, kind, said), items in self.found.items():
-            shown = ", ".join(printable(item)[:160] for item in list(items)[:_SHOWN]) + ", …" * (len(items) > _SHOWN)
+            shown = ", ".join(printable(item)[:160] for item in list(items)[:_SHOWN]) + ", …" * (
+                len(items) > _SHOWN
+            )
             count = f"{len(items):,}" + " or more" * (len(items) == _MOST)
             result.append(f"{place}: {count} {kind}{'s' * (len(items) > 1)} {said} ({shown})")
         return result
@@ -88,18 +110,31 @@ def _plan(keys: tuple[str, ...], options: Options) -> _Plan:
     plain = {key: re.sub(r"[\s-]+", "_", key.strip()).casefold() for key in keys}
     numbered = {key: re.sub(r"_?\d+$", "", name) for key, name in plain.items()}
 
-    def meaning(names: dict[str, str], wanted: str | None, usual: tuple[str, ...]) -> list[list[str]]:
+    def meaning(
+        names: dict[str, str], wanted: str | None, usual: tuple[str, ...]
+    ) -> list[list[str]]:
         if wanted is not None:
-            return [[key for key in keys if key == wanted] or [key for key in keys if re.fullmatch(rf"{re.escape(wanted)}_?\d+", key)]]
+            return [
+                [key for key in keys if key == wanted]
+                or [key for key in keys if re.fullmatch(rf"{re.escape(wanted)}_?\d+", key)]
+            ]
         return [[key for key in keys if names[key] == name] for name in usual]
 
-    pictures = [key for group in meaning(plain, options.picture_column, PICTURE_COLUMNS) for key in group]
+    pictures = [
+        key for group in meaning(plain, options.picture_column, PICTURE_COLUMNS) for key in group
+    ]
     groups = []
-    whole, parts = (meaning(names, options.caption_column, CAPTION_COLUMNS) for names in (plain, numbered))
+    whole, parts = (
+        meaning(names, options.caption_column, CAPTION_COLUMNS) for names in (plain, numbered)
+    )
     for group, rest in zip(whole, parts, strict=True):
         group = group or sorted(rest, key=lambda key: (len(key), key))
         groups += [group] if group else []
-    return _Plan(pictures, groups, {key: name for key, name in plain.items() if name in (splits.COLUMN, *splits.PERHAPS)})
+    return _Plan(
+        pictures,
+        groups,
+        {key: name for key, name in plain.items() if name in (splits.COLUMN, *splits.PERHAPS)},
+    )
 
 
 def has_both(keys: Iterable[str], options: Options) -> bool:
@@ -113,10 +148,20 @@ def caption_keys(keys: Iterable[str], options: Options) -> set[str]:
     return {key for group in _plan(tuple(keys), options).captions for key in group}
 
 
-def row_of(record: dict[str, Any], where: str, options: Options, remarks: Remarks, *, place: str, kind: str = "key") -> Row:
+def row_of(
+    record: dict[str, Any],
+    where: str,
+    options: Options,
+    remarks: Remarks,
+    *,
+    place: str,
+    kind: str = "key",
+) -> Row:
     """Return a record as a row: the first column with a name, the first with captions, and the others named in `remarks`."""
     plan = _plan(tuple(record), options)
-    picture = next((key for key in plan.pictures if isinstance(record[key], str) and record[key].strip()), None)
+    picture = next(
+        (key for key in plan.pictures if isinstance(record[key], str) and record[key].strip()), None
+    )
     captions: list[str] = []
     problem = ""
     used = set(plan.splits) | ({picture} if picture is not None else set())
@@ -126,7 +171,15 @@ def row_of(record: dict[str, Any], where: str, options: Options, remarks: Remark
         if captions or problem:
             used |= set(group)
             break
-    remarks.add(place, kind, (key.strip() or "without a name" for key in record if key not in used and not _empty(record[key])))
+    remarks.add(
+        place,
+        kind,
+        (
+            key.strip() or "without a name"
+            for key in record
+            if key not in used and not _empty(record[key])
+        ),
+    )
     said = {name: record[key] for key, name in plan.splits.items()}
     return Row(record[picture] if picture is not None else "", captions, said, where, problem)
 
@@ -159,7 +212,9 @@ def checked_caption(text: Any) -> tuple[str, str]:
 def missing_column(path: Path, where: str, found: Iterable[str], options: Options) -> NotCaptions:
     """Return the error for columns without a picture's name or without a caption."""
     columns = [str(column) for column in found]
-    shown = ", ".join(printable(column)[:60] for column in columns[:12]) + ", …" * (len(columns) > 12)
+    shown = ", ".join(printable(column)[:60] for column in columns[:12]) + ", …" * (
+        len(columns) > 12
+    )
     return NotCaptions(
         f"{path} {where} has {shown or 'nothing'}, but captions need "
         f"a picture's name ({options.picture_column or ', '.join(PICTURE_COLUMNS)}) "

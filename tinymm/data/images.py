@@ -7,6 +7,7 @@ pixels of tall pictures differ from today's by up to 2 of 255: rows were shrunk 
 
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -75,12 +76,17 @@ def _eight_bits(image: "Image.Image", name: str, sixteen: bool) -> "Image.Image"
     """
     from PIL import Image
 
-    values = np.asarray(image)
-    low, high = float(values.min()), float(values.max())
+    w, h = image.size
+    rows = max(1, 2**22 // w)  # at a time: as one array of floats, a large picture would take a gigabyte
+
+    def bands() -> Iterator[np.ndarray]:
+        return (np.asarray(image.crop((0, top, w, min(h, top + rows)))) for top in range(0, h, rows))
+
+    low, high = (float(value) for value in (np.min([band.min() for band in bands()]), np.max([band.max() for band in bands()])))
     if image.mode == "F" and 0 <= low <= high <= 1:
-        return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+        return Image.fromarray(np.concatenate([np.rint(band * 255).astype(np.uint8) for band in bands()]))
     if image.mode != "F" and (sixteen or (0 <= low and 255 < high < 2**16)):
-        return Image.fromarray((values >> 8).astype(np.uint8))
+        return Image.fromarray(np.concatenate([(band >> 8).astype(np.uint8) for band in bands()]))
     raise DataError(
         f"Pictures have 8 or 16 bits a channel but {name} has 32 (mode {image.mode}), from {low:g} to {high:g}: "
         "scale it to 0 to 255 of uint8 first."
@@ -261,12 +267,12 @@ def preprocess(family: str, resolution: int) -> Preprocess:
 def _not_too_long(image: "Image.Image") -> "Image.Image":
     """Return a picture, or, if it is longer than `LONGEST` times its shorter side, its middle.
 
-    Whole multiples of the shorter side go from both ends, which become whole multiples of the resolution: the pixels around
-    the center stay where they were. Without it 88 bytes of PNG, 3,000 × 1, would be enlarged to 150 million pixels.
+    Twice the shorter side, or a multiple of that, goes from both ends. Resized it would be an even number of pixels, so those
+    around the center stay where they were, half pixels too, which Python rounds to even ones. Without it 88 bytes of PNG, 3,000 × 1, would be enlarged to 150 million pixels.
     """
     w, h = image.size
     short, long = sorted(image.size)
-    cut = short * -(-max(0, long - LONGEST * short) // (2 * short))
+    cut = 2 * short * -(-max(0, long - LONGEST * short) // (4 * short))
     if not cut:
         return image
     return image.crop((cut, 0, w - cut, h) if w > h else (0, cut, w, h - cut))

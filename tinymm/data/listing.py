@@ -207,19 +207,25 @@ def _from_parts(folder: Path, parts: list[Path], options: Options) -> Listing:
 
 def _beside(folder: Path) -> Listing:
     listing = Listing("a .txt beside each picture", [])
-    pictures = [file for file in walk(folder) if file.suffix.lower() in SUFFIXES and not is_hidden(file, folder)]
-    if not any(os.path.lexists(file.with_suffix(".txt")) for file in pictures):
+    files = [file for file in walk(folder) if not is_hidden(file, folder)]
+    pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
+    texts: dict[Path, list[Path]] = {}
+    for file in files:
+        if file.suffix.lower() == ".txt":
+            texts.setdefault(file.with_suffix(""), []).append(file)
+    if not any(file.with_suffix("") in texts for file in pictures):
         raise _Nothing(f"{folder} has no .txt beside a picture.")
     owners = Counter(file.with_suffix("") for file in pictures)
     for file in pictures:
-        name, text = clean(file.relative_to(folder).as_posix()), file.with_suffix(".txt")
-        if owners[file.with_suffix("")] > 1:
-            listing.skip(name, f"{text.name} may be of {owners[file.with_suffix('')]} pictures: name them differently")
+        stem, name = file.with_suffix(""), clean(file.relative_to(folder).as_posix())
+        beside = texts.get(stem, [file.with_suffix(".txt")])
+        listing.read.update(beside)
+        if owners[stem] > 1 or len(beside) > 1:
+            listing.skip(name, f"{owners[stem]} pictures and {len(beside)} texts are called {stem.name}: give each pair a name of its own")
             continue
-        texts, reason = _texts_of(text)
-        listing.read.add(text)
-        if texts:
-            listing.entries.append(Entry(printable(name), file, texts, splits.of_path(Path(name).parts[:-1], name), name))
+        found, reason = _texts_of(beside[0])
+        if found:
+            listing.entries.append(Entry(printable(name), file, found, splits.of_path(Path(name).parts[:-1], name), name))
         if reason:
             listing.skip(name, reason)
     told = sorted({Path(entry.key).parent.as_posix() for entry in listing.entries if entry.split})
@@ -253,9 +259,11 @@ def _name_the_rest(listing: Listing, folder: Path) -> None:
     hidden = []
     for file in walk(folder, lambda problem: listing.skip(str(problem.filename), f"can't be read ({problem.strerror})")):
         name = clean(file.relative_to(folder).as_posix())
+        if file in used or name in told:
+            continue
         if is_hidden(file, folder):
             hidden.append(name)
-        elif file not in used and name not in told:
+        else:
             listing.remarks.add(str(folder), f"{file.suffix.lower()} file".strip(), [name])
     listing.remarks.add(str(folder), "hidden file", hidden)
 
@@ -285,7 +293,7 @@ def _from_shards(archives: list[Path], options: Options, *, given: bool = False)
         if written and row.captions and row.captions != written:
             listing.remarks.add("the shards' .json", "caption", [sample.name], "differing from the .txt, which is used,")
         rows.append((row._replace(captions=written or row.captions, problem="" if written else row.problem), sample))
-    own = _own_splits([row for row, _ in rows])
+    own = _own_splits([row for row, _ in rows], listing.remarks, "the shards' .json")
     for (row, sample), split in zip(rows, own, strict=True):
         if not row.captions:
             listing.skip(sample.name, row.problem or "no caption: a .txt, or a .json with one of " + ", ".join(CAPTION_COLUMNS))
@@ -293,6 +301,8 @@ def _from_shards(archives: list[Path], options: Options, *, given: bool = False)
         assert sample.picture is not None
         split = _agreed(split, told[sample.archive], row.where, sample.archive.name)
         listing.entries.append(Entry(sample.name, sample.picture, row.captions, split, sample.key))
+    if not any(entry.split for entry in listing.entries):
+        _split_by_folders(listing, "the shards")
     return listing
 
 
@@ -310,7 +320,7 @@ def _collect(files: list[tuple[Path, str]], folder: Path, options: Options) -> L
         layout, found = captions.read(path, options, listing.remarks)
         layouts.append(f"{path.name}: {layout}")
         rows = list(found)
-        for row, own in zip(rows, _own_splits(rows), strict=True):
+        for row, own in zip(rows, _own_splits(rows, listing.remarks, path.name), strict=True):
             file, reason = pictures.find(row.picture) if row.picture else (None, "" if row.problem else "no picture's name")
             reasons = [reason, row.problem or "" if file is None or row.captions else row.problem or "no caption"]
             if any(reasons):
@@ -329,18 +339,21 @@ def _collect(files: list[tuple[Path, str]], folder: Path, options: Options) -> L
             entry.captions.extend(row.captions)
     listing.layout, listing.entries = ", ".join(layouts), list(entries.values())
     if not any(entry.split for entry in listing.entries):
-        _split_by_folders(listing, pictures.folder)
+        _split_by_folders(listing, str(pictures.folder))
     return listing
 
 
-def _own_splits(rows: list[Row]) -> list[str]:
+def _own_splits(rows: list[Row], remarks: Remarks, place: str) -> list[str]:
     """Return the split that each row says, by the column for it or by one whose values are all words for splits."""
     columns = dict.fromkeys(column for row in rows for column in row.said)
     chosen = [splits.COLUMN] if splits.COLUMN in columns else []
     for column in columns:
         values = [row.said[column] for row in rows if row.said.get(column) not in (None, "")]
-        if column != splits.COLUMN and values and all(map(splits.is_word, values)):
-            chosen.append(column)
+        if column != splits.COLUMN and values:
+            if all(map(splits.is_word, values)):
+                chosen.append(column)
+            else:
+                remarks.add(place, "column", [column])
     result = []
     for row in rows:
         told = {column: split for column in chosen if (split := splits.of_word(row.said.get(column), row.where))}
@@ -356,13 +369,13 @@ def _agreed(own: str, other: str, where: str, place: str) -> str:
     return own or other
 
 
-def _split_by_folders(listing: Listing, folder: Path) -> None:
+def _split_by_folders(listing: Listing, place: str) -> None:
     """Split pictures by the folders that they stand in, if these are of several splits: all in val2017 are in one place, not on one side."""
     told = [splits.of_path(Path(entry.key).parts[:-1], entry.name) for entry in listing.entries]
     if len(set(told)) == 1:
         if told[0] not in ("", splits.TRAIN):
             names = [entry.name for entry in listing.entries]
-            listing.remarks.add(str(folder), "picture", names, f"in folders named after {told[0]}, read as no split")
+            listing.remarks.add(place, "picture", names, f"in folders named after {told[0]}, read as no split")
         return
     for entry, split in zip(listing.entries, told, strict=True):
         if not split:

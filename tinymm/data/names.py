@@ -38,7 +38,10 @@ def printable(name: str) -> str:
     """
     if name.isprintable():
         return name
-    kept = (char if char.isprintable() or char == " " else char.encode("unicode_escape").decode() for char in name)
+    kept = (
+        char if char.isprintable() or char == " " else char.encode("unicode_escape").decode()
+        for char in name
+    )
     return "".join(kept)
 
 
@@ -47,9 +50,15 @@ def is_hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def walk(folder: Path, unreadable: Callable[[OSError], object] = lambda problem: None) -> list[Path]:
+def walk(
+    folder: Path, unreadable: Callable[[OSError], object] = lambda problem: None
+) -> list[Path]:
     """Return all files below a folder, hidden ones too, in an order that no file system decides."""
-    return sorted(Path(place, name) for place, _, names in os.walk(folder, onerror=unreadable) for name in names)
+    return sorted(
+        Path(place, name)
+        for place, _, names in os.walk(folder, onerror=unreadable)
+        for name in names
+    )
 
 
 class Pictures:
@@ -76,12 +85,19 @@ class Pictures:
             self._read()
         assert self._by_path is not None
         last = clean(name).rsplit("/", 1)[-1]
-        for table, key in ((self._by_path, clean(name)), (self._by_path, _folded(name)), (self._by_name, last), (self._by_name, _folded(last))):
+        for table, key in (
+            (self._by_path, clean(name)),
+            (self._by_path, _folded(name)),
+            (self._by_name, last),
+            (self._by_name, _folded(last)),
+        ):
             candidates = table.get(key, [])
             if len(candidates) == 1:
                 return candidates[0], ""
             if candidates:
-                where = ", ".join(printable(str(file.relative_to(self.folder))) for file in candidates[:3])
+                where = ", ".join(
+                    printable(str(file.relative_to(self.folder))) for file in candidates[:3]
+                )
                 return None, f"{len(candidates)} pictures of that name below {self.folder}: {where}"
         return None, f"no such picture below {self.folder}"
 

@@ -22,10 +22,22 @@ WORDS = {
 }  # fmt: skip
 _SPLIT_OF = {word: split for split, words in WORDS.items() for word in words.split()}
 #: What a folder's name says beside its split, as test_images does.
-_NEUTRAL = set("annotations captions data dataset image images img imgs photos pics picture pictures set split".split())
+_NEUTRAL = set(
+    "annotations captions data dataset image images img imgs photos pics picture pictures set split".split()
+)
 COLUMN = "split"
 #: Columns that tell the split if all their values are words for one, and are something else if not.
-PERHAPS = ("splits", "subset", "partition", "set", "phase", "usage", "data_split", "dataset_split", "split_name")
+PERHAPS = (
+    "splits",
+    "subset",
+    "partition",
+    "set",
+    "phase",
+    "usage",
+    "data_split",
+    "dataset_split",
+    "split_name",
+)
 FEWEST = 2
 T = TypeVar("T")
 
@@ -49,7 +61,9 @@ def of_word(word: Any, where: str) -> str:
     letters = _letters(word) if isinstance(word, str) else ""
     if letters not in _SPLIT_OF:
         known = "; ".join(f"{split}: {', '.join(words.split())}" for split, words in WORDS.items())
-        raise DataError(f"A split is a word for training, validation or test, but {where} says {word!r}: write one of {known}.")
+        raise DataError(
+            f"A split is a word for training, validation or test, but {where} says {word!r}: write one of {known}."
+        )
     return _SPLIT_OF[letters]
 
 
@@ -66,7 +80,9 @@ def of_file(stem: str) -> str:
     """
     found = {_SPLIT_OF[word] for word in words_of(stem) if word in _SPLIT_OF}
     if len(found) > 1:
-        raise DataError(f"A file belongs to one split, but the name {stem} tells {' and '.join(sorted(found))}: rename it.")
+        raise DataError(
+            f"A file belongs to one split, but the name {stem} tells {' and '.join(sorted(found))}: rename it."
+        )
     return next(iter(found), "")
 
 
@@ -84,14 +100,21 @@ def of_path(folders: Iterable[str], where: str) -> str:
     """Return the split of the folders that a picture stands in, or ""; DataError if they tell two."""
     found = {split for folder in folders if (split := of_folder(folder))}
     if len(found) > 1:
-        raise DataError(f"A picture belongs to one split, but the folders of {where} tell {' and '.join(sorted(found))}: move it.")
+        raise DataError(
+            f"A picture belongs to one split, but the folders of {where} tell {' and '.join(sorted(found))}: move it."
+        )
     return next(iter(found), "")
 
 
 def share_of(name: str, seed: int) -> float:
     """Return the number in [0, 1) that decides on which side of a drawn split a picture of this name stands, keyed by the seed."""
     name = unicodedata.normalize("NFC", name)
-    mark = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=str(seed).encode()[:64], person=b"tinymm split")
+    mark = blake2b(
+        name.encode("utf-8", "surrogatepass"),
+        digest_size=8,
+        key=str(seed).encode()[:64],
+        person=b"tinymm split",
+    )
     return int.from_bytes(mark.digest(), "big") / 2**64
 
 
@@ -107,9 +130,18 @@ def drawn(named: Sequence[tuple[str, T]], share: float, seed: int) -> tuple[list
     by_name = sum(value < share for value in shares)
     count = min(max(by_name, FEWEST), len(named) - FEWEST)
     limit = ranked[count - 1] if count > 0 else -1.0  # pictures of one name stand on one side
-    sides = [[picture for (_, picture), value in zip(named, shares, strict=True) if (value <= limit) is side] for side in (False, True)]
+    sides = [
+        [
+            picture
+            for (_, picture), value in zip(named, shares, strict=True)
+            if (value <= limit) is side
+        ]
+        for side in (False, True)
+    ]
     if min(map(len, sides)) < FEWEST:
-        raise DataError(f"Training and validation need 2 pictures each but {len(named)} can be read: add pictures.")
+        raise DataError(
+            f"Training and validation need 2 pictures each but {len(named)} can be read: add pictures."
+        )
     return sides[0], sides[1], len(sides[1]) == by_name
 
 
@@ -118,7 +150,9 @@ def sides(entries: Sequence[E], share: float, seed: int) -> tuple[dict[str, list
 
     Without a validation of its own, training gives a share for it. DataError if fewer than 2 are left on a side.
     """
-    found = {name: [entry for entry in entries if (entry.split or TRAIN) == name] for name in SPLITS}
+    found = {
+        name: [entry for entry in entries if (entry.split or TRAIN) == name] for name in SPLITS
+    }
     if found[VALIDATION] or not found[TRAIN]:
         return found, []
     train, validation, by_name = drawn([(entry.key, entry) for entry in found[TRAIN]], share, seed)
@@ -139,7 +173,10 @@ def words_of(name: str) -> list[str]:
     >>> words_of("captionsVal2017_held-out")
     ['captions', 'val', 'heldout']
     """
-    words = [word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", unicodedata.normalize("NFKC", name))]
+    words = [
+        word.casefold()
+        for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", unicodedata.normalize("NFKC", name))
+    ]
     for first, second in (("held", "out"), ("hold", "out"), ("test", "dev")):
         for place in range(len(words) - 1):
             if words[place : place + 2] == [first, second]:
