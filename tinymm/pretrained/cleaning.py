@@ -120,7 +120,9 @@ def _sequences() -> re.Pattern[str]:
         raw = (bytes([byte]).decode(name, errors="ignore") for name in _ONE_BYTE[:_MIXED] for byte in range(first, last + 1))
         return re.escape("".join(sorted(set(raw))))
 
-    further = letters(0x80, 0xBF)
-    more = f"[{further} ]"
-    long = f"[{letters(0xE0, 0xEF)}]{more}{{2}}|[{letters(0xF0, 0xF7)}]{more}{{3}}"
-    return re.compile(f"[{letters(0xC0, 0xDF)}][{further}]|(?=[^ ]{{2}}|[^ ] [^ ]{{2}}|[^ ] {{2}}[^ ]{{2}})(?:{long})")
+    further, two, three, four = letters(0x80, 0xBF), letters(0xC0, 0xDF), letters(0xE0, 0xEF), letters(0xF0, 0xF7)
+    some = f"[{two}][{further} ]|[{three}][{further} ]{{2}}|[{four}][{further} ]{{3}}"
+    return re.compile(
+        f"[{two}{three}][{further}]{{1}}(?:(?<=[{two}].)|[{further} ])|[{four}](?:[{further}][{further} ]{{2}}|[ ][{further}]{{2}})"
+        f"|(?:[{three}] |[{four}] {{2}}|[{four}][{further}] )[{further}](?:{some})"
+    )
