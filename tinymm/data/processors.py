@@ -1,6 +1,6 @@
 """What a description of preprocessing means: Hugging Face's image processors of every age, and open_clip's `preprocess_cfg`.
 
-A key that is left out, or null, means the default of the class that the file names. Every other key is used, known to change nothing, or
+A key that is left out means the default of the class that the file names; null is off for what is done or not, and no number. Every other key is used, known to change nothing, or
 refused by name. What comes back are the fields of `images.Preprocess`.
 """
 
@@ -52,7 +52,8 @@ def from_hugging_face(settings: dict[str, Any], default: str = "CLIPImageProcess
         short = short.removesuffix(suffix)
     if short not in _CLASSES:
         raise DataError(f"Image processors that are known are {', '.join(_CLASSES)} but the settings name {name!r}: build a Preprocess by hand.")
-    said = {key: value for key, value in settings.items() if value is not None}
+    said = {key: False if value is None and key.startswith("do_") else value for key, value in settings.items()}
+    said = {key: value for key, value in said.items() if value is not None or key in _CLIP}
     if short == "CLIP" and said.pop("use_square_size", False):
         said["size"] = {"height": 224, "width": 224}
     for key, value in said.items():
@@ -126,7 +127,7 @@ def _size(size: Any, edge: str) -> tuple[str, int]:
 
 def _filter(resample: Any) -> str:
     numbers = {number: name for name, number in RESAMPLE.items()}
-    name = numbers.get(resample) if type(resample) is int else str(resample).lower()
+    name = numbers.get(resample) if isinstance(resample, int) and resample is not True else str(resample).lower()
     if name not in RESAMPLE:
         raise DataError(f"Filters are Pillow's, {', '.join(f'{n} {name}' for name, n in RESAMPLE.items())}, but resample is {resample!r}.")
     return name
@@ -137,9 +138,8 @@ def _scaled(used: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]
     factor = used["rescale_factor"] if used["do_rescale"] else 1.0
     if type(factor) not in (int, float) or not 0 < factor < 1e6:
         raise DataError(f"rescale_factor is what pixels are multiplied by, a positive number, but it is {factor!r}.")
-    mean, std = _numbers(used["image_mean"], "image_mean"), _numbers(used["image_std"], "image_std")
-    if not used["do_normalize"]:
-        mean, std = (0.0,) * len(mean), (1.0,) * len(std)
+    plain = {"image_mean": 0.0, "image_std": 1.0}
+    mean, std = (_numbers(used[key] if used["do_normalize"] else plain[key], key) for key in plain)
     if abs(factor * 255 - 1) < 1e-6:  # 0.00392156862745098, as it is usually written
         return mean, std
     return tuple(m / (255 * factor) for m in mean), tuple(s / (255 * factor) for s in std)
