@@ -14,10 +14,12 @@ from tinymm.arrays.errors import DataError
 from tinymm.data import captions, shards
 
 from .captions import Options
+from .fingerprint import digest
 from .images import SUFFIXES
 
 _SPLITS = {"train": "train", "restval": "train", "val": "validation", "validation": "validation", "valid": "validation",
            "dev": "validation", "test": "test"}  # fmt: skip
+_ENDS = 4096
 LOOKED_FOR = (
     "captions or metadata in .csv, .tsv, .jsonl or .json (COCO, BLIP or Karpathy layout), a Flickr .token file, captions.txt, "
     "WebDataset .tar shards, a .txt beside each picture"
@@ -36,6 +38,19 @@ class Entry:
     def source(self) -> Path | bytes:
         """Return what `images.open_picture` opens: the path, or the bytes from inside an archive."""
         return self.file.read() if isinstance(self.file, shards.Member) else self.file
+
+    def digest(self) -> bytes:
+        """Return 8 bytes that tell the picture's content: of its size, its first and its last 4 KiB; none if it can't be read."""
+        whole = self.file if isinstance(self.file, shards.Member) else None
+        try:
+            start, size = (whole.offset, whole.size) if whole else (0, os.path.getsize(self.file))
+            with open(whole.archive if whole else self.file, "rb") as file:
+                file.seek(start)
+                first = file.read(min(size, _ENDS))
+                file.seek(start + max(0, size - _ENDS))
+                return digest(str(size).encode() + first + file.read(min(size, _ENDS)))
+        except OSError:
+            return b""
 
 
 @dataclass

@@ -6,7 +6,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from .augment import random_crop
 from .batches import Batch, PairSet, Tokenizer, ZeroShot
 from .captions import Options
 from .check import Report, check
+from .fingerprint import Record
 from .images import Preprocess, check_header
 from .listing import Entry, Listing, find
 from .text import WordTokenizer, split_words
@@ -134,6 +135,12 @@ class Pairs:
     def captions(self) -> list[tuple[str, ...]]:
         """Return the captions of each training picture, what a language model may read."""
         return [tuple(entry.captions) for entry in self.training]
+
+    def records(self) -> Iterator[Record]:
+        """Yield what is remembered of every picture, split by split: name, captions, split and what tells its bytes."""
+        for name, entries in self.splits.items():
+            for entry in entries:
+                yield Record(entry.name, tuple(entry.captions), name, entry.digest())
 
     # ------------------------------------------------------------------ what CapFilt reads and writes
     @property
