@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import CheckpointError, DataError
+from tinymm.arrays.files import atomic
 
 PAD, UNK, EOT, CLS, DEC, ENC, MASK = "[PAD]", "[UNK]", "[EOT]", "[CLS]", "[DEC]", "[ENC]", "[MASK]"
 PAD_ID, UNK_ID = 0, 1
@@ -142,9 +143,8 @@ class WordTokenizer:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write `tokenizer.json`, which `tokenizers.Tokenizer.from_file` opens and reads alike, and return its path."""
         path = Path(folder) / "tokenizer.json"
-        unfinished = path.with_name(path.name + ".part")
-        unfinished.write_text(json.dumps(_layout(self), indent=1, ensure_ascii=False), encoding="utf-8")
-        os.replace(unfinished, path)
+        with atomic(path) as file:
+            file.write(json.dumps(_layout(self), indent=1, ensure_ascii=False).encode())
         return path
 
     @classmethod

@@ -19,6 +19,7 @@ from tinymm.training.records import write_json
 
 from .ablate_blip import trained
 from .measured import measure
+from .terminal import tell
 from .towers_start import Settings, opened
 
 #: Column → the result that it is made of; larger is better.
@@ -60,7 +61,7 @@ def run(
     seed: int = 0,
     workers: int | None = None,
     backend: str = "numpy",
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> dict[str, Any]:
     """Train each row for `steps`, print the table as it grows, and return it with its chance levels; write it to the JSON file `out` if given.
 

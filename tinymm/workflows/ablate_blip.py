@@ -19,6 +19,7 @@ from tinymm.training.records import write_json
 from . import capfilt
 from .measured import measure
 from .pictures_towers import draw_capfilt
+from .terminal import tell
 from .towers_start import Settings, prepare
 from .train_towers import recipe_of
 
@@ -39,7 +40,7 @@ def run(
     seed: int = 0,
     workers: int | None = None,
     backend: str = "numpy",
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> dict[str, Any]:
     """Train the four rows, print the table and how much of the noise's cost each step of CapFilt recovers, and return them.
 

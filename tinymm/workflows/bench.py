@@ -19,6 +19,7 @@ from tinymm.training.records import write_json
 from tinymm.viz import style
 
 from .bench_cases import CASES
+from .terminal import tell
 
 LINE = re.compile(
     r"(?P<case>.+?) (?P<side>tinymm|torch|jax) "
@@ -37,7 +38,7 @@ def run(
     seed: int = 0,
     backend: str = "numpy",
     out: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> dict[str, float]:
     """Print each side's lines as they come, then the ratios; return all numbers by `"W1 tinymm step"` and the like, in ms, MB and µs.
 

@@ -9,7 +9,8 @@ from tinymm.arrays.errors import UsageError
 from tinymm.data.text import split_words
 from tinymm.training.evaluate import classifier_weights, embed_images
 
-from .opened import Opened, clip_for
+from .opened import Opened, clip_for, introduce
+from .terminal import tell
 
 
 def run(
@@ -21,7 +22,7 @@ def run(
     invert: bool = False,
     backend: str = "numpy",
     tokenizer: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> dict[str, float]:
     """Print and return the probability of each label for a picture file: the softmax of the scaled cosines with the labels' prompts.
 
@@ -35,6 +36,7 @@ def run(
     if without:
         raise UsageError(f"a template has one {{}} for the label, and {without[0]!r} came; write --template 'a photo of a {{}}'")
     opened = clip_for("classify", model, backend, tokenizer)
+    introduce(opened, model, say)
     warn_unknown(opened, chosen, say)
     image = embed_images(opened.model, prepared(opened, picture, invert)[None])
     weights = classifier_weights(opened.model, tuple(chosen), tuple(templates), opened.tokenizer)

@@ -15,11 +15,12 @@ from tinymm.viz import style
 from tinymm.viz.samples import samples
 
 from .opened import BUILT_IN, BUILT_IN_NAMES, open_source
+from .terminal import tell
 
 SHOWN = 8
 
 
-def run(path: str, *, out: str | None = None, say: Callable[[str], None] = print) -> bool:
+def run(path: str, *, out: str | None = None, say: Callable[[str], None] = tell) -> bool:
     """Print the format found, counts, duplicates, rare words and every broken picture, and say whether all can be read.
 
     `path` may also be the name of built-in data. With `out`, the whole report goes to that JSON file too. UsageError if nothing is there.
@@ -33,7 +34,7 @@ def run(path: str, *, out: str | None = None, say: Callable[[str], None] = print
 
 
 def show(
-    paths: list[str], *, out: str = "samples.png", seed: int = 0, resolution: int = 64, say: Callable[[str], None] = print
+    paths: list[str], *, out: str = "samples.png", seed: int = 0, resolution: int = 64, say: Callable[[str], None] = tell
 ) -> Path:
     """Draw a few pictures of each data set with their captions, training's and each honest test's in a row of its own, and return the file."""
     rows: dict[str, tuple[np.ndarray, list[str]]] = {}

@@ -10,7 +10,8 @@ from tinymm.data.images import SUFFIXES
 from tinymm.training.evaluate import embed_images, embed_texts
 
 from .classify import prepared, warn_unknown
-from .opened import clip_for
+from .opened import clip_for, introduce
+from .terminal import tell
 
 
 def run(
@@ -22,7 +23,7 @@ def run(
     invert: bool = False,
     backend: str = "numpy",
     tokenizer: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> list[tuple[str, float]]:
     """Print and return the `top` pictures below a folder by cosine with the words; pictures that cannot be read are skipped and named.
 
@@ -40,6 +41,7 @@ def run(
     if not files:
         raise UsageError(f"{folder} holds no picture ({', '.join(SUFFIXES)}); give another folder")
     opened = clip_for("search", model, backend, tokenizer)
+    introduce(opened, model, say)
     warn_unknown(opened, [words], say)
     query = embed_texts(opened.model, [words], opened.tokenizer)[0]
     found: list[tuple[str, float]] = []
