@@ -30,7 +30,7 @@ def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
         with _own_functions(), replicas.together(options, shares_batches=command in commands_train.SHARE_BATCHES) as own:
             return command(**own) or 0
     except KeyboardInterrupt as stop:
-        terminal.complain("\n" + "; ".join(["stopped, and what was written is whole", *map(str, stop.args)]))
+        terminal.aside("\n" + "; ".join(["stopped, and what was written is whole", *map(str, stop.args)]))
         return STOPPED
     except BrokenPipeError:  # `… | head` has read enough; Python would complain once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,7 +38,7 @@ def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
     except (TinymmError, OSError, ModuleNotFoundError) as problem:
         if debug:
             raise
-        terminal.complain(f"tinymm: {not_installed(problem) if isinstance(problem, ModuleNotFoundError) else problem}")
+        terminal.aside(f"tinymm: {not_installed(problem) if isinstance(problem, ModuleNotFoundError) else problem}")
         return 2
 
 

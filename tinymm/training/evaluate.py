@@ -79,8 +79,14 @@ def retrieval(model: Any, pairs: PairSet, tokenizer: Any, ks: tuple[int, ...] = 
     return recalls(embed_images(model, pairs.images) @ embed_texts(model, list(pairs.captions), tokenizer).T, pairs, ks)
 
 
-def recalls(scores: np.ndarray, pairs: PairSet, ks: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
-    """Return what `retrieval` does for scores (N pictures, M captions) that are there already."""
+def recalls(
+    scores: np.ndarray, pairs: PairSet, ks: tuple[int, ...] = (1, 5, 10), *, to_images: np.ndarray | None = None
+) -> dict[str, float]:
+    """Return what `retrieval` does for scores (N pictures, M captions) that are there already.
+
+    `to_images` (M, N) are the captions' scores of pictures where these are a table of their own, as after re-ranking.
+    """
+    to_images = scores.T if to_images is None else to_images
     owner = np.asarray(pairs.image_of_caption)
     is_match = owner[None, :] == np.arange(len(pairs.images))[:, None]
     results = {}
@@ -88,7 +94,7 @@ def recalls(scores: np.ndarray, pairs: PairSet, ks: tuple[int, ...] = (1, 5, 10)
         if k <= scores.shape[1]:
             results[f"image_to_text_r{k}"] = recall_at_k(scores, k, is_match)
         if k <= scores.shape[0]:
-            results[f"text_to_image_r{k}"] = recall_at_k(scores.T, k, is_match.T)
+            results[f"text_to_image_r{k}"] = recall_at_k(to_images, k, is_match.T)
     results["r1"] = (results["image_to_text_r1"] + results["text_to_image_r1"]) / 2
     captions_each = is_match.sum(axis=1)
     results["chance_r1"] = (captions_each[captions_each > 0].mean() / scores.shape[1] + 1 / scores.shape[0]) / 2

@@ -79,7 +79,8 @@ def matching(
     found = {f"itc_{name}": value for name, value in recalls(scores, pairs).items()}
     chance = {"itc_r1": found.pop("itc_chance_r1")}
     if thorough:
-        reranked = recalls(rerank(model, scores, tokens, ids, is_real), pairs, (1, 5))
+        to_texts, to_images = rerank_both(model, scores, tokens, ids, is_real)
+        reranked = recalls(to_texts, pairs, (1, 5), to_images=to_images)
         found |= {f"itm_reranked_{name}": value for name, value in reranked.items() if name != "chance_r1"}
         chance["itm_reranked_r1"] = chance["itc_r1"]
     owner = np.asarray(pairs.image_of_caption)
@@ -143,21 +144,60 @@ def perplexity(model: BLIP | BLIP2Stage1, tokens: np.ndarray, ids: np.ndarray, i
     return math.exp(surprise / int(is_real[:, 1:].sum())), float(V)
 
 
-def rerank(
-    model: Matcher, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, k: int = RERANKED, *, cosine: bool = True
-) -> np.ndarray:
-    """Return ITC's cosines (N, M) with ITM's logit of "matches" added to the k best of each row and column, which thus stand before all others.
+def candidates(scores: np.ndarray, k: int = RERANKED) -> np.ndarray:
+    """Return which columns are among the k best of their row, (N, M) boolean: what ITM looks at again of ITC's scores (N, M).
 
-    So do BLIP and LAVIS; ALBEF goes by the logit alone, `cosine=False`.
+    >>> candidates(np.array([[0.1, 0.9, 0.5]]), 2)
+    array([[False,  True,  True]])
     """
     near = np.zeros(scores.shape, bool)
     np.put_along_axis(near, np.argsort(-scores, axis=1)[:, :k], True, axis=1)
-    np.put_along_axis(near, np.argsort(-scores, axis=0)[:k], True, axis=0)
-    images, texts = np.nonzero(near)
-    logit = itm_logits(model, tokens[images], ids[texts], is_real[texts])[:, 1]
-    out = scores - 1e4
-    out[images, texts] = (scores[images, texts] if cosine else 0) + logit
-    return out
+    return near
+
+
+def rerank(
+    model: Matcher,
+    scores: np.ndarray,
+    tokens: np.ndarray,
+    ids: np.ndarray,
+    is_real: np.ndarray,
+    k: int = RERANKED,
+    *,
+    cosine: bool | None = None,
+) -> np.ndarray:
+    """Return the pictures' scores of texts (N, M): ITM's logit of "matches" for the k texts that ITC likes best for each, and -inf for all others.
+
+    By default ITC's cosine is added, as BLIP and LAVIS do (`evaluation` in train_retrieval.py), but for ALBEF, whose code goes by the logit
+    alone. The texts look for their pictures among k of their own: `rerank_both`.
+    """
+    return rerank_both(model, scores, tokens, ids, is_real, k, cosine=cosine, to_images=False)[0]
+
+
+def rerank_both(
+    model: Matcher,
+    scores: np.ndarray,
+    tokens: np.ndarray,
+    ids: np.ndarray,
+    is_real: np.ndarray,
+    k: int = RERANKED,
+    *,
+    cosine: bool | None = None,
+    to_images: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two tables of the published evaluation: pictures' scores of texts (N, M) as `rerank`, and texts' of pictures (M, N).
+
+    A text that is a candidate of no picture can still have its picture among its own candidates: the tables are not each other's transpose.
+    Without `to_images` the second one holds -inf only.
+    """
+    to_texts = candidates(scores, k)
+    of_texts = candidates(scores.T, k) if to_images else np.zeros(scores.T.shape, bool)
+    near = to_texts | of_texts.T
+    images, texts = np.nonzero(near)  # a pair that both sides ask about is looked at once
+    found = np.full(scores.shape, -np.inf, np.result_type(scores, np.float32))
+    found[near] = itm_logits(model, tokens[images], ids[texts], is_real[texts])[:, 1]
+    if not isinstance(model, ALBEF) if cosine is None else cosine:
+        found = found + scores
+    return np.where(to_texts, found, -np.inf), np.where(of_texts, found.T, -np.inf)
 
 
 def captions(

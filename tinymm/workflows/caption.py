@@ -56,10 +56,11 @@ def run(
             ids, is_real = ids[:, :-1], is_real[:, :-1]  # the text goes on
         # BLIP puts [DEC] where [CLS] stood; its prompts are of one length
         options |= {"ids": ids[:, 1:]} if isinstance(opened.model, BLIP) else {"ids": ids, "is_real": is_real}
-    introduce(opened, model, say)
-    found = {}
+    found: dict[str, str] = {}
     for picture in pictures:
         text = write_captions(opened.model, np.stack([prepared(opened, picture)]), opened.tokenizer, **options)[0]
+        if not found:
+            introduce(opened, model)
         found[str(picture)] = text
         say(f"{picture}: {f'{prompt} ' if prompt else ''}{text}")
     return found

@@ -36,13 +36,13 @@ def run(
     if without:
         raise UsageError(f"a template has one {{}} for the label, and {without[0]!r} came; write --template 'a photo of a {{}}'")
     opened = clip_for("classify", model, backend, tokenizer)
-    introduce(opened, model, say)
     warn_unknown(opened, chosen, say)
     image = embed_images(opened.model, prepared(opened, picture, invert)[None])
     weights = classifier_weights(opened.model, tuple(chosen), tuple(templates), opened.tokenizer)
     scores = float(np.exp(opened.model.t.data)) * (image @ weights.T)[0]
     shares = np.exp(scores - scores.max())
     shares /= shares.sum()
+    introduce(opened, model)
     width = max(map(len, chosen))
     for i in np.argsort(-shares):
         say(f"{chosen[i]:<{width}}  {shares[i]:6.1%}  {'█' * round(30 * shares[i])}")

@@ -51,7 +51,7 @@ def run(
     is_clip = isinstance(opened.model, CLIP)
     frame = () if is_clip else getattr(opened.tokenizer, "frame", ())[1:]
     source = as_it_is(where, seed, opened) if is_clip else framed_source(where, seed, opened, frame, to_train=False)
-    introduce(opened, model, say)
+    introduce(opened, model)
     fresh = sorted({".".join(name.split(".")[:2]) for name in opened.fresh if not name.startswith(("queue.", "twin."))})
     if fresh and not is_clip:
         say(f"{opened.path} has no weights for {', '.join(fresh)}; what these decide below is a fresh model's guess")

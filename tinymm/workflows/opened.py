@@ -18,6 +18,8 @@ from tinymm.models.blip import BLIP
 from tinymm.models.clip import CLIP
 from tinymm.training.records import from_home, last_run, read_json
 
+from .terminal import aside
+
 #: Data that is there without a download, by name: what makes it of a seed and of the pictures' side, which those that are drawn at one size ignore.
 BUILT_IN: dict[str, Callable[[int, int], Source]] = {
     "glyphs": lambda seed, _: glyphs.load(seed), "shapes": lambda seed, _: shapes.load(seed),
@@ -104,13 +106,13 @@ def a(model: Any) -> str:
     return f"a{'n' * (name[0] in 'AEIO')} {name}"
 
 
-def introduce(opened: Opened, asked: str | None, say: Callable[[str], None]) -> None:
-    """Say in one line which model answers, what it was trained on and for how long; `asked` is the path that was given, None for the last run."""
+def introduce(opened: Opened, asked: str | None) -> None:
+    """Say which model answers, what it was trained on and for how long, beside the answer; `asked` is the given path, None for the last run."""
     settings = opened.settings
     data, steps = settings.get("data"), settings.get("steps")
     trained = f"trained on {data}" + (f" for {steps:,} steps" if steps else "") if data else "which does not say what it was trained on"
     begun = f", beginning with {settings['init']}" if settings.get("init") else ""
-    say(f"model: {opened.path}{'' if asked else ', the last run'}: {a(opened.model)}, {trained}{begun}")
+    aside(f"model: {opened.path}{'' if asked else ', the last run'}: {a(opened.model)}, {trained}{begun}")
 
 
 def settings_of(run: Path) -> dict[str, Any]:

@@ -41,7 +41,6 @@ def run(
     if not files:
         raise UsageError(f"{folder} holds no picture ({', '.join(SUFFIXES)}); give another folder")
     opened = clip_for("search", model, backend, tokenizer)
-    introduce(opened, model, say)
     warn_unknown(opened, [words], say)
     query = embed_texts(opened.model, [words], opened.tokenizer)[0]
     found: list[tuple[str, float]] = []
@@ -59,6 +58,7 @@ def run(
     if not found:
         raise DataError(f"none of the {len(files)} pictures in {folder} could be read; see the lines above")
     best = sorted(found, key=lambda pair: -pair[1])[:top]
+    introduce(opened, model)
     for name, score in best:
         say(f"{score:6.3f}  {name}")
     return [(name, float(score)) for name, score in best]

@@ -26,8 +26,8 @@ def tell(text: str = "") -> None:
     _spoke = time.monotonic()
 
 
-def complain(text: str) -> None:
-    """Print a refusal to the standard error: in lines that fit a terminal, in one line for a program that reads it."""
+def aside(text: str) -> None:
+    """Print to the standard error what is no part of a result, as a refusal: in lines that fit a terminal, in one for a program that reads it."""
     print(wrapped(text) if sys.stderr.isatty() else text, file=sys.stderr)
 
 
