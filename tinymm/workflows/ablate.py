@@ -21,7 +21,7 @@ from tinymm.training.records import write_json
 from . import measured
 from .blip2_start import RATES, Settings, prepare_stage_1, trained_encoder, untrained_encoder
 from .opened import open_model
-from .terminal import doing, tell
+from .terminal import doing, head, row, tell
 
 #: What is changed → (settings changed, masks replaced).
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Callable]]] = {
@@ -72,11 +72,11 @@ def run(
         base = replace(base, encoder=str(trained_encoder(base, Path("runs/ablation-encoder"), "ablate blip2", say)))
     names = [name for name in VARIANTS if not only or name in only]
     table: dict[str, dict[str, float]] = {}
-    say(_line("", list(COLUMNS)))
+    say(head(20, list(COLUMNS)))
     for name in names:
         with doing(f"training and measuring: {name}"):
             table[name] = _variant(name, base)
-        say(_line(name, [f"{table[name][column]:.3f}" for column in COLUMNS]))
+        say(row(20, name, table[name].values()))
         if out:
             write_json(out, {"steps": steps, "seed": seed, "rows": table})
     return table
@@ -95,7 +95,3 @@ def _variant(name: str, base: Settings) -> dict[str, float]:
         pass
     results: dict[str, Any] = measured.measure(model, source)
     return {column: results[key] for column, key in COLUMNS.items()}
-
-
-def _line(name: str, cells: list[str]) -> str:
-    return f"{name:<22}" + "  ".join(f"{cell:>{len(column)}}" for cell, column in zip(cells, COLUMNS, strict=True))

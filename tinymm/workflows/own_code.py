@@ -73,9 +73,9 @@ class _NoIPython:
 
 
 def plain_python(source: str) -> str:
-    """Return the source of a cell with IPython's own lines left out, empty for a cell in another language; the number of lines stays.
+    r"""Return the source of a cell with IPython's own lines left out, empty for a cell in another language; the number of lines stays.
 
-    >>> plain_python("%matplotlib inline\\nimport numpy as np").splitlines()
+    >>> plain_python("%matplotlib inline\nimport numpy as np").splitlines()
     ['pass', 'import numpy as np']
     """
     lines = source.split("\n")
@@ -97,9 +97,9 @@ def plain_python(source: str) -> str:
 
 
 def unsolved(source: str) -> bool:
-    """Say whether a task's cell raises NotImplementedError, as it was handed out; in a comment or a text the words mean nothing.
+    r"""Say whether a task's cell raises NotImplementedError, as it was handed out; in a comment or a text the words mean nothing.
 
-    >>> unsolved("def f(x):\\n    raise NotImplementedError('np.tri')"), unsolved("def f(x):\\n    return x  # raise NotImplementedError()")
+    >>> unsolved("def f(x):\n    raise NotImplementedError('np.tri')"), unsolved("def f(x):\n    return x  # raise NotImplementedError()")
     (True, False)
     """
     try:

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 #: Seconds of silence after which somebody who reads a pipe is told what is being done.
@@ -80,6 +80,29 @@ def _wide(letter: str) -> bool:
 
 def _columns(text: str) -> int:
     return sum(1 + _wide(letter) for letter in text if not unicodedata.combining(letter))
+
+
+def head(first: int, columns: Sequence[str]) -> str:
+    """Return what stands above a table whose columns have names that are longer than their numbers: the names by number, and the numbers.
+
+    >>> print(head(6, ["recall", "perplexity"]))
+    1 recall · 2 perplexity
+                 1       2
+    """
+    names = " · ".join(f"{number} {name}" for number, name in enumerate(columns, 1))
+    return f"{names}\n{row(first, '', range(1, len(columns) + 1))}"
+
+
+def row(first: int, name: str, values: Iterable[float | int | None]) -> str:
+    """Return a line of such a table: a name of at most `first` letters, and numbers, an empty cell for None.
+
+    >>> row(6, "CLIP", [0.5, None, 2])
+    'CLIP    0.500               2'
+    """
+    values = list(values)
+    room = min(8, (80 - first) // len(values)) - 1
+    cells = ["" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value) for value in values]
+    return f"{name:<{first}}" + "".join(f" {cell:>{room}}" for cell in cells)
 
 
 @contextmanager
