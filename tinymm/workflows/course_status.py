@@ -150,7 +150,7 @@ def drawn(found: dict[str, Notebook], named: dict[str, tuple[str, list[str]]]) -
             short = re.sub(r"^\d+-?", "", name).replace("puzzle-", "p")
             marks.append(f"{short} {task.mark}{task.failed and ' ' + task.failed}")
             first = first or (f"{name} in {notebook.file} failed {task.failed}" if notebook and task.mark == FAILED else "")
-            done, total = done + (mark == PASSED), total + 1
+            done, total = done + (task.mark == PASSED), total + 1
         written = f"  open question {PASSED if notebook.written else NOT_RUN}" if notebook else "  (no copy here)"
         lines.append(f"{int(number):>2}  {title:<{width}}  {'  '.join(marks)}{written}")
     lines.append(f"{done} of {total} tasks passed when saved ({PASSED} passed, {FAILED} failed with what, {NOT_RUN} not run)")
