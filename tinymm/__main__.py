@@ -10,7 +10,8 @@ from typing import Any
 from tinymm import __version__
 from tinymm.arrays.backend import find_backend
 from tinymm.arrays.errors import TinymmError, not_installed
-from tinymm.workflows import commands, commands_course, commands_train, replicas
+from tinymm.workflows import commands, commands_course, commands_train, replicas, terminal
+from tinymm.workflows.opened import BUILT_IN_NAMES
 
 STOPPED = 130
 
@@ -19,16 +20,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for input that cannot be used (with one sentence), 130 when stopped by Ctrl-C."""
     with replicas.one_voice():
         options = vars(build_parser().parse_args(arguments))
-        return _run(options.pop("command"), options.pop("debug"), options)
+        with terminal.awake(), terminal.doing("at work"):
+            return _run(options.pop("command"), options.pop("debug"), options)
 
 
 def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
     try:
         find_backend(options.get("backend", "numpy"))  # before a second is spent on what needs it
+        if options.pop("out_is_file", False):
+            commands.check_out(options["out"])
         with _own_functions(), replicas.together(options, shares_batches=command in commands_train.SHARE_BATCHES) as own:
             return command(**own) or 0
-    except KeyboardInterrupt:
-        print("\nstopped; what was written is whole. A training run goes on with: python -m tinymm train MODEL --resume FOLDER", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        terminal.aside("\n" + "; ".join(["stopped, and what was written is whole", *map(str, stop.args)]))
         return STOPPED
     except BrokenPipeError:  # `… | head` has read enough; Python would complain once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,7 +40,7 @@ def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
     except (TinymmError, OSError, ModuleNotFoundError) as problem:
         if debug:
             raise
-        print(f"tinymm: {not_installed(problem) if isinstance(problem, ModuleNotFoundError) else problem}", file=sys.stderr)
+        terminal.aside(f"tinymm: {not_installed(problem) if isinstance(problem, ModuleNotFoundError) else problem}")
         return 2
 
 
@@ -78,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     classify.add_argument("--labels", required=True, metavar="A,B,C", help="the labels, separated by commas")
     classify.add_argument("--template", action="append", metavar="TEXT", help="a prompt with {} for the label; may be given several times")
     commands.invert(classify)
-    commands.common(classify)
+    commands.common(classify, seed=False)
     commands.model(classify)
 
     search = commands.add(parsers, "search", "find the pictures of a folder that fit some words", "search photos 'latin small letter a'", _search)
@@ -86,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("words")
     search.add_argument("--top", type=int, default=5, metavar="N", help="how many pictures to name (default: 5)")
     commands.invert(search)
-    commands.common(search)
+    commands.common(search, seed=False)
     commands.model(search)
 
     said = "print who may look at whom under the objectives of ALBEF, BLIP and BLIP-2"
@@ -102,20 +106,22 @@ def build_parser() -> argparse.ArgumentParser:
     masks.add_argument("--difference", nargs=2, type=str.lower, choices=one, metavar=("A", "B"), help="where two of the masks differ")
     masks.add_argument("--layers", type=int, default=1, metavar="L", help="show what is known after L layers, the picture included (default: 1)")
     masks.add_argument("--html", metavar="FILE", help="write a page in which the masks can be asked, row by row")
-    commands.common(masks, out="a folder to draw masks.png in, and reachability.png and difference.png where asked for")
+    said = "a folder to draw masks.png in, and reachability.png and difference.png where asked for"
+    commands.common(masks, out=said, seed=False, backend=False, folder=True)
 
     data = parsers.add_parser("data", help="look at pictures and captions before training on them")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     check_data = commands.add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _data_check)
-    check_data.add_argument("path", help="pictures and captions, or the name of built-in data")
+    named = f"pictures and captions, or the name of built-in data: {BUILT_IN_NAMES}"
+    check_data.add_argument("path", help=named)
     check_data.add_argument("--tokenizer", metavar="PATH", help="say what captions are cut into by the tokenizer of this folder or file")
     said = "the same for words, or for bpe: pieces learned from the captions (default: words)"
     check_data.add_argument("--vocabulary", choices=("words", "bpe"), default="words", help=said)
-    commands.common(check_data)
+    commands.common(check_data, seed=False, backend=False)
     show_data = commands.add(actions, "show", "draw a few pictures with their captions", "data show emoji digits --out samples.png", _data_show)
-    show_data.add_argument("paths", nargs="+", metavar="PATH", help="pictures and captions, or names of built-in data")
+    show_data.add_argument("paths", nargs="+", metavar="PATH", help=named)
     show_data.add_argument("--resolution", type=int, default=64, metavar="N", help="side of the pictures in pixels (default: 64)")
-    commands.common(show_data, out="the picture (default: samples.png)")
+    commands.common(show_data, out="the picture (default: samples.png)", backend=False)
 
     check = commands.add(parsers, "check", "check the gradient of ops by name (default: all)", "check softmax conv2d", _check)
     check.add_argument("names", nargs="*", metavar="OP")
@@ -140,7 +146,7 @@ def build_parser() -> argparse.ArgumentParser:
     scale.add_argument("--machines", type=int, default=256, metavar="N", help="machines that share the batch (default: 256)")
     scale.add_argument("--memory", type=float, default=16, metavar="GB", help="memory of each (default: 16)")
     scale.add_argument("--rate", type=float, metavar="GFLOP/s", help="what each sustains (default: what this machine does, measured)")
-    commands.common(scale, out="a folder to write the numbers and a picture in")
+    commands.common(scale, out="a folder to write the numbers and a picture in", folder=True)
     return parser
 
 
@@ -159,7 +165,7 @@ def _evaluate(**options: Any) -> None:
     evaluate.run(**options)
 
 
-def _classify(picture: str, labels: str, template: list[str] | None, seed: int, out: str | None, **options: Any) -> None:
+def _classify(picture: str, labels: str, template: list[str] | None, out: str | None, **options: Any) -> None:
     from tinymm.training.records import write_json
     from tinymm.workflows import classify
 
@@ -168,7 +174,7 @@ def _classify(picture: str, labels: str, template: list[str] | None, seed: int, 
         write_json(out, shares)
 
 
-def _search(seed: int, out: str | None, **options: Any) -> None:
+def _search(out: str | None, **options: Any) -> None:
     from tinymm.training.records import write_json
     from tinymm.workflows import search
 
@@ -177,19 +183,19 @@ def _search(seed: int, out: str | None, **options: Any) -> None:
         write_json(out, dict(found))
 
 
-def _masks(seed: int, backend: str, **options: Any) -> None:
+def _masks(**options: Any) -> None:
     from tinymm.workflows import masks
 
     masks.run(**options)
 
 
-def _data_check(path: str, out: str | None, tokenizer: str | None, vocabulary: str, **options: Any) -> int:
+def _data_check(path: str, out: str | None, tokenizer: str | None, vocabulary: str) -> int:
     from tinymm.workflows import data
 
     return 0 if data.run(path, tokenizer=tokenizer, vocabulary=vocabulary, out=out) else 2
 
 
-def _data_show(out: str | None, backend: str, **options: Any) -> None:
+def _data_show(out: str | None, **options: Any) -> None:
     from tinymm.workflows import data
 
     data.show(out=out or "samples.png", **options)

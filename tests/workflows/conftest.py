@@ -23,8 +23,9 @@ def trained(pictures, tmp_path_factory):
 
 
 @pytest.fixture
-def command(capsys):
-    """Give a function that runs a command and returns its exit code, its lines and its complaint."""
+def command(capsys, monkeypatch):
+    """Give a function that runs a command and returns its exit code, its lines and its complaint, on a terminal that is wide enough."""
+    monkeypatch.setenv("COLUMNS", "1000")
 
     def run(*arguments):
         capsys.readouterr()

@@ -53,4 +53,5 @@ def start(*arguments):
     """Run a command in a process of its own, which finds the package where this one found it."""
     path = os.pathsep.join([str(Path(tinymm.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "tinymm", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path})
+    env = os.environ | {"PYTHONPATH": path, "COLUMNS": "1000"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)

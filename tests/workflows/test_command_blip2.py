@@ -140,7 +140,7 @@ def test_ablation_changes_one_thing_a_row(command, tmp_path):
     done = command("ablate", "blip2", "--encoder", tmp_path / "clip", "--steps", 1, "--out", tmp_path / "table.json")
     assert done.code == 0, done.error
     assert list(read_json(tmp_path / "table.json")["rows"]) == list(ablate.VARIANTS)
-    assert len(done.lines) == 1 + len(ablate.VARIANTS)
+    assert len(done.lines) == 2 + len(ablate.VARIANTS)
 
 
 @pytest.mark.parity

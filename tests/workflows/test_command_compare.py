@@ -18,7 +18,7 @@ def trainings(monkeypatch):
     """Replace the trainings by some that only leave their records; give what was called, and where to stop the next time."""
     seen = SimpleNamespace(calls=[], stop=None)
 
-    def run(settings, out, *, resume, say):
+    def run(settings, out, *, resume, say, command):
         folder = Path(resume or out)
         seen.calls.append((folder.name, resume is not None))
         if not resume:
@@ -28,6 +28,7 @@ def trainings(monkeypatch):
         if seen.stop == folder.name:
             raise KeyboardInterrupt
         write_json(folder / "results.json", {"held_out_r1": 0.5, "held_out_itc_r1": 0.25, "chance": {"held_out_r1": 0.02}})
+        (folder / "report.html").write_text("")
 
     for module in (train, train_towers, train_blip2):
         monkeypatch.setattr(module, "run", run)

@@ -16,7 +16,7 @@ from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.training import records
 from tinymm.workflows import train
 
-FILES = """config.json loss.png metrics.csv metrics.jsonl model.safetensors preprocessor_config.json report.html results.json
+FILES = """config.json data.json loss.png metrics.csv metrics.jsonl model.safetensors preprocessor_config.json report.html results.json
 retrieval.png run.json similarity.png tokenizer.json""".split()
 
 

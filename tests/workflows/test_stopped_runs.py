@@ -41,7 +41,7 @@ def test_it_goes_on_as_if_never_stopped(stop, code, pictures, uninterrupted, her
     assert json.loads((out / "run.json").read_text())["resumed"] == []
     assert (out / FILE).exists() and not (out / "results.json").exists()
     if stop == signal.SIGINT:
-        assert "--resume FOLDER" in said and "Traceback" not in said
+        assert f"it goes on with: python -m tinymm train clip --resume {out}" in said and "Traceback" not in said
         assert not [path for path in out.iterdir() if path.name.startswith(".") or path.name.endswith(".part")]
 
     (out / ".model.safetensors.1.tmp").write_bytes(b"half")  # what a kill inside a write leaves behind
@@ -55,7 +55,7 @@ def test_it_goes_on_as_if_never_stopped(stop, code, pictures, uninterrupted, her
 
 def test_what_cannot_go_on_is_refused_with_the_reason(uninterrupted, here, command):
     said = command("train", "clip", "--resume", uninterrupted)
-    assert said.code == 2 and "is finished; start a new run with --out" in said.error
+    assert said.code == 2 and "is finished; start a new run with --out, from its weights with --init" in said.error
     said = command("train", "clip", "--resume", here / "nowhere")
     assert said.code == 2 and "nowhere does not exist; start a new run with --out" in said.error
     (here / "early").mkdir()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
@@ -21,6 +21,9 @@ from .mpi import here
 from .optimizers import AdamW
 from .parallel import threads
 from .schedules import warmup_cosine
+
+#: A step says itself, in one sentence, where its numbers are not finite; NumPy's warnings would say it first, with the paths of our files.
+QUIET = partial(np.errstate, over="ignore", divide="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,20 @@ def train(
         for step in range(start, recipe.steps):
             began = time.perf_counter()
             batch = batch_at(source, recipe, step)
-            found = _losses(losses_of, model, batch, generator(recipe.seed, 2, step), split)
-            total = reduce(add, found.values())
-            total.backward()
-            norm = optimizer.gradient_norm()
-            said = _fetched({"loss": total.data, **{name: loss.data for name, loss in found.items()}, **_scale(model), "gradient_norm": norm})
+            with QUIET():
+                found = _losses(losses_of, model, batch, generator(recipe.seed, 2, step), split)
+                total = reduce(add, found.values())
+                total.backward()
+                norm = optimizer.gradient_norm()
+                said = _fetched({"loss": total.data, **{name: loss.data for name, loss in found.items()}, **_scale(model), "gradient_norm": norm})
             if not np.isfinite([said["loss"], said["gradient_norm"]]).all():
                 _explain(losses_of, model, batch, recipe, step)
             here().check_agreement(f"gradient norms at step {step + 1}", norm)
             rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
-            optimizer.step(rate, recipe.clip, norm)
-            if hasattr(model, "after_step"):
-                model.after_step()
+            with QUIET():
+                optimizer.step(rate, recipe.clip, norm)
+                if hasattr(model, "after_step"):
+                    model.after_step()
             yield {
                 "step": step + 1,
                 **said,

@@ -111,7 +111,7 @@ class _Sharded:
             gradients: list[dict] = [{} for _ in shards]
             if counts[ranks.rank]:
                 walks = [(f, g[s], into) for f, s, into in zip(features, shards, gradients, strict=True) if f.requires_grad]
-                for task in [self.pool.submit(f.backward, part, into) for f, part, into in walks]:
+                for task in [self.pool.submit(copy_context().run, f.backward, part, into) for f, part, into in walks]:
                     task.result()
             # Each rank has walked its own rows: parameters need the sum over ranks, and what was made needs the rows of all.
             of_parameters = ranks.all_reduce([_sum([into[p] for into in gradients if p in into], p) for p in reached])

@@ -1,6 +1,6 @@
 """The run folder: what a training run leaves behind, whole at every moment, even after `kill -9`.
 
-    run.json        all settings, versions, seed, platform        written once, a line added at every resume
+    run.json        command, settings, versions, seed, platform   written once, a line added at every resume
     metrics.jsonl   one record a line, flushed line by line       the truth
     metrics.csv     the same records for a spreadsheet            made again from the truth when it fell behind
     events.out.…    the same numbers for TensorBoard
@@ -8,7 +8,7 @@
 
 Two rules keep it whole. A file that is written once appears under its name only when it is complete (`atomic`). A file that
 grows is repaired when it is opened again: a half-written last line goes, and so does every record after the resumed step, so
-the run that was stopped leaves the same lines as the run that was not.
+the run that was stopped leaves the same lines as the run that was not. A run that fails before its first record leaves nothing.
 """
 
 import csv
@@ -16,6 +16,7 @@ import io
 import json
 import os
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,10 @@ from tinymm.arrays.files import atomic
 from .events import EventWriter
 from .mpi import here
 
+#: What a process that was killed leaves of the file that it was writing (`atomic`).
+TEMPORARY = ".*.[0-9]*.tmp"
+#: Commands whose runs are somebody's own; whatever else trains makes runs on the way to something.
+TRAINING = ("demo", "train clip", "train albef", "train blip", "train blip2")
 PACKAGES = ("numpy", "scipy", "matplotlib", "pillow", "safetensors", "tokenizers", "cupy", "mpi4py", "mpich", "tinymm-from-scratch")
 
 
@@ -58,7 +63,8 @@ def plain(value: Any) -> Any:
     return "~" + text[len(home) :] if len(home) > 1 and text.startswith(home + os.sep) else text
 
 
-def _from_home(value: Any) -> Any:
+def from_home(value: Any) -> Any:
+    """Return a path that `plain` has shortened to ~ as a path; anything else as it is."""
     return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~" + os.sep) else value
 
 
@@ -122,12 +128,20 @@ class RunFolder:
     Made by `RunFolder.create` or `RunFolder.resume`. `columns` are fixed for the life of the run, "step" first: every line of
     `metrics.jsonl` has these keys in this order, as `metrics.csv` has these columns; what a record lacks is null.
     Append a step's record *before* saving its checkpoint: then no step that a checkpoint remembers is missing from the metrics.
+    A folder that was `made` here goes again where the run fails before anything in it has been trained.
     """
 
-    def __init__(self, path: Path, description: dict[str, Any], last_step: float = float("-inf")) -> None:
+    def __init__(
+        self,
+        path: Path,
+        description: dict[str, Any],
+        last_step: float = float("-inf"),
+        made: Sequence[Path] | None = None,
+    ) -> None:
         self.path = path
+        self._made = made
         self.description = description
-        self.settings = {name: _from_home(value) for name, value in description["settings"].items()}
+        self.settings = {name: from_home(value) for name, value in description["settings"].items()}
         self.columns: tuple[str, ...] = tuple(description["columns"])
         self.last_step = last_step
         resumed = description["resumed"]
@@ -136,10 +150,20 @@ class RunFolder:
         self._csv = open(path / "metrics.csv", "ab")
 
     @classmethod
-    def create(cls, path: str | Path, settings: Mapping[str, Any], columns: Sequence[str]) -> "RunFolder":
-        """Return a new run folder with its `run.json`; a folder that already holds something is a UsageError, never overwritten."""
+    def create(
+        cls,
+        path: str | Path,
+        settings: Mapping[str, Any],
+        columns: Sequence[str],
+        *,
+        command: str | None = None,
+    ) -> "RunFolder":
+        """Return a new run folder with its `run.json`; a folder that already holds something is a UsageError, never overwritten.
+
+        `command` is the one that makes it, and what for if it is a part of something else, as in "train blip2: encoder".
+        """
         path = Path(path)
-        if path.exists() and (held := sorted(item.name for item in path.iterdir()) if path.is_dir() else [path.name]):
+        if held := _held(path):
             raise UsageError(
                 f"a run folder is never overwritten: {path} already holds {len(held)} file{'s'[: len(held) > 1]} ({', '.join(held[:3])}"
                 f"{', …' if len(held) > 3 else ''}); continue that run with --resume, or name another folder with --out"
@@ -147,11 +171,14 @@ class RunFolder:
         columns = tuple(columns)
         if columns[:1] != ("step",) or len(set(columns)) != len(columns):
             raise UsageError(f"the columns of a run are different names, 'step' first: got {list(columns)}; list each name once")
+        made = [place for place in (path, *path.parents) if not place.exists()]
         path.mkdir(parents=True, exist_ok=True)
-        description = plain(describe(settings) | {"columns": columns, "started": _now(), "resumed": []})
+        _clear(path)
+        description = {"command": command, **plain(describe(settings))}
+        description |= plain({"columns": columns, "started": _now(), "resumed": []})
         write_json(path / "run.json", description)
         _rewrite(path, columns)
-        return cls(path, description)
+        return cls(path, description, made=made)
 
     @classmethod
     def resume(cls, path: str | Path, step: int) -> "RunFolder":
@@ -162,8 +189,7 @@ class RunFolder:
         path = Path(path)
         if not (path / "run.json").exists():
             raise UsageError(f"--resume continues a folder with a run.json: {path} holds none; name one that does, or leave --resume out")
-        for temporary in path.glob(".*.tmp"):  # left by a process that was killed between writing and renaming
-            temporary.unlink(missing_ok=True)
+        _clear(path)
         description = read_json(path / "run.json")
         kept = _rewrite(path, description["columns"], step)
         description["resumed"].append({"step": int(step), "time": _now()})
@@ -198,10 +224,49 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, *_: object
+    ) -> None:
         self.close()
-        if kind is not None:  # Ctrl-C may fall between two logs, or inside a line
-            _rewrite(self.path, self.columns)
+        if kind is None:
+            return
+        _rewrite(self.path, self.columns)  # Ctrl-C may fall between two logs, or inside a line
+        if self._made is not None and not _trained_in(self.path):
+            self._remove()
+        elif isinstance(problem, KeyboardInterrupt):
+            problem.args = (self._goes_on(),)
+
+    def _remove(self) -> None:
+        """Take away what `create` has made: the folder, or what is in one that was there, and the empty ones around it."""
+        for item in self.path.iterdir():
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
+        for place in self._made or ():
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+
+    def _goes_on(self) -> str:
+        command = self.description.get("command") or "train"
+        if command in TRAINING:
+            way = "train clip" if command == "demo" else command
+            return f"it goes on with: python -m tinymm {way} --resume {self.path}"
+        return f"it goes on when the same command is given again, in {self.path}"
+
+
+def _held(path: Path) -> list[str]:
+    """Return the names of what a path holds already, but for what a killed process has left; nothing where it is free."""
+    if not path.is_dir():
+        return [path.name] if path.exists() else []
+    return sorted(item.name for item in path.iterdir() if not item.match(TEMPORARY))
+
+
+def _clear(path: Path) -> None:
+    """Remove what processes that were killed have left of files, in this folder and those inside."""
+    for temporary in path.rglob(TEMPORARY):
+        temporary.unlink(missing_ok=True)
+
+
+def _trained_in(path: Path) -> bool:
+    return any(file.stat().st_size for file in path.rglob("metrics.jsonl"))
 
 
 def describe(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,8 +300,9 @@ def next_folder(name: str, root: str | Path = "runs") -> Path:
 def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_type: tuple[str, ...] | None = None) -> Path:
     """Return the run folder under `root` that was started or resumed last, among those that hold a file named `holding`.
 
-    `of_type` names the model types, as `config.json` says them, that will do. The time is the one written in `run.json`: file dates change
-    when a folder is copied. UsageError if there is none.
+    Runs that a command has made on the way to something else, as `ablate` and `compare` do, are nobody's last run. `of_type` names the
+    model types, as `config.json` says them, that will do. The time is the one written in `run.json`: file dates change when a folder is
+    copied. UsageError if there is none.
     """
     found, runs = [], list(Path(root).glob("*/run.json"))
     for file in runs:
@@ -245,6 +311,8 @@ def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_type: t
         if of_type and read_json(file.parent / "config.json").get("model_type") not in of_type:
             continue
         description = read_json(file)
+        if (description.get("command") or TRAINING[0]) not in TRAINING:
+            continue
         found.append((max([description["started"], *(item["time"] for item in description["resumed"])]), file.parent))
     if not found:
         if not runs:

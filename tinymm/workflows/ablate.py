@@ -19,7 +19,9 @@ from tinymm.training.parallel import default_workers
 from tinymm.training.records import write_json
 
 from . import measured
-from .blip2_start import RATES, Settings, prepare_stage_1, trained_encoder
+from .blip2_start import RATES, Settings, prepare_stage_1, trained_encoder, untrained_encoder
+from .opened import open_model
+from .terminal import doing, head, row, tell
 
 #: What is changed → (settings changed, masks replaced).
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Callable]]] = {
@@ -47,29 +49,34 @@ def run(
     out: str | None = None,
     *,
     steps: int = 400,
+    encoder_steps: int = 1000,
     only: list[str] | None = None,
     seed: int = 0,
     workers: int | None = None,
     backend: str = "numpy",
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> dict[str, dict[str, float]]:
     """Train every variant for `steps` on shapes, print the table as it grows, and return it; write it to the JSON file `out` if given.
 
-    `encoder` is a run of `train clip --data shapes`; without one it is trained first, into `runs/ablation-encoder`. UsageError for a row that is
-    none.
+    `encoder` is a run of `train clip --data shapes`; without one it is trained first for `encoder_steps`, into `runs/ablation-encoder`.
+    UsageError for a row that is none, and for settings or an encoder that do not fit, before anything is trained.
     """
-    base = Settings(steps=steps, rate=RATES[1], encoder=encoder, seed=seed, workers=workers, backend=backend)
-    if encoder is None:
-        base = replace(base, encoder=str(trained_encoder(base, Path("runs/ablation-encoder"), say)))
+    base = Settings(
+        steps=steps, rate=RATES[1], data="shapes", encoder=encoder, encoder_steps=encoder_steps, seed=seed, workers=workers, backend=backend
+    )
     unknown = sorted(set(only or ()) - set(VARIANTS))
     if unknown:
         raise UsageError(f"the rows are {', '.join(map(repr, VARIANTS))}, and {unknown[0]!r} came; correct the name")
+    prepare_stage_1(base, open_model(encoder, backend=backend) if encoder else untrained_encoder(base))
+    if encoder is None:
+        base = replace(base, encoder=str(trained_encoder(base, Path("runs/ablation-encoder"), "ablate blip2", say)))
     names = [name for name in VARIANTS if not only or name in only]
     table: dict[str, dict[str, float]] = {}
-    say(_line("", list(COLUMNS)))
+    say(head(20, list(COLUMNS)))
     for name in names:
-        table[name] = _variant(name, base)
-        say(_line(name, [f"{table[name][column]:.3f}" for column in COLUMNS]))
+        with doing(f"training and measuring: {name}"):
+            table[name] = _variant(name, base)
+        say(row(20, name, table[name].values()))
         if out:
             write_json(out, {"steps": steps, "seed": seed, "rows": table})
     return table
@@ -79,7 +86,7 @@ def _variant(name: str, base: Settings) -> dict[str, float]:
     changed, masks = VARIANTS[name]
     settings = replace(base, **changed)
     objectives = tuple(settings.objectives.split(","))
-    source, model = prepare_stage_1(settings, Path(), print)
+    source, model = prepare_stage_1(settings, open_model(settings.encoder, backend=settings.backend))
     model.masks |= masks
     workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
     recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate or 0.0, settings.warmup, settings.clip, settings.seed, workers)
@@ -88,7 +95,3 @@ def _variant(name: str, base: Settings) -> dict[str, float]:
         pass
     results: dict[str, Any] = measured.measure(model, source)
     return {column: results[key] for column, key in COLUMNS.items()}
-
-
-def _line(name: str, cells: list[str]) -> str:
-    return f"{name:<22}" + "  ".join(f"{cell:>{len(column)}}" for cell, column in zip(cells, COLUMNS, strict=True))

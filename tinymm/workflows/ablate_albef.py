@@ -19,6 +19,7 @@ from tinymm.training.records import write_json
 
 from .ablate_blip import trained
 from .measured import measure
+from .terminal import doing, head, row, tell
 from .towers_start import Settings, opened
 
 #: Column → the result that it is made of; larger is better.
@@ -60,7 +61,7 @@ def run(
     seed: int = 0,
     workers: int | None = None,
     backend: str = "numpy",
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> dict[str, Any]:
     """Train each row for `steps`, print the table as it grows, and return it with its chance levels; write it to the JSON file `out` if given.
 
@@ -71,23 +72,20 @@ def run(
         raise UsageError(f"the rows are {', '.join(map(repr, ROWS))}, and {unknown[0]!r} came; correct the name")
     base: dict[str, Any] = {"model": "albef", "steps": steps, "seed": seed, "workers": workers, "backend": backend}
     found: dict[str, Any] = {"settings": asdict(Settings(**base)), "rows": {}}
-    say(f"{'':<20}" + "  ".join(COLUMNS))
+    say(head(20, list(COLUMNS)))
     for name, (changed, losses) in ROWS.items():
         if only and name not in only:
             continue
         settings = Settings(**base | changed)
         source = opened(settings)
-        model, _ = trained(settings, source, losses)
-        results = measure(model, source)
+        with doing(f"training and measuring: {name}"):
+            model, _ = trained(settings, source, losses)
+            results = measure(model, source)
         found["rows"][name] = {column: results.get(key) for column, key in COLUMNS.items()}
         if "chance" not in found:  # for MLM it is the same model beside another picture, so that of the first row
             found["chance"] = {column: results["chance"].get(key) for column, key in COLUMNS.items()}
-        say(_line(name, found["rows"][name]))
+        say(row(20, name, found["rows"][name].values()))
         if out:
             write_json(out, found)
-    say(_line("knowing nothing", found["chance"]))
+    say(row(20, "knowing nothing", found["chance"].values()))
     return found
-
-
-def _line(name: str, row: dict[str, float]) -> str:
-    return f"{name:<20}" + "  ".join(f"{value:>{len(column)}.3f}" for column, value in row.items())

@@ -19,6 +19,7 @@ from tinymm.training.records import write_json
 from . import capfilt
 from .measured import measure
 from .pictures_towers import draw_capfilt
+from .terminal import doing, head, row, tell
 from .towers_start import Settings, prepare
 from .train_towers import recipe_of
 
@@ -39,7 +40,7 @@ def run(
     seed: int = 0,
     workers: int | None = None,
     backend: str = "numpy",
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> dict[str, Any]:
     """Train the four rows, print the table and how much of the noise's cost each step of CapFilt recovers, and return them.
 
@@ -48,20 +49,22 @@ def run(
     settings = Settings(model="blip", data="web-shapes", steps=steps, seed=seed, workers=workers, backend=backend)
     noisy, true = (_framed(WebPairs(seed, wrong=share)) for share in (wrong, 0.0))
     table: dict[str, dict[str, float]] = {}
-    say(f"{'':<14}" + "  ".join(COLUMNS))
+    say(head(14, list(COLUMNS)))
 
-    def row(name: str, source: Any) -> Any:
-        model, recipe = trained(settings, source)
-        results = measure(model, source)
+    def train_row(name: str, source: Any) -> Any:
+        with doing(f"training and measuring: {name}"):
+            model, recipe = trained(settings, source)
+            results = measure(model, source)
         table[name] = {column: results[key] for column, key in COLUMNS.items()}
-        say(f"{name:<14}" + "  ".join(f"{table[name][column]:>{len(column)}.3f}" for column in COLUMNS))
+        say(row(14, name, table[name].values()))
         return model, recipe
 
-    row(ROWS[0], true)
-    first, recipe = row(ROWS[1], noisy)
-    judged, quality = capfilt.clean(first, noisy, capfilt.tuning(recipe, settings.tuning_steps), say)
-    row(ROWS[2], capfilt.bootstrapped(noisy, judged, written=False))
-    row(ROWS[3], capfilt.bootstrapped(noisy, judged))
+    train_row(ROWS[0], true)
+    first, recipe = train_row(ROWS[1], noisy)
+    with doing("CapFilt captions and judges"):
+        judged, quality = capfilt.clean(first, noisy, capfilt.tuning(recipe, settings.tuning_steps), say)
+    train_row(ROWS[2], capfilt.bootstrapped(noisy, judged, written=False))
+    train_row(ROWS[3], capfilt.bootstrapped(noisy, judged))
     shares = {name: recovered(table, name) for name in ROWS[2:]}
     for name, share in shares.items():
         say(f"{name} recovers of what the noise cost: " + ", ".join(f"{column} {value:.0%}" for column, value in share.items()))

@@ -19,6 +19,7 @@ from tinymm.training.records import write_json
 
 from .bench_cases import W1
 from .bench_tinymm import clip_config
+from .terminal import doing, tell
 
 #: What is timed: a product of two square matrices, and steps of the benchmark's smaller CLIP.
 SIDE, SMALL, SMALL_BATCH = 1024, clip_config(W1), 32
@@ -36,7 +37,7 @@ def run(
     seed: int = 0,
     backend: str = "numpy",
     out: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> dict[str, Any]:
     """Print and return operations, memory, exchange and time of a training on paper; without a rate (GFLOP/s a machine) this one's is measured.
 
@@ -49,7 +50,8 @@ def run(
     config = CLIPConfig.paper(model)
     runs = {local: Run(config, batch, machines, local) for local in (False, True)}
     if rate is None:
-        rate = _measured(seed, backend, say)
+        with doing("measuring this machine (--rate names a rate instead)"):
+            rate = _measured(seed, backend, say)
     for line in table(model, runs, pairs, epochs, memory * 1e9, rate * 1e9):
         say(line)
     found = numbers(runs, pairs, epochs, memory * 1e9, rate * 1e9)

@@ -19,6 +19,7 @@ from tinymm.training.records import write_json
 from tinymm.viz import style
 
 from .bench_cases import CASES
+from .terminal import doing, tell
 
 LINE = re.compile(
     r"(?P<case>.+?) (?P<side>tinymm|torch|jax) "
@@ -37,7 +38,7 @@ def run(
     seed: int = 0,
     backend: str = "numpy",
     out: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> dict[str, float]:
     """Print each side's lines as they come, then the ratios; return all numbers by `"W1 tinymm step"` and the like, in ms, MB and µs.
 
@@ -57,7 +58,9 @@ def run(
     for case in ["tape", *(case for name in workloads for case in CASES[name])]:
         sides = ["tinymm", *(() if case == "tape" else against)]
         for side in sides * (ROUNDS if against and case != "tape" else 1):
-            for line in _lines(side, [case, *options], workers):
+            with doing(f"measuring {case} of {side}"):
+                measured = _lines(side, [case, *options], workers)
+            for line in measured:
                 say(line)
                 _keep_best(numbers, line)
         for line in _ratios(numbers, case, sides[1:], workers):

@@ -21,12 +21,13 @@ from tinymm.models.vit import ViT
 from tinymm.training.loop import Recipe
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import default_workers
-from tinymm.training.records import RunFolder, write_json
+from tinymm.training.records import RunFolder, last_run, read_metrics, write_json
 
 from . import train
 from .flags import at_least
 from .learning import learn
-from .opened import BUILT_IN, Opened, open_model, open_source
+from .opened import BUILT_IN, STAGE_1, Opened, a, open_model, open_source, settings_of
+from .runs import finished
 from .words import reads_any_text
 
 OBJECTIVES = ("itc", "itm", "itg")
@@ -46,11 +47,12 @@ class Settings:
     """All that a run of `train blip2` depends on, as `run.json` keeps it.
 
     `encoder` is a run of `train clip`, `init` a run of stage 1 to go on from, `language` a language model; None trains the first and the last
-    on the way, and takes the last run of stage 1. `steps` and `rate` None mean the stage's own. UsageError for a stage or an objective that is none.
+    on the way, and takes the last run of stage 1. `data` None means what that encoder or stage 1 was trained on, and `shapes` where neither is
+    named. `steps` and `rate` None mean the stage's own. UsageError for a stage or an objective that is none.
     """
 
     stage: int = 1
-    data: str = "shapes"
+    data: str | None = None
     tokenizer: str | None = None
     vocabulary: str = "words"
     encoder: str | None = None
@@ -93,21 +95,46 @@ class Settings:
         at_least(self, lowest)
 
 
-def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) -> tuple[Source, BLIP2Stage1]:
-    """Return the data and a fresh stage 1 in front of the frozen picture encoder, which is trained first if none is named.
+def complete(settings: Settings, say: Callable[[str], None]) -> Settings:
+    """Return the settings with all that is left to be found filled in: steps, rate, the last stage 1, and the data.
+
+    The data are those of the model that is gone on from, which is said. UsageError where it does not say what they were, and for a model
+    that the other stage takes.
+    """
+    for name in ("init", "language") if settings.stage == 1 else ("encoder", "tokenizer"):
+        if getattr(settings, name) is not None:
+            raise UsageError(f"stage {settings.stage} takes no --{name}, and {getattr(settings, name)} came; leave it out, or give the other --stage")
+    begin = settings.encoder if settings.stage == 1 else settings.init or "stage 1"
+    if begin and settings.vocabulary != "words":
+        raise UsageError(f"{begin} brings its own vocabulary, and --vocabulary {settings.vocabulary} came too; leave one of them out")
+    steps, rate = settings.steps or STEPS[settings.stage], settings.rate
+    settings = replace(settings, steps=steps, rate=RATES[settings.stage] if rate is None else rate)
+    if settings.stage == 2 and settings.init is None:
+        settings = replace(settings, init=str(last_run(holding="model.safetensors", of_type=STAGE_1)))
+    if settings.data is not None:
+        return settings
+    flag, begin = ("--init", settings.init) if settings.stage == 2 else ("--encoder", settings.encoder)
+    if begin is None:
+        return replace(settings, data="shapes")
+    run = Path(begin) / "run.json"
+    data = settings_of(run).get("data") if run.is_file() else None
+    if data is None:
+        raise UsageError(f"{flag} {begin} does not say what it was trained on; name the pictures and captions with --data")
+    say(f"data: {data}, on which {begin} was trained; --data names others")
+    return replace(settings, data=data)
+
+
+def prepare_stage_1(settings: Settings, opened: Opened) -> tuple[Source, BLIP2Stage1]:
+    """Return the data and a fresh stage 1 in front of the frozen picture encoder of the CLIP that was opened.
 
     UsageError for an encoder that is no ViT, or that would lose all its layers.
     """
-    if settings.encoder and settings.vocabulary != "words":
-        raise UsageError(f"an encoder brings its words, and --vocabulary {settings.vocabulary} came with --encoder; leave one of them out")
-    trained = settings.encoder or str(trained_encoder(settings, path / "encoder", say))
-    opened = open_model(trained, backend=settings.backend, tokenizer=settings.tokenizer if settings.encoder else None)
     encoder = getattr(opened.model, "image_encoder", None)
     if not isinstance(encoder, ViT):
         raise UsageError(f"--encoder is a CLIP with a vision transformer, and {opened.path} holds none; train one with `train clip --image vit`")
     if not settings.drop < encoder.config.layers:
         raise UsageError(f"--drop leaves the encoder at least one of its {encoder.config.layers} layers, and {settings.drop} came; lower it")
-    source = framed_source(settings.data, settings.seed, opened)
+    source = framed_source(settings.data or "shapes", settings.seed, opened)
     words: Any = source.tokenizer
     # CLIP reads off its class token alone, so what its last layer leaves in the others is nobody's; the paper drops that layer, too.
     encoder.blocks = encoder.blocks[: encoder.config.layers - settings.drop]
@@ -121,53 +148,84 @@ def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) 
     return source, BLIP2Stage1(config, generator(settings.seed), encoder).to(settings.backend)
 
 
-def trained_encoder(settings: Settings, path: Path, say: Callable[[str], None]) -> Path:
-    """Return the run of `train clip` at that path, after training it if it is not there yet."""
-    if (path / "results.json").exists():
-        return path
-    say(f"no --encoder is named: CLIP is trained first, into {path}")
-    clip = train.Settings(
-        **ENCODER | {"steps": settings.encoder_steps}, data=settings.data, seed=settings.seed, workers=settings.workers, backend=settings.backend,  # type: ignore[arg-type]
-        tokenizer=settings.tokenizer, vocabulary=settings.vocabulary,
+def encoder_settings(settings: Settings) -> train.Settings:
+    """Return how the picture encoder is trained where none is named."""
+    return train.Settings(
+        **ENCODER | {"steps": settings.encoder_steps},  # type: ignore[arg-type]
+        data=settings.data or "shapes",
+        seed=settings.seed,
+        workers=settings.workers,
+        backend=settings.backend,
+        tokenizer=settings.tokenizer,
+        vocabulary=settings.vocabulary,
     )
+
+
+def untrained_encoder(settings: Settings) -> Opened:
+    """Return the CLIP as it is before its training: by it all that does not fit is refused before an hour is spent."""
+    source, model = train.prepare(encoder_settings(settings))
+    return Opened(Path("encoder"), model, source.tokenizer, source.preprocess, {})
+
+
+def trained_encoder(settings: Settings, path: Path, command: str, say: Callable[[str], None]) -> Path:
+    """Return the run of `train clip` at that path, after training it if it is not there yet; `command` is what it is made for."""
+    if finished(path):
+        there = settings_of(path / "run.json")
+        say(f"encoder: {path}, there already: {there.get('steps')} steps on {there.get('data')}, seed {there.get('seed')}")
+        return path
+    say(f"no --encoder is named: CLIP is trained first, for {settings.encoder_steps} steps (--encoder-steps), into {path}")
     resumed = str(path) if (path / "run.json").exists() else None
-    return train.run(clip, str(path), resume=resumed, say=say)
+    return train.run(encoder_settings(settings), str(path), resume=resumed, command=f"{command}: encoder", say=say)
 
 
-def prepare_stage_2(settings: Settings, path: Path, say: Callable[[str], None]) -> tuple[Source, BLIP2Stage2]:
-    """Return the data and a stage 2 that goes on from a stage 1, in front of a frozen language model, which is trained first if none is named.
-
-    UsageError for an `init` that is no stage 1, and a language model of other words.
-    """
+def opened_stage_1(settings: Settings) -> Opened:
+    """Open the run of stage 1 that stage 2 goes on from; UsageError for another kind of model."""
     opened = open_model(settings.init, backend=settings.backend)
     if not isinstance(opened.model, BLIP2Stage1):
-        raise UsageError(f"--init is a run of `train blip2 --stage 1`, and {opened.path} holds a {type(opened.model).__name__}; name another")
-    source = framed_source(settings.data, settings.seed, opened)
-    language = pretrained.load(settings.language or _trained_language_model(settings, source, opened.model, path / "language", say))
-    if not isinstance(language, OPT) or language.config.vocabulary != len(source.tokenizer):  # type: ignore[arg-type]
-        raise UsageError(f"--language is an OPT that speaks the {len(source.tokenizer)} words of the data; leave it out to train one")  # type: ignore[arg-type]
+        raise UsageError(f"--init is a run of `train blip2 --stage 1`, and {opened.path} holds {a(opened.model)}; name another")
+    return opened
+
+
+def prepare_stage_2(settings: Settings, opened: Opened, language: OPT | None = None) -> tuple[Source, BLIP2Stage2]:
+    """Return the data and a stage 2 that goes on from the stage 1 that was opened, in front of a language model, by default an untrained one.
+
+    UsageError for a language model of other words.
+    """
+    source: Any = framed_source(settings.data or "shapes", settings.seed, opened)
+    language = language or untrained_language_model(settings, source, opened.model)
+    if not isinstance(language, OPT) or language.config.vocabulary != len(source.tokenizer):
+        raise UsageError(f"--language is an OPT that speaks the {len(source.tokenizer)} words of the data; leave it out to train one")
     return source, BLIP2Stage2.from_stage_1(opened.model, language, generator(settings.seed)).to(settings.backend)
 
 
-def _trained_language_model(settings: Settings, source: Any, first: BLIP2Stage1, path: Path, say: Callable[[str], None]) -> Path:
-    """Train a small OPT on the training captions alone, never those of the held-out scenes, and return its run folder."""
-    if (path / "model.safetensors").exists():
-        return path
-    say(f"no --language is named: a language model is trained first on the training captions, into {path}")
+def untrained_language_model(settings: Settings, source: Any, first: BLIP2Stage1) -> OPT:
+    """Return a small OPT with room for a stage 1's queries and a caption."""
     words = source.tokenizer
     context = max(first.config.qformer.queries, words.context) + words.context + 1
     config = OPTConfig(len(words), context, 128, 2, 4, begin=words.begin, end=words.end_of_text)
-    model = OPT(config, generator(settings.seed, 5)).to(settings.backend)
+    return OPT(config, generator(settings.seed, 5)).to(settings.backend)
+
+
+def trained_language_model(settings: Settings, source: Any, first: BLIP2Stage1, path: Path, say: Callable[[str], None]) -> Path:
+    """Train a small OPT on the training captions alone, never those of the held-out scenes, and return its run folder."""
+    if (path / "results.json").exists():
+        return path
+    say(f"no --language is named: a language model is trained first on the training captions, into {path}")
+    model, words = untrained_language_model(settings, source, first), source.tokenizer
     sentences = Sentences(source.captions(), words)
     recipe = Recipe(settings.language_steps, min(64, len(sentences)), 2e-3, 50, 1.0, settings.seed, settings.workers or default_workers(model))
     columns = ("step", "loss", "lm", "learning_rate", "gradient_norm", "duplicate_captions", "seconds")
-    stopped = (path / "run.json").exists()
-    with RunFolder.resume(path, 0) if stopped else RunFolder.create(path, asdict(settings) | {"config": asdict(config)}, columns) as folder:
+    chance = math.log(len(words))
+    kept = asdict(settings) | {"config": asdict(model.config)}
+    begun = (path / "run.json").exists()
+    command = "train blip2: language model"
+    with RunFolder.resume(path, 0) if begun else RunFolder.create(path, kept, columns, command=command) as folder:
         learn(
             folder, model, sentences, AdamW(model, decay=0.05, betas=(0.9, 0.98), eps=1e-8), recipe, {"step": 0, "best": -1.0, "best_step": 0},
-            chance=math.log(len(words)), checkpoint_every=recipe.steps, validate_every=recipe.steps, validate=dict,
+            chance=chance, checkpoint_every=recipe.steps, validate_every=recipe.steps, validate=dict,
             keep=partial(keep, path, model, source), say=say,
         )  # fmt: skip
+        folder.write_results({"lm": read_metrics(path)[-1]["lm"], "chance": {"lm": chance}})
     return path
 
 
@@ -190,11 +248,16 @@ def framed_source(data: str, seed: int, opened: Opened, frame: tuple[str, ...] =
     if (side, channels) != (seen.resolution, seen.channels):
         raise UsageError(
             f"{data} has pictures of {side} × {side} × {channels}, and the encoder of {opened.path} takes {seen.resolution} × {seen.resolution} × "
-            f"{seen.channels}; name one that was trained on this data"
+            f"{seen.channels}; {_way_out(opened)}"
         )
     if not as_it_is:
         source.tokenizer = source.tokenizer.with_frame(*frame)
     return source
+
+
+def _way_out(opened: Opened) -> str:
+    trained_on = opened.settings.get("data")
+    return f"name its own data with --data {trained_on}" if trained_on else "name the data that it was trained on with --data"
 
 
 def keep(path: Path, model: Any, source: Any) -> None:

@@ -19,6 +19,8 @@ from tinymm.training.evaluate_matching import image_tokens, itm_logits, write_ca
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
 
+from .terminal import tell
+
 #: A caption is kept where the filter thinks it likelier true than not.
 THRESHOLD = 0.5
 #: The captioner draws its words (Table 3). The paper's p is 0.9, for surprising captions teach more than safe ones; a drawn scene has two true
@@ -64,7 +66,7 @@ def fine_tuned(model: BLIP, people: Any, objectives: tuple[str, ...], recipe: Re
     return tuned.eval()
 
 
-def judge(captioner: BLIP, filter_: BLIP, source: Any, seed: int, say: Callable[[str], None] = print) -> list[Judged]:
+def judge(captioner: BLIP, filter_: BLIP, source: Any, seed: int, say: Callable[[str], None] = tell) -> list[Judged]:
     """Write a caption for each web picture and judge it and the picture's own ones; `seed` names the captioner's draws."""
     pictures, judged = source.web_pictures(), []
     for start in range(0, len(pictures), _BATCH):
@@ -115,7 +117,7 @@ def quality(source: Any, judged: list[Judged]) -> dict[str, float]:
     return found
 
 
-def clean(model: BLIP, source: Any, recipe: Recipe, say: Callable[[str], None] = print) -> tuple[list[Judged], dict[str, float]]:
+def clean(model: BLIP, source: Any, recipe: Recipe, say: Callable[[str], None] = tell) -> tuple[list[Judged], dict[str, float]]:
     """Run CapFilt with a model that was trained on noisy pairs: return what became of each caption, and `quality`.
 
     Captioner and filter are each tuned by the `recipe` on the pairs that people have looked at; where the source has none, the model itself

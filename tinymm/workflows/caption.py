@@ -12,7 +12,8 @@ from tinymm.models.blip2_stage2 import BLIP2Stage2
 from tinymm.training.evaluate_matching import write_captions
 
 from .classify import prepared
-from .opened import STAGE_1, STAGE_2, WRITER, open_model
+from .opened import STAGE_1, STAGE_2, WRITER, a, introduce, open_model
+from .terminal import tell
 
 
 def run(
@@ -27,17 +28,19 @@ def run(
     seed: int = 0,
     backend: str = "numpy",
     tokenizer: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
     **told: Any,
 ) -> dict[str, str]:
     """Print and return a caption for each picture, by a model that writes: BLIP, or either stage of BLIP-2.
 
     Greedy by default; `beams` keeps that many beginnings, `nucleus` draws by `seed`. A `prompt` is the beginning of the text, for BLIP and stage 2.
-    UsageError for a model that does not write, or a prompt that it cannot read.
+    UsageError for a model that does not write, a prompt that it cannot read, or a `temperature` where nothing is drawn.
     """
+    if nucleus is None and temperature != 1:
+        raise UsageError(f"--temperature {temperature:g} bends the draws of --nucleus, and without it nothing is drawn; give --nucleus 0.9 too")
     opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*STAGE_2, *STAGE_1, *WRITER), **told)
     if not hasattr(opened.model, "caption"):
-        raise UsageError(f"{opened.path} holds a {type(opened.model).__name__}, which does not write; use a run of `train blip` or `train blip2`")
+        raise UsageError(f"{opened.path} holds {a(opened.model)}, which does not write; use a run of `train blip` or `train blip2`")
     if any("language_head" in name for name in opened.fresh):
         raise UsageError(f"{opened.path} holds a model without its language head, as Hugging Face's retrieval folders do; use one that writes")
     options: dict[str, Any] = {"beams": beams, "nucleus": nucleus, "temperature": temperature, "max_new_tokens": longest}
@@ -54,9 +57,11 @@ def run(
             ids, is_real = ids[:, :-1], is_real[:, :-1]  # the text goes on
         # BLIP puts [DEC] where [CLS] stood; its prompts are of one length
         options |= {"ids": ids[:, 1:]} if isinstance(opened.model, BLIP) else {"ids": ids, "is_real": is_real}
-    found = {}
+    found: dict[str, str] = {}
     for picture in pictures:
         text = write_captions(opened.model, np.stack([prepared(opened, picture)]), opened.tokenizer, **options)[0]
+        if not found:
+            introduce(opened, model)
         found[str(picture)] = text
         say(f"{picture}: {f'{prompt} ' if prompt else ''}{text}")
     return found

@@ -10,8 +10,10 @@ from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.autodiff import CATALOGUE, Op, gradcheck
 
+from .terminal import tell
 
-def run(names: list[str], *, seed: int = 0, backend: str = "numpy", say: Callable[[str], None] = print) -> dict[str, float]:
+
+def run(names: list[str], *, seed: int = 0, backend: str = "numpy", say: Callable[[str], None] = tell) -> dict[str, float]:
     """Check the named ops, or all of them, at random points along random directions; print and return the largest error of each.
 
     UsageError for a name that is no op's.

@@ -9,7 +9,8 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.training.evaluate import classifier_weights, embed_images
 
-from .opened import Opened, clip_for
+from .opened import Opened, clip_for, introduce
+from .terminal import tell
 
 
 def run(
@@ -21,7 +22,7 @@ def run(
     invert: bool = False,
     backend: str = "numpy",
     tokenizer: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
     **told: Any,
 ) -> dict[str, float]:
     """Print and return the probability of each label for a picture file: the softmax of the scaled cosines with the labels' prompts.
@@ -42,6 +43,7 @@ def run(
     scores = float(np.exp(opened.model.t.data)) * (image @ weights.T)[0]
     shares = np.exp(scores - scores.max())
     shares /= shares.sum()
+    introduce(opened, model)
     width = max(map(len, chosen))
     for i in np.argsort(-shares):
         say(f"{chosen[i]:<{width}}  {shares[i]:6.1%}  {'█' * round(30 * shares[i])}")

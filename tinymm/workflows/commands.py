@@ -3,11 +3,32 @@
 import argparse
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from tinymm.arrays.errors import UsageError
+
+#: What flags are called elsewhere → what they are called here, the first that the command has.
+ELSEWHERE = {
+    "--lr": ["--rate"], "--learning-rate": ["--rate"], "--epochs": ["--steps"], "--num-epochs": ["--steps"], "--max-steps": ["--steps"],
+    "--iterations": ["--steps"], "--device": ["--backend"], "--gpu": ["--backend"], "--cuda": ["--backend"], "--batch": ["--batch-size"],
+    "--bs": ["--batch-size"], "--threads": ["--workers"], "--num-workers": ["--workers"], "--output": ["--out"], "--output-dir": ["--out"],
+    "--weight-decay": ["--decay"], "--wd": ["--decay"], "--max-grad-norm": ["--clip"], "--grad-clip": ["--clip"], "--dataset": ["--data"],
+    "--train-data": ["--data"], "--pretrained": ["--init", "--model"], "--checkpoint": ["--resume", "--model"], "--image-size": ["--resolution"],
+    "--size": ["--resolution"], "--patch-size": ["--patch"], "--dim": ["--width"], "--hidden-size": ["--width"], "--depth": ["--layers"],
+    "--embed-dim": ["--joint"], "--top-p": ["--nucleus"], "--num-beams": ["--beams"], "--max-new-tokens": ["--longest"],
+    "--max-length": ["--longest"], "--top-k": ["--top"], "--classes": ["--labels"], "--prompt": ["--template"],
+}  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose refusals offer the nearest name, and quotation marks where words of a text stand alone; its subparsers are of its kind."""
+    """A parser whose refusals offer the nearest name, and quotation marks where words of a text stand alone; its subparsers are of its kind.
+
+    Flags are written in full: half of a name could be another flag tomorrow.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"allow_abbrev": False, **options})
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -19,26 +40,56 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return the options; words that belong to none are refused, as argparse does, with the way out."""
         found, left = self.parse_known_args(args, namespace)
+        command = vars(found).pop("parser", self)
         if left:
-            flags = any(word.startswith("-") for word in left)
-            way_out = "see --help of the command for its flags" if flags else 'a text of several words stands in quotation marks: "a red ball"'
-            self.error(f"unrecognized arguments: {' '.join(left)}; {way_out}")
+            command.error(f"unrecognized arguments: {' '.join(left)}; {command.way_out(left)}")
         return found
+
+    def way_out(self, left: Sequence[str]) -> str:
+        """Return what to write in place of words that belong to no flag of this command."""
+        flags = [word.split("=")[0] for word in left if word.startswith("-")]
+        if not flags:
+            taken = [str(action.metavar or action.dest) for action in self._actions if not action.option_strings]
+            several = 'a text of several words stands in quotation marks: "a red ball"'
+            return f"{self.prog.split()[-1]} takes {' and '.join(taken)}, and {several}" if taken else several
+        known = self._option_string_actions
+        meant = [name for name in ELSEWHERE.get(flags[0], ()) if name in known]
+        near = meant or difflib.get_close_matches(flags[0], known, n=1, cutoff=0.75)
+        return f"did you mean {near[0]}?" if near else "see --help of the command for its flags"
 
 
 def add(commands: Any, name: str, help_: str, example: str, command: Any) -> argparse.ArgumentParser:
     """Add a command with an example in its help, and return its parser."""
     parser = commands.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".", epilog=f"example: python -m tinymm {example}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, parser=parser)
     return parser
 
 
-def common(parser: argparse.ArgumentParser, out: str | None = None) -> None:
-    """Add what nearly every command takes: seed, backend, and where the result goes."""
-    parser.add_argument("--seed", type=seed, default=0, help="names the random draws; the same seed gives the same numbers (default: 0)")
-    parser.add_argument("--backend", default="numpy", choices=["numpy", "cupy"], help="where the arrays live (default: numpy)")
+def common(
+    parser: argparse.ArgumentParser,
+    out: str | None = None,
+    *,
+    seed: bool = True,
+    backend: bool = True,
+    folder: bool = False,
+) -> None:
+    """Add what most commands take: seed, backend, and where the result goes, a JSON file or a `folder`; what does nothing is left out."""
+    parser.set_defaults(out_is_file=not folder)
+    if seed:
+        said = "names the random draws; the same seed gives the same numbers (default: 0)"
+        parser.add_argument("--seed", type=seed_number, default=0, help=said)
+    if backend:
+        parser.add_argument("--backend", default="numpy", choices=["numpy", "cupy"], help="where the arrays live (default: numpy)")
     parser.add_argument("--out", metavar="PATH", help=out or "write the result to this JSON file too")
+
+
+def check_out(out: str | None) -> None:
+    """Raise UsageError where a result could not be written, before the work that it takes: --out is in no folder, or is one."""
+    if out and Path(out).is_dir():
+        raise UsageError(f"--out is a file here, and {out} is a folder; name a file in it")
+    if out and not Path(out).parent.is_dir():
+        raise UsageError(f"--out is a file in a folder, and {Path(out).parent} is none; make it first, or name another")
 
 
 def invert(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +98,7 @@ def invert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--invert", action="store_true", help=said)
 
 
-def seed(text: str) -> int:
+def seed_number(text: str) -> int:
     """Return the number of --seed."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 on, and {text!r} came")

@@ -5,25 +5,26 @@ from typing import Any
 from tinymm.arrays.errors import UsageError
 
 from . import commands, flags
+from .terminal import tell
 
 
 def declare(parsers: Any) -> None:
     """Add demo, train, ablate and compare."""
     demo = commands.add(parsers, "demo", "train a small CLIP on the built-in glyphs and evaluate it", "demo --out runs/first", _demo)
-    commands.common(demo, out="the run folder (default: the next free runs/demo-N)")
+    commands.common(demo, out="the run folder (default: the next free runs/demo-N)", folder=True)
     demo.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
     demo.add_argument("--steps", type=int, metavar="N", help="fewer steps for a first look (default: 1100)")
 
     train = parsers.add_parser("train", help="train a model on glyphs or on your own pictures and captions")
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)
     clip = commands.add(models, "clip", "train CLIP", "train clip --data my_pictures --steps 2000 --image resnet --text cbow", _train_clip)
-    commands.common(clip, out="the run folder (default: the next free runs/clip-N)")
+    commands.common(clip, out="the run folder (default: the next free runs/clip-N)", folder=True)
     flags.add(clip, "train", flags.CLIP)
 
     for name, what, loss in (("albef", "ALBEF", "ITC with a slow twin and queues, ITM, MLM"), ("blip", "BLIP", "ITC, ITM and a writer")):
         towers = commands.add(models, name, f"train {what}: {loss}", f"train {name} --steps 500 --out runs/first-{name}", _train_towers)
         towers.set_defaults(model=name)
-        commands.common(towers, out=f"the run folder (default: the next free runs/{name}-N)")
+        commands.common(towers, out=f"the run folder (default: the next free runs/{name}-N)", folder=True)
         others = {"hidden_share"} if name == "blip" else {"tuning_steps"}
         flags.add(towers, "towers_start", {field: said for field, said in flags.TOWERS.items() if field not in others})
         if name == "blip":
@@ -31,54 +32,79 @@ def declare(parsers: Any) -> None:
 
     said = "train BLIP-2: the Q-Former (stage 1), then in front of a language model (stage 2)"
     blip2 = commands.add(models, "blip2", said, "train blip2 --stage 1 --out runs/queries", _train_blip2)
-    commands.common(blip2, out="the run folder (default: the next free runs/blip2-stage1-N or -stage2-N)")
+    commands.common(blip2, out="the run folder (default: the next free runs/blip2-stage1-N or -stage2-N)", folder=True)
     flags.add(blip2, "blip2_start", flags.BLIP2)
 
-    said = "do without parts of a model and print what that costs: BLIP-2's losses and masks, BLIP's clean captions, ALBEF's twin and negatives"
-    ablate = commands.add(parsers, "ablate", said, "ablate blip2", _ablate)
-    said = "blip2: its losses and masks; blip: wrong captions, CapFilt; albef: negatives, queue, twin"
-    ablate.add_argument("model", choices=["blip2", "blip", "albef"], help=said)
-    ablate.add_argument("--encoder", metavar="RUN", help="a run of `train clip --data shapes` (default: train one first)")
-    ablate.add_argument("--steps", type=int, default=400, metavar="N", help="steps of each variant (default: 400; ALBEF's matching needs 1000)")
-    ablate.add_argument("--only", action="append", metavar="ROW", help="only this row of the table; may be given several times")
-    ablate.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
-    commands.common(ablate)
+    _declare_ablate(parsers)
 
     said = "train CLIP, ALBEF, BLIP and BLIP-2 on the same data and budget: one table, one picture"
     compare = commands.add(parsers, "compare", said, "compare --steps 400", _compare)
     compare.add_argument("--steps", type=int, default=800, metavar="N", help="training steps of each system (default: 800)")
     compare.add_argument("--batch-size", type=int, default=64, metavar="N", help="pairs a step (default: 64)")
     compare.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
-    commands.common(compare, out="the folder (default: the next free runs/compare-N); systems that it holds are not trained again")
+    commands.common(compare, out="the folder (default: the next free runs/compare-N); systems that it holds are not trained again", folder=True)
+
+
+def _declare_ablate(parsers: Any) -> None:
+    from tinymm.workflows import ablate, ablate_albef
+
+    said = "do without parts of a model and print what that costs: BLIP-2's losses and masks, BLIP's clean captions, ALBEF's twin and negatives"
+    models = parsers.add_parser("ablate", help=said).add_subparsers(title="models", metavar="MODEL", required=True)
+    every = {
+        "blip2": ("BLIP-2 without one of its losses, or under another mask", 400, tuple(ablate.VARIANTS)),
+        "albef": ("ALBEF without its hard negatives, its queue or its twin", 1000, tuple(ablate_albef.ROWS)),
+        "blip": ("BLIP on true captions, wrong ones, and what CapFilt makes of these", 500, ()),
+    }
+    for name, (said, steps, rows) in every.items():
+        one = commands.add(models, name, said, f"ablate {name} --steps {steps}", _ablate)
+        one.set_defaults(model=name)
+        one.add_argument("--steps", type=int, default=steps, metavar="N", help=f"steps of each row (default: {steps})")
+        if rows:
+            said = f"only this row; may be given several times. The rows: {', '.join(rows)}"
+            one.add_argument("--only", action="append", metavar="ROW", choices=rows, help=said)
+        if name == "blip2":
+            one.add_argument("--encoder", metavar="RUN", help="a run of `train clip --data shapes` (default: train one first)")
+            said = "steps of the encoder, where it is trained first (default: 1000)"
+            one.add_argument("--encoder-steps", type=int, default=1000, metavar="N", help=said)
+        one.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
+        commands.common(one)
 
 
 def _demo(out: str | None, **options: Any) -> None:
     from tinymm.workflows import train
 
     given = {name: value for name, value in options.items() if value is not None}
-    path = train.run(train.Settings(**given), out, name="demo")
+    path = train.run(train.Settings(**given), out, name="demo", command="demo")
     _tell(path)
 
 
-def _train_clip(out: str | None, resume: str | None, **options: Any) -> None:
+def _train_clip(**options: Any) -> None:
     from tinymm.workflows import train
 
-    path = train.run(train.Settings(**options), out, resume=resume)
-    _tell(path)
+    _train(train, train.Settings, **options)
 
 
-def _train_towers(out: str | None, resume: str | None, **options: Any) -> None:
+def _train_towers(**options: Any) -> None:
     from tinymm.workflows import towers_start, train_towers
 
-    path = train_towers.run(towers_start.Settings(**options), out, resume=resume)
-    _tell(path)
+    _train(train_towers, towers_start.Settings, **options)
 
 
-def _train_blip2(out: str | None, resume: str | None, **options: Any) -> None:
+def _train_blip2(**options: Any) -> None:
     from tinymm.workflows import blip2_start, train_blip2
 
-    path = train_blip2.run(blip2_start.Settings(**options), out, resume=resume)
-    _tell(path)
+    _train(train_blip2, blip2_start.Settings, **options)
+
+
+def _train(workflow: Any, kind: Any, out: str | None, resume: str | None, given: tuple[str, ...], **options: Any) -> None:
+    if resume and out:
+        raise UsageError(f"--resume goes on in its own folder, {resume}, and --out {out} came too; leave one out")
+    if resume:
+        flags.refuse_beside_resume(given, options, resume)
+    settings = kind(**options)
+    if not resume:
+        flags.not_used(settings, given, workflow.unused(settings), tell)
+    _tell(workflow.run(settings, out, resume=resume))
 
 
 def _tell(path: Any) -> None:
@@ -87,25 +113,16 @@ def _tell(path: Any) -> None:
     from tinymm.viz import fonts
     from tinymm.workflows import evaluate
 
-    print("\n".join(evaluate.table(read_json(path / "results.json"))))
-    print(f"run folder: {path} · open {path / 'report.html'}")
+    tell("\n".join(evaluate.table(read_json(path / "results.json"))))
+    tell(f"run folder: {path} · open {path / 'report.html'}")
     if boxes := fonts.not_drawn():
-        print(boxes)
+        tell(boxes)
 
 
 def _ablate(model: str, **options: Any) -> None:
     from tinymm.workflows import ablate, ablate_albef, ablate_blip
 
-    if model == "blip2":
-        ablate.run(**options)
-    elif model == "albef":
-        if options.pop("encoder"):
-            raise UsageError("ablate albef trains every row from scratch, and --encoder came; leave it out")
-        ablate_albef.run(**options)
-    elif options["encoder"] or options["only"]:
-        raise UsageError("ablate blip trains its four rows from scratch, and --encoder or --only came; leave them out")
-    else:
-        ablate_blip.run(**{name: value for name, value in options.items() if name not in ("encoder", "only")})
+    {"blip2": ablate, "albef": ablate_albef, "blip": ablate_blip}[model].run(**options)
 
 
 def _compare(**options: Any) -> None:

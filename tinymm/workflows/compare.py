@@ -22,6 +22,8 @@ from tinymm.viz.systems import systems
 from . import blip2_start, towers_start, train, train_blip2, train_towers
 from .opened import settings_of
 from .report import write_report
+from .runs import finished
+from .terminal import doing, tell
 
 #: Row of the table → name of the panel and series, and the results that it is read from, the first that a system has.
 METRICS = {
@@ -45,7 +47,7 @@ def run(
     workers: int | None = None,
     backend: str = "numpy",
     out: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> Path:
     """Train the four systems into a folder, print the table, draw systems.png there, and return the folder.
 
@@ -53,7 +55,6 @@ def run(
     goes on; UsageError for one of another budget.
     """
     path = Path(out) if out else next_folder("compare")
-    path.mkdir(parents=True, exist_ok=True)
     common: dict[str, Any] = {
         "data": data, "steps": steps, "batch_size": batch_size, "seed": seed, "workers": workers, "backend": backend, "validate_every": steps,
     }  # fmt: skip
@@ -70,8 +71,8 @@ def run(
     rows: dict[str, dict[str, float | None]] = {}
     for name, training in trainings.items():
         folder = path / name.lower()
-        if not (folder / "results.json").exists():
-            trained(training, folder, say)
+        if not finished(folder):
+            trained(partial(training, command=f"compare: {name}"), folder, say)
         rows[name] = _row(folder)
     parts = [rows[name]["seconds"] for name in ("CLIP", "BLIP-2")]
     rows["BLIP-2"]["seconds"] = None if None in parts else sum(parts)  # type: ignore[arg-type]
@@ -79,9 +80,10 @@ def run(
     for line in table(rows, chance):
         say(line)
     write_json(path / "results.json", {**rows, "chance": chance, "steps": steps, "batch_size": batch_size})
-    style.save(systems(rows, chance), path / "systems.png")
-    for name in rows:
-        write_report(path / name.lower())
+    with doing("drawing the pictures"):
+        style.save(systems(rows, chance), path / "systems.png")
+        for name in rows:
+            write_report(path / name.lower())
     say(f"folder: {path} · see {path / 'systems.png'}")
     return path
 
@@ -103,6 +105,10 @@ def trained(training: Callable[..., Any], folder: Path, say: Callable[[str], Non
     before, began = read_json(kept) if kept.exists() else 0.0, time.perf_counter()
     try:
         training(str(folder), resume=str(folder) if (folder / "run.json").exists() else None, say=say)
+    except KeyboardInterrupt as stop:
+        if folder.exists():
+            stop.args = (f"it goes on when the same command is given with --out {folder.parent}",)
+        raise
     finally:
         if folder.exists():  # not where the settings were refused
             write_json(kept, before + time.perf_counter() - began)

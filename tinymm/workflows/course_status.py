@@ -5,6 +5,7 @@ not run again after an edit says what was true before.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Notebook:
     file: str
     tasks: dict[str, Task] = field(default_factory=dict)
     written: bool = False
+    remarks: list[str] = field(default_factory=list)
 
 
 def run(folder: str = "my_exercises", *, source: str | None = None) -> dict[str, Notebook]:
@@ -60,27 +62,40 @@ def run(folder: str = "my_exercises", *, source: str | None = None) -> dict[str,
             remarks.append(f"{path.name}: a second copy of notebook {int(number)}; {found[number].file} is shown")
         else:
             found[number] = read(cells, path.name)
+            remarks += [f"{path.name}: {remark}" for remark in found[number].remarks]
     print("\n".join([*drawn(found, _named(source)), *remarks]))
     return found
 
 
 def read(cells: list[dict[str, Any]], file: str = "notebook.ipynb") -> Notebook:
-    """Return what the cells of a notebook say; a test cell belongs to the task whose id begins its own, "7a-form" to "7a"."""
+    """Return what the cells of a notebook say; a test cell belongs to the task whose id begins its own, "7a-form" to "7a".
+
+    A cell's marks say what it is, whatever kind it has become: a task or a check that is text now was not run. Of a task that stands there
+    more than once, a copy as it was handed out does not count; both are remarked.
+    """
     made = Notebook(file)
+    counts = Counter(own_code.marks(cell).get("grade_id") for cell in cells)
+    made.remarks += [f"{name} stands in {count} cells; delete the copies" for name, count in counts.items() if name and count > 1]
     for cell in cells:
         task = own_code.marks(cell)
+        if task and cell.get("cell_type") != "code" and not (task.get("grade") and task.get("solution")):
+            made.remarks.append(f"{task['grade_id']} is a {cell.get('cell_type')} cell, which is not run; make it a code cell again")
         if task.get("solution") and not task.get("grade"):
-            made.tasks[task["grade_id"]] = Task(untouched="raise NotImplementedError(" in cell["source"])
+            untouched = cell.get("cell_type") != "code" or own_code.unsolved(cell["source"])
+            before = made.tasks.get(task["grade_id"])
+            made.tasks[task["grade_id"]] = Task(untouched=untouched and (before is None or before.untouched))
     for cell in cells:
         task = own_code.marks(cell)
         if not task.get("grade"):
             continue
-        if cell.get("cell_type") == "markdown":
-            made.written = bool(cell["source"].replace(_PLACEHOLDER, "").strip())
+        if task.get("solution"):
+            made.written |= bool(cell["source"].replace(_PLACEHOLDER, "").strip())
         elif "# more tests run here when this is graded" not in cell["source"]:
             owner = max((name for name in made.tasks if task["grade_id"].startswith(name)), key=len, default=None)
             if owner is not None:
                 _add(made.tasks[owner], cell)
+    for one in made.tasks.values():
+        one.mark = NOT_RUN if one.mark == "half" else one.mark
     return made
 
 
@@ -95,7 +110,7 @@ def _add(task: Task, cell: dict[str, Any]) -> None:
             found = _PROPERTY.search(said)
             name = "".join(filter(str.isprintable, str(errors[0].get("ename"))))[:40]  # a foreign file must not steer the terminal
             task.mark, task.failed = FAILED, found[1] if found else name
-    elif cell.get("execution_count") is None:
+    elif cell.get("execution_count") is None or cell.get("cell_type") != "code":
         task.mark, task.failed = (FAILED, task.failed) if task.mark == FAILED else ("half", "")
     elif task.mark == NOT_RUN:
         task.mark = PASSED
@@ -133,10 +148,9 @@ def drawn(found: dict[str, Notebook], named: dict[str, tuple[str, list[str]]]) -
         marks = []
         for name, task in states.items():
             short = re.sub(r"^\d+-?", "", name).replace("puzzle-", "p")
-            mark = NOT_RUN if task.mark == "half" else task.mark
-            marks.append(f"{short} {mark}{task.failed and ' ' + task.failed}")
+            marks.append(f"{short} {task.mark}{task.failed and ' ' + task.failed}")
             first = first or (f"{name} in {notebook.file} failed {task.failed}" if notebook and task.mark == FAILED else "")
-            done, total = done + (mark == PASSED), total + 1
+            done, total = done + (task.mark == PASSED), total + 1
         written = f"  open question {PASSED if notebook.written else NOT_RUN}" if notebook else "  (no copy here)"
         lines.append(f"{int(number):>2}  {title:<{width}}  {'  '.join(marks)}{written}")
     lines.append(f"{done} of {total} tasks passed when saved ({PASSED} passed, {FAILED} failed with what, {NOT_RUN} not run)")

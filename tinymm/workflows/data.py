@@ -16,13 +16,14 @@ from tinymm.viz import fonts, style
 from tinymm.viz.samples import samples
 
 from .opened import BUILT_IN, BUILT_IN_NAMES, open_source
+from .terminal import tell
 from .words import choose
 
 SHOWN = 8
 
 
 def run(
-    path: str, *, tokenizer: str | None = None, vocabulary: str = "words", out: str | None = None, say: Callable[[str], None] = print
+    path: str, *, tokenizer: str | None = None, vocabulary: str = "words", out: str | None = None, say: Callable[[str], None] = tell
 ) -> bool:
     """Print the format found, counts, duplicates, rare words and every broken picture, and say whether all can be read.
 
@@ -40,7 +41,7 @@ def run(
 
 
 def show(
-    paths: list[str], *, out: str = "samples.png", seed: int = 0, resolution: int = 64, say: Callable[[str], None] = print
+    paths: list[str], *, out: str = "samples.png", seed: int = 0, resolution: int = 64, say: Callable[[str], None] = tell
 ) -> Path:
     """Draw a few pictures of each data set with their captions, training's and each honest test's in a row of its own, and return the file."""
     rows: dict[str, tuple[np.ndarray, list[str]]] = {}

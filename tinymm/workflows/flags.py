@@ -3,11 +3,13 @@
 import argparse
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
+from tinymm.training.records import from_home, read_json
 
 from .opened import BUILT_IN_NAMES
 
@@ -47,7 +49,8 @@ TOWERS = {
     "checkpoint_every": CLIP["checkpoint_every"], "validate_every": CLIP["validate_every"], "workers": CLIP["workers"],
 }  # fmt: skip
 BLIP2 = {
-    "stage": "1: the queries learn from pictures and texts; 2: they learn to speak to a language model", "data": CLIP["data"],
+    "stage": "1: the queries learn from pictures and texts; 2: they learn to speak to a language model",
+    "data": CLIP["data"] + " (default: what --encoder or --init was trained on, or shapes)",
     "encoder": "stage 1: the run of `train clip` whose frozen picture encoder is used (default: train one first)",
     "init": "stage 2: the run of stage 1 to go on from (default: the last one)",
     "language": "stage 2: the run or folder of the frozen language model (default: train one first, on the training captions)",
@@ -73,6 +76,36 @@ def at_least(settings: Any, lowest: Mapping[str, float]) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give another, or leave it out")
 
 
+class Noted(argparse.Action):
+    """Store a flag's value, and its name under `given`: what was asked for, whatever the default is."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Keep both in the namespace."""
+        setattr(namespace, self.dest, values)
+        namespace.given = (*getattr(namespace, "given", ()), self.dest)
+
+
+def refuse_beside_resume(given: Sequence[str], options: Mapping[str, Any], resume: str) -> None:
+    """Raise UsageError for the first flag that differs from the settings of the run that goes on, which are its own."""
+    run = Path(resume) / "run.json"
+    kept = read_json(run)["settings"] if run.is_file() else {}
+    for name in given:
+        flag, value = f"--{name.replace('_', '-')}", options[name]
+        if name in kept and from_home(kept[name]) != value:
+            raise UsageError(
+                f"--resume goes on by the run's own settings, and {resume} has {flag} {kept[name]} where {value} came; leave {flag} out, or begin "
+                "a new run with --out"
+            )
+
+
+def not_used(settings: Any, given: Sequence[str], unused: Mapping[str, Sequence[str]], say: Callable[[str], None]) -> None:
+    """Say which flags were given and do nothing here; `unused` has what decides instead → the fields that it leaves without use."""
+    for reason, names in unused.items():
+        idle = [f"--{name.replace('_', '-')} {getattr(settings, name)}" for name in names if name in given]
+        if idle:
+            say(f"not used: {', '.join(idle)}; {reason}")
+
+
 def add(parser: argparse.ArgumentParser, workflow: str, said: dict[str, str]) -> None:
     """Add one flag for each field of a training workflow's `Settings`, with its type and default."""
     settings = importlib.import_module(f"tinymm.workflows.{workflow}").Settings
@@ -82,5 +115,8 @@ def add(parser: argparse.ArgumentParser, workflow: str, said: dict[str, str]) ->
             kind = {int: int, float: float, int | None: int, float | None: float}.get(field.type, str)  # type: ignore[arg-type, call-overload]
             flag = "--" + field.name.replace("_", "-")
             shown = f" (default: {field.default})" if field.default is not None else ""
-            parser.add_argument(flag, type=kind, default=field.default, choices=choices.get(field.name), help=said[field.name] + shown)
+            parser.add_argument(
+                flag, type=kind, default=field.default, choices=choices.get(field.name), help=said[field.name] + shown, action=Noted
+            )
+    parser.set_defaults(given=())
     parser.add_argument("--resume", metavar="FOLDER", help="go on with a run that was stopped, by its own settings")

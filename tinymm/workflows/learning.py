@@ -12,6 +12,8 @@ from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
 from tinymm.training.records import RunFolder
 
+from .terminal import doing
+
 
 def learn(
     folder: RunFolder,
@@ -40,10 +42,12 @@ def learn(
     duplicates, recent = 0, []
     bar = tqdm(total=recipe.steps, initial=progress["step"], unit="step", mininterval=1.0, dynamic_ncols=True, disable=None)
     name = best_of.removeprefix("validation_").replace("_", " ").replace("r1", "R@1")
-    with bar:
+    state = f"training, from step {progress['step']} of {recipe.steps}"
+    with bar, doing((lambda: state) if bar.disable else None):
         for record in train(model, source, optimizer, recipe, start=progress["step"], losses=losses):
             step = record["step"]
             progress["step"] = step
+            state = f"step {step}/{recipe.steps}  loss {record['loss']:.3f} (equal scores {chance:.3f})"
             duplicates += record["duplicate_captions"]
             recent.append(record["loss"])
             last = step == recipe.steps
@@ -56,8 +60,7 @@ def learn(
                         progress |= {"best": found[best_of], "best_step": step}
                         keep()
                     if bar.disable:
-                        now = f"loss {record['loss']:.3f} (equal scores {chance:.3f})  validation {name} {found[best_of]:.3f}"
-                        say(f"step {step}/{recipe.steps}  {now}")
+                        say(f"{state}  validation {name} {found[best_of]:.3f}")
             folder.append({key: value for key, value in record.items() if key in folder.columns})
             bar.update()
             best = f", best {name} {progress['best']:.3f}" if progress["best_step"] else ""

@@ -13,6 +13,8 @@ from tinymm.viz.mask_cells import apart, states
 from tinymm.viz.mask_text import ASCII, SYMBOLS, beside, difference_grid, grid, key
 from tinymm.viz.objectives import FAMILIES, OBJECTIVES, Scene, draw_difference, draw_objectives
 
+from .terminal import tell
+
 MOST = 128  # tokens; more fit neither a terminal nor a page
 
 
@@ -29,7 +31,7 @@ def run(
     html: str | None = None,
     width: int | None = None,
     symbols: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
 ) -> list[Path]:
     """Print the masks of one objective or of a model's three, or where two differ; with `out`, draw them there and return the pictures' paths.
 

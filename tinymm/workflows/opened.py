@@ -1,6 +1,6 @@
 """A model with what belongs to it, opened from a run folder or somebody else's checkpoint: weights, tokenizer, preprocessing."""
 
-import os
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,9 @@ from tinymm.data.listing import is_there
 from tinymm.data.web_pairs import WebPairs
 from tinymm.models.albef import ALBEF
 from tinymm.models.clip import CLIP
-from tinymm.training.records import last_run, read_json
+from tinymm.training.records import from_home, last_run, read_json
+
+from .terminal import aside, tell
 
 #: Data that is there without a download, by name: what makes it of a seed and of the pictures' side, which those that are drawn at one size ignore.
 BUILT_IN: dict[str, Callable[[int, int], Source]] = {
@@ -26,6 +28,9 @@ BUILT_IN: dict[str, Callable[[int, int], Source]] = {
 }  # fmt: skip
 #: The same as a reader needs it in a sentence.
 BUILT_IN_NAMES = ", ".join(repr(name) for name in BUILT_IN if not name.startswith("emoji-")) + " (or 'emoji-de', 'emoji-zh' …)"
+
+#: Built-in data that is drawn at one size.
+ONE_SIZE = ("glyphs", "shapes", "scattered-shapes", "web-shapes")
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,7 @@ def open_model(
     cleaning = "albef" if isinstance(model, ALBEF) else "blip"
     words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent), cleaning=cleaning)
     if not hasattr(model.config, "image"):
-        kind = type(model).__name__
-        raise UsageError(f"this command needs a model that sees pictures, and {folder} holds a {kind}; name another with --model")
+        raise UsageError(f"this command needs a model that sees pictures, and {folder} holds {a(model)}; name another with --model")
     prepare, run = pretrained.preprocess(folder, loaded=(model, report)), folder / "run.json"
     model.to(backend)
     return Opened(folder, model, words, prepare, settings_of(run) if run.is_file() else {}, tuple(report.fresh), tuple(report.unused))
@@ -97,20 +101,37 @@ def clip_for(command: str, path: str | None, backend: str, tokenizer: str | None
     """
     opened = open_model(path, backend=backend, tokenizer=tokenizer, of_type=CLIPS, **told)
     if not isinstance(opened.model, CLIP):
-        raise UsageError(f"{command} takes a CLIP, and {opened.path} holds a {type(opened.model).__name__}; name a run of `train clip` with --model")
+        raise UsageError(f"{command} takes a CLIP, and {opened.path} holds {a(opened.model)}; name a run of `train clip` with --model")
     return opened
 
 
+def a(model: Any) -> str:
+    """Return the name of a model's class with its article.
+
+    >>> class ALBEF: ...
+    >>> a(ALBEF())
+    'an ALBEF'
+    """
+    name = type(model).__name__
+    return f"a{'n' * (name[0] in 'AEIO')} {name}"
+
+
+def introduce(opened: Opened, asked: str | None) -> None:
+    """Say which model answers, what it was trained on and for how long, beside the answer; `asked` is the given path, None for the last run."""
+    settings = opened.settings
+    data, steps = settings.get("data"), settings.get("steps")
+    trained = f"trained on {data}" + (f" for {steps:,} steps" if steps else "") if data else "which does not say what it was trained on"
+    begun = f", beginning with {settings['init']}" if settings.get("init") else ""
+    aside(f"model: {opened.path}{'' if asked else ', the last run'}: {a(opened.model)}, {trained}{begun}")
+
+
 def settings_of(run: Path) -> dict[str, Any]:
-    """Return the settings that a run.json keeps."""
-    settings = read_json(run)["settings"]
-    if isinstance(settings.get("data"), str):
-        settings["data"] = os.path.expanduser(settings["data"])  # the record says ~ for the reader's home
-    return settings
+    """Return the settings that a run.json keeps; a path below the reader's home, which the record calls ~, is a path again."""
+    return {name: from_home(value) for name, value in read_json(run)["settings"].items()}
 
 
 def open_source(
-    data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, say: Callable[[str], None] = print, **given: Any
+    data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, say: Callable[[str], None] = tell, **given: Any
 ) -> Source:
     """Return the built-in data of that name, or the pairs of pictures and captions at that path; UsageError for neither.
 
@@ -119,7 +140,9 @@ def open_source(
     if data in BUILT_IN:
         return BUILT_IN[data](seed, resolution)
     if not is_there(data):
-        raise UsageError(f"--data is {BUILT_IN_NAMES} or a path to your pictures and captions, and {data!r} is none of these; see `data --help`")
+        near = difflib.get_close_matches(data, BUILT_IN, n=1)
+        hint = f"did you mean {near[0]}?" if near else "check the path"
+        raise UsageError(f"--data is {BUILT_IN_NAMES} or a path to your pictures and captions, and {data!r} is none of these; {hint}")
     source = pairs.load(data, resolution=resolution, channels=channels, seed=seed, **given)
     for remark in source.remarks():
         say(f"{data}: {remark}")

@@ -10,8 +10,9 @@ from tinymm.arrays.random import generator
 from tinymm.autodiff import no_grad
 from tinymm.data.batches import Batch
 from tinymm.losses import soft_targets
+from tinymm.models.albef import ALBEF
 from tinymm.models.blip import BLIP
-from tinymm.training.evaluate_matching import image_tokens, itc_scores, on_device, rerank, write_captions
+from tinymm.training.evaluate_matching import image_tokens, itc_scores, on_device, rerank_both, write_captions
 from tinymm.training.loop import Recipe, batch_at
 from tinymm.training.records import read_metrics
 from tinymm.viz import curves, retrieval, style
@@ -33,9 +34,9 @@ def draw(path: Path, source: Any, model: Any, chances: dict[str, float], batch_s
     pixels = source.preprocess.denormalize(pairs.images)
     tokens, (ids, is_real) = image_tokens(model, pairs.images), source.tokenizer(list(pairs.captions))
     scores = itc_scores(model, tokens, ids, is_real)[:, 0]
-    again = rerank(model, scores, tokens, ids, is_real)
-    shown = np.where(np.isneginf(again), scores - 1e4, again)  # what ITM has not looked at, in ITC's order
-    drawing = retrieval.gallery(shown, pixels, pairs.captions, pairs.image_of_caption)
+    unit = "ITM's logit" if isinstance(model, ALBEF) else "ITM's logit + ITC's cosine"  # what `rerank_both` sorts by
+    again = rerank_both(model, scores, tokens, ids, is_real)
+    drawing = retrieval.gallery(scores, pixels, pairs.captions, pairs.image_of_caption, unit=unit, reranked=again)
     style.save(drawing, path / "retrieval.png")
     first = [int(np.flatnonzero(pairs.image_of_caption == i)[0]) for i in range(len(pairs))]
     style.save(_words(model, pairs.images[0], pixels[0], source.tokenizer.tokens(pairs.captions[first[0]]), ids[first[0]][is_real[first[0]]]), path / "words.png")

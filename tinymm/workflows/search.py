@@ -11,7 +11,8 @@ from tinymm.data.images import SUFFIXES
 from tinymm.training.evaluate import embed_images, embed_texts
 
 from .classify import prepared, warn_unknown
-from .opened import clip_for
+from .opened import clip_for, introduce
+from .terminal import tell
 
 
 def run(
@@ -23,7 +24,7 @@ def run(
     invert: bool = False,
     backend: str = "numpy",
     tokenizer: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = tell,
     **told: Any,
 ) -> list[tuple[str, float]]:
     """Print and return the `top` pictures below a folder by cosine with the words; pictures that cannot be read are skipped and named.
@@ -59,6 +60,7 @@ def run(
     if not found:
         raise DataError(f"none of the {len(files)} pictures in {folder} could be read; see the lines above")
     best = sorted(found, key=lambda pair: -pair[1])[:top]
+    introduce(opened, model)
     for name, score in best:
         say(f"{score:6.3f}  {name}")
     return [(name, float(score)) for name, score in best]

@@ -13,7 +13,7 @@ from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.vit import ViTConfig
 
 from .flags import at_least
-from .opened import open_source
+from .opened import BUILT_IN, open_source
 from .words import choose
 
 #: Of fresh words and positions: what is to be told apart should begin apart (see docs/blip2.md).
@@ -80,14 +80,19 @@ class Settings:
                 raise UsageError(f"--{name.replace('_', '-')} lies in [0, 1], and {value} came; give another, or leave it out")
 
 
-def opened(settings: Settings, run: str | None = None) -> Any:
-    """Return the data, its captions as [CLS] … [SEP], in the words of a `run` that goes on; UsageError for data that CapFilt cannot clean, or of one picture."""
-    source: Any = open_source(settings.data, seed=settings.seed, resolution=settings.resolution)
+def opened(settings: Settings, tokenizer: Any = None) -> Any:
+    """Return the data, its captions as [CLS] … [SEP]; UsageError for data that CapFilt cannot clean, or of one picture.
+
+    `tokenizer` has the words of a run that goes on, which own data are read in.
+    """
+    own = {"tokenizer": tokenizer} if tokenizer is not None and settings.data not in BUILT_IN else {}
+    source: Any = open_source(settings.data, seed=settings.seed, resolution=settings.resolution, **own)
     if settings.capfilt and not hasattr(source, "web_pictures"):
         raise UsageError(f"--capfilt cleans captions that may be wrong, and those of {settings.data} are right; give --data web-shapes, or a folder")
     if len(source) < 2:
         raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")
-    words = choose(source, settings.tokenizer, settings.vocabulary, cleaning="albef" if settings.model == "albef" else "blip", run=run)
+    cleaning = "albef" if settings.model == "albef" else "blip"
+    words = tokenizer or choose(source, settings.tokenizer, settings.vocabulary, cleaning=cleaning)
     source.tokenizer = words.with_frame(*((MASK,) if settings.model == "albef" else (DEC, ENC)))
     return source
 

@@ -18,20 +18,21 @@ from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.resnet import ResNetConfig
 from tinymm.models.text import TextConfig
 from tinymm.models.vit import ViTConfig
-from tinymm.training.checkpoint import FILE as CHECKPOINT
-from tinymm.training.checkpoint import load_checkpoint, read_progress
+from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.chunks import in_chunks
 from tinymm.training.evaluate import embed_images, embed_texts, linear_probe, retrieval, swap_accuracy, zero_shot
 from tinymm.training.loop import Recipe, batch_at
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import default_workers, threads
-from tinymm.training.records import RunFolder, next_folder, read_json, write_json
+from tinymm.training.records import RunFolder, next_folder, write_json
 
 from . import words as vocabularies
 from .flags import at_least
 from .learning import learn
-from .opened import BUILT_IN, clip_for, open_source
+from .opened import BUILT_IN, ONE_SIZE, clip_for, open_source
 from .pictures import cosines, draw_run, show_pairs
+from .runs import finish, own_settings, remember, stopped
+from .terminal import tell
 
 COLUMNS = (
     "step", "loss", "itc", "scale", "learning_rate", "gradient_norm", "duplicate_captions", "validation_r1",
@@ -88,20 +89,25 @@ class Settings:
         at_least(self, lowest)
 
 
-def run(settings: Settings, out: str | None = None, *, resume: str | None = None, name: str = "clip", say: Callable[[str], None] = print) -> Path:
+def run(
+    settings: Settings,
+    out: str | None = None,
+    *,
+    resume: str | None = None,
+    name: str = "clip",
+    command: str = "train clip",
+    say: Callable[[str], None] = tell,
+) -> Path:
     """Train and evaluate as the settings say and return the run folder; with `resume`, go on with that folder by its own settings.
 
     The folder is whole at every moment: Ctrl-C or a kill loses at most the steps since the last checkpoint, and `resume` then continues
-    bitwise as if nothing had happened (on the same machine, with the same number of workers).
+    bitwise as if nothing had happened (on the same machine, with the same number of workers, on the same data). What cannot work is refused
+    before there is a folder. `command` is noted there as what made it.
     """
-    if resume:
-        folder, progress = resumable(Path(resume), COLUMNS)
-        settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
-        path = folder.path
-    else:
-        path, folder, progress = Path(out) if out else next_folder(name), None, None
-
-    source, model = prepare(settings, own_words(path))
+    stop = stopped(resume, COLUMNS) if resume else None
+    if stop:
+        settings = own_settings(Settings, stop)
+    source, model = prepare(settings, stop.tokenizer if stop else None)
     workers = workers_of(settings, model)
     settings = replace(settings, workers=workers)
     recipe = Recipe(
@@ -121,24 +127,46 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     vocabularies.warn(source, say)
     before = cosines(model, show_pairs(source), source.tokenizer)
     optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
-    if progress is not None and progress["step"]:
-        load_checkpoint(path, model, optimizer)
-    progress = progress or {"step": 0, "best": -1.0, "best_step": 0}
-    folder = folder or RunFolder.create(path, asdict(settings), COLUMNS)
-    with folder:
-        source.tokenizer.save(folder.path)  # type: ignore[attr-defined]  # what a stopped run goes on with
-        validation = source.validation()
-        learn(
-            folder, model, source, optimizer, recipe, progress, chance=chance, checkpoint_every=settings.checkpoint_every,
-            validate_every=settings.validate_every, keep=lambda: _keep(folder.path, model, source), say=say,
-            validate=lambda: _validated(model, validation, source) if len(validation) > 1 else {},
-        )  # fmt: skip
+    progress = stop.progress if stop else {"step": 0, "best": -1.0, "best_step": 0}
+    with (
+        stop.open(source, say)
+        if stop
+        else RunFolder.create(out or next_folder(name), asdict(settings), COLUMNS, command=command)
+    ) as folder:
+        if not stop:
+            began_with = [Path(settings.init)] if settings.init else []
+            remember(folder, source, began_with, say)
+        if not (stop and stop.trained):
+            if progress["step"]:
+                load_checkpoint(folder.path, model, optimizer)
+            validation = source.validation()
+            learn(
+                folder, model, source, optimizer, recipe, progress, chance=chance, checkpoint_every=settings.checkpoint_every,
+                validate_every=settings.validate_every, keep=lambda: _keep(folder.path, model, source), say=say,
+                validate=lambda: _validated(model, validation, source) if len(validation) > 1 else {},
+            )  # fmt: skip
         best = pretrained.load(folder.path).to(settings.backend)
-        results = measure(best, source, settings) | {"steps": settings.steps, "best_step": progress["best_step"], "chance_loss": chance}
-        folder.write_results(results)
-        draw_run(folder.path, source, best, before, results, chance)
-        (folder.path / CHECKPOINT).unlink(missing_ok=True)
-    return path
+        known = {"steps": settings.steps, "best_step": progress["best_step"], "chance_loss": chance}
+        finish(
+            folder, stop, lambda: measure(best, source, settings) | known,
+            lambda results: draw_run(folder.path, source, best, before, results, chance),
+        )  # fmt: skip
+    return folder.path
+
+
+def unused(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Return which fields do nothing under these settings, by what decides instead."""
+    idle: dict[str, tuple[str, ...]] = {}
+    if settings.init:
+        sizes = ("image", "text", "patch", "width", "expansion", "layers", "text_layers", "heads", "joint", "embedding_std")
+        return {f"the model of --init {settings.init} brings its own": sizes}
+    if settings.image == "resnet":
+        idle["a ResNet is not cut into patches and has stages of its own"] = ("patch", "layers")
+    if settings.text == "cbow":
+        idle["a mean of words has no layers"] = ("text_layers",)
+    if settings.data in ONE_SIZE:
+        idle[f"{settings.data} are drawn at one size"] = ("resolution",)
+    return idle
 
 
 def equal_scores(model: CLIP, pairs: int) -> tuple[float, str]:
@@ -161,23 +189,20 @@ def workers_of(settings: Any, model: Any = None) -> int:
     return workers
 
 
-def own_words(path: Path) -> str | None:
-    """Return the folder of a run that goes on and has its tokenizer already."""
-    return str(path) if (path / "run.json").is_file() and (path / "tokenizer.json").is_file() else None
-
-
-def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
+def prepare(settings: Settings, tokenizer: Any = None) -> tuple[Source, CLIP]:
     """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects.
 
-    A `run` that goes on has its words already. UsageError for an `init` of another loss, or of other words than the data's.
+    `tokenizer` has the words of a run that goes on, which own data are read in.
+    UsageError for an `init` of another loss, or of other words than the data's.
     """
     if settings.init:
         if settings.vocabulary != "words":
             raise UsageError(f"a model that is fine-tuned keeps its words, and --vocabulary {settings.vocabulary} came; leave it out")
         opened = clip_for(
-            "train clip", settings.init, settings.backend, run or settings.tokenizer, heads=settings.init_heads,
+            "train clip", settings.init, settings.backend, settings.tokenizer, heads=settings.init_heads,
             activation=settings.init_activation, resolution=settings.resolution,
         )  # fmt: skip
+        words = tokenizer or opened.tokenizer
         if settings.loss != "softmax" and settings.loss != opened.model.config.loss:  # softmax is also what stands there when nothing was said
             raise UsageError(
                 f"a model goes on with the loss that it was trained on; --loss is {settings.loss} and that of {settings.init} "
@@ -185,23 +210,24 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
             )
         if settings.data in BUILT_IN:
             source = open_source(settings.data, seed=settings.seed, resolution=opened.model.config.image.resolution)
-            if vocabularies.reads_any_text(opened.tokenizer):
-                source.tokenizer = opened.tokenizer  # type: ignore[misc]
-            elif source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
+            if vocabularies.reads_any_text(words):
+                source.tokenizer = words  # type: ignore[misc]
+            elif source.tokenizer.vocabulary != getattr(words, "vocabulary", None):  # type: ignore[attr-defined]
                 raise UsageError(
                     f"{settings.init} speaks other words than {settings.data}; fine-tune it with --data on your own pictures and captions"
                 )
         else:
             seen = opened.model.config.image
             source = open_source(
-                settings.data, seed=settings.seed, channels=seen.channels, resolution=seen.resolution, tokenizer=opened.tokenizer,
+                settings.data, seed=settings.seed, channels=seen.channels, resolution=seen.resolution, tokenizer=words,
                 preprocess=opened.preprocess,
             )  # fmt: skip
         return source, opened.model
-    source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution or 32)
+    own = {"tokenizer": tokenizer} if tokenizer is not None and settings.data not in BUILT_IN else {}
+    source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution or 32, **own)
     channels = source.preprocess.channels
     width = settings.width
-    tokenizer: Any = vocabularies.choose(source, settings.tokenizer, settings.vocabulary, run=run)
+    tokenizer = tokenizer or vocabularies.choose(source, settings.tokenizer, settings.vocabulary)
     source.tokenizer = tokenizer  # type: ignore[misc]
     image: Any = None
     if settings.image == "vit":
@@ -210,8 +236,8 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
         )
     else:
         image = ResNetConfig(source.preprocess.resolution, width // 8, settings.heads, layers=(1, 1, 1, 1), channels=channels)
-    words = {"vocabulary": len(tokenizer), "context": tokenizer.context, "width": width, "end_of_text": tokenizer.end_of_text}
-    text = CBOWConfig(**words) if settings.text == "cbow" else TextConfig(
+    sizes = {"vocabulary": len(tokenizer), "context": tokenizer.context, "width": width, "end_of_text": tokenizer.end_of_text}
+    text = CBOWConfig(**sizes) if settings.text == "cbow" else TextConfig(
         **words, layers=settings.text_layers, heads=settings.heads, feed_forward=settings.expansion * width
     )
     model = CLIP(CLIPConfig(settings.joint, image, text, settings.loss), generator(settings.seed))
@@ -221,21 +247,6 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
             if name in ("image_encoder.positions", "text_encoder.positions", "text_encoder.token_embedding.weight"):
                 parameter.data = normal(rng, parameter.shape, settings.embedding_std)
     return source, model.to(settings.backend)
-
-
-def resumable(path: Path, columns: tuple[str, ...]) -> tuple[RunFolder, dict[str, Any]]:
-    """Return a stopped run's folder and how far it got, which is step 0 before its first checkpoint.
-
-    UsageError if it is finished, or if its curves have other columns, since then it is a run of another model.
-    """
-    if (path / "results.json").exists() or not (path / "run.json").exists():
-        there = "holds no run.json" if path.is_dir() else "does not exist"
-        state = "is finished" if (path / "results.json").exists() else there
-        raise UsageError(f"--resume goes on with a run that was stopped, and {path} {state}; start a new run with --out")
-    if tuple(read_json(path / "run.json").get("columns", ())) != columns:
-        raise UsageError(f"--resume goes on with a run of the same model, and {path} trains another; say so after `train`, or start a new run")
-    progress = read_progress(path) if (path / CHECKPOINT).exists() else {"step": 0, "best": -1.0, "best_step": 0}
-    return RunFolder.resume(path, int(progress["step"])), progress
 
 
 def _validated(model: CLIP, validation: PairSet, source: Source) -> dict[str, float]:

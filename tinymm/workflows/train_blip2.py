@@ -15,61 +15,113 @@ from tinymm import pretrained
 from tinymm.data.batches import Source
 from tinymm.losses import ITM_PRIOR
 from tinymm.models.blip2 import BLIP2Stage1
-from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.loop import Recipe
 from tinymm.training.optimizers import AdamW
-from tinymm.training.records import RunFolder, last_run, next_folder
+from tinymm.training.records import RunFolder, next_folder
 
 from . import train
-from .blip2_start import RATES, STEPS, Settings, keep, prepare_stage_1, prepare_stage_2
+from .blip2_start import (
+    Settings,
+    complete,
+    keep,
+    opened_stage_1,
+    prepare_stage_1,
+    prepare_stage_2,
+    trained_encoder,
+    trained_language_model,
+    untrained_encoder,
+)  # fmt: skip
 from .learning import learn
 from .measured import measure, validated
-from .opened import STAGE_1
+from .opened import open_model
 from .pictures_blip2 import draw
+from .runs import finish, own_settings, remember, stopped
+from .terminal import tell
 
 COLUMNS = (
     "step", "loss", "itc", "itm", "itg", "lm", "temperature", "learning_rate", "gradient_norm", "duplicate_captions", "validation_r1",
     "validation_itm_accuracy", "validation_captions_exact", "seconds",
 )  # fmt: skip
-def run(settings: Settings, out: str | None = None, *, resume: str | None = None, say: Callable[[str], None] = print) -> Path:
-    """Train the stage and return the run folder; with `resume`, go on with that folder by its own settings."""
-    progress: dict[str, Any] = {"step": 0, "best": -1.0, "best_step": 0}
-    if resume:
-        folder, progress = train.resumable(Path(resume), COLUMNS)
-        settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
-    else:
-        path = Path(out) if out else next_folder(f"blip2-stage{settings.stage}")
-        rate = RATES[settings.stage] if settings.rate is None else settings.rate
-        settings = replace(settings, steps=settings.steps or STEPS[settings.stage], rate=rate, workers=train.workers_of(settings))
-        if settings.stage == 2 and settings.init is None:
-            settings = replace(settings, init=str(last_run(holding="model.safetensors", of_type=STAGE_1)))
-        folder = RunFolder.create(path, asdict(settings), COLUMNS)
-    with folder:
-        source, model = (prepare_stage_1 if settings.stage == 1 else prepare_stage_2)(settings, folder.path, say)
+
+
+def run(
+    settings: Settings,
+    out: str | None = None,
+    *,
+    resume: str | None = None,
+    command: str = "train blip2",
+    say: Callable[[str], None] = tell,
+) -> Path:
+    """Train the stage and return the run folder; with `resume`, go on with that folder by its own settings.
+
+    All that does not fit is refused before there is a folder, and before an encoder or a language model is trained into it. `command` is
+    noted in a new folder as what made it.
+    """
+    stop = stopped(resume, COLUMNS) if resume else None
+    settings = own_settings(Settings, stop) if stop else complete(settings, say)
+    source, model = _prepared(settings)
+    if not stop:
+        train.workers_of(settings, model)
+        settings = replace(settings, workers=train.workers_of(settings))
+    progress = stop.progress if stop else {"step": 0, "best": -1.0, "best_step": 0}
+    with (
+        stop.open(source, say)
+        if stop
+        else RunFolder.create(out or next_folder(f"blip2-stage{settings.stage}"), asdict(settings), COLUMNS, command=command)
+    ) as folder:
+        if not stop:
+            remember(folder, source, [Path(begin) for begin in (settings.encoder, settings.init) if begin], say)
+        if settings.stage == 1 and settings.encoder is None:
+            encoder = trained_encoder(settings, folder.path / "encoder", "train blip2", say)
+            source, model = _prepared(replace(settings, encoder=str(encoder)))
+        if settings.stage == 2 and settings.language is None:
+            first = opened_stage_1(settings).model
+            language = trained_language_model(settings, source, first, folder.path / "language", say)
+            source, model = _prepared(replace(settings, language=str(language)))
+        if stop and stop.tokenizer is not None:
+            source.tokenizer = stop.tokenizer
         steps, rate = settings.steps or 1, settings.rate or 0.0
         workers = train.workers_of(settings, model)
         recipe = Recipe(steps, settings.batch_size, rate, settings.warmup, settings.clip or None, settings.seed, workers, chunk=settings.chunk)
-        optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
-        if progress["step"]:
-            load_checkpoint(folder.path, model, optimizer)
         chances = chance_levels(settings, model, source)
         say(
             f"{source.name}: {len(source):,} training pictures · stage {settings.stage}: {model.count():,} trained parameters, the rest is frozen · "
             f"batch {min(settings.batch_size, len(source))}"
         )
-        learn(
-            folder, model, source, optimizer, recipe, progress, chance=sum(chances.values()), checkpoint_every=settings.checkpoint_every,
-            validate_every=settings.validate_every, validate=partial(validated, model, source), keep=partial(keep, folder.path, model, source),
-            best_of="validation_itm_accuracy" if settings.stage == 1 else "validation_captions_exact", say=say,
-            losses=partial(model.losses, objectives=tuple(settings.objectives.split(","))) if isinstance(model, BLIP2Stage1) else None,
-        )  # fmt: skip
+        if not (stop and stop.trained):
+            optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
+            if progress["step"]:
+                load_checkpoint(folder.path, model, optimizer)
+            learn(
+                folder, model, source, optimizer, recipe, progress, chance=sum(chances.values()), checkpoint_every=settings.checkpoint_every,
+                validate_every=settings.validate_every, validate=partial(validated, model, source), keep=partial(keep, folder.path, model, source),
+                best_of="validation_itm_accuracy" if settings.stage == 1 else "validation_captions_exact", say=say,
+                losses=partial(model.losses, objectives=tuple(settings.objectives.split(","))) if isinstance(model, BLIP2Stage1) else None,
+            )  # fmt: skip
         best = pretrained.load(folder.path).to(settings.backend)
-        results = measure(best, source) | {"steps": recipe.steps, "best_step": progress["best_step"]}
-        folder.write_results(results)
-        (folder.path / CHECKPOINT).unlink(missing_ok=True)
-    draw(folder.path, source, best, chances, results)
+        known = {"steps": recipe.steps, "best_step": progress["best_step"]}
+        finish(folder, stop, lambda: measure(best, source) | known, lambda results: draw(folder.path, source, best, chances, results))
     return folder.path
+
+
+def unused(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Return which fields do nothing under these settings, by what decides instead."""
+    if settings.stage == 1:
+        idle = {"stage 1 has no language model": ("language_steps",)}
+        return idle | ({f"--encoder {settings.encoder} is trained already": ("encoder_steps",)} if settings.encoder else {})
+    sizes = ("encoder_steps", "objectives", "queries", "width", "expansion", "layers", "cross_every", "drop", "heads", "joint")
+    idle = {"stage 2 goes on with what its stage 1 has": sizes}
+    return idle | ({f"--language {settings.language} is trained already": ("language_steps",)} if settings.language else {})
+
+
+def _prepared(settings: Settings) -> tuple[Any, Any]:
+    """Return the data and the fresh stage; what is not named yet, an encoder or a language model, is an untrained one."""
+    if settings.stage == 1:
+        named = settings.encoder
+        return prepare_stage_1(settings, open_model(named, backend=settings.backend, tokenizer=settings.tokenizer) if named else untrained_encoder(settings))
+    language = pretrained.load(settings.language) if settings.language else None
+    return prepare_stage_2(settings, opened_stage_1(settings), language)  # type: ignore[arg-type]
 
 
 def chance_levels(settings: Settings, model: Any, source: Source) -> dict[str, float]:

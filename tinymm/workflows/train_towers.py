@@ -14,7 +14,6 @@ from typing import Any
 from tinymm import pretrained
 from tinymm.arrays.files import atomic
 from tinymm.losses import ITM_PRIOR
-from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.loop import Recipe
 from tinymm.training.optimizers import AdamW
@@ -24,7 +23,10 @@ from . import capfilt, train
 from .blip2_start import keep
 from .learning import learn
 from .measured import measure, validated
+from .opened import ONE_SIZE
 from .pictures_towers import draw, draw_capfilt
+from .runs import finish, finished, own_settings, remember, stopped
+from .terminal import doing, tell
 from .towers_start import Settings, fitting, opened, prepare
 from .words import warn
 
@@ -36,47 +38,70 @@ COLUMNS = (
 JUDGED = "captions.jsonl"
 
 
-def run(settings: Settings, out: str | None = None, *, resume: str | None = None, say: Callable[[str], None] = print) -> Path:
-    """Train and evaluate as the settings say and return the run folder; with `resume`, go on with that folder by its own settings."""
-    progress: dict[str, Any] = {"step": 0, "best": -1.0, "best_step": 0}
-    if resume:
-        folder, progress = train.resumable(Path(resume), COLUMNS)
-        settings = Settings(**{key: value for key, value in folder.settings.items() if key in Settings.__dataclass_fields__})
+def run(
+    settings: Settings,
+    out: str | None = None,
+    *,
+    resume: str | None = None,
+    command: str | None = None,
+    say: Callable[[str], None] = tell,
+) -> Path:
+    """Train and evaluate as the settings say and return the run folder; with `resume`, go on with that folder by its own settings.
+
+    `command` is noted in a new folder as what made it.
+    """
+    stop = stopped(resume, COLUMNS) if resume else None
+    if stop:
+        settings = own_settings(Settings, stop)
     elif settings.capfilt and settings.data == "shapes":
         settings = replace(settings, data="web-shapes")
         say("CapFilt cleans captions, and those of shapes are all right; it runs on web-shapes, of whose captions 40 % belong to another scene")
-    source: Any = opened(settings, train.own_words(Path(resume)) if resume else None)
+    source: Any = opened(settings, stop.tokenizer if stop else None)
     warn(source, say)
     model = prepare(settings, source)  # sizes that do not fit are refused before there is a folder
     settings = replace(settings, workers=train.workers_of(settings, model))
-    if not resume:
-        folder = RunFolder.create(Path(out) if out else next_folder(settings.model), asdict(settings), COLUMNS)
-    with folder:
-        source.tokenizer.save(folder.path)  # what a stopped run goes on with
+    progress = stop.progress if stop else {"step": 0, "best": -1.0, "best_step": 0}
+    with (
+        stop.open(source, say)
+        if stop
+        else RunFolder.create(
+            out or next_folder(settings.model),
+            asdict(settings),
+            COLUMNS,
+            command=command or f"train {settings.model}",
+        )
+    ) as folder:
+        if not stop:
+            remember(folder, source, [], say)
         noisy: dict[str, Any] = {}
         if settings.capfilt:
             source, noisy = filtered(settings, source, folder.path, say)
             model = prepare(settings, source)
         recipe = recipe_of(settings, source, model)
-        optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
-        if progress["step"]:
-            load_checkpoint(folder.path, model, optimizer)
         chances = chance_levels(model, recipe.batch_size)
         say(
             f"{source.name}: {len(source):,} training pictures · {settings.model}: {model.count():,} parameters · batch {recipe.batch_size}, "
             f"queue {model.queue.size if model.queue is not None else 'none'}"
         )
-        learn(
-            folder, model, source, optimizer, recipe, progress, chance=sum(chances.values()), checkpoint_every=settings.checkpoint_every,
-            validate_every=settings.validate_every, validate=partial(validated, model, source), keep=partial(keep, folder.path, model, source),
-            best_of="validation_itm_accuracy", say=say,
-        )  # fmt: skip
+        if not (stop and stop.trained):
+            optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
+            if progress["step"]:
+                load_checkpoint(folder.path, model, optimizer)
+            learn(
+                folder, model, source, optimizer, recipe, progress, chance=sum(chances.values()), checkpoint_every=settings.checkpoint_every,
+                validate_every=settings.validate_every, validate=partial(validated, model, source), keep=partial(keep, folder.path, model, source),
+                best_of="validation_itm_accuracy", say=say,
+            )  # fmt: skip
         best = pretrained.load(folder.path).to(settings.backend)
-        results = measure(best, source) | {"steps": recipe.steps, "best_step": progress["best_step"]} | noisy
-        folder.write_results(results)
-        (folder.path / CHECKPOINT).unlink(missing_ok=True)
-    draw(folder.path, source, best, chances, recipe.batch_size)
+        known = {"steps": recipe.steps, "best_step": progress["best_step"]} | noisy
+        finish(folder, stop, lambda: measure(best, source) | known, lambda _: draw(folder.path, source, best, chances, recipe.batch_size))
     return folder.path
+
+
+def unused(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Return which fields do nothing under these settings, by what decides instead."""
+    idle = {} if settings.capfilt else {"nothing is tuned without --capfilt": ("tuning_steps",)}
+    return idle | ({f"{settings.data} are drawn at one size": ("resolution",)} if settings.data in ONE_SIZE else {})
 
 
 def recipe_of(settings: Settings, source: Any, model: Any) -> Recipe:
@@ -92,13 +117,14 @@ def filtered(settings: Settings, source: Any, path: Path, say: Callable[[str], N
     The first model is trained into the folder `noisy`; what became of each caption is kept in captions.jsonl, so a stopped run goes on.
     """
     first = path / "noisy"
-    if not (first / "results.json").exists():
-        stopped = str(first) if (first / "run.json").exists() else None
+    if not finished(first):
+        begun = str(first) if (first / "run.json").exists() else None
         say(f"CapFilt: a first model is trained on the data as it is, into {first}")
-        run(replace(settings, capfilt=False), str(first), resume=stopped, say=say)
+        run(replace(settings, capfilt=False), str(first), resume=begun, command="train blip: first model of CapFilt", say=say)
     if not (path / JUDGED).exists():
         model = pretrained.load(first).to(settings.backend)
-        judged, _ = capfilt.clean(model, source, capfilt.tuning(recipe_of(settings, source, model), settings.tuning_steps), say)
+        with doing("CapFilt captions and judges"):
+            judged, _ = capfilt.clean(model, source, capfilt.tuning(recipe_of(settings, source, model), settings.tuning_steps), say)
         with atomic(path / JUDGED) as file:
             file.writelines(json.dumps(asdict(item)).encode() + b"\n" for item in judged)
     judged = [capfilt.Judged(**json.loads(line)) for line in (path / JUDGED).read_text().splitlines()]

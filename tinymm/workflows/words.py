@@ -15,18 +15,15 @@ from tinymm.pretrained.learned import learned
 VOCABULARIES = ("words", "bpe")
 
 
-def choose(source: Any, tokenizer: str | None, vocabulary: str, *, cleaning: str = "blip", run: str | None = None) -> Any:
+def choose(source: Any, tokenizer: str | None, vocabulary: str, *, cleaning: str = "blip") -> Any:
     """Return the tokenizer to train on this data with: a folder's own, byte pairs of the training captions, or the data's words.
 
-    `run` is the folder of a run that goes on, whose own tokenizer comes first. A folder's texts end with a token even where they did without, and
-    take no more room than the longest caption. UsageError for another vocabulary, or for two choices at once.
+    A folder's texts end with a token even where they did without, and take no more room than the longest caption. UsageError for another vocabulary, or for two choices at once.
     """
     if vocabulary not in VOCABULARIES:
         raise UsageError(f"--vocabulary is {' or '.join(VOCABULARIES)}, and {vocabulary!r} came; leave it out for words")
     if tokenizer and vocabulary != "words":
         raise UsageError(f"--tokenizer {tokenizer} brings its own vocabulary, and --vocabulary {vocabulary} came too; leave one of them out")
-    if run:
-        return pretrained.tokenizer(run, cleaning=cleaning)
     texts = training_texts(source)
     if vocabulary == "bpe":
         return learned(texts)
