@@ -183,7 +183,7 @@ def _enter(x: Any) -> Any:
 
 
 def _as_floats(x: Any) -> Any:
-    return x if x.dtype.kind == "f" else x.astype(np.float64)
+    return x if getattr(x, "dtype", None) is None or x.dtype.kind == "f" else x.astype(np.float64)
 
 
 def _fingerprint(x: Any) -> int:

@@ -64,6 +64,8 @@ def power(x, exponent):
 
 
 def _power(x, exponent):
+    if type(exponent) is int and exponent == 2:
+        return np.square(x)
     if type(exponent) in (int, float) and exponent in (2, 3, 4) and getattr(x, "dtype", None) is not None and x.dtype.kind == "f":
         square = x * x
         return square if exponent == 2 else square * (x if exponent == 3 else square)
@@ -139,7 +141,7 @@ def tanh(x):
     return y, lambda g: g * (1 - y * y)
 
 
-@op("()->()")
+@op("()->()", floating=1)
 def sigmoid(x):
     """Squash every number into (0, 1): 1 / (1 + e⁻ˣ), with the slope y(1 - y).
 
@@ -158,7 +160,7 @@ def _sigmoid(x):
     return np.where(x < 0, small, 1) / (1 + small), small
 
 
-@op("()->()")
+@op("()->()", floating=1)
 def softplus(x):
     """Return ln(1 + eˣ), a smooth ramp whose slope is the sigmoid; finite for every finite x."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), lambda g: g * _sigmoid(x)[0]

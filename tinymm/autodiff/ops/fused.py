@@ -79,8 +79,9 @@ def layer_norm(x, gain, bias, eps=1e-5):
     for r in blocks(len(rows), D):
         mean = rows[r] @ mean_of
         u = np.subtract(rows[r], mean[:, None], out=unit[r])
-        square = vecdot(u, u) * share
-        alike = square <= (D * np.finfo(rows.dtype).eps * mean) ** 2
+        with np.errstate(over="ignore"):  # rows so large are taken once more too
+            square = vecdot(u, u) * share
+            alike = square <= (D * np.finfo(rows.dtype).eps * mean) ** 2
         if alike.any():  # what is left is the mean's own rounding, as of equal numbers
             shifted = rows[r][alike] - rows[r][alike, :1]
             u[alike] = shifted - (shifted @ mean_of)[:, None]

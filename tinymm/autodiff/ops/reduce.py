@@ -89,7 +89,7 @@ def _norm(op_):
     return norm
 
 
-@op(numpy={np.linalg.norm: _norm}, cases=((((3, 4),), {}), (((3, 4),), {"axis": 0}), (((2, 3, 4),), {"axis": -1, "keepdims": True})))
+@op(floating=1, numpy={np.linalg.norm: _norm}, cases=((((3, 4),), {}), (((3, 4),), {"axis": 0}), (((2, 3, 4),), {"axis": -1, "keepdims": True})))
 def norm(x, axis=None, keepdims=False):
     """Return the Euclidean length along an axis; its slope is the unit vector (0 for a vector of length 0)."""
     value = np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
@@ -117,7 +117,7 @@ def finite(top):
     return np.where(np.isfinite(top), top, 0)
 
 
-@op(cases=_AXES)
+@op(cases=_AXES, floating=1)
 def logsumexp(x, axis=None, keepdims=False):
     """Return ln Σ eˣ over the axes, finite for every finite x and -inf over nothing; its slope is the softmax, 0 where all are -inf."""
     top = finite(_top(x, axis))
@@ -149,7 +149,8 @@ def softmax(x, axis=-1):
 def log_softmax(x, axis=-1):
     """Return ln softmax along an axis, without taking the logarithm of a number that has become 0."""
     y = x - _top(x, axis)
-    y -= np.log(np.sum(np.exp(y), axis=axis, keepdims=True))
+    if y.size:
+        y -= np.log(np.sum(np.exp(y), axis=axis, keepdims=True))
     return y, lambda g: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True)
 
 

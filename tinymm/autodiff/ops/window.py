@@ -83,7 +83,7 @@ def avg_pool2d(x, size, stride=None, padding=0):
     return value, lambda g: _scatter(lambda i, j: g * (1 / (size * size)), x, (size, size), stride, padding)
 
 
-@op(cases=((((2, 6, 4, 3),), {"size": 2}), (((2, 5, 5, 2),), {"size": 3, "stride": 2, "padding": 1})))
+@op(floating=1, cases=((((2, 6, 4, 3),), {"size": 2}), (((2, 5, 5, 2),), {"size": 3, "stride": 2, "padding": 1})))
 def max_pool2d(x, size, stride=None, padding=0):
     """Return the largest number of each window: x (B, h, w, c) -> (B, h', w', c); equal ones share the gradient.
 
