@@ -60,9 +60,9 @@ def load(
 def load_with_report(
     path: str | os.PathLike, *, dtype: str = "float32", heads: Mapping[str, int] | None = None, frozen: Any = None
 ) -> tuple[Any, Imported]:
-    """Return `load`'s model and what was noticed: `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds,
-    `.unused` settings of its config.json.
+    """Return `load`'s model and what was noticed.
 
+    That is `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds, `.unused` settings of its config.json.
     UsageError for a dtype or heads that cannot be, CheckpointError for a file that does not fit.
     """
     if str(dtype) not in ("float32", "float64"):

@@ -28,7 +28,7 @@ def run(
 
     `data` is the name of built-in data, if the model speaks its words, or a path to pictures and captions.
     A CLIP is asked for recall both ways, zero-shot and probe accuracy, the others for what `measured` says. Of parts that the model's folder has
-    no weights for, as a BLIP for captions has none for matching, it says so: what they decide is chance. UsageError where nobody says which data, or
+    no weights for, as a BLIP for captions has none for matching, it says so and leaves out what they decide. UsageError where nobody names data, or
     the model speaks other words.
     """
     opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*CLIPS, *TOWERS, *STAGE_1, *STAGE_2))
@@ -40,7 +40,7 @@ def run(
         frame = getattr(opened.tokenizer, "frame", ())[1:]
         fresh = sorted({".".join(name.split(".")[:2]) for name in opened.fresh if not name.startswith(("queue.", "twin."))})
         if fresh:
-            say(f"{opened.path} has no weights for {', '.join(fresh)}; what these decide below is a fresh model's guess")
+            say(f"{opened.path} has no weights for {', '.join(fresh)}; what these decide is left out")
         source = framed_source(where, opened.settings.get("seed", seed), opened, frame, to_train=False)
         return _told(measured.measure(opened.model, source), out, say)
     given = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
