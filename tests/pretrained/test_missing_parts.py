@@ -65,7 +65,9 @@ USES = {
 }
 #: How it is opened, what it can still do, and for each thing that it cannot, the part that the sentence names.
 MODELS = {
-    "ALBEF retrieval": (from_file(albef_retrieval), {"cosines", "matching", "itc and itm"}, {"hidden words": "towers.language_head", "all losses": "language_head"}),
+    "ALBEF retrieval": (
+        from_file(albef_retrieval), {"cosines", "matching", "itc and itm"}, {"hidden words": "language_head", "all losses": "language_head"},
+    ),
     "BLIP retrieval": (from_file(blip_retrieval), {"cosines", "matching", "itc and itm"}, {"captions": "writer.", "all losses": "writer."}),
     "BLIP captioning": (
         from_file(blip_captioning), {"captions"},
@@ -76,7 +78,8 @@ MODELS = {
         {"captions": "writer.", "itc and itm": "temperature", "all losses": "temperature"},
     ),
     "BLIP captioning of Hugging Face": (
-        from_format(blip, "huggingface"), {"captions"}, {"cosines": "image_projection", "matching": "text_encoder.blocks.0", "all losses": "blocks.0"},
+        from_format(blip, "huggingface"), {"captions"},
+        {"cosines": "image_projection", "matching": "text_encoder.blocks.0", "all losses": "blocks.0"},
     ),
     "BLIP-2 retrieval of Hugging Face": (
         from_format(stage_1, "huggingface"), {"cosines", "matching"},

@@ -21,6 +21,6 @@ from .transformer import Block
 
 __all__ = [
     "MLP", "BatchNorm2d", "Block", "Buffer", "Cache", "Conv2d", "CrossAttention", "Dropout", "Embedding", "LayerNorm", "Linear",
-    "MissingParameter", "Module", "MultiHeadAttention", "Parameter", "attention", "bidirectional_mask", "causal_mask", "cross_mask", "multimodal_causal_mask",
-    "padding_mask", "prefix_mask", "reachability", "record_attention", "unimodal_mask",
+    "MissingParameter", "Module", "MultiHeadAttention", "Parameter", "attention", "bidirectional_mask", "causal_mask", "cross_mask",
+    "multimodal_causal_mask", "padding_mask", "prefix_mask", "reachability", "record_attention", "unimodal_mask",
 ]  # fmt: skip

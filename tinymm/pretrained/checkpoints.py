@@ -76,10 +76,10 @@ def load_with_report(
     resolution: int | None = None,
     frozen: Any = None,
 ) -> tuple[Any, Imported]:
-    """Return `load`'s model and what was noticed: `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds,
-    `.unused` settings of its config.json.
+    """Return `load`'s model and what was noticed.
 
-    `.unused` names what else the file and its folder hold and nothing was made of, `.layout` the layout. UsageError for arguments that
+    That is `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds, `.layout` the
+    layout, and `.unused`: what else the file and its folder hold and nothing was made of. UsageError for arguments that
     cannot be, CheckpointError for a file that does not fit.
     """
     if str(dtype) not in ("float32", "float64"):

@@ -93,7 +93,7 @@ def norm(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
 class Layout:
     """A family of files: its rules, the keys that may stand in a file without being weights, and our names that have no place there.
 
-    What is `homeless` (where `{}` stands for a layer's number, too) begins anew in a model that such a file is loaded into, and is left out
+    What is `homeless` (where `{}` stands for a layer's number, too) is missing in a model that such a file is loaded into, and is left out
     where one is written. `copies` (a pattern of their keys, its name elsewhere) are arrays that the file holds a second time: compared when
     read, and repeated when written. `tied` are pairs (key of an output head, key of the array that it is): compared when read, too, and not
     written, unless the model's head is one of its own.
@@ -130,7 +130,9 @@ class Layout:
 
         CheckpointError where a head is another array than it should be, or where one that should be is not there.
         """
-        repeated, instead, misshapen = set(), {}, []
+        repeated: set[str] = set()
+        instead: dict[str, str] = {}
+        misshapen: list[str] = []
         for head, key in self.tied:
             own = self._rule_for(head) is not None
             if untied and own and head not in arrays:

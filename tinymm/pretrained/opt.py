@@ -99,5 +99,6 @@ def settings_for(config: OPTConfig, name: str, dtype: str) -> dict[str, Any]:
     said = {theirs: getattr(config, ours) for theirs, ours in _SETTINGS.items()}
     return {
         "architectures": ["OPTForCausalLM"], "model_type": "opt", "dtype": dtype, "do_layer_norm_before": True,
-        "word_embed_proj_dim": config.width, "tie_word_embeddings": config.tied, "pad_token_id": 1 if config.begin != 1 else 0, "dropout": 0.0, "attention_dropout": 0.0, **said,
+        "word_embed_proj_dim": config.width, "tie_word_embeddings": config.tied,
+        "pad_token_id": 1 if config.begin != 1 else 0, "dropout": 0.0, "attention_dropout": 0.0, **said,
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """ALBEF's and BLIP's key maps: the released code's layouts and Hugging Face's two models of BLIP, each declared once and read both ways.
 
 A released file of pretraining holds everything, the slow twin (`…_m`) and the queues too. One of retrieval lacks what names words, one
-of captioning all but the picture encoder and the writer; what a file lacks begins anew, or is left out, as twin and queues are.
+of captioning all but the picture encoder and the writer; what a file lacks raises when it is used, or is left out, as twin and queues are.
 """
 
 from collections.abc import Iterable, Mapping

@@ -99,7 +99,7 @@ def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout:
 
 
 def _plausible_width(joint: Any, widest: int) -> int:
-    """Return a joint width that no array shows, since its projections begin anew; CheckpointError for one that no model of these encoders has."""
+    """Return a joint width that no array shows, since its projections are missing; CheckpointError for one that no model of these encoders has."""
     if type(joint) is not int or not 1 <= joint <= _WIDEST * widest:
         raise CheckpointError(
             f"config.json: the joint space has 1 to {_WIDEST * widest} numbers beside encoders of width {widest}, and a width of {joint!r} came; "

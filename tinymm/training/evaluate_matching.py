@@ -70,36 +70,78 @@ def matching(
     """Return ITC's and re-ranked recall, ITM's loss and accuracy on the hardest negatives, what the model's words are worth, and chance levels.
 
     Words are "itg_…" of BLIP-2's first stage, "lm_…" of BLIP (perplexity, captions) and "mlm_accuracy" of ALBEF. Each picture's first caption
-    counts for them and for ITM. Re-ranking and words, which take longest, are left out unless `thorough`; captions are compared with
-    `references`, by default all of the picture's own. Chance levels stand under "chance" by the same names.
+    counts for them and for ITM. Re-ranking and words, which take longest, are left out unless `thorough`, and whatever needs weights that the
+    model's file did not have always is; captions are compared with `references`, by default all of the picture's own. Chance levels stand
+    under "chance" by the same names.
     """
     model.eval()
     ids, is_real = tokenizer(list(pairs.captions))
     tokens = image_tokens(model, pairs.images)
-    scores = itc_scores(model, tokens, ids, is_real).max(axis=1)
-    found = {f"itc_{name}": value for name, value in recalls(scores, pairs).items()}
-    chance = {"itc_r1": found.pop("itc_chance_r1")}
+    owner = np.asarray(pairs.image_of_caption)
+    first = np.array([int(np.flatnonzero(owner == image)[0]) for image in range(len(pairs))])
+    found: dict[str, Any] = {}
+    chance: dict[str, Any] = {}
+    if can_contrast(model):
+        scores = itc_scores(model, tokens, ids, is_real).max(axis=1)
+        found = {f"itc_{name}": value for name, value in recalls(scores, pairs).items()}
+        chance = {"itc_r1": found.pop("itc_chance_r1")}
+    if can_contrast(model) and can_match(model):
+        matched, levels = _matched(model, pairs, scores, tokens, ids, is_real, first, thorough)
+        found, chance = found | matched, chance | levels
+    if thorough and can_name_words(model):
+        named, levels = _named(model, pairs, tokenizer, tokens, ids[first], is_real[first], references)
+        found, chance = found | named, chance | levels
+    return found | {"chance": chance}
+
+
+def can_contrast(model: Any) -> bool:
+    """Say whether the model has the weights that its cosines need."""
+    return not _lacks(model, "image_projection", "text_projection", "text_encoder", "qformer")
+
+
+def can_match(model: Any) -> bool:
+    """Say whether the model has the weights that compare a picture with a text."""
+    return not _lacks(model, "itm_head", "text_encoder", "qformer")
+
+
+def can_name_words(model: Any) -> bool:
+    """Say whether the model has the weights that name words, hidden ones or the next."""
+    return not _lacks(model, "writer", "language_head")
+
+
+def _lacks(model: Any, *parts: str) -> bool:
+    names = (name.removeprefix("towers.") for name in model.missing())
+    return any(name.startswith(parts) for name in names)
+
+
+def _matched(
+    model: Matcher, pairs: PairSet, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, first: np.ndarray, thorough: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ITM's numbers and their chance levels: re-ranked recall if `thorough`, loss and accuracy on the hardest negatives."""
+    found: dict[str, Any] = {}
+    chance: dict[str, Any] = {}
     if thorough:
         to_texts, to_images = rerank_both(model, scores, tokens, ids, is_real)
         reranked = recalls(to_texts, pairs, (1, 5), to_images=to_images)
         found |= {f"itm_reranked_{name}": value for name, value in reranked.items() if name != "chance_r1"}
-        chance["itm_reranked_r1"] = chance["itc_r1"]
-    owner = np.asarray(pairs.image_of_caption)
-    first = np.array([int(np.flatnonzero(owner == image)[0]) for image in range(len(pairs))])
-    ids, is_real = ids[first], is_real[first]
-    found |= _on_the_hardest(model, scores[:, first], tokens, ids, is_real)
-    chance |= {"itm_loss": ITM_PRIOR, "itm_accuracy": 2 / 3}
-    if not thorough:
-        return found | {"chance": chance}
+        chance["itm_reranked_r1"] = reranked["chance_r1"]
+    found |= _on_the_hardest(model, scores[:, first], tokens, ids[first], is_real[first])
+    return found, chance | {"itm_loss": ITM_PRIOR, "itm_accuracy": 2 / 3}
+
+
+def _named(
+    model: Matcher, pairs: PairSet, tokenizer: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, references: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the model's words are worth, and their chance levels; ids and is_real (N, T) are each picture's first caption."""
     if isinstance(model, ALBEF):
-        found["mlm_accuracy"] = mlm_accuracy(model, tokens, ids, is_real)
-        chance["mlm_accuracy"] = mlm_accuracy(model, np.roll(tokens, len(tokens) // 2, axis=0), ids, is_real)  # beside another's picture
-        return found | {"chance": chance}
+        others = np.roll(tokens, len(tokens) // 2, axis=0)  # beside another's picture
+        found = {"mlm_accuracy": mlm_accuracy(model, tokens, ids, is_real)}
+        return found, {"mlm_accuracy": mlm_accuracy(model, others, ids, is_real)}
     name = "lm" if isinstance(model, BLIP) else "itg"
-    found[f"{name}_perplexity"], chance[f"{name}_perplexity"] = perplexity(model, tokens, ids, is_real)  # type: ignore[arg-type]
-    found |= {f"{name}_captions_{key}": value for key, value in captions(model, pairs, tokenizer, references).items()}  # type: ignore[arg-type]
-    chance |= {f"{name}_captions_exact": 0.0, f"{name}_captions_words_right": 0.0}
-    return found | {"chance": chance}
+    surprise, level = perplexity(model, tokens, ids, is_real)  # type: ignore[arg-type]
+    written = captions(model, pairs, tokenizer, references)  # type: ignore[arg-type]
+    found = {f"{name}_perplexity": surprise, **{f"{name}_captions_{key}": value for key, value in written.items()}}
+    return found, {f"{name}_perplexity": level, f"{name}_captions_exact": 0.0, f"{name}_captions_words_right": 0.0}
 
 
 def _on_the_hardest(model: Matcher, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> dict[str, float]:
@@ -236,9 +278,14 @@ def words_right(text: str, references: tuple[str, ...]) -> float:
 
 
 def swaps(model: Matcher, swapped: dict[str, Swaps], tokenizer: Any) -> dict[str, float]:
-    """Return, for each kind of mistake, how often ITC and ITM prefer the right caption: {"swap_attribute_itc": …}; chance is one half."""
-    found = {}
+    """Return, for each kind of mistake, how often ITC and ITM prefer the right caption: {"swap_attribute_itc": …}; chance is one half.
+
+    Nothing of a model whose file lacked what either of them needs.
+    """
+    found: dict[str, float] = {}
     model.eval()
+    if not (can_contrast(model) and can_match(model)):
+        return found
     for kind, some in swapped.items():
         tokens = image_tokens(model, some.images)
         sides = []

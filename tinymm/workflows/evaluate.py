@@ -41,7 +41,7 @@ def run(
 
     `data` is the name of built-in data, if the model speaks its words, or a path to pictures and captions.
     A CLIP is asked for recall both ways, zero-shot and probe accuracy, the others for what `measured` says. Of parts that the model's folder has
-    no weights for, as a BLIP for captions has none for matching, it says so: what they decide is chance. UsageError where nobody says which data, or
+    no weights for, as a BLIP for captions has none for matching, it says so and leaves out what they decide. UsageError where nobody names data, or
     the model speaks other words.
     """
     opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*CLIPS, *TOWERS, *STAGE_1, *STAGE_2), **told)
@@ -56,7 +56,7 @@ def run(
     introduce(opened, model)
     fresh = sorted({".".join(name.split(".")[:2]) for name in opened.fresh if not name.startswith(("queue.", "twin."))})
     if fresh and not is_clip:
-        say(f"{opened.path} has no weights for {', '.join(fresh)}; what these decide below is a fresh model's guess")
+        say(f"{opened.path} has no weights for {', '.join(fresh)}; what these decide is left out")
     for remark in remarks(opened, source, where):
         say(remark)
     not_new(fingerprint(source), seen_by(opened.path), str(opened.path), say)

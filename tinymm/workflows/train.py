@@ -238,7 +238,7 @@ def prepare(settings: Settings, tokenizer: Any = None) -> tuple[Source, CLIP]:
         image = ResNetConfig(source.preprocess.resolution, width // 8, settings.heads, layers=(1, 1, 1, 1), channels=channels)
     sizes = {"vocabulary": len(tokenizer), "context": tokenizer.context, "width": width, "end_of_text": tokenizer.end_of_text}
     text = CBOWConfig(**sizes) if settings.text == "cbow" else TextConfig(
-        **words, layers=settings.text_layers, heads=settings.heads, feed_forward=settings.expansion * width
+        **sizes, layers=settings.text_layers, heads=settings.heads, feed_forward=settings.expansion * width
     )
     model = CLIP(CLIPConfig(settings.joint, image, text, settings.loss), generator(settings.seed))
     if settings.embedding_std is not None:
