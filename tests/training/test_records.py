@@ -251,6 +251,49 @@ def test_last_run_is_the_one_started_or_resumed_last(tmp_path):
     assert last_run(tmp_path, holding="model.safetensors") == tmp_path / "a"
 
 
+def test_a_run_that_fails_before_its_first_record_leaves_nothing(tmp_path):
+    out = tmp_path / "runs" / "clip-1"
+    for problem in (UsageError, KeyboardInterrupt):
+        with pytest.raises(problem), RunFolder.create(out, SETTINGS, COLUMNS):
+            (out / "tokenizer.json").write_text("{}")
+            raise problem
+        assert not (tmp_path / "runs").exists()
+    with RunFolder.create(tmp_path / "runs" / "other", SETTINGS, COLUMNS):
+        pass
+    with pytest.raises(UsageError), RunFolder.create(out, SETTINGS, COLUMNS) as run:
+        RunFolder.create(out / "encoder", SETTINGS, COLUMNS).append(record(1))  # a part that has been trained is kept
+        raise UsageError
+    assert (out / "run.json").exists() and run.path == out
+    with pytest.raises(UsageError), RunFolder.resume(out, 0):
+        raise UsageError
+    assert (out / "run.json").exists(), "what was there already stays"
+
+
+@pytest.mark.parametrize("command, way", [("demo", "train clip --resume"), ("train blip2", "train blip2 --resume"), ("compare: CLIP", "in")])
+def test_a_stopped_run_says_how_it_goes_on(command, way, tmp_path):
+    with pytest.raises(KeyboardInterrupt) as stop, RunFolder.create(tmp_path, SETTINGS, COLUMNS, command=command) as run:
+        run.append(record(1))
+        raise KeyboardInterrupt
+    assert str(stop.value).endswith(f"{way} {tmp_path}") and read_json(tmp_path / "run.json")["command"] == command
+
+
+def test_what_a_killed_process_has_left_holds_no_folder_and_goes(tmp_path):
+    (tmp_path / ".run.json.77.tmp").write_bytes(b"{")
+    RunFolder.create(tmp_path, SETTINGS, COLUMNS).close()
+    assert_whole(tmp_path)
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / ".loss.png.7.tmp").write_bytes(b"half")
+    (tmp_path / "part" / ".hidden").write_bytes(b"mine")
+    RunFolder.resume(tmp_path, 0).close()
+    assert [path.name for path in (tmp_path / "part").iterdir()] == [".hidden"]
+
+
+def test_a_run_that_another_command_has_made_is_nobodys_last(tmp_path):
+    for i, command in enumerate(("demo", "train blip", "compare: BLIP", "ablate blip2: encoder")):
+        RunFolder.create(tmp_path / f"run-{i}", SETTINGS, COLUMNS, command=command).close()
+    assert last_run(tmp_path).name == "run-1"
+
+
 def test_next_folder_is_free(tmp_path):
     assert next_folder("demo", tmp_path) == tmp_path / "demo-1"
     (tmp_path / "demo-1").mkdir()

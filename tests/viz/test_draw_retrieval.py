@@ -82,6 +82,43 @@ def test_any_caption_is_drawable():
     gallery(np.random.default_rng(0).normal(size=(3, 3)), pictures(3), words).canvas.draw()
 
 
+def reranked(scores, k, rng):
+    """Return a head's tables of both directions for the k best of each query, -inf elsewhere."""
+    tables = []
+    for table in (scores, scores.T):
+        near = np.zeros(table.shape, bool)
+        np.put_along_axis(near, np.argsort(-table, axis=1)[:, :k], True, axis=1)
+        tables.append(np.where(near, rng.normal(size=table.shape) * 5, -np.inf))
+    return tables[0], tables[1]
+
+
+def test_what_a_head_has_not_looked_at_stands_behind_without_a_number():
+    """Of 30 candidates the head sees 4: no sentinel, no cosine is drawn in its unit, and the rank is that of candidates, then of ITC."""
+    rng = np.random.default_rng(3)
+    scores = rng.normal(size=(30, 30))
+    to_texts, to_pictures = reranked(scores, 4, rng)
+    figure = gallery(scores, pictures(30), [f"caption {i}" for i in range(30)], unit="ITM's logit", reranked=(to_texts, to_pictures))
+    said = texts(figure)
+    assert said.count("not among\nITC's best 4") >= 4 and sum("· not among ITC's best 4" in text for text in said) >= 4
+    assert sum("bars: ITM's logit" in text for text in said) == 2 and not any("cosine" in text for text in said)
+    drawn = {f"{value:z.2f}".replace("-", "−") for value in np.r_[to_texts[np.isfinite(to_texts)], to_pictures[np.isfinite(to_pictures)]]}
+    numbers = [text for text in said if text.replace("−", "").replace(".", "").isdigit()]
+    assert numbers and set(numbers) <= drawn
+    ahead = [[*np.argsort(-np.where(np.isfinite(row), row, -np.inf))[:4]] for row in to_texts]
+    order = [[*first, *[i for i in np.argsort(-scores[j]) if i not in first]] for j, first in enumerate(ahead)]
+    worst = max(row.index(j) + 1 for j, row in enumerate(order))
+    assert f"The worst rank is {worst} of 30" in figure.alt.splitlines()[1]
+
+
+def test_without_a_head_it_is_as_before_and_tables_must_fit():
+    scores = np.random.default_rng(0).normal(size=(5, 7))
+    owner = np.array([0, 1, 2, 3, 4, -1, -1])
+    both = gallery_alt(scores, pictures(5), ["x"] * 7, owner, (scores, scores.T))
+    assert both == gallery_alt(scores, pictures(5), ["x"] * 7, owner)
+    with pytest.raises(ShapeError, match=r"got \(5, 7\) for \(7, 5\)"):
+        gallery_alt(scores, pictures(5), ["x"] * 7, owner, (scores, scores))
+
+
 def test_errors():
     with pytest.raises(ShapeError, match=r"\(2, 3\), 3, 2.*rows of the similarities"):
         gallery(np.zeros((2, 3)), pictures(3), ["a", "b"])

@@ -6,6 +6,7 @@ import pytest
 from small_runs import draw, train_command
 
 from tinymm.__main__ import main
+from tinymm.workflows import terminal
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,7 @@ def trained(pictures, tmp_path_factory):
 def command(capsys, monkeypatch):
     """Give a function that runs a command and returns its exit code, its lines and its complaint, on a terminal that is wide enough."""
     monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr(terminal, "PATIENCE", 1000.0)  # a slow machine says nothing between the lines that a test reads
 
     def run(*arguments):
         capsys.readouterr()

@@ -136,7 +136,8 @@ def test_eval_says_when_pictures_kept_back_were_trained_on(trained, pictures, he
 
 
 def test_what_a_model_began_with_counts_too(trained, pictures, here, command, undrawn):
-    assert command("train", "clip", "--init", trained, "--data", draw(here / "new", first=40), "--out", "tuned", "--steps", 1, "--workers", 1).code == 0
+    new = draw(here / "new", first=40)
+    assert command("train", "clip", "--init", trained, "--data", new, "--out", "tuned", "--steps", 1, "--workers", 1).code == 0
     lines = (pictures / "captions.csv").read_text().splitlines()
     shutil.copytree(pictures, here / "old")
     rows = [f"{line},{'train' if i < 2 else 'val'}" for i, line in enumerate(lines[1:])]
@@ -150,7 +151,8 @@ def test_foreign_data_are_remarked_and_the_model_is_introduced(trained, here, co
     (folder / "captions.csv").write_text(text.replace("a ", "zebra okapi lemur "))
     said = command("eval", "--model", trained, "--data", folder)
     assert "words: 60% of these captions' words are unknown to the model" in said.out
-    assert said.error.strip() == f"model: {trained}: a CLIP, trained on {records.from_home(json.loads((trained / 'run.json').read_text())['settings']['data'])} for 30 steps"
+    data = json.loads((trained / "run.json").read_text())["settings"]["data"]
+    assert said.error.strip() == f"model: {trained}: a CLIP, trained on {records.from_home(data)} for 30 steps"
 
 
 def test_the_last_run_is_never_one_that_another_command_has_made(trained, here, command, pictures):
@@ -173,7 +175,8 @@ def test_stage_2_takes_the_data_of_its_stage_1_and_says_so(trained, pictures, he
     first = command("train", "blip2", "--encoder", trained, "--out", "one", "--steps", 2, *QUERIES)
     assert first.code == 0, first.error
     assert f"data: {pictures}, on which {trained} was trained; --data names others" in first.lines
-    done = command("train", "blip2", "--stage", 2, "--init", "one", "--out", "two", "--steps", 1, "--language-steps", 2, "--batch-size", 6, "--workers", 1)
+    more = ("--language-steps", 2, "--batch-size", 6, "--workers", 1)
+    done = command("train", "blip2", "--stage", 2, "--init", "one", "--out", "two", "--steps", 1, *more)
     assert done.code == 0, done.error
     assert f"data: {pictures}, on which one was trained; --data names others" in done.lines
     for folder in ("one", "two"):

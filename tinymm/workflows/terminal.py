@@ -116,9 +116,10 @@ def doing(what: str | Callable[[], str] | None) -> Iterator[None]:
 
 
 @contextmanager
-def awake(patience: float = PATIENCE) -> Iterator[None]:
-    """Print what is being done whenever nothing has been told for so many seconds, until the block ends."""
+def awake(patience: float | None = None) -> Iterator[None]:
+    """Print what is being done whenever nothing has been told for so many seconds, `PATIENCE` by default, until the block ends."""
     global _spoke
+    patience = PATIENCE if patience is None else patience
     began, done = time.monotonic(), threading.Event()
     _spoke = began
 
