@@ -78,7 +78,8 @@ class Tally:
             fresh = [name for name in classes if self.seen[kind, name] < 3]
             self.seen.update((kind, name) for name in classes)
             if self.say and fresh:
-                print(f"{outcome.case}: {outcome.symptom}  [{outcome.about}]"[:700], flush=True)
+                said = f"{outcome.case}: {outcome.symptom}  [{outcome.about}]"[:700]
+                print(said.encode("utf-8", "backslashreplace").decode(), flush=True)
 
     def lines(self) -> list[str]:
         """Return the table of outcomes by kind and the sum."""

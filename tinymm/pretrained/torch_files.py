@@ -115,7 +115,7 @@ def read_torch_file(path: str | os.PathLike) -> dict[str, np.ndarray]:
             return _read_archive(archive, path)
     except CheckpointError:
         raise
-    except (zipfile.BadZipFile, struct.error, EOFError, ValueError, RuntimeError, OverflowError, zlib.error) as problem:
+    except (OSError, zipfile.BadZipFile, struct.error, EOFError, ValueError, RuntimeError, OverflowError, zlib.error) as problem:
         raise CheckpointError(f"{path.name}: the archive is damaged or cut short ({problem}); copy the file again") from problem
 
 
