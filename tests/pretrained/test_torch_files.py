@@ -178,6 +178,9 @@ def test_archives_that_are_no_checkpoints_are_refused(tmp_path):
     content = archive(tmp_path / "g", good).read_bytes()
     (tmp_path / "g").write_bytes(content[:-30])
     refused("damaged or cut short", tmp_path / "g")
+    whole = archive(tmp_path / "h", good).read_bytes()
+    (tmp_path / "h").write_bytes(whole[:10] + whole[40:])  # lost in the middle, its index points before its beginning
+    refused("damaged or cut short", tmp_path / "h")
     (tmp_path / "h").write_bytes(content.replace(FLOATS, FLOATS[::-1]))
     refused("Bad CRC-32", tmp_path / "h")
 

@@ -120,7 +120,7 @@ def read_torch_file(path: str | os.PathLike, unused: list[str] | None = None) ->
             return _read_archive(archive, path, [] if unused is None else unused)
     except CheckpointError:
         raise
-    except (zipfile.BadZipFile, struct.error, EOFError, ValueError, RuntimeError, OverflowError, zlib.error) as problem:
+    except (OSError, zipfile.BadZipFile, struct.error, EOFError, ValueError, RuntimeError, OverflowError, zlib.error) as problem:
         raise CheckpointError(f"{path.name}: the archive is damaged or cut short ({problem}); copy the file again") from problem
 
 
