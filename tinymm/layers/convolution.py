@@ -65,4 +65,4 @@ class BatchNorm2d(Module):
         m = self.momentum
         self.running_mean.data = (1 - m) * self.running_mean.data + m * mean
         self.running_variance.data = (1 - m) * self.running_variance.data + (m * n / max(n - 1, 1)) * variance
-        self.batches_seen.data = self.batches_seen.data + 1
+        self.batches_seen.data = (self.batches_seen.data + 1)[...]

@@ -47,7 +47,7 @@ class SlowTwin(Module):
     def follow(self, online: Module) -> None:
         """Move every weight a little toward the online one: twin ← momentum · twin + (1 - momentum) · online."""
         for mine, theirs in zip(self.copy.parameters(), online.parameters(), strict=True):
-            mine.data = moving_average(mine.data, theirs.data, self.momentum)
+            mine.data = moving_average(mine.data, theirs.data, self.momentum)[...]  # an array, also of no axes
 
 
 class Queue(Module):
@@ -111,8 +111,8 @@ class Queue(Module):
             fresh = kept.data.copy()
             fresh[place] = beside(rows, fresh)
             kept.data = fresh
-        self.next.data = (self.next.data + B) % self.size
-        self.pushed.data = self.pushed.data + B
+        self.next.data = ((self.next.data + B) % self.size)[...]
+        self.pushed.data = (self.pushed.data + B)[...]
 
     def ages(self) -> np.ndarray:
         """Return how many rows came after each slot's own, (K,): 0 for the newest, -1 for a slot to which none has come yet, as far as is known."""
