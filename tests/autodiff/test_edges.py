@@ -134,6 +134,8 @@ def test_a_memory_map_is_the_array_that_it_is(tmp_path):
 def test_lists_are_arrays_where_numpy_takes_them():
     t = leaf([1.0, 2.0])
     assert np.concatenate([t, [3.0]]).data.tolist() == [1, 2, 3] and np.where([True, False], t, 0.0).data.tolist() == [1, 0]
+    assert np.stack([t, (3.0, 4.0)]).shape == np.transpose(t[None] + np.zeros((2, 1)), (1, 0)).shape == (2, 2)
+    assert np.sum(t[None], (0, 1)).data == np.sum(t[None], (-1, 0)).data == 3 and ops.softmax([0.0, 0.0]).data.tolist() == [0.5, 0.5]
     assert slopes(lambda t: np.dot(t, [3.0, 4.0]), [1.0, 2.0]) == [[3, 4]] and np.dot(2.0, t).data.tolist() == [2, 4]
 
 

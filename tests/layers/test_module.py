@@ -1,13 +1,17 @@
 """How parameters are found, named, saved, moved and loaded: all of it or nothing."""
 
+from collections import OrderedDict, deque
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 from tiny import PAIRS, tiny_batch, tiny_clip
 
 from tinymm import Tensor
 from tinymm.arrays.backend import to_host
-from tinymm.arrays.errors import CheckpointError
-from tinymm.layers import BatchNorm2d, Buffer, Linear, Module, Parameter
+from tinymm.arrays.errors import CheckpointError, UsageError
+from tinymm.layers import BatchNorm2d, Buffer, Dropout, Embedding, Linear, Module, MultiHeadAttention, Parameter
+from tinymm.training.optimizers import AdamW
 
 
 class Model(Module):
@@ -118,3 +122,100 @@ def test_a_model_that_is_saved_and_loaded_is_bitwise_the_same(image, text):
     assert not np.array_equal(source(images, ids).data, target(images, ids).data)
     target.load_state_dict(source.state_dict())
     np.testing.assert_array_equal(source(images, ids).data, target(images, ids).data)
+
+
+# ---------------------------------------------------------------------- nothing that learns is overlooked
+class Holding(Module):
+    """A module with one attribute, and a part of its own beside it."""
+
+    def __init__(self, kept):
+        self.own = Parameter(np.ones(2))
+        self.kept = kept
+
+
+def linear():
+    return Linear(2, 2, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("kept", "path"),
+    [
+        (lambda part: {"k": part}, "kept.k"),
+        (lambda part: {"a": {"b": [None, part]}}, "kept.a.b.1"),
+        (lambda part: [{3: part, "f": len}], "kept.0.3"),
+        (lambda part: OrderedDict(x=part), "kept.x"),
+        (lambda part: MappingProxyType({"x": (part,)}), "kept.x.0"),
+        (lambda part: deque([part]), "kept.0"),
+    ],
+)
+def test_a_part_in_a_dict_is_found_trained_saved_and_switched(kept, path):
+    model = Holding(kept(linear()))
+    names = [f"{path}.weight", f"{path}.bias"]
+    assert [name for name, _ in model.named_parameters()] == ["own", *names] == list(model.state_dict()) == list(model.trainable())
+    before, optimizer = model.state_dict(), AdamW(model)
+    for p in model.parameters():
+        p.grad = np.ones_like(p.data)
+    optimizer.step(0.1)
+    assert all((model.state_dict()[name] != before[name]).any() for name in names)
+    model.load_state_dict(before)
+    assert len(list(model.eval().modules())) == 2 and not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        (lambda part: {"a.b": part}, r"the dict kept keeps one under 'a\.b'; take a word without points"),
+        (lambda part: {1.5: part}, "the dict kept keeps one under 1.5"),
+        (lambda part: {1: part, "1": part}, "the dict kept keeps one under 1"),
+        (lambda part: {part}, "the set kept has none for its Linear; take a list or a dict"),
+        (lambda part: [frozenset([part.weight])], r"the set kept\.0 has none for its Parameter"),
+        (lambda part: Tensor(np.ones(3), requires_grad=True), r"the attribute kept \(3,\) is a Tensor that requires a gradient, but no Parameter"),
+        (lambda part: {"x": [Tensor(np.ones(3), requires_grad=True)]}, r"the attribute kept\.x\.0 \(3,\)"),
+    ],
+)
+def test_what_cannot_be_found_by_a_name_is_refused(kept, words):
+    model = Holding(kept(linear()))
+    for ask in (Module.parameters, Module.state_dict, Module.trainable, AdamW, Module.eval):
+        with pytest.raises(UsageError, match=words):
+            ask(model)
+
+
+def test_what_does_not_learn_may_stand_anywhere():
+    result = linear()(np.ones((1, 2), np.float32))
+    for kept in ({"a.b": len}, {1.5: 2}, {"x", 3}, Tensor(np.ones(2)), result, {"last": result}):
+        assert [name for name, _ in Holding(kept).named_parameters()] == ["own"]
+
+
+def test_state_handed_out_is_a_copy_of_arrays():
+    model = Holding([Parameter(np.float32(1)), Buffer(np.zeros((), np.int64))])
+    optimizer = AdamW(model)
+    for p in model.parameters():
+        p.grad = np.ones_like(p.data)
+    optimizer.step(0.1)
+    states = [model.state_dict(), optimizer.state_dict()]
+    kept = [{name: array.copy() for name, array in state.items()} for state in states]
+    for p in model.parameters():
+        p.grad = np.ones_like(p.data)
+    optimizer.step(0.1)
+    model.parameters()[0].data += 1
+    for state, before in zip(states, kept, strict=True):
+        assert all(type(array) is np.ndarray for array in state.values())
+        assert all(np.array_equal(state[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("rng", [0, None, np.random.RandomState(0)], ids=["number", "None", "RandomState"])
+def test_a_seed_is_no_generator(rng):
+    for make in (
+        lambda: Linear(3, 4, rng=rng), lambda: Linear(3, 4, rng=rng, std=0.1), lambda: Embedding(3, 4, rng=rng),
+        lambda: MultiHeadAttention(4, 2, rng=rng),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=r"rng= is the generator that numbers are drawn from, and .* came; write rng=np\.random\.default_rng"):
+            make()
+    if rng is not None:
+        with pytest.raises(UsageError, match="rng= is the generator"):
+            Dropout(0.5)(np.ones(3, np.float32), rng)
+
+
+def test_an_optimizer_of_a_list_is_refused():
+    with pytest.raises(UsageError, match=r"AdamW takes the model itself, .* and a list came; write AdamW\(model\)"):
+        AdamW(linear().parameters())

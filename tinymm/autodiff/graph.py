@@ -76,7 +76,7 @@ class Op:
                 arrays.append(x.data)
                 remember = remember or x.requires_grad
             else:
-                arrays.append(x if type(x) in NUMBERS or type(x) is np.ndarray and x.dtype.kind in "fiub" else _enter(x))
+                arrays.append(x if type(x) in NUMBERS or type(x) is np.ndarray and x.dtype.kind in "fiub" else self._enter(x, len(arrays)))
         if options:
             for name, option in options.items():
                 if type(option) not in SETTINGS and isinstance(option, (Tensor, np.ndarray)):
@@ -129,6 +129,13 @@ class Op:
             raise ShapeError(f"the vjp of {self.name} returned shape {gradient.shape} for an input of shape {shape}; its rule is wrong")
         return sum_to(gradient, shape)
 
+    def _enter(self, x: Any, place: int) -> Any:
+        """Return what came in the place of an input: an array, or a list where one is meant, rather than a shape or axes."""
+        if isinstance(x, (str, tuple, list)) and place >= (len(self.signature.inputs) if self.signature else 1):
+            return x
+        array = plain(x)
+        return x if isinstance(x, np.generic) else array  # a NumPy scalar belongs to every device
+
     def _bare(self, name: str, option: Any) -> Any:
         """Return the array of an option: a mask, indices. One that requires a gradient has no place there."""
         if not isinstance(option, Tensor):
@@ -175,11 +182,6 @@ class Op:
             if device_of(a) is not None and a.size
         )
         raise GraphError(f"{self.name} gave a value that is not finite from {came}; lower the learning rate or clip the gradient")
-
-
-def _enter(x: Any) -> Any:
-    array = plain(x)
-    return x if isinstance(x, np.generic) else array  # a NumPy scalar belongs to every device
 
 
 def _as_floats(x: Any) -> Any:

@@ -49,7 +49,7 @@ class BatchNorm2d(Module):
 
     def forward(self, x: Any) -> Tensor:
         """Normalize (B, h, w, c) per channel."""
-        if not self.training:
+        if not self.training or not x.size:  # no picture has no statistics
             scale = self.gain / np.sqrt(self.running_variance.data + self.eps)
             return (x - self.running_mean.data) * scale + self.bias
         x = x if isinstance(x, Tensor) else Tensor(x)
@@ -57,12 +57,11 @@ class BatchNorm2d(Module):
         centered = x - mean  # (B, h, w, c)
         variance = np.mean(centered * centered, axis=(0, 1, 2))  # (c)
         with no_grad():
-            if x.size:  # no picture has no statistics
-                self._remember(mean.data, variance.data, x.size // x.shape[-1])
+            self._remember(mean.data, variance.data, x.size // x.shape[-1])
         return centered / np.sqrt(variance + self.eps) * self.gain + self.bias
 
     def _remember(self, mean: Any, variance: Any, n: int) -> None:
         m = self.momentum
         self.running_mean.data = (1 - m) * self.running_mean.data + m * mean
         self.running_variance.data = (1 - m) * self.running_variance.data + (m * n / max(n - 1, 1)) * variance
-        self.batches_seen.data = self.batches_seen.data + 1
+        self.batches_seen.data = (self.batches_seen.data + 1)[...]

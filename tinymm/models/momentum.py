@@ -49,7 +49,7 @@ class SlowTwin(Module):
         for mine, theirs in zip(self.copy.parameters(), online.parameters(), strict=True):
             if isinstance(mine, MissingParameter) and isinstance(theirs, MissingParameter):
                 continue  # of neither did the file have anything
-            mine.data = moving_average(mine.data, theirs.data, self.momentum)
+            mine.data = moving_average(mine.data, theirs.data, self.momentum)[...]  # an array, also of no axes
 
 
 class Queue(Module):
@@ -113,8 +113,8 @@ class Queue(Module):
             fresh = kept.data.copy()
             fresh[place] = beside(rows, fresh)
             kept.data = fresh
-        self.next.data = (self.next.data + B) % self.size
-        self.pushed.data = self.pushed.data + B
+        self.next.data = ((self.next.data + B) % self.size)[...]
+        self.pushed.data = (self.pushed.data + B)[...]
 
     def ages(self) -> np.ndarray:
         """Return how many rows came after each slot's own, (K,): 0 for the newest, -1 for a slot to which none has come yet, as far as is known."""

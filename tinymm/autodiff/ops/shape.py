@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tinymm.arrays.backend import plain
 from tinymm.arrays.errors import UsageError
 from tinymm.autodiff.graph import op
 from tinymm.autodiff.signature import sum_to
@@ -59,15 +60,20 @@ def broadcast_to(x, shape):
     return np.broadcast_to(x, shape), lambda g: sum_to(g, x.shape)
 
 
+def _arrays(arrays):
+    return [plain(array) if isinstance(array, (list, tuple)) else array for array in arrays]
+
+
 def _concatenate(op_):
     def concatenate_(arrays, axis=0):
+        arrays = _arrays(arrays)
         return op_(*arrays, axis=axis) if axis is not None else op_(*(np.ravel(array) for array in arrays))
 
     return concatenate_
 
 
 def _stack(op_):
-    return lambda arrays, axis=0: op_(*arrays, axis=axis)
+    return lambda arrays, axis=0: op_(*_arrays(arrays), axis=axis)
 
 
 @op(numpy={np.concatenate: _concatenate}, cases=((((2, 3), (4, 3)), {"axis": 0}), (((2, 3), (2, 1), (2, 2)), {"axis": -1})))
