@@ -163,8 +163,8 @@ def on_torch(fn: Callable[..., Any], dtype: str | None = None, device: str = "cp
 
     Arrays come in the dtype that the check draws unless `dtype` says otherwise; numbers that are no arrays stay as they are. On the processor and in
     the drawn dtype the tensors are the check's own memory, so what the function writes into them is seen; elsewhere they are copies, and the
-    properties about memory are not run. Import torch first: tinymm never does, and a UsageError says so. `grad=False` leaves the vjp out. With `torch.set_num_threads(1)` a check is ten times faster: its
-    matrices are too small to share among threads.
+    properties about memory are not run. Import torch first: tinymm never does, and a UsageError says so. `grad=False` leaves the vjp out.
+    With `torch.set_num_threads(1)` a check is ten times faster: its matrices are too small to share among threads.
     """
     return _OnTorch(fn, dtype, device, grad)
 

@@ -19,8 +19,8 @@ from tinymm.arrays.random import generator
 from .hints import after_failure
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
-#: Libraries for whose functions there is an adapter.
-ADAPTERS = ("cupy", "torch", "jax")
+#: Libraries for whose functions there is an adapter, with their class of arrays and how they refuse NumPy's.
+ADAPTERS = {"torch": ("Tensor", "must be (a )?Tensor|expected .*Tensor"), "jax": ("Array", "(?!)"), "cupy": ("ndarray", "Unsupported type")}
 
 
 class Found(AssertionError):
@@ -110,7 +110,7 @@ class Contract:
         try:
             first, again = (np.asarray(self.result(name, *arguments), dtype=np.float64) for _ in range(2))
             apart = np.abs(first - again).max(initial=0.0)
-        except (Found, ValueError, TypeError):  # no numbers
+        except Exception:  # no numbers: another library's array may refuse in any way
             return ""
         if np.array_equal(first, again, equal_nan=True) or not apart > 1e-12 * np.abs(first).max(initial=0.0):
             return ""
@@ -192,9 +192,10 @@ def no_array(name: str, value: Any, what: str = "a NumPy array") -> str:
 def of_tensors(name: str, error: Exception) -> str:
     """Return the cause of an error that says that a function wants another library's arrays, an empty text for all others."""
     said = str(error)
-    if "numpy.ndarray" in said and re.search(r"[Tt]ensor|has no attribute|Unsupported type", said):
-        for library in ADAPTERS:
-            if library in sys.modules and (library != "cupy" or "Unsupported type" in said):
+    method = re.search(r"'numpy.ndarray' object has no attribute '(\w+)'", said)
+    for library, (kind, asks) in ADAPTERS.items():
+        if library in sys.modules and "numpy.ndarray" in said:
+            if re.search(asks, said) or method and hasattr(getattr(sys.modules[library], kind, None), method[1]):
                 return f"{yours(name)} takes arrays of {library}, and NumPy's came: wrap it, on_{library}(fn) ({raised(error)})"
     return ""
 

@@ -22,7 +22,8 @@ TRUE = "a true pair under the label “does not match” teaches the opposite of
 HARD = "random negatives are told apart at a glance; only those that contrast cannot separate teach details"
 WINS = 60.0
 #: A row of the batch named in an error, as "row 2", "pair 0" or "image [1]": a number alone may count anything.
-NAMED = r"(?i)\b(?:row|pair|picture|image|text|caption|query|anchor|sample|example|item|entry|element|index)s?\b[^\w\d.<>=]*(?:number |no\. |#)?(\d+)\b"
+NOUNS = "row|pair|picture|image|text|caption|query|anchor|sample|example|item|entry|element|index"
+NAMED = rf"(?i)\b(?:{NOUNS})s?\b[^\w.<>=]*(?:number |no\. )?(\d+)\b"
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .contract import Contract, never
+from .contract import Contract, Found, never
 from .strategies import distinct_scores, sizes
 from .suite import Suite
 
