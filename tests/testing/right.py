@@ -166,22 +166,22 @@ def cached(I, T, scale):
 
 def recall(S, k):
     truth = np.diagonal(S)[:, None]
-    return ((truth <= S).sum(axis=1) - 1 < k).mean()
+    return ((~(truth > S)).sum(axis=1) - 1 < k).mean()
 
 
 def expected_recall(S, k):
     truth = np.diagonal(S)[:, None]
     above, level = (truth < S).sum(axis=1), (truth == S).sum(axis=1)
-    return np.clip((k - above) / level, 0, 1).mean()
+    return np.where(level, np.clip((k - above) / np.maximum(level, 1), 0, 1), 0).mean()
 
 
 def captions(S, image_of_caption, k):
     own = np.arange(len(S))[:, None] == image_of_caption
     best = np.where(own, S, -np.inf).max(axis=1, keepdims=True)
-    to_text = (((best <= S) & ~own).sum(axis=1) < k).mean()
+    to_text = ((~(best > S) & ~own).sum(axis=1) < k).mean()
     real = image_of_caption >= 0
     truth = S[image_of_caption[real], np.flatnonzero(real)]
-    return to_text, ((truth <= S[:, real]).sum(axis=0) - 1 < k).mean()
+    return to_text, ((~(truth > S[:, real])).sum(axis=0) - 1 < k).mean()
 
 
 def swap(right, swapped):

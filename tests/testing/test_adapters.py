@@ -85,6 +85,99 @@ def test_lists_and_tuples_of_arrays_are_tensors_for_torch(torch):
     assert [(half.dtype, half.tolist()) for half in halves] == [(np.float32, [0.5, 0.5]), (np.int64, 3)]
 
 
+# ---------------------------------------------------------------------- what a function of torch does to its arguments
+def scribbles(torch):
+    """Return planted mistakes about memory by property: (check, function, options)."""
+
+    def attention(q, k, v, mask):
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        k.zero_(), mask.fill_(True)
+        return out
+
+    def masking(ids, special, V, mask_id, p, rng):
+        ids[~special] = mask_id
+        return ids, ids.clone()
+
+    def rule(g, x):
+        out = g * 2 * x
+        g.zero_()
+        return out
+
+    def masked(S, ids, rng):
+        S.fill_diagonal_(-1e4)
+        return (torch.arange(len(ids)).roll(1),) * 2
+
+    return {
+        "A19": (check.attention, on_torch(attention), {"empty_row": "any"}),
+        "E02b": (check.ema, on_torch(lambda twin, online, m: online if m == 0 else m * twin + (1 - m) * online), {}),
+        "E04": (check.ema, on_torch(lambda twin, online, m: m * twin + (1 - m) * online.mul_(2) / 2), {}),
+        "K03": (check.mlm_masking, on_torch(masking), {}),
+        "N14": (check.hard_negatives, on_torch(masked), {}),
+        "V04": (check.vjp, on_torch(lambda x: x * x), {"vjp": on_torch(rule)}),
+    }
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("key", ["A19", "E02b", "E04", "K03", "N14", "V04"])
+def test_a_function_of_torch_that_writes_into_its_arguments_is_found(key, dtype, torch):
+    one, fn, options = scribbles(torch)[key]
+    with pytest.raises(PropertyFailed, match=key):
+        one(fn, **options, dtype=dtype, examples=10, only=key)
+
+
+@pytest.mark.parity
+def test_what_copies_hide_is_not_said_to_hold(torch):
+    for key, (one, fn, options) in scribbles(torch).items():
+        hidden = {**options, **({"vjp": on_torch(fn.fn, dtype="float64")} if "vjp" in options else {})}
+        report = one(on_torch(fn.fn, dtype="float64"), **hidden, examples=3, only=key)
+        assert report.passed == () and report.not_run[key] == "on_torch hands over copies for dtype='float64'"
+
+
+@pytest.mark.parity
+def test_what_torch_writes_in_place_on_purpose_arrives(torch):
+    assert "E01" in check.ema(on_torch(lambda twin, online, m: twin.mul_(m).add_(online, alpha=1 - m)), in_place=True, examples=10).passed
+
+
+@pytest.mark.parity
+def test_arrays_that_torch_cannot_share_are_copied(torch):
+    twice = on_torch(lambda x: 2 * x)
+    for x in (np.arange(3.0)[::-1], np.broadcast_to(1.0, (2, 2)), np.array(1.5), np.arange(6.0).reshape(2, 3).T):
+        np.testing.assert_array_equal(twice(x), 2 * x)
+
+
+@pytest.mark.parity
+def test_who_forgot_the_adapter_is_told_its_name(torch):
+    causes = {}
+    wrong = {"softmax": lambda x: torch.softmax(x, -1), "method": lambda x: x.unsqueeze(0), "returned": lambda x: torch.tensor(x, requires_grad=True)}
+    for name, fn in wrong.items():
+        with pytest.raises(PropertyFailed) as failure:
+            check.softmax(fn, examples=3)
+        causes[name] = str(failure.value).splitlines()[4]
+    assert all("wrap it, on_torch(fn)" in cause for cause in causes.values()), causes
+    with pytest.raises(PropertyFailed, match="no attribute 'expp'") as failure:
+        check.softmax(lambda x: x.expp(), examples=3)
+    assert "on_torch" not in str(failure.value)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_dropout_that_is_left_on_is_called_so(torch, dtype):
+    layer = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Dropout(0.5)).to(getattr(torch, dtype))
+    with pytest.raises(PropertyFailed, match=r"two calls differ: eval\(\)\?") as failure:
+        check.no_leak(on_torch(lambda x, mask: layer(x), grad=False), dtype=dtype, examples=10)
+    assert "two calls differ" in str(failure.value).splitlines()[4]
+    with pytest.raises(PropertyFailed) as failure:
+        check.no_leak(on_torch(lambda x, mask: layer.eval()(x), grad=False), dtype=dtype, examples=10)
+    assert failure.value.failed == ("W02",) and "two calls" not in str(failure.value)
+
+
+@pytest.mark.parity
+def test_float32_inside_is_called_so(torch):
+    with pytest.raises(PropertyFailed, match="[0-9]e-0[0-9] apart.*\n(.*\n)*likely cause: .*float32 somewhere inside\\? say dtype='float32'"):
+        check.softmax(on_torch(lambda x: torch.softmax(x.float(), -1).double()), examples=10)
+
+
 # ---------------------------------------------------------------------- JAX
 @pytest.fixture
 def jax():
@@ -115,6 +208,7 @@ def test_functions_of_jax_pass_with_gradients(jax, dtype):
     }
     for key, report in checked.items():
         assert key in report.passed
+    assert checked["V06s"].not_run["V04"] == "JAX's arrays cannot be written into"
     assert jnp.ones(2).dtype == jnp.float32, "JAX is left set as it was"
 
 
@@ -168,6 +262,7 @@ def test_functions_of_cupy_pass_without_gradients(cupy):
     report = check.contrastive_loss(on_cupy(loss, device=1), examples=10)
     assert "C02" in report.passed and "C15" in report.not_run
     assert set(met) == {strict_array.StrictArray} and set(cupy.entered) == {1}
+    assert check.ema(on_cupy(lambda twin, online, m: m * twin + (1 - m) * online), examples=3).not_run["E04"] == "on_cupy hands over copies"
     assert on_cupy(lambda x, masks: (x * masks[0], 3), dtype="float32")(np.ones(2), [np.array([True, False])])[0].tolist() == [1, 0]
 
 

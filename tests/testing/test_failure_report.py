@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import right
 from hypothesis import find, given
-from wrong import WRONG
+from wrong import WRONG, broken_by
 
 from tinymm import Tensor
 from tinymm.testing import PropertyFailed, check, hints, strategies
@@ -128,6 +128,27 @@ def test_inputs_changed_in_place_do_not_spoil_other_properties():
         return out
 
     assert report(check.attention, fn)[1] == ("A19",)
+
+
+def test_the_smallest_input_is_what_came_before_it_was_written_into():
+    def fn(x):
+        p = 2 * right.softmax(x)
+        x[...] = 777
+        return p
+
+    lines, _ = report(check.softmax, fn)
+    assert lines[2].startswith("smallest failing input: fn(") and "777" not in lines[2]
+
+
+def test_a_layer_that_throws_dice_is_told_to_stop():
+    rng = np.random.default_rng(0)
+    lines, _ = report(check.no_leak, lambda x, mask: x * (rng.random(x.shape) < 0.5))
+    assert lines[4].startswith("likely cause: two calls differ: eval()? (your function gave results ")
+
+
+def test_flax_s_fast_variance_is_found_in_float32():
+    for name in ("mean of squares minus square of mean", "vjp of mean of squares minus square of mean"):
+        assert broken_by("layer_norm", {**WRONG["layer_norm"][name], "dtype": "float32"}, 30)[0] in ("L02b", "L07c")
 
 
 @given(strategies.paddings(side="right"))

@@ -169,6 +169,16 @@ def norm_with(mean=True, axis=-1, ddof=0, inside=True):
     return normalize
 
 
+def fast_variance(x):
+    return np.maximum((x * x).mean(-1, keepdims=True) - x.mean(-1, keepdims=True) ** 2, 0)
+
+
+def vjp_of_fast_variance(g, x, gain, b, eps):
+    """Find the deviation again by the mean of the squares, and all else as it should be."""
+    c, h, s = x - x.mean(-1, keepdims=True), g * gain, np.sqrt(fast_variance(x) + eps)
+    return (h - h.mean(-1, keepdims=True) - c / s * (h * c / s).mean(-1, keepdims=True)) / s
+
+
 LAYER_NORM = planted(
     "layer_norm",
     unbiased_variance=norm_with(ddof=1),
@@ -188,4 +198,6 @@ LAYER_NORM = planted(
         "vjp": lambda g, x, gain, b, eps: (g * gain - (g * gain).mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
     },
     vjp_forgets_the_gain={"vjp": lambda g, x, gain, b, eps: right.layer_norm_vjp(g, x, np.ones_like(gain), b, eps)},
+    mean_of_squares_minus_square_of_mean=lambda x, g, b, eps: (x - x.mean(-1, keepdims=True)) / np.sqrt(fast_variance(x) + eps) * g + b,
+    vjp_of_mean_of_squares_minus_square_of_mean={"vjp": vjp_of_fast_variance},
 )

@@ -134,6 +134,17 @@ def share_of_the_pool(S, owner, k):
     return (((best <= S) & ~own).sum(axis=1) < k * S.shape[1] / (owner >= 0).sum()).mean()
 
 
+def ties_of_rounding(S):
+    """Give ties to the truth, unless all scores are one."""
+    own = np.diagonal(S)[:, None]
+    return (~(own >= S)).sum(1) if np.ptp(S) else (~(own > S)).sum(1) - 1
+
+
+def nan_above_all(S, owner, k):
+    own = np.arange(len(S))[:, None] == owner
+    return (((np.where(own, S, -np.inf).max(1, keepdims=True) <= S) & ~own).sum(1) < k).mean()
+
+
 RECALL = planted(
     "recall",
     sorted_ascending=hits(lambda S: np.diagonal(order(-S))),
@@ -167,6 +178,14 @@ RECALL = planted(
     swap_ties_lose={"swap": lambda a, b: (a > b).mean()},
     swap_reversed={"swap": lambda a, b: right.swap(b, a)},
     swap_always_half={"swap": lambda a, b: 0.5},
+    nan_is_above_all=hits(lambda S: (np.diagonal(S)[:, None] <= S).sum(1) - 1),
+    nan_in_all_is_above_all=lambda S, k: 1.0 if np.isnan(S).all() else right.recall(S, k),
+    ties_of_rounding_count_as_hits=hits(ties_of_rounding),
+    caption_of_nan_is_above_all=with_(nan_above_all),
+    picture_of_nan_is_above_all=with_(
+        to_image=lambda S, owner, k: np.mean([(S[owner[j], j] <= S[:, j]).sum() - 1 < k for j in np.flatnonzero(owner >= 0)])
+    ),
+    swap_of_nan_wins={"swap": lambda a, b: 1 - (a < b).mean() - 0.5 * (a == b).mean()},
 )
 
 

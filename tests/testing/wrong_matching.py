@@ -47,6 +47,19 @@ def without_a_row(S, ids, rng):
     return hard_negatives(S, ids, rng)
 
 
+def with_a_number(S, ids, rng):
+    """Refuse as torch.multinomial does: a digit, and no row."""
+    if (ids == ids[0]).all():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    return hard_negatives(S, ids, rng)
+
+
+def masked_in_place(S, ids, rng):
+    found = hard_negatives(S, ids, rng)
+    S[ids[:, None] == ids] = -1e4
+    return found
+
+
 def neighbors(S, ids, rng):
     """Search from the next place on for the first other id."""
     refuse_equal(ids)
@@ -78,6 +91,8 @@ HARD_NEGATIVES = planted(
     silent_where_nothing_is_left=silent,
     own_pair_where_nothing_is_left=own_where_nothing_is_left,
     refusal_names_no_row=without_a_row,
+    refusal_names_a_number_that_is_no_row=with_a_number,
+    true_pairs_masked_in_place=masked_in_place,
     whole_numbers_as_floats=lambda S, ids, rng: tuple(index.astype(float) for index in hard_negatives(S, ids, rng)),
     counted_from_one=lambda S, ids, rng: tuple(index + 1 for index in hard_negatives(S, ids, rng)),
     one_direction_only=lambda S, ids, rng: hard_negatives(S, ids, rng)[0],

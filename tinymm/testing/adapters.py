@@ -19,6 +19,8 @@ class _Adapted:
 
     library: ClassVar[str]
     title: ClassVar[str]
+    #: Why nobody sees what the function does to its arguments; an empty text where the library's arrays are NumPy's memory.
+    copies = ""
 
     def __init__(self, fn: Callable[..., Any], dtype: str | None, device: Any, grad: bool) -> None:
         if self.library not in sys.modules:
@@ -70,8 +72,14 @@ def _is_real(value: Any) -> bool:
 class _OnTorch(_Adapted):
     library, title = "torch", "PyTorch"
 
+    def __init__(self, fn: Callable[..., Any], dtype: str | None, device: Any, grad: bool) -> None:
+        super().__init__(fn, dtype, device, grad)
+        if self.module.device(device).type != "cpu" or dtype:
+            self.copies = f"on_torch hands over copies for {f'dtype={dtype!r}' if dtype else f'device={str(device)!r}'}"
+
     def there(self, array: np.ndarray) -> Any:
-        return self.module.tensor(array, device=self.device)
+        shared = array if array.flags.writeable and min(array.strides, default=0) >= 0 else array.copy("C")
+        return self.module.from_numpy(shared).to(self.device)
 
     def back(self, value: Any) -> Any:
         return value.detach().cpu().numpy() if isinstance(value, self.module.Tensor) else value
@@ -91,6 +99,7 @@ class _OnTorch(_Adapted):
 
 class _OnJax(_Adapted):
     library, title = "jax", "JAX"
+    copies = "JAX's arrays cannot be written into"
 
     def there(self, array: np.ndarray) -> Any:
         return self.module.device_put(array, self.module.devices(self.device)[0])
@@ -123,6 +132,7 @@ class _OnJax(_Adapted):
 
 class _OnCupy(_Adapted):
     library, title = "cupy", "CuPy"
+    copies = "on_cupy hands over copies"
 
     def __init__(self, fn: Callable[..., Any], dtype: str | None, device: Any, grad: bool) -> None:
         super().__init__(fn, dtype, device, grad)
@@ -151,9 +161,10 @@ class _OnCupy(_Adapted):
 def on_torch(fn: Callable[..., Any], dtype: str | None = None, device: str = "cpu", grad: bool = True) -> Callable[..., Any]:
     """Return a PyTorch function as one of arrays, with a `vjp(cotangent, *arguments)` so that gradients are checked too.
 
-    Arrays come in the dtype that the check draws unless `dtype` says otherwise; numbers that are no arrays stay as they are. Import torch first:
-    tinymm never does, and a UsageError says so. `grad=False` leaves the vjp out. With `torch.set_num_threads(1)` a check is ten times faster: its
-    matrices are too small to share among threads.
+    Arrays come in the dtype that the check draws unless `dtype` says otherwise; numbers that are no arrays stay as they are. On the processor and in
+    the drawn dtype the tensors are the check's own memory, so what the function writes into them is seen; elsewhere they are copies, and the
+    properties about memory are not run. Import torch first: tinymm never does, and a UsageError says so. `grad=False` leaves the vjp out.
+    With `torch.set_num_threads(1)` a check is ten times faster: its matrices are too small to share among threads.
     """
     return _OnTorch(fn, dtype, device, grad)
 

@@ -269,13 +269,12 @@ def stepwise(attend: Attention, rng: Rng, T: int, D: int, t: int) -> None:
         attend.agree(attend.numbers("step", out).reshape(-1), whole[i], f"step {i} against row {i} of all at once")
 
 
-@attention.property("A19", why="scores masked in place spoil the next use of the input", **letters)
+@attention.property("A19", memory="fn", why="scores masked in place spoil the next use of the input", **letters)
 def inputs_unchanged(attend: Attention, rng: Rng, Tq: int, Tk: int, D: int) -> None:
     """The inputs are unchanged after the call."""
     given = attend.lead(*inputs(rng, Tq, Tk, D))
     attend.call("fn", *given)
-    passed = attend.last_call[1] if attend.last_call else ()
-    for name, before, after in zip(("q", "k", "v", "mask"), given, passed, strict=True):
+    for name, before, after in zip(("q", "k", "v", "mask"), given, attend.passed, strict=True):
         never((before.astype(after.dtype) != after).ravel(), f"{name} was changed in place, at number {{0}}")
 
 

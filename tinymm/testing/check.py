@@ -154,7 +154,8 @@ class Examination:
         first, promised = self.suite.properties[key], self.promised
         smallest = self.suite.smallest(promised, first, self.count, self.broken[key])
         others = [other for other in self.broken if other != key]
-        cause = smallest.cause or f"{self.twins()}another convention than {promised.convention or 'the one of tinymm'}"
+        unsteady = promised.unsteady(*smallest.called) if smallest.called and callable(getattr(promised, smallest.called[0], None)) else ""
+        cause = unsteady or smallest.cause or f"{self.twins()}another convention than {promised.convention or 'the one of tinymm'}"
         again = "".join(f", {name}=…" if callable(value) else f", {name}={value!r}" for name, value in self.given.items())
         return "\n".join(
             (

@@ -4,6 +4,8 @@ A right function of another convention (a divisor for a multiplier, blocked for 
 about conventions. A contract states them once; the properties then speak tinymm's own.
 """
 
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from traceback import walk_tb
@@ -17,6 +19,8 @@ from tinymm.arrays.random import generator
 from .hints import after_failure
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
+#: Libraries for whose functions there is an adapter, with their class of arrays and how they refuse NumPy's.
+ADAPTERS = {"torch": ("Tensor", "must be (a )?Tensor|expected .*Tensor"), "jax": ("Array", "(?!)"), "cupy": ("ndarray", "Unsupported type")}
 
 
 class Found(AssertionError):
@@ -75,8 +79,9 @@ class Contract:
 
     def start(self) -> None:
         """Forget the calls of the case before."""
-        self.first_call: tuple[str, tuple] | None = None
+        self.first_call: tuple[str, tuple] | None = None  # by name, with the arguments as they were before the call
         self.last_call: tuple[str, tuple] | None = None
+        self.passed: tuple = ()  # what the last call was handed, as it left it
 
     def call(self, name: str, *arguments: Any, shape: tuple[int, ...] | None = None, finite: bool = True) -> np.ndarray:
         """Call an option by name on copies in the promised dtype; anything but finite numbers of that shape is a finding."""
@@ -84,8 +89,8 @@ class Contract:
 
     def result(self, name: str, *arguments: Any) -> Any:
         """Call an option by name and return whatever comes; an exception is a finding."""
-        copies = tuple(self._prepared(argument) for argument in arguments)
-        self.last_call = name, copies
+        self.passed = copies = tuple(self._prepared(argument) for argument in arguments)
+        self.last_call = name, arguments
         self.first_call = self.first_call or self.last_call
         function = getattr(self, name)
         if not callable(function):
@@ -94,9 +99,22 @@ class Contract:
         try:
             return function(*copies)
         except Exception as error:
-            cause = f"{yours(name)} raised {raised(error)}{place(error, function)}"
+            cause = of_tensors(name, error) or f"{yours(name)} raised {raised(error)}{place(error, function)}"
             of_shape = isinstance(error, (TypeError, ValueError, IndexError))  # these may come of another convention
             raise Found(f"{name} raised {raised(error)}", self.or_convention(cause) if of_shape else cause) from error
+
+    def unsteady(self, name: str, arguments: tuple) -> str:
+        """Say that two calls with one input differ, an empty text if they agree; what takes a generator may differ."""
+        if any(isinstance(argument, np.random.Generator) for argument in arguments):
+            return ""
+        try:
+            first, again = (np.asarray(self.result(name, *arguments), dtype=np.float64) for _ in range(2))
+            apart = np.abs(first - again).max(initial=0.0)
+        except Exception:  # no numbers: another library's array may refuse in any way
+            return ""
+        if np.array_equal(first, again, equal_nan=True) or not apart > 1e-12 * np.abs(first).max(initial=0.0):
+            return ""
+        return f"two calls differ: eval()? ({yours(name)} gave results {apart:.3g} apart for one input, as dropout does that is left on)"
 
     def numbers(self, name: str, value: Any, shape: tuple[int, ...] | None = None, finite: bool = True) -> np.ndarray:
         """Return a result as an array (float64 unless boolean or integer) after looking at its shape and finiteness."""
@@ -166,7 +184,20 @@ def no_array(name: str, value: Any, what: str = "a NumPy array") -> str:
     """Return the cause of a result that is not what belongs there."""
     if value is None:
         return f"{yours(name)} returned None: a path of it has no return"
+    if (library := type(value).__module__.split(".")[0].removesuffix("lib")) in ADAPTERS:
+        return f"{yours(name)} returned an array of {library}: wrap it, on_{library}(fn)"
     return f"{yours(name)} returned {type(value).__name__}; return {what}"
+
+
+def of_tensors(name: str, error: Exception) -> str:
+    """Return the cause of an error that says that a function wants another library's arrays, an empty text for all others."""
+    said = str(error)
+    method = re.search(r"'numpy.ndarray' object has no attribute '(\w+)'", said)
+    for library, (kind, asks) in ADAPTERS.items():
+        if library in sys.modules and "numpy.ndarray" in said:
+            if re.search(asks, said) or method and hasattr(getattr(sys.modules[library], kind, None), method[1]):
+                return f"{yours(name)} takes arrays of {library}, and NumPy's came: wrap it, on_{library}(fn) ({raised(error)})"
+    return ""
 
 
 def raised(error: Exception) -> str:
@@ -189,7 +220,13 @@ def agree(found: Any, expected: Any, what: str, tolerance: float) -> None:
         worst = np.unravel_index(np.argmax(np.where(np.isnan(excess), np.inf, excess)), excess.shape)
         found, expected, allowed = (np.broadcast_to(array, excess.shape) for array in (found, expected, allowed))
         place = f" at {tuple(map(int, worst))}" if worst else ""
-        raise Found(f"{what}: {found[worst]:.6g} came where {expected[worst]:.6g} belongs{place} (allowed difference {allowed[worst]:.1g})")
+        apart = abs(found[worst] - expected[worst])
+        small = apart <= 1e-5 * (1 + abs(expected[worst])) and tolerance <= TOLERANCE["float64"]
+        raise Found(
+            f"{what}: {found[worst]:.6g} came where {expected[worst]:.6g} belongs{place} "
+            f"({f'{apart:.1g} apart, ' if small else ''}allowed difference {allowed[worst]:.1g})",
+            f"they differ by {apart:.1g} only: float32 somewhere inside? say dtype='float32'" if small else "",
+        )
 
 
 def never(condition: Any, message: str) -> None:

@@ -34,14 +34,14 @@ class Ema(Contract):
     def __call__(self, twin: Array, online: Array, m: float) -> Array:
         """Return the twin after a step: the very array that fn returned, or wrote into."""
         value = self.result("fn", twin, online, m)
-        if self.in_place and self.last_call:
-            value = self.last_call[1][0]
+        if self.in_place:
+            value = self.passed[0]
         self.numbers("fn", value, twin.shape)
         return np.asarray(value)
 
     def online(self) -> Array:
         """Return the online weights that the last call was given, as it left them."""
-        return self.last_call[1][1] if self.last_call else np.zeros(0)
+        return self.passed[1]
 
 
 ema = Suite("ema", Ema)
@@ -66,7 +66,7 @@ def follows(step: Ema, rng: Rng, n: int) -> None:
     step.agree(step(twin, online, 0.0), online, "twin after a step at m = 0")
 
 
-@ema.property("E02b", why=APART, **moved)
+@ema.property("E02b", memory="fn", why=APART, **moved)
 def shares_nothing(step: Ema, rng: Rng, n: int, m: float) -> None:
     """What happens later to the online weights does not reach the twin."""
     found = step(*pair(rng, n), m)
@@ -85,7 +85,7 @@ def remembers(step: Ema, rng: Rng, n: int, m: float, steps: int) -> None:
     step.agree(twin, online + m**steps * (first - online), f"twin after {steps} steps at m = {m:g}")
 
 
-@ema.property("E04", why="the twin learns from the model; the other way round, training is undone a little at each step", **moved)
+@ema.property("E04", memory="fn", why="the twin learns from the model; the other way round, training is undone a little at each step", **moved)
 def online_unchanged(step: Ema, rng: Rng, n: int, m: float) -> None:
     """The online weights are unchanged after a step."""
     twin, online = pair(rng, n)

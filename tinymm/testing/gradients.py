@@ -164,13 +164,13 @@ def linear(rule: Vjp, rng: Rng, a: int, b: int, c: int, d: int) -> None:
         rule.agree(both, 2 * one - other, "gradient under 2g − h against 2·gradient(g) − gradient(h)", 100 * rule.tolerance)
 
 
-@vjp.property("V04", why=CARE, **letters)
+@vjp.property("V04", memory="vjp", why=CARE, **letters)
 def unchanged(rule: Vjp, rng: Rng, a: int, b: int, c: int, d: int) -> None:
     """Neither cotangent nor arrays are written into."""
     x = rule.inputs(rng, a=a, b=b, c=c, d=d)
     given = [rng.normal(size=rule.value(x).shape), *x]
     rule.pulled(given[0], x)
-    for name, before, after in zip(["the cotangent", *(f"argument {i}" for i in range(len(x)))], given, rule.last_call[1], strict=True):  # type: ignore[index]
+    for name, before, after in zip(["the cotangent", *(f"argument {i}" for i in range(len(x)))], given, rule.passed, strict=True):
         never((before.astype(rule.dtype) != after).ravel(), f"{name} was changed in place, at number {{0}}")
 
 

@@ -19,6 +19,9 @@ Array = np.ndarray
 Rng = np.random.Generator
 letters: dict[str, Any] = {"rows": sizes(1, 4), "D": sizes(2, 6)}
 EPS = "eps belongs inside the root beside the biased variance; elsewhere, loaded weights give features that are a little off"
+LARGE = "the mean of the squares minus the square of the mean is rounding alone where the mean is large, as in the residual stream of a deep model"
+#: A mean beside a deviation of 1 whose square is rounded to more than the variance, and whose own rounding is far below it.
+LEVEL = {"float64": 1e7, "float32": 1000.0}
 VJP = "mean and variance move with the input; a gradient that holds them constant still trains, to a worse place"
 
 
@@ -53,6 +56,13 @@ class LayerNorm(Contract):
 layer_norm = Suite("layer_norm", LayerNorm)
 
 
+def on_a_level(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> tuple[Array, Array]:
+    """Return rows whose mean is large beside their deviation, as the dtype holds them, and the same without the level, exactly."""
+    level = LEVEL[normalize.dtype] * rng.choice((-1, 1), size=(rows, 1))
+    x = (rng.normal(size=(rows, D)) + level).astype(normalize.dtype).astype(float)
+    return x, x - level
+
+
 @layer_norm.property("L01a", why=EPS, **letters)
 def mean_zero(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     """With gain 1 and bias 0 each row has mean 0."""
@@ -75,6 +85,13 @@ def shifted(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     x[:, 0] += 1  # a row of equal numbers would be rounding alone
     shift = rng.uniform(-10, 10, size=(rows, 1)) * x.std(axis=1, keepdims=True)
     normalize.agree(normalize.plain(x + shift, 0.1), normalize.plain(x, 0.1), "result after a constant was added to each row")
+
+
+@layer_norm.property("L02b", why=LARGE, **letters)
+def large_mean(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
+    """A mean that is large beside the deviation changes nothing."""
+    x, c = on_a_level(normalize, rng, rows, D)
+    normalize.agree(normalize.plain(x, 0.1), normalize.plain(c, 0.1), f"result of rows whose mean is {LEVEL[normalize.dtype]:g}", 3e-3)
 
 
 @layer_norm.property("L03", why=EPS, c=one_of(2.0, 0.25, 5.0), **letters)
@@ -130,3 +147,12 @@ def vjp_formula(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     y, h = (x - x.mean(axis=1, keepdims=True)) / sigma, gain * g
     expected = (h - h.mean(axis=1, keepdims=True) - y * (h * y).mean(axis=1, keepdims=True)) / sigma
     normalize.agree(normalize.pulled(g, x, gain, bias, 0.1), expected, "gradient for a random cotangent")
+
+
+@layer_norm.property("L07c", why=LARGE, needs="vjp", **letters)
+def vjp_large_mean(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
+    """A mean that is large beside the deviation does not change the gradient for x."""
+    x, c = on_a_level(normalize, rng, rows, D)
+    g, (gain, bias) = rng.normal(size=(rows, D)), rng.normal(size=(2, D))
+    what = f"gradient for rows whose mean is {LEVEL[normalize.dtype]:g}"
+    normalize.agree(normalize.pulled(g, x, gain, bias, 0.1), normalize.pulled(g, c, gain, bias, 0.1), what, 1e-2)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .contract import Contract, never
+from .contract import Contract, Found, never
 from .strategies import distinct_scores, sizes
 from .suite import Suite
 
@@ -21,6 +21,7 @@ queries: dict[str, Any] = {"n": sizes(1, 6), "k": sizes(1, 6)}
 several: dict[str, Any] = {"n": sizes(1, 4), "m": sizes(1, 3), "k": sizes(1, 6)}
 RANK = "recall@k is the share of queries whose truth is among the k best of its own row, nothing else"
 TIES = "a collapsed model gives every pair one score; counted as hits, its ties report 100 %"
+NAN = "a model that has diverged scores NaN, and no comparison with NaN is true: counted by what is not above it, its truth is always first"
 CAPTIONS = "a picture has several right captions and a caption one picture; as five classes, four of five hits are lost"
 
 
@@ -28,7 +29,7 @@ CAPTIONS = "a picture has several right captions and a caption one picture; as f
 class Recall(Contract):
     """`fn(S (n, n), k)` in [0, 1], a query a row, its truth on the diagonal.
 
-    `ties` count "against" the truth, or as the "expected" share of a random order. Further properties run if given:
+    `ties` count "against" the truth, as the "expected" share of a random order, or "any" way. Further properties run if given:
     `captions(S (N, M), image_of_caption (M,), k)` returns picture→text and text→picture recall, −1 for a caption of no
     picture; `swap(right, swapped)`, scores of right and of swapped captions, returns the accuracy, ties ½.
     """
@@ -36,7 +37,7 @@ class Recall(Contract):
     ties: str = field(default="against", kw_only=True)
     captions: Callable | None = field(default=None, kw_only=True)
     swap: Callable | None = field(default=None, kw_only=True)
-    choices: ClassVar[dict[str, tuple]] = {"ties": ("against", "expected")}
+    choices: ClassVar[dict[str, tuple]] = {"ties": ("against", "expected", "any")}
 
     def __call__(self, S: Array, k: int) -> float:
         """Return recall@k, with k folded into 1 … n."""
@@ -46,6 +47,17 @@ class Recall(Contract):
         """Return picture→text and text→picture recall."""
         to_text, to_image = self.result("captions", S, image_of_caption, k)
         return float(self.numbers("captions", to_text, ())), float(self.numbers("captions", to_image, ()))
+
+    def unless_refused(self, name: str, *arguments: Any) -> list[float]:
+        """Return the shares of scores with NaN, 0 for a share that is NaN; none at all if an error refuses them."""
+        try:
+            value = self.result(name, *arguments)
+        except Found as refused:
+            if refused.__cause__ is None:
+                raise
+            return []
+        shares = value if isinstance(value, (tuple, list)) else (value,)
+        return [float(np.nan_to_num(self.numbers(name, share, (), finite=False))) for share in shares]
 
     def same(self, found: float, expected: float, what: str) -> None:
         """Demand equal shares; a share summed in another order may round otherwise."""
@@ -95,6 +107,16 @@ def tied(share: Recall, n: int, k: int) -> None:
     """Constant scores give at most k/n."""
     found, chance = share(np.ones((n, n)), k), within(k, n) / n
     never(found > chance + 1e-6, f"equal scores give recall@{within(k, n)} = {found:.4g}, chance is {chance:.4g}")
+
+
+@recall.property("R05s", why=TIES, tier="strict", where={"ties": ("against", "expected")}, levels=sizes(1, 3), **queries)
+def some_tied(share: Recall, rng: Rng, n: int, k: int, levels: int) -> None:
+    """Scores that rounding made equal to the truth's count against it, or as the share that a random order gives."""
+    S, k = rng.integers(levels + 1, size=(n, n)).astype(float), within(k, n)
+    own = np.diagonal(S)[:, None]
+    above, level = (S > own).sum(axis=1), (S == own).sum(axis=1)
+    expected = (above + level <= k).mean() if share.ties == "against" else np.clip((k - above) / level, 0, 1).mean()
+    share.same(share(S, k), expected, f"recall@{k} of scores of {levels + 1} levels")
 
 
 @recall.property("R06", why=RANK, **queries)
@@ -167,3 +189,39 @@ def swaps_won(share: Recall, rng: Rng, n: int, wins: int) -> None:
     scores, won = rng.normal(size=n), rng.permutation(n) < wins
     found = share.call("swap", scores, np.where(won, scores - 1, scores + 1), shape=())
     share.same(float(found), wins / n, f"swap accuracy with {wins} of {n} right")
+
+
+@recall.property("R11a", why=NAN, n=sizes(2, 6), k=sizes(1, 5))
+def truth_is_nan(share: Recall, rng: Rng, n: int, k: int) -> None:
+    """A truth whose score is NaN is no hit before all others are: recall is 0 or NaN, or an error refuses it."""
+    S, k = distinct_scores(rng, n, n), within(k, n - 1)
+    np.fill_diagonal(S, np.nan)
+    for found in share.unless_refused("fn", S, k):
+        never(found > 1e-6, f"true pairs of score NaN give recall@{k} = {found:.4g}")
+
+
+@recall.property("R11b", why=NAN, n=sizes(2, 6), k=sizes(1, 5))
+def all_is_nan(share: Recall, n: int, k: int) -> None:
+    """Scores that are all NaN give at most k/n, or an error."""
+    k = within(k, n - 1)
+    for found in share.unless_refused("fn", np.full((n, n), np.nan), k):
+        never(found > k / n + 1e-6, f"scores that are all NaN give recall@{k} = {found:.4g}, chance is {k / n:.4g}")
+
+
+@recall.property("R11c", why=NAN, needs="captions", n=sizes(2, 4), m=sizes(1, 3), k=sizes(1, 3))
+def captions_are_nan(share: Recall, rng: Rng, n: int, m: int, k: int) -> None:
+    """Pictures and captions whose true scores are NaN are no hits either."""
+    owner, k = np.repeat(np.arange(n), m), within(k, n - 1)
+    S = distinct_scores(rng, n, n * m)
+    S[owner, np.arange(n * m)] = np.nan
+    for name, found in zip(("picture→text", "text→picture"), share.unless_refused("captions", S, owner, k), strict=False):
+        never(found > 1e-6, f"true pairs of score NaN give {name} recall@{k} = {found:.4g}")
+
+
+@recall.property("R11d", why=NAN, needs="swap", n=sizes(1, 6))
+def swap_is_nan(share: Recall, rng: Rng, n: int) -> None:
+    """A right caption whose score is NaN wins nothing, and neither does one beside a swap whose score is NaN."""
+    scores, nothing = rng.normal(size=n), np.full(n, np.nan)
+    for right, swapped in ((nothing, scores), (nothing, nothing), (scores, nothing)):
+        for found in share.unless_refused("swap", right, swapped):
+            never(found > 0.5 + 1e-6, f"swap accuracy of scores that are NaN is {found:.4g}")

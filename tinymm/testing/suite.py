@@ -48,13 +48,15 @@ class Finding:
     found: str
     smallest: str
     cause: str = ""
+    called: tuple[str, tuple] | None = None
 
 
 @dataclass(frozen=True)
 class Property:
     """A sentence about every right implementation of a contract, and the code that looks whether it is true.
 
-    `needs` names optional callables without which it cannot run; `where` the options for which it is true.
+    `needs` names optional callables without which it cannot run; `where` the options for which it is true; `memory` the callable that it asks
+    what that does to the arrays it is given, of which it must be given no copies.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Property:
     tier: str = "core"
     needs: tuple[str, ...] = ()
     where: dict[str, tuple] = field(default_factory=dict)
+    memory: str = ""
     draws: dict[str, str] = field(default_factory=dict)
 
     def hindrance(self, contract: Contract, tier: str) -> str:
@@ -73,6 +76,9 @@ class Property:
         for name, allowed in self.where.items():
             if getattr(contract, name) not in allowed:
                 return f"true only for {name}={' or '.join(map(repr, allowed))}"
+        function = getattr(contract, self.memory, None) if self.memory else None
+        if copies := getattr(getattr(function, "__self__", function), "copies", ""):
+            return copies
         return "" if TIERS.index(self.tier) <= TIERS.index(tier) else f"of the {self.tier} tier"
 
     def examine(self, contract: Contract, case: dict[str, Any]) -> Finding | None:
@@ -89,7 +95,7 @@ class Property:
             called = contract.last_call if found.__cause__ or "returned" in str(found) else contract.first_call
             call = f"{called[0]}({', '.join(map(show, called[1]))})" if called else ""
             sizes = ", ".join(f"{name} = {show(value)}" for name, value in drawn.items())
-            return Finding(str(found), "; ".join(filter(None, (call, sizes))) or "no input", found.cause)
+            return Finding(str(found), "; ".join(filter(None, (call, sizes))) or "no input", found.cause, called)
         return None
 
 
@@ -111,6 +117,7 @@ class Suite:
         tier: str = "core",
         needs: str = "",
         where: dict[str, tuple] | None = None,
+        memory: str = "",
         **draws: SearchStrategy,
     ) -> Callable[[Callable[..., None]], Callable[..., None]]:
         """Declare the function below as a property: its docstring is the sentence, the draws are the strategies of its arguments.
@@ -124,7 +131,7 @@ class Suite:
             if "rng" in inspect.signature(body).parameters:
                 keys["seed"] = "seed"
             sentence = (inspect.getdoc(body) or "").splitlines()[0]
-            self.properties[key] = Property(key, sentence, why, body, tier, tuple(needs.split()), where or {}, keys)
+            self.properties[key] = Property(key, sentence, why, body, tier, tuple(needs.split()), where or {}, memory, keys)
             return body
 
         return declare
@@ -173,7 +180,8 @@ class Suite:
             return finding
         except Flaky:
             pass
-        return Finding(f"{first.found} (not every time: the function gives different results for one input)", first.smallest, first.cause)
+        said = f"{first.found} (not every time: the function gives different results for one input)"
+        return Finding(said, first.smallest, first.cause, first.called)
 
     def _search(self, look: Callable[[dict[str, Any]], None], examples: int, *phases: Phase) -> None:
         # One inner function for every search: Hypothesis seeds a derandomized search by the function's source.
