@@ -81,7 +81,10 @@ class Settings:
 
 
 def opened(settings: Settings, run: str | None = None) -> Any:
-    """Return the data, its captions as [CLS] … [SEP], in the words of a `run` that goes on; UsageError for data that CapFilt cannot clean, or of one picture."""
+    """Return the data, its captions as [CLS] … [SEP], in the words of a `run` that goes on.
+
+    UsageError for data that CapFilt cannot clean, or of one picture.
+    """
     source: Any = open_source(settings.data, seed=settings.seed, resolution=settings.resolution)
     if settings.capfilt and not hasattr(source, "web_pictures"):
         raise UsageError(f"--capfilt cleans captions that may be wrong, and those of {settings.data} are right; give --data web-shapes, or a folder")

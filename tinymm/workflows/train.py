@@ -43,8 +43,9 @@ COLUMNS = (
 class Settings:
     """All that a run depends on, as `run.json` keeps it; the defaults are those of `demo`.
 
-    `data` is the name of built-in data, `opened.BUILT_IN`, or a path. `vocabulary` is "words" or "bpe", learned from the captions. Sizes are ignored with `init`, which brings its own, as it does its
-    loss. `workers` None means the machine's cores, up to four.
+    `data` is the name of built-in data, `opened.BUILT_IN`, or a path. `vocabulary` is "words" or
+    "bpe", learned from the captions. Sizes are ignored with `init`, which brings its own, as it
+    does its loss. `workers` None means the machine's cores, up to four.
     """
 
     data: str = "glyphs"
@@ -165,7 +166,8 @@ def own_words(path: Path) -> str | None:
 def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
     """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects.
 
-    A `run` that goes on has its words already. UsageError for an `init` of another loss, or of other words than the data's.
+    A `run` that goes on has its words already. UsageError for an `init` of another loss, or of
+    other words than the data's.
     """
     if settings.init:
         if settings.vocabulary != "words":
