@@ -13,7 +13,23 @@ from tinymm.data.words import _split_before, joined_words, split_words
 ASSIGNED = st.characters(exclude_categories=("Cs", "Cn", "Co"))
 ODD = "aAbé’'‘“”- –—.,!?½™\u00a0\u200b\u200d\u200c猫红のﾂﾞカﾞ。「」น้ำแมวកខ្ញុំ̈İΣςẞ\u0345ا\u0628پहि👍🏽👨🇩🇪ﬁŉＡ１\ufeff\u3000\n\x1c´ʼ″"
 TEXTS = st.one_of(st.text(ASSIGNED, max_size=20), st.text(st.sampled_from(ODD), max_size=20))
-TYPED = st.lists(st.sampled_from(["a", "fine", "red", "dog's", "dogs'", "'quoted'", '"said"', "café", "5'10", "minus-or-plus"]), max_size=8)
+TYPED = st.lists(
+    st.sampled_from(
+        [
+            "a",
+            "fine",
+            "red",
+            "dog's",
+            "dogs'",
+            "'quoted'",
+            '"said"',
+            "café",
+            "5'10",
+            "minus-or-plus",
+        ]
+    ),
+    max_size=8,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,22 +55,38 @@ def test_what_a_word_processor_writes_is_what_was_typed(text, words):
 @given(TYPED)
 def test_typed_and_printed_forms_are_the_same_words(typed):
     text = " ".join(typed)
-    printed = text.replace("'", "’").replace('"', "”").replace("fi", "ﬁ").replace(" ", "\u00a0").replace("-", "\u2011")
+    printed = (
+        text.replace("'", "’")
+        .replace('"', "”")
+        .replace("fi", "ﬁ")
+        .replace(" ", "\u00a0")
+        .replace("-", "\u2011")
+    )
     wide = "".join(chr(ord(letter) + 0xFEE0) if "!" <= letter <= "~" else letter for letter in text)
-    for form in (printed, wide, unicodedata.normalize("NFD", text), "\u200b".join(text), "\ufeff" + text):
+    for form in (
+        printed,
+        wide,
+        unicodedata.normalize("NFD", text),
+        "\u200b".join(text),
+        "\ufeff" + text,
+    ):
         assert split_words(form) == split_words(text)
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=30))
 def test_of_ascii_only_apostrophes_outside_of_words_have_changed(text):
     assert split_words(text.replace("'", " ")) == _split_before(text.replace("'", " "))
-    assert split_words(f"a dog's {text.replace(chr(39), '')}") == _split_before(f"a dog's {text.replace(chr(39), '')}")
+    assert split_words(f"a dog's {text.replace(chr(39), '')}") == _split_before(
+        f"a dog's {text.replace(chr(39), '')}"
+    )
 
 
 def test_the_built_in_captions_have_the_words_that_they_had():
     for source in (glyphs.load(), shapes.load(), digits.load()):
         captions = [caption for some in source.captions() for caption in some]
-        assert [split_words(caption) for caption in captions] == [_split_before(caption) for caption in captions]
+        assert [split_words(caption) for caption in captions] == [
+            _split_before(caption) for caption in captions
+        ]
 
 
 @given(TEXTS)
@@ -87,4 +119,7 @@ def test_characters_of_scripts_without_spaces_are_words_with_their_marks(text, w
 
 def test_captions_are_written_without_spaces_where_there_are_none():
     tokenizer = WordTokenizer.from_captions(["一只红色的猫 and a cat", "แมวสีแดง"])
-    assert tokenizer.decode(tokenizer(["一只红色的猫 and a cat", "สีแดง"])[0]) == ["一只红色的猫 and a cat", "สีแดง"]
+    assert tokenizer.decode(tokenizer(["一只红色的猫 and a cat", "สีแดง"])[0]) == [
+        "一只红色的猫 and a cat",
+        "สีแดง",
+    ]

@@ -13,7 +13,10 @@ from tinymm.data.text import PUNCTUATION, WordTokenizer, split_words
 from tinymm.data.words import _split_before
 
 WORDS = ("a", "café", "cat", "dog", "minus-or-plus", "ςσ", "σας", "straße")
-ODD = "aAbé’'‘“”- –—.,½™\u00a0\u200b\u200d\u200c猫红のﾂﾞカﾞ。「น้ำแมวកខ្ញុំİΣςẞ\u0345ا\u0628پहि👍🏽👨🇩🇪ﬁŉＡ\ufeff\u3000\n\x1c\x1f\x85´ʼ″"
+ODD = (
+    "aAbé’'‘“”- –—.,½™\u00a0\u200b\u200d\u200c猫红のﾂﾞカﾞ。「น้ำแมวកខ្ញុំİΣςẞ\u0345ا\u0628پहि👍🏽👨🇩🇪ﬁŉＡ"
+    "\ufeff\u3000\n\x1c\x1f\x85´ʼ″"
+)
 #: The library's tables of Unicode and Python's are of different years: letters that both know.
 SAME_IN_BOTH = st.characters(exclude_categories=("Cs", "Cn", "Co"), max_codepoint=0xFFFF)
 captions = st.lists(

@@ -1,4 +1,4 @@
-"""CLIP's cleaning: the same with and without the package ftfy, or refused; beside ftfy itself where it is installed."""
+"""CLIP's cleaning: the same with and without ftfy, or refused; beside ftfy where it is installed."""
 
 import html
 import re
@@ -12,12 +12,43 @@ from tinymm.arrays.errors import DataError
 from tinymm.pretrained.cleaning import cleaned, may_be_broken, straightened
 
 ORDINARY = [
-    "a dog’s ball", "“red” ball", "ﬁsh and chips", "a red ball", "„rot‘ — ‚blau’", "ＬＯＵＤ　Ｕﾀｰﾝ", "naïve café, Straße", "l’été «École» « École »", "¿qué? ¡olé!",
-    "Łódź żółć", "日本語の猫", "แมวสีแดง", "красная кошка", "κόκκινη γάτα", "5′10″ ½ m² 20°C œuvre …", "CAFE\u0301 &amp;lt;b&gt; &EACUTE;", "a\x07b\x1b[31mc\ufeff", "🐱👍🏽",
-]  # fmt: skip
-BROKEN = [text.encode().decode(name) for text, name in (("schön", "latin-1"), ("a dog’s ball", "cp1252"), ("кот", "cp1251"), ("naïve", "mac_roman"))]
-LETTERS = "aZ é Ã Â â € œ Ÿ ž ° « » “ ’ – … ½ É ß Ð Ñ в Р ё Ё і Î ΐ Ω ч 猫 ﬁ Ａ \t \n \r \x00 \x1b[1m \x85 \xa0 \u2028 \ufeff ? ; & < &amp; &eacute; &#8217; &#195;&#182;"
-TEXTS = st.one_of(st.lists(st.sampled_from([*LETTERS.split(" "), " "]), max_size=8).map("".join), st.text(max_size=20), st.sampled_from(ORDINARY + BROKEN))
+    "a dog’s ball",
+    "“red” ball",
+    "ﬁsh and chips",
+    "a red ball",
+    "„rot‘ — ‚blau’",
+    "ＬＯＵＤ　Ｕﾀｰﾝ",
+    "naïve café, Straße",
+    "l’été «École» « École »",
+    "¿qué? ¡olé!",
+    "Łódź żółć",
+    "日本語の猫",
+    "แมวสีแดง",
+    "красная кошка",
+    "κόκκινη γάτα",
+    "5′10″ ½ m² 20°C œuvre …",
+    "CAFE\u0301 &amp;lt;b&gt; &EACUTE;",
+    "a\x07b\x1b[31mc\ufeff",
+    "🐱👍🏽",
+]
+BROKEN = [
+    text.encode().decode(name)
+    for text, name in (
+        ("schön", "latin-1"),
+        ("a dog’s ball", "cp1252"),
+        ("кот", "cp1251"),
+        ("naïve", "mac_roman"),
+    )
+]
+LETTERS = (
+    "aZ é Ã Â â € œ Ÿ ž ° « » “ ’ – … ½ É ß Ð Ñ в Р ё Ё і Î ΐ Ω ч 猫 ﬁ Ａ \t \n \r \x00 \x1b[1m "
+    "\x85 \xa0 \u2028 \ufeff ? ; & < &amp; &eacute; &#8217; &#195;&#182;"
+)
+TEXTS = st.one_of(
+    st.lists(st.sampled_from([*LETTERS.split(" "), " "]), max_size=8).map("".join),
+    st.text(max_size=20),
+    st.sampled_from(ORDINARY + BROKEN),
+)
 
 
 @pytest.fixture
@@ -31,8 +62,16 @@ def test_ordinary_text_needs_no_ftfy(text, without_ftfy):
 
 
 def test_what_is_typed_and_what_is_printed_get_the_same_cleaning(without_ftfy):
-    assert [cleaned(text) for text in ORDINARY[:5]] == ["a dog's ball", '"red" ball', "fish and chips", "a red ball", "\"rot' — 'blau'"]
-    assert cleaned(ORDINARY[5]) == "loud uターン" and straightened("\ud83d\ude00\ud83d") == "😀\ufffd"
+    assert [cleaned(text) for text in ORDINARY[:5]] == [
+        "a dog's ball",
+        '"red" ball',
+        "fish and chips",
+        "a red ball",
+        "\"rot' — 'blau'",
+    ]
+    assert (
+        cleaned(ORDINARY[5]) == "loud uターン" and straightened("\ud83d\ude00\ud83d") == "😀\ufffd"
+    )
 
 
 @pytest.mark.parametrize("text", BROKEN)

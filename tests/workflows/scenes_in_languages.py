@@ -1,6 +1,6 @@
 """Drawn scenes with captions in languages that put no spaces between words; run as a script it writes them to a folder.
 
-    python tests/workflows/scenes_in_languages.py Chinese my_pictures
+python tests/workflows/scenes_in_languages.py Chinese my_pictures
 """
 
 import sys
@@ -43,11 +43,18 @@ def write(language: str, folder: Path, scenes: int = 40) -> Path:
     every = all_scenes()
     for scene in (every[i] for i in np.sort(rng.permutation(len(every))[:scenes])):
         first, second, relation = scene.first, scene.second, scene.relation
-        named = {"a": words[first.color], "A": words[first.shape], "b": words[second.color], "B": words[second.shape]}
+        named = {
+            "a": words[first.color],
+            "A": words[first.shape],
+            "b": words[second.color],
+            "B": words[second.shape],
+        }
         for way in ways:
             name = f"{len(lines) - 1:03}.png"
             Image.fromarray(drawn(scene, rng)).save(folder / name)
-            lines.append(f'{name},"{way.format(**named, r=relations[relation], o=relations[OPPOSITE[relation]])}"')
+            lines.append(
+                f'{name},"{way.format(**named, r=relations[relation], o=relations[OPPOSITE[relation]])}"'
+            )
     assert len(set(lines)) == 1 + 3 * scenes
     (folder / "captions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder

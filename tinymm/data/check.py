@@ -78,9 +78,10 @@ def check(
 ) -> Report:
     """Return what stands at a path, every picture decoded once.
 
-    Captions shared by several pictures matter because contrastive training counts each of them as wrong for all pictures but
-    one; identical pictures because they may straddle the split. A `tokenizer` with a method `unknown` adds the words that it
-    does not know; with a method `tokens` it says what captions are cut into, which is words otherwise.
+    Captions shared by several pictures matter because contrastive training counts each of them as
+    wrong for all pictures but one; identical pictures because they may straddle the split. A
+    `tokenizer` with a method `unknown` adds the words that it does not know; with a method `tokens`
+    it says what captions are cut into, which is words otherwise.
     """
     listing = find(path, Options(picture_column, caption_column, separator, pictures))
     hashes: dict[str, list[Entry]] = {}

@@ -1,4 +1,4 @@
-"""What a model sees of captions: in which scripts they are, what they are cut into, and whether that is of any use to it."""
+"""What a model sees of captions: their scripts, what they are cut into, and whether that is of use."""
 
 import unicodedata
 from collections import Counter
@@ -12,7 +12,7 @@ _NAMES = {"CJK": "Chinese", "HANGUL": "Korean", "MYANMAR": "Burmese"}
 
 
 def scripts(text: str) -> set[str]:
-    """Return the scripts of a text's letters, by Unicode's names of them.
+    r"""Return the scripts of a text's letters, by Unicode's names of them.
 
     >>> sorted(scripts("a \\u7ea2 \\u0e41\\u0e21\\u0e27 12"))
     ['Chinese', 'Latin', 'Thai']
@@ -20,12 +20,16 @@ def scripts(text: str) -> set[str]:
     if text.isascii():
         return {"Latin"} if any(letter.isalpha() for letter in text) else set()
     first = {unicodedata.name(letter, "UNNAMED").split()[0] for letter in text if letter.isalpha()}
-    emoji = {"emoji" for letter in text if ord(letter) >= 0x1F000 and unicodedata.category(letter) == "So"}
+    emoji = {
+        "emoji"
+        for letter in text
+        if ord(letter) >= 0x1F000 and unicodedata.category(letter) == "So"
+    }
     return {_NAMES.get(name, name.capitalize()) for name in first} | emoji
 
 
 def reading(texts: Sequence[str], tokens: Callable[[str], list[str]] = split_words) -> list[str]:
-    """Return lines on what a model is to see of these captions, `tokens` being what one is cut into.
+    """Return lines on what a model is to see of captions, `tokens` being what one is cut into.
 
     >>> for line in reading(["a red cat", "a red dog"]):
     ...     print(line)
@@ -50,7 +54,7 @@ def reading(texts: Sequence[str], tokens: Callable[[str], list[str]] = split_wor
 
 
 def useless(split: Sequence[Sequence[str]]) -> list[str]:
-    """Return a sentence on captions of one token, if they are most of these, and one on many tokens of which most are seen once.
+    """Return sentences on captions of one token, and on many tokens of which most are seen once.
 
     >>> useless([["red-cat"], ["blue-cat"], ["a", "dog"]])[0].partition(":")[0]
     '2 of 3 captions are one single word, 2 of these words occur once'
@@ -61,10 +65,14 @@ def useless(split: Sequence[Sequence[str]]) -> list[str]:
     said = []
     if 2 * once > len(split):
         said.append(
-            f"{len(alone):,} of {len(split):,} captions are one single word, {once:,} of these words occur once: nothing joins one caption to another; "
-            "write spaces between words, or try --vocabulary bpe"
+            f"{len(alone):,} of {len(split):,} captions are one single word, {once:,} of these words "
+            "occur once: nothing joins one caption to another; write spaces between words, or try "
+            "--vocabulary bpe"
         )
     rare = sum(count == 1 for count in counts.values())
     if len(counts) > MANY and 2 * rare > len(counts):
-        said.append(f"{len(counts):,} different words, {rare:,} of them once, which become one unknown word; --vocabulary bpe knows their parts")
+        said.append(
+            f"{len(counts):,} different words, {rare:,} of them once, which become one unknown word; "
+            "--vocabulary bpe knows their parts"
+        )
     return said

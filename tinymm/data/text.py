@@ -1,7 +1,8 @@
 """Words become ids: a word-level vocabulary, for captions that are names or short sentences.
 
-Sub-words (BPE, WordPiece) earn their keep where words are many, on the open web; on 600 words they only hide what the model reads. The file
-format is the `tokenizers` library's own, so that others can open what we save, yet it is read here with `json` alone.
+Sub-words (BPE, WordPiece) earn their keep where words are many, on the open web; on 600 words they
+only hide what the model reads. The file format is the `tokenizers` library's own, so that others
+can open what we save, yet it is read here with `json` alone.
 """
 
 import json
@@ -131,9 +132,10 @@ class WordTokenizer:
         return dict(counts.most_common())
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write `tokenizer.json`, which `tokenizers.Tokenizer.from_file` opens and reads alike, and return its path.
+        """Write `tokenizer.json`, which the `tokenizers` library reads alike, and return its path.
 
-        Beside it `tokenizer_config.json`, with which `transformers.AutoTokenizer.from_pretrained(folder)` does so too.
+        Beside it `tokenizer_config.json`, with which
+        `transformers.AutoTokenizer.from_pretrained(folder)` does so too.
         """
         tokens = {"pad_token": PAD, "unk_token": UNK, "eos_token": EOT}
         tokens |= {"cls_token": CLS, "bos_token": CLS} if self.framed else {}
@@ -172,7 +174,7 @@ class WordTokenizer:
 
 
 def write_config(folder: str | os.PathLike[str], context: int, tokens: dict[str, str], *, split: bool = True) -> None:
-    """Write `tokenizer_config.json`: which tokens are special, the longest text, and whether a text that spells a special one is split like others."""
+    """Write `tokenizer_config.json`: special tokens, the longest text, and whether texts can spell them."""
     said = {"tokenizer_class": "PreTrainedTokenizerFast", **tokens, "model_max_length": context, "split_special_tokens": split}
     with atomic(Path(folder) / "tokenizer_config.json") as file:
         file.write(json.dumps(said | {"clean_up_tokenization_spaces": False}, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -208,10 +208,12 @@ def best_format(model: Module) -> str:
 def save(model: Module, folder: str | os.PathLike, format: str | None = None, tokenizer: Any = None) -> None:  # noqa: A002
     """Write `config.json` and `model.safetensors` into the folder, from which `load` returns the same model, bit for bit in its dtype.
 
-    By default in the format that most programs can open: a CLIP of ViT and text transformer as a Hugging Face folder, for
-    `CLIPModel.from_pretrained(folder)`; a ResNet under OpenAI's keys with a config.json of model_type "tinymm_clip_openai", which keeps
-    the sizes and heads; what no other program has under our own names. Both files are written whole or not at all. The `tokenizer` of the model is
-    not written, its `begin` and `pad` stand in a Hugging Face CLIP's config.json as `bos_token_id` and `pad_token_id`.
+    By default in the format that most programs can open: a CLIP of ViT and text transformer as a
+    Hugging Face folder, for `CLIPModel.from_pretrained(folder)`; a ResNet under OpenAI's keys with
+    a config.json of model_type "tinymm_clip_openai", which keeps the sizes and heads; what no other
+    program has under our own names. Both files are written whole or not at all. The `tokenizer` of
+    the model is not written, its `begin` and `pad` stand in a Hugging Face CLIP's config.json as
+    `bos_token_id` and `pad_token_id`.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

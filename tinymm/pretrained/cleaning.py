@@ -1,8 +1,10 @@
-"""How CLIP's tokenizer cleans a text (openai/CLIP, `clip/simple_tokenizer.py`: `ftfy.fix_text`, `html.unescape` twice, strip, lower case).
+"""How CLIP's tokenizer cleans a text (openai/CLIP, `clip/simple_tokenizer.py`).
 
-What `ftfy` does to whole text is done here, so that it makes no difference whether that package is installed: escapes, ligatures, letters of full
-and half width, curly quotation marks, control characters, NFC. Text whose encoding was broken ("schÃ¶n") only `ftfy` can tell from text
-that looks like it: such text goes to `ftfy`, and is refused where it is missing.
+It runs `ftfy.fix_text`, `html.unescape` twice, strips and lowers. What `ftfy` does to whole text is
+done here, so that it makes no difference whether that package is installed: escapes, ligatures,
+letters of full and half width, curly quotation marks, control characters, NFC. Text whose encoding
+was broken ("schÃ¶n") only `ftfy` can tell from text that looks like it: such text goes to `ftfy`,
+and is refused where it is missing.
 """
 
 import html
@@ -14,23 +16,46 @@ from html.entities import html5
 from tinymm.arrays.errors import DataError
 
 _LIGATURES = str.maketrans(
-    dict(zip("ĲĳŉǱǲǳǄǅǆǇǈǉǊǋǌﬀﬁﬂﬃﬄﬅﬆ", "IJ ij ʼn DZ Dz dz DŽ Dž dž LJ Lj lj NJ Nj nj ff fi fl ffi ffl ſt st".split(), strict=True))
+    dict(
+        zip(
+            "ĲĳŉǱǲǳǄǅǆǇǈǉǊǋǌﬀﬁﬂﬃﬄﬅﬆ",
+            "IJ ij ʼn DZ Dz dz DŽ Dž dž LJ Lj lj NJ Nj nj ff fi fl ffi ffl ſt st".split(),
+            strict=True,
+        )
+    )
 )
-_WIDTHS = str.maketrans({"\u3000": " "} | {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0xFF01, 0xFFF0)})
-_QUOTES = str.maketrans(dict.fromkeys("\u02bc\u2018\u2019\u201a\u201b", "'") | dict.fromkeys("\u201c\u201d\u201e\u201f", '"'))
+_WIDTHS = str.maketrans(
+    {"\u3000": " "}
+    | {chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0xFF01, 0xFFF0)}
+)
+_QUOTES = str.maketrans(
+    dict.fromkeys("\u02bc\u2018\u2019\u201a\u201b", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u201f", '"')
+)
 _BREAKS = re.compile("\r\n|[\r\u2028\u2029\u0085]")
 _PAIR, _HALF = re.compile("[\ud800-\udbff][\udc00-\udfff]"), re.compile("[\ud800-\udfff]")
 _TERMINAL = re.compile("\033\\[((?:\\d|;)*)([a-zA-Z])")
 _CONTROL = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]")
 _ENTITY = re.compile(r"&#?[0-9A-Za-z]{1,24};")
 #: Encodings of one byte a letter in which UTF-8 has been misread; a text may mix the first seven.
-_ONE_BYTE = ("latin-1", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "iso8859-2", "mac_roman", "cp437")
+_ONE_BYTE = (
+    "latin-1",
+    "cp1252",
+    "cp1250",
+    "cp1251",
+    "cp1253",
+    "cp1254",
+    "cp1257",
+    "iso8859-2",
+    "mac_roman",
+    "cp437",
+)
 _MIXED = 7
 _CONTINUED = "[\x80-\xbf ?\x1a]".encode("latin-1")
 
 
 def cleaned(text: str) -> str:
-    """Return the text as CLIP's tokenizer cleans it; DataError for one that only `ftfy` can judge where that is not installed.
+    r"""Return a text as CLIP's tokenizer cleans it; DataError if that needs `ftfy`, which is missing.
 
     >>> cleaned("  Fish &amp;amp; \\u201cCHIPS\\u201d ")
     'fish & "chips"'
@@ -39,7 +64,7 @@ def cleaned(text: str) -> str:
 
 
 def _repaired(text: str) -> str:
-    """Return what `ftfy.fix_text` does: line by line, escapes left alone from the first line with a "<" on."""
+    """Return what `ftfy.fix_text` does, by lines; from the first "<" on escapes are left alone."""
     lines, escaped = [], True
     for line in re.findall("[^\n]*\n|[^\n]+", text):
         escaped = escaped and "<" not in line
@@ -55,15 +80,20 @@ def _repaired(text: str) -> str:
 
 
 def straightened(text: str) -> str:
-    """Return a text with the signs that a typewriter has in place of their printed forms, without control characters, in NFC.
+    r"""Return a text with a typewriter's signs for printed ones, no control characters, in NFC.
 
     >>> straightened("\\ufb01sh \\u2019n\\u2019 \\uff23hips")
     "fish 'n' Chips"
     """
     if not text.isascii():
         text = text.translate(_LIGATURES).translate(_WIDTHS).translate(_QUOTES)
-    text = _PAIR.sub(lambda found: found[0].encode("utf-16", "surrogatepass").decode("utf-16"), _BREAKS.sub("\n", text))
-    return unicodedata.normalize("NFC", _CONTROL.sub("", _TERMINAL.sub("", _HALF.sub("\ufffd", text))))
+    text = _PAIR.sub(
+        lambda found: found[0].encode("utf-16", "surrogatepass").decode("utf-16"),
+        _BREAKS.sub("\n", text),
+    )
+    return unicodedata.normalize(
+        "NFC", _CONTROL.sub("", _TERMINAL.sub("", _HALF.sub("\ufffd", text)))
+    )
 
 
 def _by_ftfy(text: str) -> str:
@@ -84,11 +114,15 @@ def _unescaped(found: re.Match[str]) -> str:
     if name[1:] in html5:
         return html5[name[1:]]
     lower = name.lower()  # &EACUTE; is no entity, yet it is meant as one
-    return html5[lower[1:]].upper() if name == name.upper() and lower[1:] in html5 and html.unescape(name) == name else name
+    return (
+        html5[lower[1:]].upper()
+        if name == name.upper() and lower[1:] in html5 and html.unescape(name) == name
+        else name
+    )
 
 
 def may_be_broken(text: str) -> bool:
-    """Say whether a text looks as if its UTF-8 had been read in an encoding of one byte a letter; every one that `ftfy` would repair does.
+    r"""Say whether a text looks like misread UTF-8; every one that `ftfy` would repair does.
 
     >>> may_be_broken("sch\\u00c3\\u00b6n"), may_be_broken("sch\\u00f6n, \\u00abl\\u2019\\u00e9t\\u00e9\\u00bb")
     (True, False)
@@ -99,11 +133,13 @@ def may_be_broken(text: str) -> bool:
         return True
     if not re.search("[^\0-\x7f]{2}|[\u0152\u0153](?![A-Za-z])", text):
         return False  # a misread letter is at least two, neither of them ASCII
-    return _sequences().search(text) is not None or any(_is_misread(text, encoding) for encoding in _ONE_BYTE)
+    return _sequences().search(text) is not None or any(
+        _is_misread(text, encoding) for encoding in _ONE_BYTE
+    )
 
 
 def _is_misread(text: str, encoding: str) -> bool:
-    """Say whether the bytes of a text in this encoding are UTF-8, spaces or question marks in place of lost bytes."""
+    """Say whether a text's bytes in this encoding are UTF-8, also with lost bytes."""
     try:
         content = text.encode(encoding)
     except UnicodeEncodeError:
@@ -114,13 +150,22 @@ def _is_misread(text: str, encoding: str) -> bool:
 
 @cache
 def _sequences() -> re.Pattern[str]:
-    """Return what finds letters that are UTF-8's first and further bytes in one of the Western encodings, two of them side by side."""
+    """Return what finds letters that are UTF-8's first and further bytes in Western encodings."""
 
     def letters(first: int, last: int) -> str:
-        raw = (bytes([byte]).decode(name, errors="ignore") for name in _ONE_BYTE[:_MIXED] for byte in range(first, last + 1))
+        raw = (
+            bytes([byte]).decode(name, errors="ignore")
+            for name in _ONE_BYTE[:_MIXED]
+            for byte in range(first, last + 1)
+        )
         return re.escape("".join(sorted(set(raw))))
 
-    further, two, three, four = letters(0x80, 0xBF), letters(0xC0, 0xDF), letters(0xE0, 0xEF), letters(0xF0, 0xF7)
+    further, two, three, four = (
+        letters(0x80, 0xBF),
+        letters(0xC0, 0xDF),
+        letters(0xE0, 0xEF),
+        letters(0xF0, 0xF7),
+    )
     some = f"[{two}][{further} ]|[{three}][{further} ]{{2}}|[{four}][{further} ]{{3}}"
     return re.compile(
         f"[{two}{three}][{further}]{{1}}(?:(?<=[{two}].)|[{further} ])|[{four}](?:[{further}][{further} ]{{2}}|[ ][{further}]{{2}})"

@@ -42,8 +42,9 @@ class BytePairTokenizer:
     padded to the longest and not to 77: what stands behind the end token changes no feature (models are causal), only the time. A single text in
     place of a list is a DataError.
 
-    Which tokens frame a text is what the tokenizer itself puts around an empty one: `begin` and `end_of_text`, None where there is none.
-    `decode_token`, `encode_token` and `mask_token` are the ids of [DEC], [ENC] and [MASK]. `beside` holds what stood in `tokenizer_config.json` and
+    Which tokens frame a text is what the tokenizer itself puts around an empty one: `begin` and
+    `end_of_text`, None where there is none. `decode_token`, `encode_token` and `mask_token` are the
+    ids of [DEC], [ENC] and [MASK]. `beside` holds what stood in `tokenizer_config.json` and
     `special_tokens_map.json`, which `save` writes again.
     """
 
@@ -76,7 +77,7 @@ class BytePairTokenizer:
 
     @property
     def frame(self) -> tuple[str, ...]:
-        """The token that captions begin with and those at hand for a model that writes, compares or fills gaps; empty without the first."""
+        """The token that captions begin with and further special ones at hand; empty without the first."""
         ids = (self.begin, self.decode_token, self.encode_token, self.mask_token)
         return () if self.begin is None else tuple(self.library.id_to_token(i) for i in ids if i is not None)
 
@@ -115,14 +116,14 @@ class BytePairTokenizer:
         return [text if text and "\ufffd" not in text else token for text, token in zip(spelled, row.tokens, strict=True)]
 
     def with_frame(self, *more: str) -> "BytePairTokenizer":
-        """Return the same tokenizer with [CLS] in front and `more` tokens at hand, [DEC] if none is named; what is there already stays.
+        """Return the same tokenizer with [CLS] in front and `more` tokens at hand, by default [DEC].
 
-        Texts get an end token, too, if they had none.
+        Texts get an end token, too, if they had none; what is there already stays.
         """
         return self.framed(True, *(more or (DEC,)))
 
     def framed(self, begin: bool = False, *more: str) -> "BytePairTokenizer":
-        """Return the same tokenizer whose texts end with a token of their own, and if asked, begin with one, with `more` special tokens."""
+        """Return the same tokenizer with an end token, if asked one in front, and `more` special ones."""
         library = needed_library().Tokenizer.from_str(self.library.to_str())
         first = library.id_to_token(self.begin) if self.begin is not None else CLS if begin else None
         last = library.id_to_token(self.end_of_text) if self.ends else EOT
@@ -152,9 +153,10 @@ class BytePairTokenizer:
         return {name: token for name, token in named.items() if token}
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write `tokenizer.json` into the folder, whole or not at all; `tokenizer(folder)` and the `tokenizers` package open it.
+        """Write `tokenizer.json`, which `tokenizer(folder)` and the `tokenizers` package open.
 
-        And the other files of the folder that it came from, or a `tokenizer_config.json`, for `AutoTokenizer.from_pretrained(folder)`.
+        And the other files of the folder that it came from, or a `tokenizer_config.json`, for
+        `AutoTokenizer.from_pretrained(folder)`.
         """
         path = Path(folder) / "tokenizer.json"
         for name, said in self.beside.items():
@@ -171,11 +173,14 @@ class BytePairTokenizer:
 def tokenizer(path: str | os.PathLike, *, cleaning: str | None = "blip") -> WordTokenizer | BytePairTokenizer:
     """Return the tokenizer of a model's folder (or of a file in it), a callable: texts -> `ids (B, T)`, `is_real (B, T)`.
 
-    Looked for, in this order: `tokenizer.json` (ours is read with `json` alone, another one needs the `tokenizers` package),
-    `vocab.json` with `merges.txt`, OpenAI's `bpe_simple_vocab_16e6.txt.gz`, and BERT's `vocab.txt`; the last two may also be named
-    themselves. The context is that of the model's config.json, or 77, and for BERT's pieces at most 32. ALBEF, BLIP and BLIP-2 share BERT's
-    pieces; `cleaning` tells how their captions are prepared, "blip" (BLIP-2 too) or "albef". With None no text is prepared by us, neither
-    for CLIP's: the ids are those that a Hugging Face processor of the same folder feeds. CheckpointError for a path that has none of them.
+    Looked for, in this order: `tokenizer.json` (ours is read with `json` alone, another one needs
+    the `tokenizers` package), `vocab.json` with `merges.txt`, OpenAI's
+    `bpe_simple_vocab_16e6.txt.gz`, and BERT's `vocab.txt`; the last two may also be named
+    themselves. The context is that of the model's config.json, or 77, and for BERT's pieces at most
+    32. ALBEF, BLIP and BLIP-2 share BERT's pieces; `cleaning` tells how their captions are
+    prepared, "blip" (BLIP-2 too) or "albef". With None no text is prepared by us, neither for
+    CLIP's: the ids are those that a Hugging Face processor of the same folder feeds.
+    CheckpointError for a path that has none of them.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -305,12 +310,12 @@ def _beside(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _sane(said: Any) -> int:
-    """Return a model_max_length, or a number above all others where a file says that there is none."""
+    """Return a model_max_length, or a number above all others where a file has none."""
     return said if type(said) is int and 2 <= said <= _LONGEST else _LONGEST
 
 
 def _context(folder: Path, truncation: dict[str, Any] | None = None) -> int:
-    """Return the longest text of the model whose config lies in the folder, or what the tokenizer's own files cut texts to if that is less."""
+    """Return the longest text of the folder's model, or of its tokenizer's files if that is less."""
     settings = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     text = settings.get("text_config") or settings.get("text") or settings.get("bert") or {}
     context = (text.get("max_position_embeddings") or text.get("context")) if isinstance(text, dict) else None

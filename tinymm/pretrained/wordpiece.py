@@ -49,11 +49,12 @@ CLEANING: dict[str | None, Callable[[str], str]] = {"blip": cleaned_caption, "al
 class WordPieceTokenizer(BytePairTokenizer):
     """Texts -> `ids (B, T)` int64 and `is_real (B, T)` bool, each row [CLS], pieces, [SEP], and zeros.
 
-    `begin`, `end_of_text`, `mask_token`, `decode_token` and `encode_token` are the ids of [CLS], [SEP], [MASK], [DEC] and [ENC]; the last two lie
-    behind the vocabulary, and no cleaned text has them. A text of more than `context` tokens keeps its beginning and its [SEP]. `cleaning` is how
-    captions are prepared, "blip" (BLIP-2 too) or "albef": weights know the words that they were trained on; None leaves them as they are, as
-    Hugging Face's processors do. UsageError for another cleaning; a single
-    text in place of a list is a DataError.
+    `begin`, `end_of_text`, `mask_token`, `decode_token` and `encode_token` are the ids of [CLS],
+    [SEP], [MASK], [DEC] and [ENC]; the last two lie behind the vocabulary, and no cleaned text has
+    them. A text of more than `context` tokens keeps its beginning and its [SEP]. `cleaning` is how
+    captions are prepared, "blip" (BLIP-2 too) or "albef": weights know the words that they were
+    trained on; None leaves them as they are, as Hugging Face's processors do. UsageError for
+    another cleaning; a single text in place of a list is a DataError.
     """
 
     def __init__(

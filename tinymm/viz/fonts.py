@@ -1,18 +1,20 @@
-"""Letters that DejaVu Sans lacks: an installed font that has them, looked for when the first of them is to be drawn, or a word that none has."""
+"""Letters that DejaVu Sans lacks: an installed font that has them, or a word that there is none."""
 
 import logging
 import unicodedata
 from functools import cache
 from pathlib import Path
 
-#: The families to draw with, for Matplotlib's `family=`: what comes with it, the same on every machine, then what was found on this one.
+#: The families to draw with, for Matplotlib's `family=`: what comes with it, the same on every
+#: machine, then what was found on this one.
 FAMILIES = ["DejaVu Sans"]
-#: Parts of names of fonts that have many scripts, or one that others lack: these are opened first, and others after them.
+#: Parts of names of fonts that have many scripts, or one that others lack: these are opened first,
+#: and others after them.
 _LIKELY = (
-    "notosanscjk", "notoserifcjk", "wqy", "droidsansfallback", "sourcehansans", "takao", "ipag", "unifont", "arialuni", "arial unicode", "msyh", "simsun",
-    "pingfang", "hiragino", "yugoth", "malgun", "nanum", "batang", "uming", "ukai", "loma", "garuda", "waree", "thai", "tlwg", "khmer", "padauk", "myanmar",
-    "lao", "tibetan", "jomolhari", "symbola", "emoji", "notosans",
-)  # fmt: skip
+    "notosanscjk notoserifcjk wqy droidsansfallback sourcehansans takao ipag unifont arialuni msyh "
+    "simsun pingfang hiragino yugoth malgun nanum batang uming ukai loma garuda waree thai tlwg khmer "
+    "padauk myanmar lao tibetan jomolhari symbola emoji notosans"
+).split()
 #: Not looked at: other weights and slants of a font have no more letters than its plain one.
 _STYLED = ("bold", "italic", "oblique", "light", "black", "thin", "dejavu")
 #: Files that are opened at most for one text: a machine may have thousands.
@@ -29,14 +31,25 @@ def _own() -> frozenset[int]:
 
 @cache
 def _installed() -> list[tuple[str, dict[str, object]]]:
-    """Return the font files of this machine, likely ones first, each with a place for what it turns out to have."""
+    """Return this machine's font files, likely ones first, each with a place for what it has."""
     from matplotlib.font_manager import findSystemFonts
 
     def order(path: str) -> tuple[int, bool, str]:
         name = Path(path).name.lower().replace("_", "")
-        return next((i for i, part in enumerate(_LIKELY) if part in name), len(_LIKELY)), "mono" in name or "type" in name, path
+        return (
+            next((i for i, part in enumerate(_LIKELY) if part in name), len(_LIKELY)),
+            "mono" in name or "type" in name,
+            path,
+        )
 
-    files = sorted((path for path in findSystemFonts() if not any(word in Path(path).name.lower() for word in _STYLED)), key=order)
+    files = sorted(
+        (
+            path
+            for path in findSystemFonts()
+            if not any(word in Path(path).name.lower() for word in _STYLED)
+        ),
+        key=order,
+    )
     return [(path, {}) for path in files[:_MOST]]
 
 
@@ -61,14 +74,22 @@ def _add_font_for(letter: str) -> bool:
         if "letters" not in known:
             try:
                 font = get_font(path)
-                known["letters"] = frozenset(font.get_charmap()) if font.scalable else frozenset()  # pictures of color cannot be drawn
+                known["letters"] = (
+                    frozenset(font.get_charmap()) if font.scalable else frozenset()
+                )  # pictures of color cannot be drawn
                 known["family"] = font.family_name
-            except (OSError, RuntimeError, ValueError):  # a broken file, or a kind that Matplotlib does not open
+            except (
+                OSError,
+                RuntimeError,
+                ValueError,
+            ):  # a broken file, or a kind that Matplotlib does not open
                 known["letters"] = frozenset()
         if ord(letter) in known["letters"]:  # type: ignore[operator]
             family = str(known["family"])
             if family not in FAMILIES:
-                logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it would tell of each weight that the font lacks
+                logging.getLogger("matplotlib.font_manager").setLevel(
+                    logging.ERROR
+                )  # it would tell of each weight that the font lacks
                 fontManager.addfont(path)
                 FAMILIES.append(family)
             return True
@@ -76,7 +97,7 @@ def _add_font_for(letter: str) -> bool:
 
 
 def script(letter: str) -> str:
-    """Return the name of the script that a letter belongs to, as Unicode's names begin.
+    r"""Return the name of the script that a letter belongs to, as Unicode's names begin.
 
     >>> script("\\u732b"), script("\\u0e41"), script("\\U0001f600")
     ('Chinese characters', 'Thai', 'emoji')
@@ -84,16 +105,22 @@ def script(letter: str) -> str:
     name = unicodedata.name(letter, "")
     if unicodedata.category(letter) == "So":
         return "emoji"
-    return "Chinese characters" if name.startswith("CJK") else name.split(" ")[0].capitalize() if name else "letters without a name"
+    return (
+        "Chinese characters"
+        if name.startswith("CJK")
+        else name.split(" ")[0].capitalize()
+        if name
+        else "letters without a name"
+    )
 
 
 def not_drawn() -> str | None:
-    """Return a sentence on the scripts that pictures have shown as boxes since it was asked last, and the way out; None if there were none."""
+    """Return a sentence on the scripts shown as boxes since it was asked last; None if there were none."""
     if not _missing:
         return None
     names = ", ".join(_missing)
     _missing.clear()
     return (
-        f"no font on this machine has {names}: pictures show □ in their place; install one (on Debian and Ubuntu: apt-get install fonts-noto-core "
-        "fonts-noto-cjk fonts-symbola) and draw again"
+        f"no font on this machine has {names}: pictures show □ in their place; install one (on Debian "
+        "and Ubuntu: apt-get install fonts-noto-core fonts-noto-cjk fonts-symbola) and draw again"
     )

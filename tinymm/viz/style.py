@@ -89,9 +89,10 @@ def save(figure: Any, path: str | Path) -> Path:
 
 
 def readable(text: object) -> str:
-    """Return `text` on one line, with □ for each character that no font of this machine has a drawing of.
+    """Return `text` on one line, with □ for each character that no font of this machine has.
 
-    Matplotlib would warn and draw a box of its own; a caption may hold any character. `fonts.not_drawn` says which were no luck.
+    Matplotlib would warn and draw a box of its own; a caption may hold any character.
+    `fonts.not_drawn` says which were no luck.
 
     >>> readable("two" + chr(10) + "lines " + chr(0x378))
     'two lines □'
@@ -100,7 +101,7 @@ def readable(text: object) -> str:
 
 
 def in_lines(text: object, width: int, **how: Any) -> list[str]:
-    """Return `text` in lines of at most `width` letters, of which Chinese ones and the like are as wide as two.
+    r"""Return `text` in lines of at most `width` letters, of which Chinese ones are as wide as two.
 
     >>> in_lines("\u7ea2\u8272\u7684\u732b", 4), in_lines("a red cat", 5)
     (['红色', '的猫'], ['a red', 'cat'])

@@ -27,8 +27,9 @@ def run(
 ) -> bool:
     """Print the format found, counts, duplicates, rare words and every broken picture, and say whether all can be read.
 
-    `path` may also be the name of built-in data. What captions are cut into is said for the `tokenizer` or `vocabulary` that training would get.
-    With `out`, the whole report goes to that JSON file too. UsageError if nothing is there.
+    `path` may also be the name of built-in data. What captions are cut into is said for the
+    `tokenizer` or `vocabulary` that training would get. With `out`, the whole report goes to that
+    JSON file too. UsageError if nothing is there.
     """
     there = path if path in BUILT_IN else _existing(path)
     words = choose(open_source(there), tokenizer, vocabulary) if tokenizer or vocabulary != "words" else None

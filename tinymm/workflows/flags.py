@@ -29,8 +29,9 @@ CLIP = {
     "decay": "weight decay of matrices", "clip": "largest gradient norm, 0 for none",
     "overfit": "train on the first N pairs only, to see that the model can learn",
     "chunk": "embed N pairs at a time, each twice: a batch larger than memory, with its own gradient (docs/memory.md)",
-    "init": "fine-tune this run, Hugging Face folder or file", "tokenizer": "folder or file of a tokenizer: of --init, where it brings none, or to train on",
-    "vocabulary": "what texts are cut into: words (characters in scripts without spaces), or bpe, pieces learned from the captions",
+    "init": "fine-tune this run, Hugging Face folder or file",
+    "tokenizer": "folder or file of a tokenizer: of --init, where it brings none, or to train on",
+    "vocabulary": "words (in scripts without spaces: characters), or bpe: pieces learned from captions",
     "checkpoint_every": "steps between checkpoints", "validate_every": "steps between validations",
     "workers": "threads that share each batch, in each rank",
 }  # fmt: skip
@@ -54,8 +55,8 @@ BLIP2 = {
     "encoder": "stage 1: the run of `train clip` whose frozen picture encoder is used (default: train one first)",
     "init": "stage 2: the run of stage 1 to go on from (default: the last one)",
     "language": "stage 2: the run or folder of the frozen language model (default: train one first, on the training captions)",
-    "tokenizer": "stage 1: folder or file of a tokenizer, of --encoder where it brings none, or to train the encoder on",
-    "vocabulary": "stage 1, where the encoder is trained first: words or bpe, pieces learned from the captions",
+    "tokenizer": "stage 1: that of --encoder, where it brings none, or to train the encoder on",
+    "vocabulary": "stage 1, where the encoder is trained first: words, or bpe, learned from captions",
     "objectives": "stage 1: which of the three losses to train on", "queries": "number of queries Q", "width": "width D of the Q-Former",
     "expansion": CLIP["expansion"], "layers": "layers of the Q-Former",
     "cross_every": "every how many of them look at the picture (the paper: 2)", "drop": "stage 1: last layers of the encoder that are left out",
@@ -109,7 +110,8 @@ def not_used(settings: Any, given: Sequence[str], unused: Mapping[str, Sequence[
 def add(parser: argparse.ArgumentParser, workflow: str, said: dict[str, str]) -> None:
     """Add one flag for each field of a training workflow's `Settings`, with its type and default."""
     settings = importlib.import_module(f"tinymm.workflows.{workflow}").Settings
-    choices: dict[str, tuple] = {"image": ("vit", "resnet"), "text": ("transformer", "cbow"), "stage": (1, 2), "loss": ("softmax", "sigmoid"), "vocabulary": ("words", "bpe")}
+    choices: dict[str, tuple] = {"image": ("vit", "resnet"), "text": ("transformer", "cbow"), "stage": (1, 2), "loss": ("softmax", "sigmoid")}
+    choices["vocabulary"] = ("words", "bpe")
     for field in fields(settings):
         if field.name in said:
             kind = {int: int, float: float, int | None: int, float | None: float}.get(field.type, str)  # type: ignore[arg-type, call-overload]

@@ -39,7 +39,8 @@ def draw(path: Path, source: Any, model: Any, chances: dict[str, float], batch_s
     drawing = retrieval.gallery(scores, pixels, pairs.captions, pairs.image_of_caption, unit=unit, reranked=again)
     style.save(drawing, path / "retrieval.png")
     first = [int(np.flatnonzero(pairs.image_of_caption == i)[0]) for i in range(len(pairs))]
-    style.save(_words(model, pairs.images[0], pixels[0], source.tokenizer.tokens(pairs.captions[first[0]]), ids[first[0]][is_real[first[0]]]), path / "words.png")
+    words, read = source.tokenizer.tokens(pairs.captions[first[0]]), ids[first[0]][is_real[first[0]]]
+    style.save(_words(model, pairs.images[0], pixels[0], words, read), path / "words.png")
     if model.queue is not None:
         style.save(_queue(model, batch_at(source, Recipe(1, batch_size), 0)), path / "queue.png")
     if isinstance(model, BLIP):

@@ -1,4 +1,4 @@
-"""Which words a model is trained on: those of the captions, byte pairs learned from them, or somebody else's tokenizer; and whether they are of use."""
+"""Which words a model is trained on: the captions', byte pairs learned from them, or another's."""
 
 import copy
 from collections.abc import Callable
@@ -15,15 +15,26 @@ from tinymm.pretrained.learned import learned
 VOCABULARIES = ("words", "bpe")
 
 
-def choose(source: Any, tokenizer: str | None, vocabulary: str, *, cleaning: str = "blip") -> Any:
-    """Return the tokenizer to train on this data with: a folder's own, byte pairs of the training captions, or the data's words.
+def choose(
+    source: Any,
+    tokenizer: str | None,
+    vocabulary: str,
+    *,
+    cleaning: str = "blip",
+) -> Any:
+    """Return what to train on this data with: a folder's tokenizer, byte pairs, or its words.
 
-    A folder's texts end with a token even where they did without, and take no more room than the longest caption. UsageError for another vocabulary, or for two choices at once.
+    A folder's texts end with a token even where they did without, and take no more room than the
+    longest caption. UsageError for another vocabulary, or for two choices at once.
     """
     if vocabulary not in VOCABULARIES:
-        raise UsageError(f"--vocabulary is {' or '.join(VOCABULARIES)}, and {vocabulary!r} came; leave it out for words")
+        raise UsageError(
+            f"--vocabulary is {' or '.join(VOCABULARIES)}, and {vocabulary!r} came; leave it out for words"
+        )
     if tokenizer and vocabulary != "words":
-        raise UsageError(f"--tokenizer {tokenizer} brings its own vocabulary, and --vocabulary {vocabulary} came too; leave one of them out")
+        raise UsageError(
+            f"--tokenizer {tokenizer} brings its own vocabulary, and --vocabulary {vocabulary} came too; leave one of them out"
+        )
     texts = training_texts(source)
     if vocabulary == "bpe":
         return learned(texts)
@@ -33,7 +44,10 @@ def choose(source: Any, tokenizer: str | None, vocabulary: str, *, cleaning: str
     if isinstance(found, WordTokenizer):
         return found
     found = copy.copy(found.framed())
-    longest = max((len(row) for row in found.library.encode_batch([found.prepared(text) for text in texts])), default=2)
+    longest = max(
+        (len(row) for row in found.library.encode_batch([found.prepared(text) for text in texts])),
+        default=2,
+    )
     found.context = max(2, min(found.context, longest))
     return found
 
@@ -44,12 +58,12 @@ def training_texts(source: Source) -> list[str]:
 
 
 def reads_any_text(tokenizer: Any) -> bool:
-    """Say whether a tokenizer has no vocabulary of whole words, which a data set would have to share."""
+    """Say whether a tokenizer is without a vocabulary of whole words, which data would have to share."""
     return not isinstance(tokenizer, WordTokenizer)
 
 
 def warn(source: Any, say: Callable[[str], None]) -> None:
-    """Say so where the words that a model is to see are of little use to it; sub-words always are of some."""
+    """Say so where the words that a model is to see are of little use; sub-words always are of some."""
     if not reads_any_text(source.tokenizer):
         for sentence in useless([source.tokenizer.tokens(text) for text in training_texts(source)]):
             say(sentence)
