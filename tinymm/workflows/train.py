@@ -126,7 +126,7 @@ def run(
         if stop
         else RunFolder.create(out or next_folder(name), asdict(settings), COLUMNS, command=command)
     ) as folder:
-        if not stop:
+        if not stop or stop.anew:
             began_with = [Path(settings.init)] if settings.init else []
             remember(folder, source, began_with, say)
         if not (stop and stop.trained):

@@ -70,7 +70,7 @@ def run(
         if stop
         else RunFolder.create(out or next_folder(f"blip2-stage{settings.stage}"), asdict(settings), COLUMNS, command=command)
     ) as folder:
-        if not stop:
+        if not stop or stop.anew:
             remember(folder, source, [Path(begin) for begin in (settings.encoder, settings.init) if begin], say)
         if settings.stage == 1 and settings.encoder is None:
             encoder = trained_encoder(settings, folder.path / "encoder", "train blip2", say)

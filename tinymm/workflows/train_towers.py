@@ -69,7 +69,7 @@ def run(
             command=command or f"train {settings.model}",
         )
     ) as folder:
-        if not stop:
+        if not stop or stop.anew:
             remember(folder, source, [], say)
         noisy: dict[str, Any] = {}
         if settings.capfilt:
