@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
 from tinymm.data.batches import Source
 from tinymm.data.fingerprint import difference, fingerprint, trained_on
@@ -35,9 +34,9 @@ class Stopped:
     trained: bool
 
     @property
-    def tokenizer(self) -> Any:
-        """The words that the run began with; None where it had not got so far."""
-        return pretrained.tokenizer(self.path) if (self.path / "tokenizer.json").exists() else None
+    def words(self) -> str | None:
+        """The folder that holds the tokenizer with which the run began; None where it had not got so far."""
+        return str(self.path) if (self.path / "tokenizer.json").exists() else None
 
     @property
     def anew(self) -> bool:

@@ -101,7 +101,7 @@ def run(
     stop = stopped(resume, COLUMNS) if resume else None
     if stop:
         settings = own_settings(Settings, stop)
-    source, model = prepare(settings, stop.tokenizer if stop else None)
+    source, model = prepare(settings, stop.words if stop else None)
     workers = workers_of(settings, model)
     settings = replace(settings, workers=workers)
     recipe = Recipe(
@@ -182,10 +182,10 @@ def workers_of(settings: Any, model: Any = None) -> int:
     return workers
 
 
-def prepare(settings: Settings, tokenizer: Any = None) -> tuple[Source, CLIP]:
+def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
     """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects.
 
-    `tokenizer` has the words of a run that goes on, which own data are read in.
+    A `run` that goes on has its words already.
     UsageError for an `init` of another loss, or of other words than the data's.
     """
     if settings.init:
@@ -208,7 +208,7 @@ def prepare(settings: Settings, tokenizer: Any = None) -> tuple[Source, CLIP]:
                 preprocess=opened.preprocess,
             )  # fmt: skip
         return source, opened.model
-    own = {"tokenizer": tokenizer} if tokenizer is not None and settings.data not in BUILT_IN else {}
+    own = {"tokenizer": pretrained.tokenizer(run)} if run and settings.data not in BUILT_IN else {}
     source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution, **own)
     channels = source.preprocess.channels
     width = settings.width

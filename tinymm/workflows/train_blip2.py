@@ -79,8 +79,8 @@ def run(
             first = opened_stage_1(settings).model
             language = trained_language_model(settings, source, first, folder.path / "language", say)
             source, model = _prepared(replace(settings, language=str(language)))
-        if stop and stop.tokenizer is not None:
-            source.tokenizer = stop.tokenizer
+        if stop and stop.words:
+            source.tokenizer = pretrained.tokenizer(stop.words)
         steps, rate = settings.steps or 1, settings.rate or 0.0
         workers = train.workers_of(settings, model)
         recipe = Recipe(steps, settings.batch_size, rate, settings.warmup, settings.clip or None, settings.seed, workers, chunk=settings.chunk)

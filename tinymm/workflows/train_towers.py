@@ -55,7 +55,7 @@ def run(
     elif settings.capfilt and settings.data == "shapes":
         settings = replace(settings, data="web-shapes")
         say("CapFilt cleans captions, and those of shapes are all right; it runs on web-shapes, of whose captions 40 % belong to another scene")
-    source: Any = opened(settings, stop.tokenizer if stop else None)
+    source: Any = opened(settings, stop.words if stop else None)
     model = prepare(settings, source)  # sizes that do not fit are refused before there is a folder
     settings = replace(settings, workers=train.workers_of(settings, model))
     progress = stop.progress if stop else {"step": 0, "best": -1.0, "best_step": 0}
