@@ -25,8 +25,8 @@ from tinymm.workflows.towers_start import Settings, build, opened, prepare
 MODELS = {"albef": ALBEF, "blip": BLIP}
 THIRD = {"albef": "mlm", "blip": "lm"}
 SIZES = "--resolution 16 --patch 8 --width 32 --layers 1 --text-layers 1 --heads 2 --joint 16 --queue 2 --batch-size 8 --warmup 2 --workers 1"
-FILES = """config.json events loss.png metrics.csv metrics.jsonl model.safetensors preprocessor_config.json queue.png report.html results.json
-retrieval.png run.json tokenizer.json words.png""".split()
+FILES = """config.json data.json events loss.png metrics.csv metrics.jsonl model.safetensors preprocessor_config.json queue.png report.html
+results.json retrieval.png run.json tokenizer.json words.png""".split()
 WRITTEN = ("model.safetensors", "results.json", "config.json", "tokenizer.json", "preprocessor_config.json")
 
 
