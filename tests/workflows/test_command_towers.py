@@ -228,7 +228,8 @@ def test_caption_names_what_it_cannot_do(command, runs, pictures, which, more, s
 def test_classify_and_search_ask_for_a_clip(command, runs, model, pictures):
     for arguments in (("classify", pictures / "p00.png", "--labels", "a,b"), ("search", pictures, "red")):
         done = command(*arguments, "--model", runs[model])
-        needed = f"{arguments[0]} takes a CLIP, and {runs[model]} holds {"an" if model == "albef" else "a"} {MODELS[model].__name__}; name a run of `train clip` with --model"
+        kind = {"albef": "an ALBEF", "blip": "a BLIP"}[model]
+        needed = f"{arguments[0]} takes a CLIP, and {runs[model]} holds {kind}; name a run of `train clip` with --model"
         assert done.code == 2 and done.error == f"tinymm: {needed}\n"
 
 
