@@ -30,7 +30,7 @@ def test_beside_the_clone_it_is_the_package_that_is_found(way, tmp_path):
     python = str(tmp_path / "venv" / "bin" / "python")
     place = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     others = Path(numpy.__file__).parents[1]
-    wanted = ["setuptools*", "numpy*", "scipy*", "threadpoolctl*"]
+    wanted = ["setuptools*", "_distutils_hack", "numpy*", "scipy*", "threadpoolctl*"]
     for found in (item for pattern in wanted for item in others.glob(pattern)):
         (Path(place) / found.name).symlink_to(found)
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-build-isolation", *way, "./tinymm")

@@ -261,7 +261,8 @@ def test_a_run_that_fails_before_its_first_record_leaves_nothing(tmp_path):
     with RunFolder.create(tmp_path / "runs" / "other", SETTINGS, COLUMNS):
         pass
     with pytest.raises(UsageError), RunFolder.create(out, SETTINGS, COLUMNS) as run:
-        RunFolder.create(out / "encoder", SETTINGS, COLUMNS).append(record(1))  # a part that has been trained is kept
+        with RunFolder.create(out / "encoder", SETTINGS, COLUMNS) as part:
+            part.append(record(1))  # a part that has been trained is kept
         raise UsageError
     assert (out / "run.json").exists() and run.path == out
     with pytest.raises(UsageError), RunFolder.resume(out, 0):

@@ -25,8 +25,8 @@ from tinymm.workflows.towers_start import Settings, build, opened, prepare
 MODELS = {"albef": ALBEF, "blip": BLIP}
 THIRD = {"albef": "mlm", "blip": "lm"}
 SIZES = "--resolution 16 --patch 8 --width 32 --layers 1 --text-layers 1 --heads 2 --joint 16 --queue 2 --batch-size 8 --warmup 2 --workers 1"
-FILES = """config.json events loss.png metrics.csv metrics.jsonl model.safetensors preprocessor_config.json queue.png report.html results.json
-retrieval.png run.json tokenizer.json words.png""".split()
+FILES = """config.json data.json events loss.png metrics.csv metrics.jsonl model.safetensors preprocessor_config.json queue.png report.html
+results.json retrieval.png run.json tokenizer.json words.png""".split()
 WRITTEN = ("model.safetensors", "results.json", "config.json", "tokenizer.json", "preprocessor_config.json")
 
 
@@ -71,8 +71,8 @@ def talkative(runs, tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave the pictures out."""
-    for name in ("draw", "draw_capfilt"):
-        monkeypatch.setattr(train_towers, name, lambda *_: None)
+    monkeypatch.setattr(train_towers, "draw_capfilt", lambda *_: None)
+    monkeypatch.setattr(train_towers, "draw", lambda path, *_: (path / "report.html").write_text(""))
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_without_a_name_the_last_model_that_writes_is_asked(command, runs, pictu
 @pytest.mark.parametrize(
     "which, more, said",
     [
-        ("albef", (), "holds a ALBEF, which does not write; use a run of `train blip` or `train blip2`"),
+        ("albef", (), "holds an ALBEF, which does not write; use a run of `train blip` or `train blip2`"),
         ("blip", ("--beams", 0), "beams 0 came"),
         ("blip", ("--nucleus", 1.5), "it lies in (0, 1]"),
         ("blip", ("--prompt", "a red square again a"), "leaves room for an answer, and 'a red square again a' is too long for 6 tokens; shorten it"),
@@ -229,7 +229,8 @@ def test_caption_names_what_it_cannot_do(command, runs, pictures, which, more, s
 def test_classify_and_search_ask_for_a_clip(command, runs, model, pictures):
     for arguments in (("classify", pictures / "p00.png", "--labels", "a,b"), ("search", pictures, "red")):
         done = command(*arguments, "--model", runs[model])
-        needed = f"{arguments[0]} takes a CLIP, and {runs[model]} holds a {MODELS[model].__name__}; name a run of `train clip` with --model"
+        kind = {"albef": "an ALBEF", "blip": "a BLIP"}[model]
+        needed = f"{arguments[0]} takes a CLIP, and {runs[model]} holds {kind}; name a run of `train clip` with --model"
         assert done.code == 2 and done.error == f"tinymm: {needed}\n"
 
 

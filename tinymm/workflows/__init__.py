@@ -1,6 +1,7 @@
 """Chapter 11, a day's work: one file a command, each a function that can be called from Python as well.
 
-Read `train` (the main job; `demo` is `train` with its defaults) with `learning` (what every run does at each step), `pictures` and `report`;
+Read `train` (the main job; `demo` is `train` with its defaults) with `learning` (what every run does at each step), `runs` (how it
+begins, goes on and is finished), `terminal` (what it prints), `pictures` and `report`;
 `train_towers` (ALBEF and BLIP) with `towers_start`, `capfilt` and `pictures_towers`; `train_blip2` with `blip2_start` and `pictures_blip2`;
 `measured` (what is measured of these) and `meanings` (what it is in words), `ablate` (what each loss and each mask is for), `ablate_blip` (what
 wrong captions cost), `ablate_albef` (what twin, queue and hard negatives are for) and `compare` (all four side by side). Then what is done with a

@@ -40,7 +40,9 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return the options; words that belong to none are refused, as argparse does, with the way out."""
         found, left = self.parse_known_args(args, namespace)
-        command = vars(found).pop("parser", self)
+        command = getattr(found, "parser", self)
+        if hasattr(found, "parser"):
+            del found.parser
         if left:
             command.error(f"unrecognized arguments: {' '.join(left)}; {command.way_out(left)}")
         return found

@@ -1,6 +1,6 @@
 """What all training runs do at every step: log the record, validate and keep the model, write a checkpoint, tell the reader how it goes."""
 
-
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +43,7 @@ def learn(
     bar = tqdm(total=recipe.steps, initial=progress["step"], unit="step", mininterval=1.0, dynamic_ncols=True, disable=None)
     name = best_of.removeprefix("validation_").replace("_", " ").replace("r1", "R@1")
     state = f"training, from step {progress['step']} of {recipe.steps}"
-    with bar, doing((lambda: state) if bar.disable else None):
+    with bar, doing((lambda: state) if bar.disable or not sys.stdout.isatty() else None):
         for record in train(model, source, optimizer, recipe, start=progress["step"], losses=losses):
             step = record["step"]
             progress["step"] = step

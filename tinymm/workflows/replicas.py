@@ -73,7 +73,7 @@ def _own_folders(options: dict[str, Any], ranks: Ranks) -> Iterator[dict[str, An
             given = options.get(name)
             if given and Path(given).is_dir():
                 shutil.copytree(given, Path(place) / name)
-            if given or name == "out":
+            if given or name == "out" and not options.get("resume"):
                 own[name] = str(Path(place) / name)
         ranks.wait()
         yield own

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
 from tinymm.data.batches import Source
 from tinymm.data.fingerprint import difference, fingerprint, trained_on
@@ -35,24 +34,25 @@ class Stopped:
     trained: bool
 
     @property
-    def tokenizer(self) -> Any:
-        """The words that the run began with; None where it had not got so far."""
-        cleaning = "albef" if self.settings.get("model") == "albef" else "blip"
-        return pretrained.tokenizer(self.path, cleaning=cleaning) if (self.path / "tokenizer.json").exists() else None
+    def words(self) -> str | None:
+        """The folder that holds the tokenizer with which the run began; None where it had not got so far."""
+        return str(self.path) if (self.path / "tokenizer.json").exists() else None
 
-    def open(self, source: Source | None, say: Callable[[str], None]) -> RunFolder:
-        """Return the open folder, as it was after the step that the run goes on from, which is said; UsageError where the data has changed.
+    @property
+    def anew(self) -> bool:
+        """Whether the run was stopped before it noted its data: it begins again, with the data as it is now."""
+        return self.progress["step"] == 0 and not self.trained and not (self.path / DATA).exists()
 
-        Without a `source` the data is not compared, for data that is still to be made.
-        """
-        if source is not None and (self.path / DATA).exists():
+    def open(self, source: Source, say: Callable[[str], None]) -> RunFolder:
+        """Return the open folder, as it was after the step that the run goes on from, which is said; UsageError where the data has changed."""
+        if (self.path / DATA).exists():
             changed = difference(read_json(self.path / DATA), fingerprint(source))
             if changed:
                 raise UsageError(
                     f"--resume goes on with the data that {self.path} began with, and since then {changed}; bring it back as it was, or begin "
                     "a new run"
                 )
-        elif source is not None:
+        elif not self.anew:
             say(f"{self.path} does not say what data it began with; whether that is still the same cannot be told")
         steps = self.settings.get("steps")
         if self.trained:

@@ -132,7 +132,10 @@ def awake(patience: float | None = None) -> Iterator[None]:
                 if done.wait(patience):
                     return
                 continue
-            tell(f"{what() if callable(what) else what} … {time.monotonic() - began:.0f} s")
+            try:
+                tell(f"{what() if callable(what) else what} … {time.monotonic() - began:.0f} s")
+            except (OSError, ValueError):  # nobody reads any more, as after `… | head`
+                return
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.data.text import DEC, ENC, MASK
@@ -80,19 +81,19 @@ class Settings:
                 raise UsageError(f"--{name.replace('_', '-')} lies in [0, 1], and {value} came; give another, or leave it out")
 
 
-def opened(settings: Settings, tokenizer: Any = None) -> Any:
+def opened(settings: Settings, run: str | None = None) -> Any:
     """Return the data, its captions as [CLS] … [SEP]; UsageError for data that CapFilt cannot clean, or of one picture.
 
-    `tokenizer` has the words of a run that goes on, which own data are read in.
+    A `run` that goes on has its words already.
     """
-    own = {"tokenizer": tokenizer} if tokenizer is not None and settings.data not in BUILT_IN else {}
+    cleaning = "albef" if settings.model == "albef" else "blip"
+    own = {"tokenizer": pretrained.tokenizer(run, cleaning=cleaning)} if run and settings.data not in BUILT_IN else {}
     source: Any = open_source(settings.data, seed=settings.seed, resolution=settings.resolution, **own)
     if settings.capfilt and not hasattr(source, "web_pictures"):
         raise UsageError(f"--capfilt cleans captions that may be wrong, and those of {settings.data} are right; give --data web-shapes, or a folder")
     if len(source) < 2:
         raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")
-    cleaning = "albef" if settings.model == "albef" else "blip"
-    words = tokenizer or choose(source, settings.tokenizer, settings.vocabulary, cleaning=cleaning)
+    words = choose(source, settings.tokenizer, settings.vocabulary, cleaning=cleaning, run=run)
     source.tokenizer = words.with_frame(*((MASK,) if settings.model == "albef" else (DEC, ENC)))
     return source
 

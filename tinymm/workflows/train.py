@@ -107,7 +107,7 @@ def run(
     stop = stopped(resume, COLUMNS) if resume else None
     if stop:
         settings = own_settings(Settings, stop)
-    source, model = prepare(settings, stop.tokenizer if stop else None)
+    source, model = prepare(settings, stop.words if stop else None)
     workers = workers_of(settings, model)
     settings = replace(settings, workers=workers)
     recipe = Recipe(
@@ -133,7 +133,7 @@ def run(
         if stop
         else RunFolder.create(out or next_folder(name), asdict(settings), COLUMNS, command=command)
     ) as folder:
-        if not stop:
+        if not stop or stop.anew:
             began_with = [Path(settings.init)] if settings.init else []
             remember(folder, source, began_with, say)
         if not (stop and stop.trained):
@@ -189,10 +189,10 @@ def workers_of(settings: Any, model: Any = None) -> int:
     return workers
 
 
-def prepare(settings: Settings, tokenizer: Any = None) -> tuple[Source, CLIP]:
+def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
     """Return the data and the fresh model of these settings; with `init`, the model to be fine-tuned and data prepared as it expects.
 
-    `tokenizer` has the words of a run that goes on, which own data are read in.
+    A `run` that goes on has its words already.
     UsageError for an `init` of another loss, or of other words than the data's.
     """
     if settings.init:
@@ -202,7 +202,7 @@ def prepare(settings: Settings, tokenizer: Any = None) -> tuple[Source, CLIP]:
             "train clip", settings.init, settings.backend, settings.tokenizer, heads=settings.init_heads,
             activation=settings.init_activation, resolution=settings.resolution,
         )  # fmt: skip
-        words = tokenizer or opened.tokenizer
+        words = pretrained.tokenizer(run) if run else opened.tokenizer
         if settings.loss != "softmax" and settings.loss != opened.model.config.loss:  # softmax is also what stands there when nothing was said
             raise UsageError(
                 f"a model goes on with the loss that it was trained on; --loss is {settings.loss} and that of {settings.init} "
@@ -223,11 +223,11 @@ def prepare(settings: Settings, tokenizer: Any = None) -> tuple[Source, CLIP]:
                 preprocess=opened.preprocess,
             )  # fmt: skip
         return source, opened.model
-    own = {"tokenizer": tokenizer} if tokenizer is not None and settings.data not in BUILT_IN else {}
+    own = {"tokenizer": pretrained.tokenizer(run)} if run and settings.data not in BUILT_IN else {}
     source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution or 32, **own)
     channels = source.preprocess.channels
     width = settings.width
-    tokenizer = tokenizer or vocabularies.choose(source, settings.tokenizer, settings.vocabulary)
+    tokenizer: Any = vocabularies.choose(source, settings.tokenizer, settings.vocabulary, run=run)
     source.tokenizer = tokenizer  # type: ignore[misc]
     image: Any = None
     if settings.image == "vit":

@@ -70,7 +70,7 @@ def run(
         if stop
         else RunFolder.create(out or next_folder(f"blip2-stage{settings.stage}"), asdict(settings), COLUMNS, command=command)
     ) as folder:
-        if not stop:
+        if not stop or stop.anew:
             remember(folder, source, [Path(begin) for begin in (settings.encoder, settings.init) if begin], say)
         if settings.stage == 1 and settings.encoder is None:
             encoder = trained_encoder(settings, folder.path / "encoder", "train blip2", say)
@@ -79,8 +79,8 @@ def run(
             first = opened_stage_1(settings).model
             language = trained_language_model(settings, source, first, folder.path / "language", say)
             source, model = _prepared(replace(settings, language=str(language)))
-        if stop and stop.tokenizer is not None:
-            source.tokenizer = stop.tokenizer
+        if stop and stop.words:
+            source.tokenizer = pretrained.tokenizer(stop.words)
         steps, rate = settings.steps or 1, settings.rate or 0.0
         workers = train.workers_of(settings, model)
         recipe = Recipe(steps, settings.batch_size, rate, settings.warmup, settings.clip or None, settings.seed, workers, chunk=settings.chunk)

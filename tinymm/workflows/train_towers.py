@@ -56,7 +56,7 @@ def run(
     elif settings.capfilt and settings.data == "shapes":
         settings = replace(settings, data="web-shapes")
         say("CapFilt cleans captions, and those of shapes are all right; it runs on web-shapes, of whose captions 40 % belong to another scene")
-    source: Any = opened(settings, stop.tokenizer if stop else None)
+    source: Any = opened(settings, stop.words if stop else None)
     warn(source, say)
     model = prepare(settings, source)  # sizes that do not fit are refused before there is a folder
     settings = replace(settings, workers=train.workers_of(settings, model))
@@ -71,7 +71,7 @@ def run(
             command=command or f"train {settings.model}",
         )
     ) as folder:
-        if not stop:
+        if not stop or stop.anew:
             remember(folder, source, [], say)
         noisy: dict[str, Any] = {}
         if settings.capfilt:

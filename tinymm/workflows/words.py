@@ -21,11 +21,13 @@ def choose(
     vocabulary: str,
     *,
     cleaning: str = "blip",
+    run: str | None = None,
 ) -> Any:
     """Return what to train on this data with: a folder's tokenizer, byte pairs, or its words.
 
-    A folder's texts end with a token even where they did without, and take no more room than the
-    longest caption. UsageError for another vocabulary, or for two choices at once.
+    `run` is the folder of a run that goes on, whose own tokenizer comes first. A folder's texts end
+    with a token even where they did without, and take no more room than the longest caption.
+    UsageError for another vocabulary, or for two choices at once.
     """
     if vocabulary not in VOCABULARIES:
         raise UsageError(
@@ -35,6 +37,8 @@ def choose(
         raise UsageError(
             f"--tokenizer {tokenizer} brings its own vocabulary, and --vocabulary {vocabulary} came too; leave one of them out"
         )
+    if run:
+        return pretrained.tokenizer(run, cleaning=cleaning)
     texts = training_texts(source)
     if vocabulary == "bpe":
         return learned(texts)
