@@ -1,8 +1,10 @@
 """Position embeddings for pictures of another size: the grid is resampled bicubically, as every program does that fine-tunes at a higher resolution.
 
-Two kernels are in use, and which one belongs to a file its layout tells. transformers (`interpolate_pos_encoding`), ALBEF, BLIP and LAVIS
-interpolate with a = -0.75 and repeat the border; open_clip (`resize_pos_embed`) antialiases, which is Pillow's filter: a = -0.5,
-as much wider as the grid shrinks, and normalized at the border. Both put the outer edges of the two grids on one another (align_corners=False).
+Two kernels are in use, and which one belongs to a file its layout tells. transformers
+(`interpolate_pos_encoding`), ALBEF, BLIP and LAVIS interpolate with a = -0.75 and repeat the
+border; open_clip (`resize_pos_embed`) antialiases, which is Pillow's filter: a = -0.5, as much
+wider as the grid shrinks, and normalized at the border. Both put the outer edges of the two grids
+on one another (align_corners=False).
 """
 
 from dataclasses import replace
@@ -29,14 +31,15 @@ def bicubic_matrix(old: int, new: int, *, antialias: bool) -> np.ndarray:
     """Return the weights (new, old) that resample a row of `old` numbers to `new`; every row sums to 1.
 
     >>> bicubic_matrix(4, 2, antialias=False)
-    array([[-0.09375,  0.59375,  0.59375, -0.09375],
-           [-0.09375,  0.59375,  0.59375, -0.09375]])
+    array([[ 0.5    ,  0.59375, -0.09375,  0.     ],
+           [ 0.     , -0.09375,  0.59375,  0.5    ]])
     """
     scale = old / new
     centers = (np.arange(new) + 0.5) * scale - 0.5  # (new,), in the old grid
     if antialias:
         stretch = max(scale, 1.0)
-        # places whose middle is at most two stretched steps away; the sum is 1 again after cutting at the border
+        # places whose middle is at most two stretched steps away; the sum is 1 again after cutting
+        # at the border
         distance = np.arange(old)[None] - centers[:, None]
         first = np.maximum(np.floor(centers + 0.5 - 2 * stretch + 0.5).astype(int), 0)
         last = np.minimum(np.floor(centers + 0.5 + 2 * stretch + 0.5).astype(int), old)
@@ -54,37 +57,49 @@ def bicubic_matrix(old: int, new: int, *, antialias: bool) -> np.ndarray:
 def resized_positions(positions: np.ndarray, side: int, *, antialias: bool) -> np.ndarray:
     """Return position embeddings for a grid of side × side patches: (1 + n · n, D) -> (1 + side · side, D), the class token's own first.
 
-    With `antialias` as open_clip does it, without as transformers. UsageError for positions that are no class token and a square grid.
+    With `antialias` as open_clip does it, without as transformers. UsageError for positions that
+    are no class token and a square grid.
 
     >>> resized_positions(np.ones((1 + 4 * 4, 2)), 3, antialias=True).shape
     (10, 2)
     """
     old = round(max(len(positions) - 1, 0) ** 0.5)
     if old < 1 or old * old + 1 != len(positions):
-        raise UsageError(f"position embeddings are those of a class token and of a square grid, {len(positions)} came")
+        raise UsageError(
+            f"position embeddings are those of a class token and of a square grid, {len(positions)} came"
+        )
     if old == side:
         return positions
     weights = bicubic_matrix(old, side, antialias=antialias)
     grid = positions[1:].astype(np.float64).reshape(old, old, -1)
-    grid = np.einsum("ai,bj,ijd->abd", weights, weights, grid, optimize=True).reshape(side * side, -1)
+    grid = np.einsum("ai,bj,ijd->abd", weights, weights, grid, optimize=True).reshape(
+        side * side, -1
+    )
     return np.concatenate([positions[:1], grid.astype(positions.dtype)])
 
 
 def change_resolution(model: Module, resolution: int, layout: str) -> None:
     """Make a model with a vision transformer take pictures of another resolution, by resizing its position embeddings.
 
-    The twin of ALBEF and BLIP is changed with it. UsageError for a model without a vision transformer or a resolution that its patches do not tile.
+    The twin of ALBEF and BLIP is changed with it. UsageError for a model without a vision
+    transformer or a resolution that its patches do not tile.
     """
     towers = [module for module in model.modules() if isinstance(module, ViT)]
     config: Any = getattr(model, "config", None)
     if not towers or not hasattr(config, "image"):
-        raise UsageError(f"resolution= resizes the positions of a vision transformer, and this {type(model).__name__} has none; leave it out")
+        raise UsageError(
+            f"resolution= resizes the positions of a vision transformer, and this {type(model).__name__} has none; leave it out"
+        )
     patch = towers[0].config.patch
     if resolution % patch or resolution < patch:
-        raise UsageError(f"patches of {patch} pixels tile the picture, and resolution={resolution} came; take a multiple of {patch}")
+        raise UsageError(
+            f"patches of {patch} pixels tile the picture, and resolution={resolution} came; take a multiple of {patch}"
+        )
     antialias = isinstance(model, CLIP) and layout != "huggingface"
     for tower in towers:
-        positions = resized_positions(to_host(tower.positions.data), resolution // patch, antialias=antialias)
+        positions = resized_positions(
+            to_host(tower.positions.data), resolution // patch, antialias=antialias
+        )
         changed = Parameter(positions)
         changed.requires_grad = tower.positions.requires_grad
         tower.positions, tower.config = changed, replace(tower.config, resolution=resolution)

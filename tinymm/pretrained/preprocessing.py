@@ -1,7 +1,8 @@
 """Which description of preprocessing belongs to a model: that of the program whose layout its weights have.
 
-transformers 5 writes processor_config.json with the image processor inside, older ones and we preprocessor_config.json; open_clip's stands in
-open_clip_config.json. Where nothing is described, the family's own is meant, at the model's resolution.
+transformers 5 writes processor_config.json with the image processor inside, older ones and we
+preprocessor_config.json; open_clip's stands in open_clip_config.json. Where nothing is described,
+the family's own is meant, at the model's resolution.
 """
 
 import os
@@ -21,17 +22,22 @@ from .checkpoints import load_with_report
 from .key_maps import Imported
 from .safetensors_files import read_json
 
-#: Whose preprocessing a model has that brings none, and what its image processor is called; all others have BLIP-2's.
+#: Whose preprocessing a model has that brings none, and what its image processor is called; all
+#: others have BLIP-2's.
 FAMILY: dict[type, str] = {CLIP: "clip", ALBEF: "albef", BLIP: "blip"}
 _HUGGING_FACE = ("processor_config.json", "preprocessor_config.json")
 
 
-def preprocess(path: str | os.PathLike, *, loaded: tuple[Any, Imported] | None = None, **options: Any) -> Preprocess:
+def preprocess(
+    path: str | os.PathLike, *, loaded: tuple[Any, Imported] | None = None, **options: Any
+) -> Preprocess:
     """Return the preprocessing of a model's folder or file, a callable: picture -> normalized `(resolution, resolution, channels)`.
 
-    The weights tell which description counts, and the resolution; they are loaded with `options` as `load` takes them, unless `loaded` is
-    what `load_with_report` returned. For another `resolution` than the file's the description is taken to that one. CheckpointError for a path
-    or a description that cannot be read, for two that differ, and for one that does not fit the model; UsageError for a model without pictures.
+    The weights tell which description counts, and the resolution; they are loaded with `options` as
+    `load` takes them, unless `loaded` is what `load_with_report` returned. For another `resolution`
+    than the file's the description is taken to that one. CheckpointError for a path or a
+    description that cannot be read, for two that differ, and for one that does not fit the model;
+    UsageError for a model without pictures.
 
     >>> from tempfile import TemporaryDirectory
     >>> from tinymm.arrays.random import generator
@@ -46,7 +52,9 @@ def preprocess(path: str | os.PathLike, *, loaded: tuple[Any, Imported] | None =
     model, report = loaded or load_with_report(path, **options)
     image = getattr(model.config, "image", None)
     if image is None:
-        raise UsageError(f"pictures are prepared for a model that sees, and {str(path)!r} holds a {type(model).__name__}")
+        raise UsageError(
+            f"pictures are prepared for a model that sees, and {str(path)!r} holds a {type(model).__name__}"
+        )
     folder, native = path if path.is_dir() else path.parent, report.resolution or image.resolution
     family = next((name for kind, name in FAMILY.items() if isinstance(model, kind)), "blip2")
     prepare = _described(folder, report.layout, family, native) or usual(family, native)
@@ -67,8 +75,16 @@ def _described(folder: Path, layout: str, family: str, resolution: int) -> Prepr
     said = read_json(open_clip).get("preprocess_cfg") if open_clip.is_file() else None
     default = "CLIPImageProcessor" if family == "clip" else "BlipImageProcessor"
     try:
-        theirs = {name: Preprocess.from_dict(settings, default) for name in _HUGGING_FACE if (settings := _image_processor(folder / name))}
-        if isinstance(said, dict) and family == "clip" and (layout in ("openai", "open_clip") or not theirs):
+        theirs = {
+            name: Preprocess.from_dict(settings, default)
+            for name in _HUGGING_FACE
+            if (settings := _image_processor(folder / name))
+        }
+        if (
+            isinstance(said, dict)
+            and family == "clip"
+            and (layout in ("openai", "open_clip") or not theirs)
+        ):
             return Preprocess(**from_open_clip(said, resolution))
     except DataError as problem:
         raise CheckpointError(f"{folder}: {problem}") from None
