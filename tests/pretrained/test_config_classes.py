@@ -83,7 +83,8 @@ def test_settings_that_are_not_said_are_defaults_and_said_ones_count(tmp_path):
     again = pretrained.load(tmp_path)
     assert again.config == model.config
     np.testing.assert_array_equal(again(ids).data, model(ids).data)
-    for key, value, differs in (("num_attention_heads", 6, True), ("hidden_act", "relu", True), ("is_decoder", True, True), ("use_cache", False, False)):
+    counts = (("num_attention_heads", 6, True), ("hidden_act", "relu", True), ("is_decoder", True, True), ("use_cache", False, False))
+    for key, value, differs in counts:
         rewrite(tmp_path, lambda settings, key=key, value=value: settings.update({key: value}))
         assert np.array_equal(pretrained.load(tmp_path)(ids).data, again(ids).data) != differs, key
         rewrite(tmp_path, lambda settings, key=key: settings.pop(key))
