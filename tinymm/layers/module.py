@@ -36,6 +36,7 @@ class MissingParameter(Parameter):
 
     @data.setter
     def data(self, numbers: Any) -> None:
+        """Take numbers over, and be a Parameter again."""
         self.__class__ = Parameter  # type: ignore[assignment]
         self.data = numbers
 

@@ -201,7 +201,7 @@ def read_config(
     """
     if settings.get("model_type", kind) != kind:
         raise CheckpointError(
-            f"config.json: {where or 'the model '}model_type is {kind!r} by the arrays, and {settings['model_type']!r} came; put the config.json "
+            f"config.json: {where}model_type is {kind!r} by the arrays, and {settings['model_type']!r} came; put the config.json "
             "of this very file beside it"
         )
     table = COMMON | CLASSES[kind] | dict(also or {})
@@ -238,5 +238,5 @@ def unties(settings: Mapping[str, Any]) -> bool:
     >>> unties({"text_config": {"tie_word_embeddings": False}}), unties({})
     (True, False)
     """
-    text = settings.get("text_config")
-    return any(part.get("tie_word_embeddings") is False for part in (settings, text if isinstance(text, dict) else {}))
+    parts = [settings, *(settings.get(name) for name in ("text_config", "bert"))]
+    return any(isinstance(part, Mapping) and part.get("tie_word_embeddings") is False for part in parts)

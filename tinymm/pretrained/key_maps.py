@@ -133,27 +133,30 @@ class Layout:
         repeated: set[str] = set()
         instead: dict[str, str] = {}
         misshapen: list[str] = []
-        for head, key in self.tied:
+        for head in dict.fromkeys(head for head, _ in self.tied):
+            keys = [key for again, key in self.tied if again == head]
+            there = [key for key in keys if key in arrays]
             own = self._rule_for(head) is not None
-            if untied and own and head not in arrays:
-                raise CheckpointError(
-                    f"by its config (tie_word_embeddings false) this model has an output head of its own, and the file has no {head}; "
-                    "check that the file is whole, or that the config.json belongs to it"
-                )
-            if head not in arrays or key not in arrays:
-                continue
-            if arrays[head].shape != arrays[key].shape:
+            if head not in arrays:
+                if untied and own:
+                    raise CheckpointError(
+                        f"by its config (tie_word_embeddings false) this model has an output head of its own, and the file has no {head}; "
+                        "check that the file is whole, or that the config.json belongs to it"
+                    )
+            elif any(arrays[head].shape != arrays[key].shape for key in there):
                 misshapen.append(head)
             elif untied:  # a bias has no place of its own here: the head's is what is added to the logits
-                repeated |= set() if own else {key}
-                instead |= {} if own else {head: key}
-            elif np.array_equal(arrays[head], arrays[key]):
-                repeated.add(head)
-            else:
+                repeated |= set() if own else set(there)
+                instead |= {} if own else {head: keys[0]}
+            elif not there:  # one array, written once, under its second name
+                instead[head] = keys[0]
+            elif other := next((key for key in there if not np.array_equal(arrays[head], arrays[key])), None):
                 raise CheckpointError(
-                    f"{head} and {key} are one array unless config.json says \"tie_word_embeddings\": false, and their numbers differ; put the "
+                    f"{head} and {other} are one array unless config.json says \"tie_word_embeddings\": false, and their numbers differ; put the "
                     "config.json of this very file beside it, or remove the one that does not count"
                 )
+            else:
+                repeated.add(head)
         return repeated, instead, misshapen
 
     def _repeated_in(self, arrays: Mapping[str, np.ndarray]) -> set[str]:

@@ -115,7 +115,7 @@ BLIP_PRETRAINING = Layout(
         r"text_encoder\.(embeddings\.(?!position_ids).*|encoder\.layer\.\d+\.(?:crossattention|intermediate|output)\..*)",
         r"text_decoder.bert.\1",
     ),
-    tied=_TIED,
+    tied=(*_TIED, (_TIED[0][0], "text_encoder.embeddings.word_embeddings.weight")),
 )  # fmt: skip
 BLIP_RETRIEVAL = Layout("blip", (*_released("", "ptr_queue"), _IDS), _IGNORED, homeless=(*_OURS, *_ours(*_WRITER)))
 BLIP_CAPTIONING = Layout(

@@ -77,7 +77,8 @@ def shuffled(model: Any, rng: np.random.Generator) -> Any:
     bare.twin = bare.queue = None  # neither has a part in matching, and both are large
     bare = deepcopy(bare)
     arrays = bare.state_dict()
-    bare.load_state_dict(arrays | {name: rng.permutation(arrays[name].ravel()).reshape(p.shape) for name, p in bare.named_parameters()})
+    parameters = [name for name, _ in bare.named_parameters() if name in arrays]  # what is missing stays missing
+    bare.load_state_dict(arrays | {name: rng.permutation(arrays[name].ravel()).reshape(arrays[name].shape) for name in parameters})
     return bare
 
 
