@@ -47,7 +47,9 @@ class SlowTwin(Module):
     def follow(self, online: Module) -> None:
         """Move every weight a little toward the online one: twin ← momentum · twin + (1 - momentum) · online."""
         for mine, theirs in zip(self.copy.parameters(), online.parameters(), strict=True):
-            mine.data = moving_average(mine.data, theirs.data, self.momentum)[...]  # an array, also of no axes
+            mine.data = moving_average(mine.data, theirs.data, self.momentum)[
+                ...
+            ]  # an array, also of no axes
 
 
 class Queue(Module):
