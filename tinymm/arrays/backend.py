@@ -120,11 +120,11 @@ def is_array(x: Any) -> bool:
 
 
 def plain(x: Any) -> Any:
-    """Return an array of real numbers or booleans as it is; what is no array yet (a list, a table) becomes one. A memory map is taken for the array that it is.
+    """Return an array of real numbers or booleans as it is; what is no array yet, such as a list, becomes one.
 
-    DtypeError for other kinds of numbers, and for the subclasses of ndarray, which give the same
-    numbers another meaning: a matrix multiplies by `*`, a
-    masked array hides some, and neither would be seen inside.
+    A memory map is taken for the array that it is. DtypeError for other kinds of numbers, and for
+    the subclasses of ndarray, which give the same numbers another meaning: a matrix multiplies by
+    `*`, a masked array hides some, and neither would be seen inside.
 
     >>> plain([1, 2])
     array([1, 2])

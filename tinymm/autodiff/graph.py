@@ -27,11 +27,12 @@ class Op:
     """A rule with what follows from its declaration: call it with Tensors, arrays or Python numbers and get a Tensor.
 
     A rule takes bare arrays and returns the value, followed by one vjp for each array input, in order; what a vjp needs it simply
-    mentions, since Python's closure keeps it. `None` marks an input without a gradient. The first
-    `floating` inputs
-    come to the rule as floating-point arrays, since it writes into arrays of their kind: whole
-    numbers become float64, as for `np.exp`. See `docs/add_an_op.md`. GraphError for a name that is
-    taken, and for a NumPy function that another op answers.
+    mentions, since Python's closure keeps it.
+    `None` marks an input without a gradient. The first `floating` inputs come to the rule as
+    floating-point arrays, since it writes into arrays of their kind: whole numbers become float64,
+    as for `np.exp`. See `docs/add_an_op.md`. GraphError for a name that is taken, and for a NumPy
+    function that another op answers; a call raises it for a Tensor that requires a gradient in a
+    place that has none, and DtypeError for arrays that are no plain real numbers.
     """
 
     def __init__(
