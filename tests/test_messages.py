@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 (a table reads better in long lines)
 import ast
+import copy
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tinymm import Tensor, no_grad
 from tinymm.arrays import errors
 from tinymm.arrays.backend import array_module, to_backend
 from tinymm.arrays.errors import DataError, DeviceError, DtypeError, GraphError, ShapeError, UsageError
+from tinymm.arrays.random import check_generator
 from tinymm.autodiff import CATALOGUE, Op, checking, gradcheck, ops
 from tinymm.autodiff.signature import sum_to
 
@@ -44,6 +46,14 @@ def born(x, function):
 def wrong_vjp(signature):
     rule = Op(lambda x: (x + 1, lambda g: np.ones((7,))), signature, catalogued=False)
     np.sum(rule(ones(3))).backward()
+
+
+def changed():
+    x = ones(2)
+    with checking():
+        y = np.sum(x * 2.0)
+        x.data[0] = 3.0
+        y.backward()
 
 
 def declared_twice(**declaration):
@@ -97,7 +107,7 @@ MESSAGES = {
     "backward of many": (lambda: ones(4, 3).backward(), GraphError, "this Tensor has shape (4, 3)", "reduce it first (np.mean, np.sum) or pass gradient="),
     "gradient's shape": (lambda: ones(4, 3).backward(np.ones(3)), GraphError, "shape (4, 3), and (3,) came", "broadcast or reshape it first"),
     "gradient of no array": (lambda: ones(4).backward(1.0), GraphError, "shape (4,), and float came", "broadcast or reshape it first"),
-    "second backward": (twice, GraphError, "already used by backward() and then freed", "run the forward pass again"),
+    "second backward": (twice, GraphError, "already used by backward(), to its end or until an error stopped it", "run the forward pass again"),
     "nothing to go back to": (without_recording, GraphError, "no Tensor with requires_grad=True", "made under no_grad(), perhaps"),
     "conversion": (lambda: np.asarray(ones(2)), GraphError, "would be lost without a word", "write t.data for the numbers, or np.stack([t, u])"),
     "Tensor of a Tensor": (lambda: Tensor(ones(2)), GraphError, "a Tensor came", "use t.detach() to cut the graph, or t itself"),
@@ -108,7 +118,41 @@ MESSAGES = {
     "ufunc option": (lambda: np.exp(ones(2), where=np.ones(2, bool)), GraphError, "np.exp takes no where with a Tensor", "use np.where(condition, x, y)"),
     "list": (lambda: ones(2) + [1, 2], GraphError, "a list of 2 came", "write np.array(…) around it"),
     "flat": (lambda: np.floor(ones(2)), GraphError, "np.floor is flat almost everywhere", "use np.floor(t.data)"),
-    "no rule": (lambda: np.nancumsum(ones(2)), GraphError, "np.nancumsum has no gradient rule", "did you mean np.cumsum? (use t.data"),
+    "no rule": (lambda: np.nancumsum(ones(2)), GraphError, "np.nancumsum has no gradient rule", "use t.data to compute without gradients, or declare one"),
+    "another way": (
+        lambda: np.std(ones(2)), GraphError, "np.std has no gradient rule", "write np.sqrt(np.var(x)), or declare",
+    ),
+    "subclass": (
+        lambda: Tensor(np.ma.ones(2)), DtypeError, "MaskedArray came, whose numbers mean something else",
+        "write x.filled(value)",
+    ),
+    "seed": (lambda: check_generator(7), UsageError, "and 7 came", "write rng=np.random.default_rng(0)"),
+    "fill": (
+        lambda: np.full_like(ones(2), ones()), GraphError, "a Tensor that requires a gradient came as the value",
+        "write np.broadcast_to(value, t.shape)",
+    ),
+    "no place for a gradient": (
+        lambda: ops.layer_norm(ones(2), ones(2), ones(2), ones()), GraphError, "argument 3 of layer_norm has no gradient rule",
+        "write t.data for its numbers, or compose",
+    ),
+    "kind of the result": (
+        lambda: ones(2).astype(complex), DtypeError, "astype gave complex128", "convert t.data instead",
+    ),
+    "changed": (
+        changed, GraphError, "an array that multiply had read or made was changed", "or hand in a copy",
+    ),
+    "packed": (
+        lambda: ops.self_attention(ones(2, 3, 10), heads=2), ShapeError, "and (2, 3, 10) with 2 heads came",
+        "choose a divisor of D",
+    ),
+    "pad by name": (lambda: np.pad(ones(2), {0: 1}), UsageError, "a dict of 1 came", "write ((before, after), …)"),
+    "einsum of lists": (lambda: np.einsum(ones(2), [0]), ShapeError, "and a Tensor came", "write them out"),
+    "copied": (
+        lambda: copy.deepcopy(ones(2) * 2), GraphError, "a result is not copied or pickled", "copy t.detach()",
+    ),
+    "gradient of a gradient": (
+        lambda: (ones(2) * 2).backward(ones(2)), GraphError, "gradient= has no gradient of its own", "write gradient.data",
+    ),
     "unknown argument": (lambda: np.sum(ones(2), dtype=int), GraphError, "np.sum of a Tensor takes (x, axis=None, *, keepdims=False)", "leave it out, or use t.data"),
     "answered twice": (lambda: declared_twice(numpy=np.tanh), GraphError, "is answered twice; op tanh came second", "drop it from one numpy= list"),
     "declared twice": (declared_twice, GraphError, "an op named tanh exists already", "choose another name"),

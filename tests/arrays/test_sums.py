@@ -28,7 +28,13 @@ def test_value_and_shape_are_numpys(shape, data, keepdims, layout):
     if layout == "stretched":
         x = np.broadcast_to(x[:1], shape)
     x = {"F": np.asfortranarray, "flipped": lambda x: x[::-1]}.get(layout, np.asarray)(x)
-    axes = data.draw(st.one_of(st.none(), st.integers(-x.ndim, x.ndim - 1), st.sets(st.integers(0, x.ndim - 1)).map(tuple)))
+    axes = data.draw(
+        st.one_of(
+            st.none(),
+            st.integers(-x.ndim, x.ndim - 1),
+            st.sets(st.integers(0, x.ndim - 1)).map(tuple),
+        )
+    )
     for ours, numpys in ((total, np.sum), (average, np.mean)):
         found, expected = ours(x, axes, keepdims), numpys(x, axis=axes, keepdims=keepdims)
         assert np.shape(found) == np.shape(expected)
@@ -39,7 +45,11 @@ def test_value_and_shape_are_numpys(shape, data, keepdims, layout):
 @pytest.mark.parametrize("kind", ["equal", "mean 1", "mean 0"])
 def test_float32_is_as_good_as_by_pairs(shape, kind):
     rng = np.random.default_rng(0)
-    x = np.full(shape, 0.1, np.float32) if kind == "equal" else (rng.standard_normal(shape) + (kind == "mean 1")).astype(np.float32)
+    x = (
+        np.full(shape, 0.1, np.float32)
+        if kind == "equal"
+        else (rng.standard_normal(shape) + (kind == "mean 1")).astype(np.float32)
+    )
     axis = len(shape) - 2
     exact = x.astype(float).sum(axis=axis)
     assert off(total(x, axis), exact, np.abs(x).astype(float).sum(axis=axis)) < 3e-7
@@ -62,5 +72,7 @@ def test_gradients_of_biases_do_not_lose_digits():
     for name, call in calls.items():
         bias = Tensor(b + 1, requires_grad=True)
         call(bias).backward(np.full((n, 2), g))
-        times = 2 if name == "mlp, first" else 1  # there the bias stands in both places, and the weights between them sum to 1
+        times = (
+            2 if name == "mlp, first" else 1
+        )  # there the bias stands in both places, and the weights between them sum to 1
         assert abs(bias.grad / (times * n * float(g)) - 1).max() < 4e-7, name

@@ -48,7 +48,9 @@ def test_a_tensor_without_a_gradient_may_stand_anywhere():
     x = leaf([[0.0, 1.0, 3.0]])
     mask = Tensor(np.array([True, True, False]))
     np.testing.assert_allclose(ops.masked_softmax(x, may_attend=mask).data.sum(), 1)
-    np.testing.assert_allclose(ops.layer_norm(x, np.ones(3), np.zeros(3), eps=Tensor(0.1)).data.mean(), 0, atol=1e-15)
+    np.testing.assert_allclose(
+        ops.layer_norm(x, np.ones(3), np.zeros(3), eps=Tensor(0.1)).data.mean(), 0, atol=1e-15
+    )
     assert x[Tensor(0), Tensor(np.array([2, 2]))].data.tolist() == [3.0, 3.0]
     assert np.take(x, Tensor(np.array([1])), axis=1).data.tolist() == [[1.0]]
     (x * 2).backward(Tensor(np.ones((1, 3))))
@@ -59,7 +61,11 @@ def test_bounds_of_clip_have_gradients():
     x, low, high = [-2.0, 0.0, 3.0], [-1.0] * 3, [1.0] * 3
     assert slopes(np.clip, x, low, high) == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
     assert slopes(lambda low: np.clip(np.array(x), low, None), low) == [[1, 0, 0]]
-    assert slopes(np.clip, [0.0], [2.0], [1.0]) == [[0], [0], [1]]  # bounds that cross: the upper one wins
+    assert slopes(np.clip, [0.0], [2.0], [1.0]) == [
+        [0],
+        [0],
+        [1],
+    ]  # bounds that cross: the upper one wins
 
 
 @pytest.mark.parametrize("kind", ["int64", "int8", "bool"])
@@ -68,7 +74,9 @@ def test_whole_numbers_have_no_slope(kind):
     assert y.dtype == kind and not y.requires_grad and y.made_by is None
 
 
-@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy, pickle.dumps, lambda y: copy.deepcopy({"kept": [y]})])
+@pytest.mark.parametrize(
+    "copier", [copy.copy, copy.deepcopy, pickle.dumps, lambda y: copy.deepcopy({"kept": [y]})]
+)
 def test_a_result_is_not_copied(copier):
     y = leaf([1.0])
     for _ in range(3000):  # nor is its history walked
@@ -94,33 +102,54 @@ def test_an_error_on_the_way_back_delivers_nothing():
     with pytest.raises(KeyError):
         y.backward()
     assert x.grad is None and z.grad is None
-    with pytest.raises(GraphError, match="used by backward.*, to its end or until an error stopped it"):
+    with pytest.raises(
+        GraphError, match="used by backward.*, to its end or until an error stopped it"
+    ):
         y.backward()
 
 
 # ---------------------------------------------------------------------- what may enter
 STRANGE = {
-    "matrix": np.ones((1, 2)).view(np.matrix), "masked": np.ma.array([[1.0, 2.0]], mask=[[True, False]]), "record": np.ones((1, 2)).view(np.recarray),
+    "matrix": np.ones((1, 2)).view(np.matrix),
+    "masked": np.ma.array([[1.0, 2.0]], mask=[[True, False]]),
+    "record": np.ones((1, 2)).view(np.recarray),
     "complex": np.ones((1, 2), complex),
-}  # fmt: skip
+}
 DOORS = {
-    "Tensor": Tensor, "beside": lambda a: leaf([[1.0, 2.0]]) * a, "function": lambda a: np.maximum(a, leaf([[1.0, 2.0]])), "op": ops.softmax,
-    "kernel": lambda a: ops.layer_norm(leaf([[1.0, 2.0]]), a.reshape(2), np.zeros(2)), "joined": lambda a: np.concatenate([a, leaf([[1.0, 2.0]])]),
-    "compared": lambda a: leaf([[1.0, 2.0]]) == a if not np.iscomplexobj(a) else leaf([[1.0]]) + a, "gradient": lambda a: (leaf([[1.0, 2.0]]) * 2).backward(a),
-    "mask": lambda a: ops.masked_softmax(leaf([[1.0, 2.0]]), may_attend=a > 0 if not np.iscomplexobj(a) else a),
-    "index": lambda a: leaf([1.0, 2.0])[a.astype(int) - 1] if not np.iscomplexobj(a) else leaf([[1.0]]) * a,
-}  # fmt: skip
+    "Tensor": Tensor,
+    "beside": lambda a: leaf([[1.0, 2.0]]) * a,
+    "function": lambda a: np.maximum(a, leaf([[1.0, 2.0]])),
+    "op": ops.softmax,
+    "kernel": lambda a: ops.layer_norm(leaf([[1.0, 2.0]]), a.reshape(2), np.zeros(2)),
+    "joined": lambda a: np.concatenate([a, leaf([[1.0, 2.0]])]),
+    "compared": lambda a: leaf([[1.0, 2.0]]) == a if not np.iscomplexobj(a) else leaf([[1.0]]) + a,
+    "gradient": lambda a: (leaf([[1.0, 2.0]]) * 2).backward(a),
+    "mask": lambda a: ops.masked_softmax(
+        leaf([[1.0, 2.0]]), may_attend=a > 0 if not np.iscomplexobj(a) else a
+    ),
+    "index": lambda a: (
+        leaf([1.0, 2.0])[a.astype(int) - 1] if not np.iscomplexobj(a) else leaf([[1.0]]) * a
+    ),
+}
 
 
 @pytest.mark.parametrize("strange", STRANGE)
 @pytest.mark.parametrize("door", DOORS)
 def test_only_plain_arrays_of_real_numbers_enter(door, strange):
-    with pytest.raises(DtypeError, match=r"arrays are plain ones, and a numpy|holds real numbers or booleans and complex|a mask is boolean"):
+    with pytest.raises(
+        DtypeError,
+        match=r"arrays are plain ones, and a numpy|holds real numbers or booleans and complex|a mask is boolean",
+    ):
         DOORS[door](STRANGE[strange])
 
 
 def test_complex_numbers_do_not_enter_or_come_out():
-    for call in (lambda t: t * 1j, lambda t: 1j * t, lambda t: t + np.complex128(1), lambda t: t.astype(complex)):
+    for call in (
+        lambda t: t * 1j,
+        lambda t: 1j * t,
+        lambda t: t + np.complex128(1),
+        lambda t: t.astype(complex),
+    ):
         with pytest.raises(DtypeError, match="real numbers or booleans"):
             call(leaf([1.0]))
 
@@ -128,15 +157,28 @@ def test_complex_numbers_do_not_enter_or_come_out():
 def test_a_memory_map_is_the_array_that_it_is(tmp_path):
     kept = np.memmap(tmp_path / "x", np.float32, "w+", shape=(2,))
     kept[:] = [1, 2]
-    assert type(Tensor(kept).data) is np.ndarray and (leaf([1.0, 1.0]) * kept).data.tolist() == [1.0, 2.0]
+    assert type(Tensor(kept).data) is np.ndarray and (leaf([1.0, 1.0]) * kept).data.tolist() == [
+        1.0,
+        2.0,
+    ]
 
 
 def test_lists_are_arrays_where_numpy_takes_them():
     t = leaf([1.0, 2.0])
-    assert np.concatenate([t, [3.0]]).data.tolist() == [1, 2, 3] and np.where([True, False], t, 0.0).data.tolist() == [1, 0]
-    assert np.stack([t, (3.0, 4.0)]).shape == np.transpose(t[None] + np.zeros((2, 1)), (1, 0)).shape == (2, 2)
-    assert np.sum(t[None], (0, 1)).data == np.sum(t[None], (-1, 0)).data == 3 and ops.softmax([0.0, 0.0]).data.tolist() == [0.5, 0.5]
-    assert slopes(lambda t: np.dot(t, [3.0, 4.0]), [1.0, 2.0]) == [[3, 4]] and np.dot(2.0, t).data.tolist() == [2, 4]
+    assert np.concatenate([t, [3.0]]).data.tolist() == [1, 2, 3] and np.where(
+        [True, False], t, 0.0
+    ).data.tolist() == [1, 0]
+    assert (
+        np.stack([t, (3.0, 4.0)]).shape
+        == np.transpose(t[None] + np.zeros((2, 1)), (1, 0)).shape
+        == (2, 2)
+    )
+    assert np.sum(t[None], (0, 1)).data == np.sum(t[None], (-1, 0)).data == 3 and ops.softmax(
+        [0.0, 0.0]
+    ).data.tolist() == [0.5, 0.5]
+    assert slopes(lambda t: np.dot(t, [3.0, 4.0]), [1.0, 2.0]) == [[3, 4]] and np.dot(
+        2.0, t
+    ).data.tolist() == [2, 4]
 
 
 # ---------------------------------------------------------------------- whole numbers
@@ -187,7 +229,9 @@ def test_axes_of_length_zero_and_one(name, length):
             y = op(*example.arrays)
             g = op_checks.cotangent(y.data, example.rng)
             _, grads = op_checks.gradients(op, example.arrays, g)
-            assert [x.shape for x in grads] == [a.shape for a in example.arrays if a.dtype.kind == "f"]
+            assert [x.shape for x in grads] == [
+                a.shape for a in example.arrays if a.dtype.kind == "f"
+            ]
 
 
 @pytest.mark.parametrize(
@@ -197,8 +241,16 @@ def test_axes_of_length_zero_and_one(name, length):
         (ops.layer_norm, layer_norm_definition, ((2, 0, 4), (4,), (4,))),
         (ops.mlp, mlp_definition, ((0, 2, 4), (4, 8), (8,), (8, 4), (4,))),
         (ops.mlp, mlp_definition, ((2, 4), (4, 0), (0,), (0, 3), (3,))),
-        (ops.blockwise_attention, lambda q, k, v: attention_definition(q, k, v)[0], ((2, 0, 4), (2, 3, 4), (2, 3, 5))),
-        (ops.blockwise_attention, lambda q, k, v: attention_definition(q, k, v)[0], ((2, 3, 4), (2, 0, 4), (2, 0, 5))),
+        (
+            ops.blockwise_attention,
+            lambda q, k, v: attention_definition(q, k, v)[0],
+            ((2, 0, 4), (2, 3, 4), (2, 3, 5)),
+        ),
+        (
+            ops.blockwise_attention,
+            lambda q, k, v: attention_definition(q, k, v)[0],
+            ((2, 3, 4), (2, 0, 4), (2, 0, 5)),
+        ),
         (ops.linear, lambda x, w, b: x @ w + b, ((0, 2, 3), (3, 4), (4,))),
         (ops.linear, lambda x, w, b: x @ w + b, ((2, 2, 0), (0, 4), (4,))),
     ],
@@ -206,7 +258,8 @@ def test_axes_of_length_zero_and_one(name, length):
 def test_kernels_of_nothing_are_their_definitions(kernel, definition, shapes):
     arrays = [np.random.default_rng(0).standard_normal(shape) for shape in shapes]
     (y, grads), (expected, others) = (
-        op_checks.gradients(function, arrays, np.ones(definition(*map(Tensor, arrays)).shape)) for function in (kernel, definition)
+        op_checks.gradients(function, arrays, np.ones(definition(*map(Tensor, arrays)).shape))
+        for function in (kernel, definition)
     )
     for a, b in zip([y, *grads], [expected, *others], strict=True):
         assert a.shape == b.shape
@@ -244,7 +297,11 @@ def test_reductions_of_no_axes(function, axis):
 
 
 def test_softmax_of_no_axes_and_of_none():
-    assert ops.softmax(leaf(2.0)).data == 1.0 and ops.log_softmax(leaf(2.0)).data == 0.0 and np.cumsum(leaf(2.0), axis=0).shape == (1,)
+    assert (
+        ops.softmax(leaf(2.0)).data == 1.0
+        and ops.log_softmax(leaf(2.0)).data == 0.0
+        and np.cumsum(leaf(2.0), axis=0).shape == (1,)
+    )
     for op in (ops.softmax, ops.log_softmax):
         assert op(np.zeros((2, 0))).shape == (2, 0)
     assert ops.logsumexp(np.zeros((2, 0)), axis=1).data.tolist() == [-np.inf] * 2
@@ -252,7 +309,13 @@ def test_softmax_of_no_axes_and_of_none():
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_statistics_of_nothing_are_numpys():
-    for call in (np.mean, lambda x: np.mean(x, axis=0), lambda x: np.var(x, ddof=1, axis=0), lambda x: np.var(x, ddof=3, axis=0), np.var):
+    for call in (
+        np.mean,
+        lambda x: np.mean(x, axis=0),
+        lambda x: np.var(x, ddof=1, axis=0),
+        lambda x: np.var(x, ddof=3, axis=0),
+        np.var,
+    ):
         for x in (np.zeros((0, 3)), np.ones((1, 3)), np.arange(6.0).reshape(2, 3)):
             np.testing.assert_array_equal(call(Tensor(x)).data, call(x))
             t = Tensor(x, requires_grad=True)
@@ -262,7 +325,13 @@ def test_statistics_of_nothing_are_numpys():
 
 @pytest.mark.parametrize(
     ("subscripts", "shapes"),
-    [("ij,ij->ij", ((3, 1), (3, 4))), ("i,i->", ((3,), (1,))), ("bij,bjk->bik", ((1, 2, 3), (4, 3, 2))), ("ij,jk->ik", ((2, 1), (4, 3))), ("i,i->i", ((0,), (1,)))],
+    [
+        ("ij,ij->ij", ((3, 1), (3, 4))),
+        ("i,i->", ((3,), (1,))),
+        ("bij,bjk->bik", ((1, 2, 3), (4, 3, 2))),
+        ("ij,jk->ik", ((2, 1), (4, 3))),
+        ("i,i->i", ((0,), (1,))),
+    ],
 )
 def test_einsum_stretches_axes_of_length_one(subscripts, shapes):
     rng = np.random.default_rng(0)
@@ -274,21 +343,36 @@ def test_einsum_stretches_axes_of_length_one(subscripts, shapes):
     assert (a.grad.shape, b.grad.shape) == shapes
 
 
-# ---------------------------------------------------------------------- spellings with NumPy's own numbers
+# ---------------------------------------------------------------------- spellings with NumPy's own
+# numbers
 def test_numpy_integers_and_none_are_taken_where_numpy_takes_them():
     t = leaf([1.0, 2.0])
     assert [part.data.tolist() for part in np.split(t, np.int64(2))] == [[1.0], [2.0]]
-    assert np.broadcast_to(t, np.array([3, 2])).shape == (3, 2) and np.broadcast_to(leaf([1.0]), np.int64(3)).shape == (3,)
+    assert np.broadcast_to(t, np.array([3, 2])).shape == (3, 2) and np.broadcast_to(
+        leaf([1.0]), np.int64(3)
+    ).shape == (3,)
     assert [part.shape for part in np.split(leaf(np.zeros(0)), 2)] == [(0,), (0,)]
-    assert slopes(lambda a, b: np.concatenate([a, b], axis=None) * np.arange(3.0), [[1.0, 1.0]], [1.0]) == [[[0, 1]], [2]]
-    assert slopes(lambda t: np.take_along_axis(t, np.array([1, 1]), axis=None), [[1.0], [2.0]]) == [[[0], [2]]]
+    assert slopes(
+        lambda a, b: np.concatenate([a, b], axis=None) * np.arange(3.0), [[1.0, 1.0]], [1.0]
+    ) == [[[0, 1]], [2]]
+    assert slopes(lambda t: np.take_along_axis(t, np.array([1, 1]), axis=None), [[1.0], [2.0]]) == [
+        [[0], [2]]
+    ]
 
 
 def test_what_is_not_taken_is_said():
     t = leaf([[1.0, 2.0]])
     for call, error, words in (
-        (lambda: np.einsum(t, [0, 1], [1, 0]), ShapeError, "einsum of a Tensor takes its letters first"),
-        (lambda: np.pad(t, {0: 1}), UsageError, "takes widths in order of the axes, and a dict of 1 came"),
+        (
+            lambda: np.einsum(t, [0, 1], [1, 0]),
+            ShapeError,
+            "einsum of a Tensor takes its letters first",
+        ),
+        (
+            lambda: np.pad(t, {0: 1}),
+            UsageError,
+            "takes widths in order of the axes, and a dict of 1 came",
+        ),
         (lambda: np.split(t, 0), ShapeError, "into 0 equal parts"),
     ):
         with pytest.raises(error, match=words):
@@ -301,7 +385,11 @@ def test_powers_at_zero():
         warnings.simplefilter("error")
         assert slopes(lambda x: x**0, [0.0, 2.0]) == [[0, 0]]
         assert slopes(lambda x: x ** np.arange(3.0), [0.0, 0.0, 0.0]) == [[0, 1, 0]]
-        assert slopes(lambda e: np.array([0.0, 0.0]) ** e, [1.0, 2.0]) == slopes(lambda e: 0.0**e, [1.0, 2.0]) == [[0, 0]]
+        assert (
+            slopes(lambda e: np.array([0.0, 0.0]) ** e, [1.0, 2.0])
+            == slopes(lambda e: 0.0**e, [1.0, 2.0])
+            == [[0, 0]]
+        )
         assert slopes(np.power, [0.0], [2.0]) == [[0], [0]]
 
 
@@ -309,9 +397,17 @@ def test_logarithms_of_sums_of_infinities():
     inf = np.inf
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert ops.logsumexp(np.array([[-inf, -inf], [0.0, inf]]), axis=1).data.tolist() == [-inf, inf]
-        assert slopes(lambda x: ops.logsumexp(x, axis=1), [[-inf, -inf], [0.0, -inf]]) == [[[0, 0], [1, 0]]]
-        assert slopes(np.logaddexp, [inf, -inf, 0.0, 800.0], [-inf, inf, -inf, 0.0]) == [[1, 0, 1, 1], [0, 1, 0, 0]]
+        assert ops.logsumexp(np.array([[-inf, -inf], [0.0, inf]]), axis=1).data.tolist() == [
+            -inf,
+            inf,
+        ]
+        assert slopes(lambda x: ops.logsumexp(x, axis=1), [[-inf, -inf], [0.0, -inf]]) == [
+            [[0, 0], [1, 0]]
+        ]
+        assert slopes(np.logaddexp, [inf, -inf, 0.0, 800.0], [-inf, inf, -inf, 0.0]) == [
+            [1, 0, 1, 1],
+            [0, 1, 0, 0],
+        ]
 
 
 @pytest.mark.parametrize("size", [1.0, 1e5, 1e7, 1e30])
@@ -324,8 +420,12 @@ def test_shares_of_logaddexp_do_not_depend_on_the_size(size):
 def test_what_is_near_zero_keeps_its_digits():
     x = np.array([-700.0, -40.0, 40.0, 700.0])
     np.testing.assert_allclose(ops.sigmoid(x).data, [np.exp(-700), np.exp(-40), 1, 1], rtol=1e-15)
-    np.testing.assert_allclose(slopes(ops.sigmoid, x)[0], np.exp([-700.0, -40.0, -40.0, -700.0]), rtol=1e-15)
-    np.testing.assert_allclose(slopes(ops.softplus, x)[0], [np.exp(-700), np.exp(-40), 1, 1], rtol=1e-15)
+    np.testing.assert_allclose(
+        slopes(ops.sigmoid, x)[0], np.exp([-700.0, -40.0, -40.0, -700.0]), rtol=1e-15
+    )
+    np.testing.assert_allclose(
+        slopes(ops.softplus, x)[0], [np.exp(-700), np.exp(-40), 1, 1], rtol=1e-15
+    )
 
 
 @pytest.mark.parametrize("D", [1, 3, 512, 768, 777, 1408])
@@ -353,11 +453,25 @@ def test_infinite_and_other_edges_are_pytorchs():
     edge = [np.nan, np.inf, -np.inf, 0.0, 1.0, -1.0, 2.0, 0.5, 1e30, -1e30]
     pairs = [list(side) for side in zip(*[(a, b) for a in edge for b in edge], strict=True)]
     table = [(lambda x, n=n: x**n, lambda x, n=n: x**n, 1) for n in (0, 1, 2, 3, -1)]
-    table += [(ops.relu, torch.relu, 1), (ops.sigmoid, torch.sigmoid, 1), (np.sqrt, torch.sqrt, 1), (lambda x: np.clip(x, -1, 1), lambda x: torch.clamp(x, -1, 1), 1)]
-    table += [(np.maximum, torch.maximum, 2), (np.minimum, torch.minimum, 2), (np.power, torch.pow, 2), (np.multiply, torch.mul, 2), (np.divide, torch.div, 2)]
+    table += [
+        (ops.relu, torch.relu, 1),
+        (ops.sigmoid, torch.sigmoid, 1),
+        (np.sqrt, torch.sqrt, 1),
+        (lambda x: np.clip(x, -1, 1), lambda x: torch.clamp(x, -1, 1), 1),
+    ]
+    table += [
+        (np.maximum, torch.maximum, 2),
+        (np.minimum, torch.minimum, 2),
+        (np.power, torch.pow, 2),
+        (np.multiply, torch.mul, 2),
+        (np.divide, torch.div, 2),
+    ]
     for ours, theirs, count in table:
         arrays = [np.array(edge)] if count == 1 else list(map(np.array, pairs))
-        here, there = [Tensor(a, requires_grad=True) for a in arrays], [torch.tensor(a, requires_grad=True) for a in arrays]
+        here, there = (
+            [Tensor(a, requires_grad=True) for a in arrays],
+            [torch.tensor(a, requires_grad=True) for a in arrays],
+        )
         with np.errstate(all="ignore"):
             y = ours(*here)
             np.sum(y).backward()
@@ -372,13 +486,18 @@ def test_activations_of_a_kernel_pass_a_nan():
     for activation in ("relu", "gelu", "quick_gelu"):
         arrays = [np.array([[np.nan]]), *(np.ones(shape) for shape in ((1, 1), (1,), (1, 1), (1,)))]
         with np.errstate(all="ignore"):
-            _, grads = op_checks.gradients(lambda *xs, a=activation: ops.mlp(*xs, activation=a), arrays, np.ones((1, 1)))
-            _, others = op_checks.gradients(lambda *xs, a=activation: mlp_definition(*xs, a), arrays, np.ones((1, 1)))
+            _, grads = op_checks.gradients(
+                lambda *xs, a=activation: ops.mlp(*xs, activation=a), arrays, np.ones((1, 1))
+            )
+            _, others = op_checks.gradients(
+                lambda *xs, a=activation: mlp_definition(*xs, a), arrays, np.ones((1, 1))
+            )
         for a, b in zip(grads, others, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
-# ---------------------------------------------------------------------- what changes behind our back
+# ---------------------------------------------------------------------- what changes behind our
+# back
 @pytest.mark.parametrize(
     "pick",
     [
@@ -403,9 +522,10 @@ def test_checking_notices_numbers_that_changed(change):
     with checking():
         y = ops.masked_softmax(x, may_attend=mask)
         {"input": x.data[0], "value": y.data[0], "mask": mask}[change][0] = 0
-        with pytest.raises(GraphError, match=r"masked_softmax had read or made was changed before backward\(\) came"):
+        with pytest.raises(
+            GraphError,
+            match=r"masked_softmax had read or made was changed before backward\(\) came",
+        ):
             np.sum(y).backward()
     with checking():
         np.sum(ops.masked_softmax(x, may_attend=mask)).backward()
-
-

@@ -280,7 +280,8 @@ def test_floor_division_is_flat_too(t):
         t // 2
 
 
-#: What the expressions of `INSTEAD` are tried on: positive numbers, so that logarithms are defined, with an axis that n divides.
+#: What the expressions of `INSTEAD` are tried on: positive numbers, so that logarithms are defined,
+#: with an axis that n divides.
 NUMBERS = {"x": np.arange(1.0, 13.0).reshape(2, 6) / 5, "y": np.arange(12.0, 0.0, -1.0).reshape(2, 6) / 7}
 SETTINGS = {"n": 2, "axis": 1, "w": np.arange(12.0).reshape(2, 6)}
 TAKES = {

@@ -124,7 +124,8 @@ def test_a_model_that_is_saved_and_loaded_is_bitwise_the_same(image, text):
     np.testing.assert_array_equal(source(images, ids).data, target(images, ids).data)
 
 
-# ---------------------------------------------------------------------- nothing that learns is overlooked
+# ---------------------------------------------------------------------- nothing that learns is
+# overlooked
 class Holding(Module):
     """A module with one attribute, and a part of its own beside it."""
 

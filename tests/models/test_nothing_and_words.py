@@ -13,10 +13,18 @@ from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.opt import OPT, OPTConfig
 from tinymm.training.chunks import in_chunks
-from tinymm.training.evaluate import chosen_class, embed_images, embed_texts, linear_probe, zero_shot
+from tinymm.training.evaluate import (
+    chosen_class,
+    embed_images,
+    embed_texts,
+    linear_probe,
+    zero_shot,
+)
 from tinymm.training.evaluate_matching import image_tokens
 
-CLIPS = [CLIPConfig.tiny(image, text) for image in ("vit", "resnet") for text in ("transformer", "cbow")]
+CLIPS = [
+    CLIPConfig.tiny(image, text) for image in ("vit", "resnet") for text in ("transformer", "cbow")
+]
 OTHERS = [(ALBEF, ALBEFConfig), (BLIP, BLIPConfig), (BLIP2Stage1, BLIP2Config)]
 
 
@@ -25,10 +33,14 @@ def rng():
 
 
 def pictures(n, config):
-    return np.zeros((n, config.image.resolution, config.image.resolution, config.image.channels), np.float32)
+    return np.zeros(
+        (n, config.image.resolution, config.image.resolution, config.image.channels), np.float32
+    )
 
 
-@pytest.mark.parametrize("config", CLIPS, ids=lambda c: f"{type(c.image).__name__}-{type(c.text).__name__}")
+@pytest.mark.parametrize(
+    "config", CLIPS, ids=lambda c: f"{type(c.image).__name__}-{type(c.text).__name__}"
+)
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_clip_of_nothing(config, mode):
     model = getattr(CLIP(config, rng()), mode)()
@@ -39,7 +51,11 @@ def test_clip_of_nothing(config, mode):
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
     assert all(np.isfinite(array).all() for array in model.state_dict().values())
     assert model(none, ids).shape == (0, 0) and model(pictures(2, config), ids).shape == (2, 0)
-    assert embed_images(model, none).shape == embed_texts(model, [], lambda texts: (np.zeros((len(texts), 5), int), None)).shape == (0, 16)
+    assert (
+        embed_images(model, none).shape
+        == embed_texts(model, [], lambda texts: (np.zeros((len(texts), 5), int), None)).shape
+        == (0, 16)
+    )
 
 
 def test_chunks_of_nothing():
@@ -55,28 +71,54 @@ def test_the_other_models_of_nothing(model, config):
     config = config.tiny()
     model = model(config, rng())
     none, ids = pictures(0, config), np.zeros((0, 5), int)
-    assert len(model.encode_image(none)) == len(model.encode_text(ids)) == len(model.itm_probability(none, ids)) == len(image_tokens(model, none)) == 0
+    assert (
+        len(model.encode_image(none))
+        == len(model.encode_text(ids))
+        == len(model.itm_probability(none, ids))
+        == len(image_tokens(model, none))
+        == 0
+    )
     assert not hasattr(model, "caption") or model.caption(none) == []
 
 
 def test_parts_of_nothing():
-    assert CrossAttention(4, 2, rng=rng())(np.zeros((0, 3, 4)), np.zeros((0, 5, 4))).shape == (0, 3, 4)
-    assert CrossAttention(4, 2, rng=rng())(np.zeros((2, 0, 4)), np.zeros((2, 5, 4))).shape == (2, 0, 4)
-    assert [draw.shape for draw in hard_negatives(np.zeros((0, 0)), np.zeros(0, int), rng())] == [(0,), (0,)]
+    assert CrossAttention(4, 2, rng=rng())(np.zeros((0, 3, 4)), np.zeros((0, 5, 4))).shape == (
+        0,
+        3,
+        4,
+    )
+    assert CrossAttention(4, 2, rng=rng())(np.zeros((2, 0, 4)), np.zeros((2, 5, 4))).shape == (
+        2,
+        0,
+        4,
+    )
+    assert [draw.shape for draw in hard_negatives(np.zeros((0, 0)), np.zeros(0, int), rng())] == [
+        (0,),
+        (0,),
+    ]
     assert itc_targets(np.zeros(0, int), 0.1).shape == (0, 0)
 
 
 def test_no_picture_leaves_the_running_statistics_alone():
     norm = BatchNorm2d(3)
     assert norm(Tensor(np.zeros((0, 2, 2, 3), np.float32))).shape == (0, 2, 2, 3)
-    assert norm.running_mean.data.tolist() == [0.0] * 3 and norm.running_variance.data.tolist() == [1.0] * 3 and norm.batches_seen.data == 0
+    assert (
+        norm.running_mean.data.tolist() == [0.0] * 3
+        and norm.running_variance.data.tolist() == [1.0] * 3
+        and norm.batches_seen.data == 0
+    )
 
 
 def test_words_are_no_ids_and_lists_no_pictures():
-    models = [CLIP(config, rng()) for config in CLIPS[:2]] + [model(config.tiny(), rng()) for model, config in OTHERS]
+    models = [CLIP(config, rng()) for config in CLIPS[:2]] + [
+        model(config.tiny(), rng()) for model, config in OTHERS
+    ]
     for text in ("a cat", ["a cat"], [[1, 2]]):
         for model in models:
-            with pytest.raises(DtypeError, match=r"ids are an array \(B, T\) of whole numbers, and a (str|list) came; write ids, is_real = tokenizer"):
+            with pytest.raises(
+                DtypeError,
+                match=r"ids are an array \(B, T\) of whole numbers, and a (str|list) came; write ids, is_real = tokenizer",
+            ):
                 model.encode_text(text)
         with pytest.raises(DtypeError, match="ids are an array"):
             OPT(OPTConfig.tiny(), rng())(text)
@@ -89,7 +131,9 @@ def test_words_are_no_ids_and_lists_no_pictures():
 def test_no_token_is_no_caption(tokens):
     for model, config in OTHERS[1:]:
         config = config.tiny()
-        with pytest.raises(UsageError, match=f"writes 1 to max_new_tokens tokens, .* max_new_tokens {tokens}"):
+        with pytest.raises(
+            UsageError, match=f"writes 1 to max_new_tokens tokens, .* max_new_tokens {tokens}"
+        ):
             model(config, rng()).caption(pictures(1, config), max_new_tokens=tokens)
 
 

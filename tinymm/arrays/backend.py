@@ -172,10 +172,11 @@ def is_array(x: Any) -> bool:
 
 
 def plain(x: Any) -> Any:
-    """Return an array of real numbers or booleans as it is; what is no array yet (a list, a table) becomes one. A memory map is taken for the array that it is.
+    """Return an array of real numbers or booleans as it is; what is no array yet, such as a list, becomes one.
 
-    DtypeError for other kinds of numbers, and for the subclasses of ndarray, which give the same numbers another meaning: a matrix multiplies by `*`, a
-    masked array hides some, and neither would be seen inside.
+    A memory map is taken for the array that it is. DtypeError for other kinds of numbers, and for
+    the subclasses of ndarray, which give the same numbers another meaning: a matrix multiplies by
+    `*`, a masked array hides some, and neither would be seen inside.
 
     >>> plain([1, 2])
     array([1, 2])
@@ -186,12 +187,15 @@ def plain(x: Any) -> Any:
         elif isinstance(x, np.ndarray):
             way = "x.filled(value)" if isinstance(x, np.ma.MaskedArray) else "np.asarray(x)"
             raise DtypeError(
-                f"arrays are plain ones, and a {type(x).__module__}.{type(x).__name__} came, whose numbers mean something else; write {way}"
+                f"arrays are plain ones, and a {type(x).__module__}.{type(x).__name__} came, "
+                f"whose numbers mean something else; write {way}"
             )
         elif isinstance(x, np.generic) or not is_array(x):
             x = np.asarray(x)
     if x.dtype.kind not in "fiub":
-        raise DtypeError(f"a Tensor holds real numbers or booleans and {x.dtype} came; convert the data first")
+        raise DtypeError(
+            f"a Tensor holds real numbers or booleans and {x.dtype} came; convert the data first"
+        )
     return x
 
 

@@ -24,5 +24,8 @@ def check_generator(rng: object) -> np.random.Generator:
     True
     """
     if not isinstance(rng, np.random.Generator):
-        raise UsageError(f"rng= is the generator that numbers are drawn from, and {rng!r} came; write rng=np.random.default_rng(0), one for the whole model")
+        raise UsageError(
+            f"rng= is the generator that numbers are drawn from, and {rng!r} came; write "
+            "rng=np.random.default_rng(0), one for the whole model"
+        )
     return rng

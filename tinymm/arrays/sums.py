@@ -1,8 +1,11 @@
 """Sums whose rounding does not grow with their length.
 
-NumPy adds by pairs along the axis that is contiguous in memory, and term after term along every other one: the mean of a channel over 400,000
-places is then off by 2e-5 in float32. Here such a sum is taken over blocks of a few terms, then over the blocks' sums, and so on, as pairwise
-summation does (Higham 1993). A block is a product with ones, so that this is also no slower. On a GPU reductions are trees already.
+NumPy adds by pairs along the axis that is contiguous in memory, and term after term along every
+other one: the mean of a channel over 400,000
+places is then off by 2e-5 in float32. Here such a sum is taken over blocks of a few terms, then
+over the blocks' sums, and so on, as pairwise
+summation does (Higham 1993). A block is a product with ones, so that this is also no slower. On a
+GPU reductions are trees already.
 """
 
 import math
@@ -11,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-#: Terms that are added one after the other; and how many a sum may have to be left to NumPy, which is about 1e-6 off there.
+#: Terms that are added one after the other; and how many a sum may have to be left to NumPy, which
+#: is about 1e-6 off there.
 TERMS, SHORT = 16, 4096
 
 
@@ -24,7 +28,12 @@ def total(x: Any, axis: Any = None, keepdims: bool = False, of: int = 0) -> Any:
     >>> total(x, axis=0), np.sum(x, axis=0)
     (array([10000.002, 10000.002], dtype=float32), array([9998.557, 9998.557], dtype=float32))
     """
-    if axis is None or x.size <= SHORT >= of or not isinstance(x, np.ndarray) or x.dtype.char not in "fd":
+    if (
+        axis is None
+        or x.size <= SHORT >= of
+        or not isinstance(x, np.ndarray)
+        or x.dtype.char not in "fd"
+    ):
         return np.sum(x, axis=axis, keepdims=keepdims)
     axes = sorted(normalize_axis_tuple(axis, x.ndim))
     shape = x.shape
@@ -39,7 +48,9 @@ def total(x: Any, axis: Any = None, keepdims: bool = False, of: int = 0) -> Any:
             x = np.sum(x, axis=tuple(range(first, last + 1)), keepdims=True)
         else:
             front, back = x.shape[:first], x.shape[last + 1 :]
-            runs = x.reshape(math.prod(front), math.prod(x.shape[first : last + 1]), math.prod(back))
+            runs = x.reshape(
+                math.prod(front), math.prod(x.shape[first : last + 1]), math.prod(back)
+            )
             x = _by_blocks(runs).reshape(*front, *(1,) * (last + 1 - first), *back)
     return x if keepdims else x.reshape([n for a, n in enumerate(shape) if a not in axes])
 
@@ -63,5 +74,11 @@ def _by_blocks(x: np.ndarray) -> np.ndarray:
         outer, n, inner = x.shape
         whole = n // TERMS * TERMS
         sums = np.ones(TERMS, x.dtype) @ x[:, :whole].reshape(outer, n // TERMS, TERMS, inner)
-        x = sums if whole == n else np.concatenate([sums, (np.ones(n - whole, x.dtype) @ x[:, whole:])[:, None]], axis=1)
+        x = (
+            sums
+            if whole == n
+            else np.concatenate(
+                [sums, (np.ones(n - whole, x.dtype) @ x[:, whole:])[:, None]], axis=1
+            )
+        )
     return np.ones(x.shape[1], x.dtype) @ x

@@ -28,25 +28,46 @@ PLAIN = {
 FLAT = {np.floor, np.ceil, np.rint, np.round, np.trunc, np.sign, np.floor_divide, np.heaviside, np.fix}
 
 
-#: NumPy function without a rule → the same of functions that have one, for Tensors x and y, a number n and an axis: equal in value, as the tests
+#: NumPy function without a rule → the same of functions that have one, for Tensors x and y, a
+#: number n and an axis: equal in value, as the tests
 #: hold them to, or not listed.
 INSTEAD = {
-    "np.append": "np.concatenate([np.ravel(x), np.ravel(y)])", "np.average": "np.sum(w * x) / np.sum(w)",
-    "np.column_stack": "np.concatenate([np.reshape(v, (len(v), -1)) for v in (x, y)], axis=1)", "np.cosh": "(np.exp(x) + np.exp(-x)) / 2",
-    "np.deg2rad": "x * (math.pi / 180)", "np.diff": "x[..., 1:] - x[..., :-1]", "np.exp2": "2.0**x",
-    "np.fliplr": "x[:, ::-1]", "np.flipud": "x[::-1]", "np.hsplit": "np.split(x, n, axis=min(1, x.ndim - 1))",
-    "np.hstack": "np.concatenate([x, y], axis=min(1, x.ndim - 1))", "np.hypot": "np.sqrt(x * x + y * y)", "np.inner": "x @ y.T",
-    "np.linalg.matrix_transpose": "np.swapaxes(x, -1, -2)", "np.linalg.vector_norm": "np.linalg.norm(np.ravel(x))",
-    "np.log10": "np.log(x) / math.log(10)", "np.log2": "np.log(x) / math.log(2)", "np.matrix_transpose": "np.swapaxes(x, -1, -2)",
-    "np.nansum": "np.sum(np.where(np.isnan(x), 0, x))", "np.outer": "np.ravel(x)[:, None] * np.ravel(y)", "np.ptp": "np.max(x) - np.min(x)",
-    "np.rad2deg": "x * (180 / math.pi)", "np.reciprocal": "1 / x", "np.remainder": "x - n * np.floor(x.data / n)",
+    "np.append": "np.concatenate([np.ravel(x), np.ravel(y)])",
+    "np.average": "np.sum(w * x) / np.sum(w)",
+    "np.column_stack": "np.concatenate([np.reshape(v, (len(v), -1)) for v in (x, y)], axis=1)",
+    "np.cosh": "(np.exp(x) + np.exp(-x)) / 2",
+    "np.deg2rad": "x * (math.pi / 180)",
+    "np.diff": "x[..., 1:] - x[..., :-1]",
+    "np.exp2": "2.0**x",
+    "np.fliplr": "x[:, ::-1]",
+    "np.flipud": "x[::-1]",
+    "np.hsplit": "np.split(x, n, axis=min(1, x.ndim - 1))",
+    "np.hstack": "np.concatenate([x, y], axis=min(1, x.ndim - 1))",
+    "np.hypot": "np.sqrt(x * x + y * y)",
+    "np.inner": "x @ y.T",
+    "np.linalg.matrix_transpose": "np.swapaxes(x, -1, -2)",
+    "np.linalg.vector_norm": "np.linalg.norm(np.ravel(x))",
+    "np.log10": "np.log(x) / math.log(10)",
+    "np.log2": "np.log(x) / math.log(2)",
+    "np.matrix_transpose": "np.swapaxes(x, -1, -2)",
+    "np.nansum": "np.sum(np.where(np.isnan(x), 0, x))",
+    "np.outer": "np.ravel(x)[:, None] * np.ravel(y)",
+    "np.ptp": "np.max(x) - np.min(x)",
+    "np.rad2deg": "x * (180 / math.pi)",
+    "np.reciprocal": "1 / x",
+    "np.remainder": "x - n * np.floor(x.data / n)",
     "np.repeat": "np.take(x, np.repeat(np.arange(x.shape[axis]), n), axis=axis)",
-    "np.roll": "np.take(x, np.roll(np.arange(x.shape[axis]), n), axis=axis)", "np.sinh": "(np.exp(x) - np.exp(-x)) / 2",
-    "np.sort": "np.take_along_axis(x, np.argsort(x, axis=-1).data, axis=-1)", "np.std": "np.sqrt(np.var(x))", "np.tan": "np.sin(x) / np.cos(x)",
-    "np.tile": "np.concatenate([x] * n, axis=-1)", "np.tril": "np.where(np.tri(*x.shape, dtype=bool), x, 0)",
-    "np.triu": "np.where(np.tri(*x.shape, k=-1, dtype=bool), 0, x)", "np.vsplit": "np.split(x, n, axis=0)",
+    "np.roll": "np.take(x, np.roll(np.arange(x.shape[axis]), n), axis=axis)",
+    "np.sinh": "(np.exp(x) - np.exp(-x)) / 2",
+    "np.sort": "np.take_along_axis(x, np.argsort(x, axis=-1).data, axis=-1)",
+    "np.std": "np.sqrt(np.var(x))",
+    "np.tan": "np.sin(x) / np.cos(x)",
+    "np.tile": "np.concatenate([x] * n, axis=-1)",
+    "np.tril": "np.where(np.tri(*x.shape, dtype=bool), x, 0)",
+    "np.triu": "np.where(np.tri(*x.shape, k=-1, dtype=bool), 0, x)",
+    "np.vsplit": "np.split(x, n, axis=0)",
     "np.vstack": "np.concatenate([np.reshape(v, (-1, v.shape[-1])) for v in (x, y)])",
-}  # fmt: skip
+}
 
 
 def name_of(function: Callable) -> str:
@@ -83,8 +104,13 @@ def refuse_sequence(ufunc: Callable, x: Any) -> None:
 
 def refuse_fill(function: Callable, args: tuple, options: dict) -> None:
     """Raise GraphError where np.full_like is to fill with a Tensor that requires a gradient: it writes numbers."""
-    if function is np.full_like and any(getattr(x, "requires_grad", False) for x in (*args, *options.values())):
-        raise GraphError("np.full_like writes numbers, and a Tensor that requires a gradient came as the value; write np.broadcast_to(value, t.shape)")
+    if function is np.full_like and any(
+        getattr(x, "requires_grad", False) for x in (*args, *options.values())
+    ):
+        raise GraphError(
+            "np.full_like writes numbers, and a Tensor that requires a gradient came as the "
+            "value; write np.broadcast_to(value, t.shape)"
+        )
 
 
 def refuse_unknown(function: Callable) -> None:

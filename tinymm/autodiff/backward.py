@@ -18,7 +18,8 @@ SPENT: tuple = ("spent", ())
 def backward(result: Any, gradient: Any, into: dict[Any, Any] | None, finite: bool = False) -> None:
     """Add the gradients of `result`, whose own gradient is given, to `.grad` of the leaves or to the dict `into`; see `Tensor.backward`.
 
-    With `finite`, raise GraphError at the first gradient that is not, and name the op. An error on the way delivers nothing: no leaf then has a
+    With `finite`, raise GraphError at the first gradient that is not, and name the op. An error on
+    the way delivers nothing: no leaf then has a
     part of its gradient.
     """
     uses = _count_uses(result)
@@ -76,7 +77,8 @@ def _count_uses(result: Any) -> dict[Any, int]:
             continue
         if made_by is SPENT:
             raise GraphError(
-                "this graph was already used by backward(), to its end or until an error stopped it, and then freed; run the forward pass again"
+                "this graph was already used by backward(), to its end or until an error stopped "
+                "it, and then freed; run the forward pass again"
             )
         for x, _ in made_by[1]:
             if x in uses:

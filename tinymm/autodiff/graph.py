@@ -27,8 +27,12 @@ class Op:
     """A rule with what follows from its declaration: call it with Tensors, arrays or Python numbers and get a Tensor.
 
     A rule takes bare arrays and returns the value, followed by one vjp for each array input, in order; what a vjp needs it simply
-    mentions, since Python's closure keeps it. `None` marks an input without a gradient. The first `floating` inputs
-    come to the rule as floating-point arrays, since it writes into arrays of their kind: whole numbers become float64, as for `np.exp`. See `docs/add_an_op.md`. GraphError for a name that is taken, and for a NumPy function that another op answers.
+    mentions, since Python's closure keeps it.
+    `None` marks an input without a gradient. The first `floating` inputs come to the rule as
+    floating-point arrays, since it writes into arrays of their kind: whole numbers become float64,
+    as for `np.exp`. See `docs/add_an_op.md`. GraphError for a name that is taken, and for a NumPy
+    function that another op answers; a call raises it for a Tensor that requires a gradient in a
+    place that has none, and DtypeError for arrays that are no plain real numbers.
     """
 
     def __init__(
@@ -68,7 +72,8 @@ class Op:
     def __call__(self, *inputs: Any, **options: Any) -> Tensor:
         """Run the rule on the arrays inside the inputs, and remember the links if a gradient was asked for.
 
-        GraphError for a Tensor that requires a gradient in a place that has none; DtypeError for arrays that are no plain real numbers.
+        GraphError for a Tensor that requires a gradient in a place that has none; DtypeError for
+        arrays that are no plain real numbers.
         """
         arrays, remember = [], False
         for x in inputs:
@@ -76,7 +81,11 @@ class Op:
                 arrays.append(x.data)
                 remember = remember or x.requires_grad
             else:
-                arrays.append(x if type(x) in NUMBERS or type(x) is np.ndarray and x.dtype.kind in "fiub" else self._enter(x, len(arrays)))
+                arrays.append(
+                    x
+                    if type(x) in NUMBERS or type(x) is np.ndarray and x.dtype.kind in "fiub"
+                    else self._enter(x, len(arrays))
+                )
         if options:
             for name, option in options.items():
                 if type(option) not in SETTINGS and isinstance(option, (Tensor, np.ndarray)):
@@ -98,7 +107,10 @@ class Op:
         if out.data.dtype.kind != "f":
             remember = False  # whole numbers and truth values move in steps, which have no slope
             if out.data.dtype.kind not in "iub":
-                raise DtypeError(f"{self.name} gave {out.data.dtype}, and a Tensor holds real numbers or booleans; convert t.data instead")
+                raise DtypeError(
+                    f"{self.name} gave {out.data.dtype}, and a Tensor holds real numbers or "
+                    "booleans; convert t.data instead"
+                )
         mode = MODE.get()
         if mode and remember:
             links = []
@@ -131,7 +143,9 @@ class Op:
 
     def _enter(self, x: Any, place: int) -> Any:
         """Return what came in the place of an input: an array, or a list where one is meant, rather than a shape or axes."""
-        if isinstance(x, (str, tuple, list)) and place >= (len(self.signature.inputs) if self.signature else 1):
+        if isinstance(x, (str, tuple, list)) and place >= (
+            len(self.signature.inputs) if self.signature else 1
+        ):
             return x
         array = plain(x)
         return x if isinstance(x, np.generic) else array  # a NumPy scalar belongs to every device
@@ -146,7 +160,8 @@ class Op:
     def _refuse_gradient(self, place: str, x: Any) -> None:
         if isinstance(x, Tensor) and x.requires_grad:
             raise GraphError(
-                f"{place} of {self.name} has no gradient rule, and a Tensor that requires a gradient came there; write t.data for its numbers, "
+                f"{place} of {self.name} has no gradient rule, and a Tensor that requires a "
+                "gradient came there; write t.data for its numbers, "
                 "or compose the result of other functions"
             )
 
@@ -158,7 +173,8 @@ class Op:
             def look(g: Any) -> Any:
                 if [_fingerprint(x) for x in held] != before:
                     raise GraphError(
-                        f"an array that {self.name} had read or made was changed before backward() came; change x.data after backward(), or hand in a copy"
+                        f"an array that {self.name} had read or made was changed before "
+                        "backward() came; change x.data after backward(), or hand in a copy"
                     )
                 return vjp(g)
 

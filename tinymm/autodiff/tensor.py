@@ -19,7 +19,15 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from tinymm.arrays.backend import DEVICES, array_module, is_array, plain, to_host
 from tinymm.arrays.errors import GraphError
 
-from .answers import ANSWERS, PLAIN, refuse_arguments, refuse_fill, refuse_in_place, refuse_sequence, refuse_unknown
+from .answers import (
+    ANSWERS,
+    PLAIN,
+    refuse_arguments,
+    refuse_fill,
+    refuse_in_place,
+    refuse_sequence,
+    refuse_unknown,
+)
 from .backward import backward
 
 #: What an op does beyond computing: nothing (`no_grad`), remember its links, or also look for NaN (`checking`).
@@ -67,11 +75,27 @@ def _operator(name: str, ufunc: Callable) -> Callable:
 
 #: What hands reach for that come from PyTorch -> what is written here.
 ELSEWHERE = {
-    "numpy": "t.data", "cpu": "tinymm.arrays.backend.to_host(t.data)", "clone": "t + 0", "view": "t.reshape(shape)", "dim": "t.ndim",
-    "permute": "np.transpose(t, axes)", "unsqueeze": "t[:, None]", "squeeze": "np.squeeze(t)", "exp": "np.exp(t)", "flatten": "np.ravel(t)", "numel": "t.size", "cuda": "to_backend(t.data, 'cupy')", "norm": "np.linalg.norm(t)",
-    "pow": "t**n", "mm": "t @ u", "relu": "ops.relu(t)", "sigmoid": "ops.sigmoid(t)", "clamp": "np.clip(t, low, high)", "masked_fill": "np.where(mask, value, t)",
+    "numpy": "t.data",
+    "cpu": "tinymm.arrays.backend.to_host(t.data)",
+    "clone": "t + 0",
+    "view": "t.reshape(shape)",
+    "dim": "t.ndim",
+    "permute": "np.transpose(t, axes)",
+    "unsqueeze": "t[:, None]",
+    "squeeze": "np.squeeze(t)",
+    "exp": "np.exp(t)",
+    "flatten": "np.ravel(t)",
+    "numel": "t.size",
+    "cuda": "to_backend(t.data, 'cupy')",
+    "norm": "np.linalg.norm(t)",
+    "pow": "t**n",
+    "mm": "t @ u",
+    "relu": "ops.relu(t)",
+    "sigmoid": "ops.sigmoid(t)",
+    "clamp": "np.clip(t, low, high)",
+    "masked_fill": "np.where(mask, value, t)",
     "softmax": "ops.softmax(t)",
-}  # fmt: skip
+}
 
 
 class Tensor(NDArrayOperatorsMixin):
@@ -80,9 +104,11 @@ class Tensor(NDArrayOperatorsMixin):
     `data` is the array (NumPy's or CuPy's), `grad` the gradient as a bare array of the same shape (leaves only), `made_by` the
     op and its links. Operators and NumPy's functions apply; `x += y` and silent conversion to an array are refused,
     because either would lose the gradient without a word. GraphError for a Tensor made of a Tensor, and for `requires_grad`
-    without floating-point numbers; DtypeError for what is neither real nor boolean, and for subclasses of ndarray.
+    without floating-point numbers; DtypeError for what is neither real nor boolean, and for
+    subclasses of ndarray.
 
-    Python's own `float(t)` gives the number and leaves the gradient behind, as `t.item()` does, and so does what asks for it: `math.exp(t)`,
+    Python's own `float(t)` gives the number and leaves the gradient behind, as `t.item()` does, and
+    so does what asks for it: `math.exp(t)`,
     `array[0] = t`.
 
     >>> x = Tensor([3.0, 4.0], requires_grad=True)
@@ -168,23 +194,31 @@ class Tensor(NDArrayOperatorsMixin):
     def __getattr__(self, name):  # only for what there is not
         instead = ELSEWHERE.get(name)
         if instead is None and getattr(np, name, None) in ANSWERS:
-            raise AttributeError(f"a Tensor has no {name}; write np.{name}(t, …)", name=name, obj=self)
+            raise AttributeError(
+                f"a Tensor has no {name}; write np.{name}(t, …)", name=name, obj=self
+            )
         raise AttributeError(f"a Tensor has no {name}" + (f", which is another library's; write {instead}" if instead else ""), name=name, obj=self)
 
     def __len__(self):
         if self.ndim == 0:
-            raise TypeError("a Tensor without axes has no length; write t.size, or t[None] for a row of one")
+            raise TypeError(
+                "a Tensor without axes has no length; write t.size, or t[None] for a row of one"
+            )
         return len(self.data)
 
     def __iter__(self):
         if self.ndim == 0:
-            raise TypeError("a Tensor without axes has no rows to go through; write t.item() for its number, or t[None] for a row of one")
+            raise TypeError(
+                "a Tensor without axes has no rows to go through; write t.item() for its number, "
+                "or t[None] for a row of one"
+            )
         return (self[i] for i in range(len(self)))
 
     def __reduce_ex__(self, protocol):  # what copy, deepcopy and pickle ask
         if self.made_by is not None:
             raise GraphError(
-                "a result is not copied or pickled, since its gradient would flow to copies of the leaves that nobody holds; copy t.detach(), or "
+                "a result is not copied or pickled, since its gradient would flow to copies of "
+                "the leaves that nobody holds; copy t.detach(), or "
                 "make it anew from the copied leaves"
             )
         return super().__reduce_ex__(protocol)
@@ -256,7 +290,10 @@ class Tensor(NDArrayOperatorsMixin):
             gradient = np.ones_like(self.data)
         elif isinstance(gradient, Tensor):
             if gradient.requires_grad:
-                raise GraphError("gradient= has no gradient of its own, and a Tensor that requires one came; write gradient.data")
+                raise GraphError(
+                    "gradient= has no gradient of its own, and a Tensor that requires one came; "
+                    "write gradient.data"
+                )
             gradient = gradient.data
         if not is_array(gradient) or gradient.shape != self.shape:
             came = getattr(gradient, "shape", type(gradient).__name__)

@@ -98,9 +98,12 @@ class Buffer:
 class Module:
     """The parent of every layer and model: names, saves, loads and moves the parameters below it.
 
-    Attributes that are parameters, buffers, modules, or lists and dicts of these are found in the order in which they were set. There is no
-    registration and no `__setattr__`: what you assign is what there is. What would learn and cannot be found by a name is refused with a UsageError
-    as soon as anybody asks for the parameters: one in a set or under a key that is no name, and a bare Tensor that requires a gradient.
+    Attributes that are parameters, buffers, modules, or lists and dicts of these are found in the
+    order in which they were set. There is no
+    registration and no `__setattr__`: what you assign is what there is. What would learn and cannot
+    be found by a name is refused with a UsageError
+    as soon as anybody asks for the parameters: one in a set or under a key that is no name, and a
+    bare Tensor that requires a gradient.
 
     >>> class Twice(Module):
     ...     def __init__(self):
@@ -213,8 +216,12 @@ class Module:
             try:
                 plain(arrays[name])
             except DtypeError:
-                strange = isinstance(arrays[name], np.ndarray) and type(arrays[name]) is not np.ndarray
-                wrong.append(f"{name} of {type(arrays[name]).__name__ if strange else np.asarray(arrays[name]).dtype}")
+                strange = (
+                    isinstance(arrays[name], np.ndarray) and type(arrays[name]) is not np.ndarray
+                )
+                wrong.append(
+                    f"{name} of {type(arrays[name]).__name__ if strange else np.asarray(arrays[name]).dtype}"
+                )
         if missing or unexpected or wrong:
             raise CheckpointError(
                 f"load_state_dict into {type(self).__name__}: missing {missing or 'nothing'}, unexpected {unexpected or 'nothing'}, wrong "
@@ -294,16 +301,29 @@ def _named(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, Mapping):
         for key, item in value.items():
             for path, found in _named(f"{name}.{key}", item):
-                if not isinstance(key, (str, int)) or isinstance(key, str) and (not key or "." in key) or str(key) in value and key != str(key):
-                    raise UsageError(f"a part of a model is found by a name, and the dict {name} keeps one under {key!r}; take a word without points")
+                if (
+                    not isinstance(key, (str, int))
+                    or isinstance(key, str)
+                    and (not key or "." in key)
+                    or str(key) in value
+                    and key != str(key)
+                ):
+                    raise UsageError(
+                        f"a part of a model is found by a name, and the dict {name} keeps one "
+                        f"under {key!r}; take a word without points"
+                    )
                 yield path, found
     elif isinstance(value, (set, frozenset)):
         for item in value:
             for _ in _named(name, item):
-                raise UsageError(f"a part of a model is found by a name, and the set {name} has none for its {type(item).__name__}; take a list or a dict")
+                raise UsageError(
+                    f"a part of a model is found by a name, and the set {name} has none for its "
+                    f"{type(item).__name__}; take a list or a dict"
+                )
     elif isinstance(value, Tensor) and value.requires_grad and value.made_by is None:
         raise UsageError(
-            f"the attribute {name} {value.shape} is a Tensor that requires a gradient, but no Parameter: training would not change it, nor a "
+            f"the attribute {name} {value.shape} is a Tensor that requires a gradient, but no "
+            "Parameter: training would not change it, nor a "
             "checkpoint hold it; write Parameter(array), or leave requires_grad out"
         )
 

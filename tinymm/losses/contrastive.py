@@ -62,7 +62,9 @@ def itc_targets(image_ids: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
            [0. , 0. , 1. ]])
     """
     same = same_picture(image_ids)
-    return (1 - smoothing) * same / same.sum(axis=1, keepdims=True) + smoothing / max(1, len(image_ids))
+    return (1 - smoothing) * same / same.sum(axis=1, keepdims=True) + smoothing / max(
+        1, len(image_ids)
+    )
 
 
 def itc_loss(similarities: Any, image_ids: np.ndarray | None = None, smoothing: float = 0.0) -> Tensor:

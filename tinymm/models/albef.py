@@ -18,7 +18,17 @@ from tinymm.losses import itm_loss, itm_pairs, mask_words, masked_language_loss
 
 from .bert import BertConfig
 from .text import real
-from .towers import MomentumContrast, Split, Towers, check_draws, check_habits, check_image_ids, check_objectives, check_pairs, check_widths
+from .towers import (
+    MomentumContrast,
+    Split,
+    Towers,
+    check_draws,
+    check_habits,
+    check_image_ids,
+    check_objectives,
+    check_pairs,
+    check_widths,
+)
 from .vit import ViTConfig
 
 

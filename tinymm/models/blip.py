@@ -19,7 +19,17 @@ from tinymm.losses import itm_loss, itm_pairs, language_loss
 from .bert import Bert, BertConfig, LanguageHead, check_memory
 from .decoding import generate
 from .text import real
-from .towers import MomentumContrast, Split, Towers, check_draws, check_habits, check_image_ids, check_objectives, check_pairs, check_widths
+from .towers import (
+    MomentumContrast,
+    Split,
+    Towers,
+    check_draws,
+    check_habits,
+    check_image_ids,
+    check_objectives,
+    check_pairs,
+    check_widths,
+)
 from .vit import ViTConfig
 
 

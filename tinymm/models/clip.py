@@ -210,4 +210,6 @@ class CLIP(Module):
 
     def after_step(self) -> None:
         """Keep the scale at 100 or less (§2.5), on the parameter and after the step, so that no gradient is masked by it."""
-        self.t.data = np.minimum(self.t.data, self.t.dtype.type(math.log(LARGEST_SCALE)))[...]  # an array, without axes
+        self.t.data = np.minimum(self.t.data, self.t.dtype.type(math.log(LARGEST_SCALE)))[
+            ...
+        ]  # an array, without axes

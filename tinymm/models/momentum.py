@@ -49,7 +49,8 @@ class SlowTwin(Module):
         for mine, theirs in zip(self.copy.parameters(), online.parameters(), strict=True):
             if isinstance(mine, MissingParameter) and isinstance(theirs, MissingParameter):
                 continue  # of neither did the file have anything
-            mine.data = moving_average(mine.data, theirs.data, self.momentum)[...]  # an array, also of no axes
+            average = moving_average(mine.data, theirs.data, self.momentum)
+            mine.data = average[...]  # an array, also of no axes
 
 
 class Queue(Module):

@@ -123,4 +123,7 @@ def real(ids: np.ndarray, is_real: np.ndarray | None) -> np.ndarray:
 
 def _check_array(ids: np.ndarray) -> None:
     if not hasattr(ids, "shape"):
-        raise DtypeError(f"ids are an array (B, T) of whole numbers, and a {type(ids).__name__} came; write ids, is_real = tokenizer([text])")
+        raise DtypeError(
+            f"ids are an array (B, T) of whole numbers, and a {type(ids).__name__} came; write "
+            "ids, is_real = tokenizer([text])"
+        )

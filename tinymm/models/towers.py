@@ -93,7 +93,9 @@ class MomentumContrast(Module):
             self.queue.fits(B)
             share = ramped(alpha, int(self.queue.pushed.data), ramp)
             self.twin.follow(self.towers)
-        self.temperature.data = np.clip(self.temperature.data, COLDEST, WARMEST)[...]  # in place of the old number: no gradient is masked
+        self.temperature.data = np.clip(self.temperature.data, COLDEST, WARMEST)[
+            ...
+        ]  # in place of the old number: no gradient is masked
         return share
 
     def itc(

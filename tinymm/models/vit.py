@@ -103,7 +103,10 @@ class ViT(Module):
 def check_images(images: Any, resolution: int, channels: int) -> None:
     """Raise ShapeError or DtypeError unless images are normalized pictures (B, resolution, resolution, channels)."""
     if not hasattr(images, "shape"):
-        raise DtypeError(f"pictures are an array (B, h, w, c), and a {type(images).__name__} came; use the preprocess of the model")
+        raise DtypeError(
+            f"pictures are an array (B, h, w, c), and a {type(images).__name__} came; use the "
+            "preprocess of the model"
+        )
     if images.ndim != 4 or images.shape[1:] != (resolution, resolution, channels):
         raise ShapeError(
             f"this model takes pictures (B, {resolution}, {resolution}, {channels}) with channels last, and {images.shape} came; use the "

@@ -57,7 +57,9 @@ class _Chunked:
 
     def _run(self, *_: Any, batch: tuple) -> tuple:
         B = len(next(x for x in batch if x is not None))
-        chunks = [slice(start, min(start + self.size, B)) for start in range(0, max(1, B), self.size)]
+        chunks = [
+            slice(start, min(start + self.size, B)) for start in range(0, max(1, B), self.size)
+        ]
         features, leaves = [], set()
         for s in chunks:
             found = self.encoder(*_cut(batch, s))

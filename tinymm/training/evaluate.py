@@ -52,7 +52,9 @@ def embed(encode: Any, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Return unit features of pictures or ids, a batch at a time and without a graph: (N, …) -> (N, E) on the host."""
     parts = []
     with no_grad():
-        for start in range(0, max(1, len(inputs)), batch_size):  # nothing at all has features too, of their width
+        for start in range(
+            0, max(1, len(inputs)), batch_size
+        ):  # nothing at all has features too, of their width
             features = to_host(encode(inputs[start : start + batch_size]).data)
             parts.append(features / np.linalg.norm(features, axis=-1, keepdims=True))
     return np.concatenate(parts)
@@ -66,7 +68,10 @@ def embed_images(model: Any, images: np.ndarray, batch_size: int = 256) -> np.nd
 
 def embed_texts(model: Any, texts: list[str], tokenizer: Any, batch_size: int = 256) -> np.ndarray:
     """Return unit features of texts -> (N, E)."""
-    parts = [embed(model.encode_text, tokenizer(texts[i : i + batch_size])[0], batch_size) for i in range(0, max(1, len(texts)), batch_size)]
+    parts = [
+        embed(model.encode_text, tokenizer(texts[i : i + batch_size])[0], batch_size)
+        for i in range(0, max(1, len(texts)), batch_size)
+    ]
     return np.concatenate(parts)
 
 
@@ -156,7 +161,10 @@ def linear_probe(features: np.ndarray, targets: np.ndarray, test_features: np.nd
 
     for name, some in (("features", features), ("test features", test_features)):
         if rows_off := int((~np.isfinite(some).all(axis=1)).sum()):
-            raise DataError(f"a linear probe fits finite features, and {rows_off} of {len(some)} {name} are not; look where the model's NaN is born")
+            raise DataError(
+                f"a linear probe fits finite features, and {rows_off} of {len(some)} {name} are "
+                "not; look where the model's NaN is born"
+            )
     classes = int(max(targets.max(), test_targets.max())) + 1
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
     x = np.concatenate([(features - mean) / deviation, np.ones((len(features), 1))], axis=1).astype(np.float64)

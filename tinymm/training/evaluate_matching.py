@@ -40,7 +40,12 @@ def on_device(model: Any, x: Any) -> Any:
 
 def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
     """Return the picture encoder's tokens of pictures (N, h, w, c), a batch at a time, on the host: (N, P+1, M)."""
-    return np.concatenate([to_host(model.image_tokens(on_device(model, images[i : i + _BATCH]))) for i in range(0, max(1, len(images)), _BATCH)])
+    return np.concatenate(
+        [
+            to_host(model.image_tokens(on_device(model, images[i : i + _BATCH])))
+            for i in range(0, max(1, len(images)), _BATCH)
+        ]
+    )
 
 
 def itc_scores(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:

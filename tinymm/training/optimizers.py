@@ -55,7 +55,8 @@ class AdamW:
 
     Matrices decay, vectors and numbers (gains, biases, the temperature) do not, as in CLIP's recipe (Table 18): pulling a gain toward 0
     or the scale toward 1 would fight the loss. Parameters get new arrays, never new numbers in the old ones, so arrays that a graph still
-    holds stay true. UsageError for betas outside [0, 1), a negative decay, and for anything but a module, such as a list of parameters.
+    holds stay true. UsageError for betas outside [0, 1), a negative decay, and for anything but a
+    module, such as a list of parameters.
     """
 
     def __init__(self, model: Module, *, decay: float = 0.2, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-6):
@@ -63,7 +64,8 @@ class AdamW:
             raise UsageError(f"AdamW needs betas in [0, 1) and a decay of at least 0; betas {betas} and decay {decay} came")
         if not isinstance(model, Module):
             raise UsageError(
-                f"AdamW takes the model itself, since it finds its means by the parameters' names, and a {type(model).__name__} came; "
+                "AdamW takes the model itself, since it finds its means by the parameters' "
+                f"names, and a {type(model).__name__} came; "
                 "write AdamW(model)"
             )
         self.parameters = model.trainable()

@@ -129,7 +129,8 @@ class _Sharded:
     def _plan(self, rows: int) -> tuple[list[int], int, list[slice]]:
         """Return how many rows each rank has, how many are this one's, and the shards that it looks at.
 
-        A rank without rows looks at the first one, if there is one, to know what kind of thing the encoder gives, and keeps nothing of it.
+        A rank without rows looks at the first one, if there is one, to know what kind of thing the
+        encoder gives, and keeps nothing of it.
         """
         counts = shares(rows, self.ranks.size)
         first, own = span(counts, self.ranks.rank).start, counts[self.ranks.rank]

@@ -8,7 +8,8 @@ from tinymm.arrays.errors import UsageError
 def warmup_cosine(step: int, steps: int, peak: float, warmup: int = 0, floor: float = 0.0) -> float:
     """Return the learning rate of a step, counted from 0: linear to `peak` over `warmup` steps, then a half cosine to `floor` (CLIP, Table 18).
 
-    The cosine is read at the end of each step, and of the last one at its middle: at its end the rate is `floor`, and at 0 the step would be computed
+    The cosine is read at the end of each step, and of the last one at its middle: at its end the
+    rate is `floor`, and at 0 the step would be computed
     for nothing. UsageError for a warm-up longer than the run.
 
     >>> [round(warmup_cosine(s, 5, 1.0, warmup=2), 2) for s in range(5)]

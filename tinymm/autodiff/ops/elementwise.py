@@ -54,7 +54,9 @@ def power(x, exponent):
         if type(exponent) in (int, float):
             return g * (exponent * _power(x, exponent - 1)) if exponent else np.zeros_like(g)
         constant = exponent == 0  # there 0 · x⁻¹ would be NaN at 0
-        return np.where(constant, 0, g * (exponent * _power(x, np.where(constant, 1, exponent - 1))))
+        return np.where(
+            constant, 0, g * (exponent * _power(x, np.where(constant, 1, exponent - 1)))
+        )
 
     def to_exponent(g):
         flat = (x == 0) & (exponent >= 0)  # there 0 · ln 0 would be NaN
@@ -66,7 +68,12 @@ def power(x, exponent):
 def _power(x, exponent):
     if type(exponent) is int and exponent == 2:
         return np.square(x)
-    if type(exponent) in (int, float) and exponent in (2, 3, 4) and getattr(x, "dtype", None) is not None and x.dtype.kind == "f":
+    if (
+        type(exponent) in (int, float)
+        and exponent in (2, 3, 4)
+        and getattr(x, "dtype", None) is not None
+        and x.dtype.kind == "f"
+    ):
         square = x * x
         return square if exponent == 2 else square * (x if exponent == 3 else square)
     return np.power(x, exponent)
@@ -116,7 +123,9 @@ def logaddexp(a, b):
     """Return ln(eᵃ + eᵇ); the slopes are the two shares, which sum to 1."""
 
     def share(g, mine, other):
-        with np.errstate(over="ignore", invalid="ignore"):  # e^x may become inf, and 1 / (1 + inf) is the 0 that is meant
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # e^x may become inf, and 1 / (1 + inf) is the 0 that is meant
             return g / (1 + np.exp(np.where(mine == other, 0, other - mine)))
 
     return np.logaddexp(a, b), lambda g: share(g, a, b), lambda g: share(g, b, a)
@@ -145,7 +154,8 @@ def tanh(x):
 def sigmoid(x):
     """Squash every number into (0, 1): 1 / (1 + e⁻ˣ), with the slope y(1 - y).
 
-    Of e^-|x| nothing overflows, and what is near 0 keeps its digits: sigmoid(-100) is e^-100 and not 0, so that its logarithm is -100.
+    Of e^-|x| nothing overflows, and what is near 0 keeps its digits: sigmoid(-100) is e^-100 and
+    not 0, so that its logarithm is -100.
 
     >>> np.log(sigmoid(np.array([0.0, -100.0]))).data
     array([  -0.69314718, -100.        ])
@@ -205,13 +215,21 @@ def absolute(x):
 @op("(),()->()", numpy=np.maximum)
 def maximum(a, b):
     """Return the larger of two; equal numbers share the gradient half and half, and a NaN passes with that of both."""
-    return np.maximum(a, b), lambda g: _unless(g, a < b, a == b), lambda g: _unless(g, b < a, a == b)
+    return (
+        np.maximum(a, b),
+        lambda g: _unless(g, a < b, a == b),
+        lambda g: _unless(g, b < a, a == b),
+    )
 
 
 @op("(),()->()", numpy=np.minimum)
 def minimum(a, b):
     """Return the smaller of two; equal numbers share the gradient half and half."""
-    return np.minimum(a, b), lambda g: _unless(g, a > b, a == b), lambda g: _unless(g, b > a, a == b)
+    return (
+        np.minimum(a, b),
+        lambda g: _unless(g, a > b, a == b),
+        lambda g: _unless(g, b > a, a == b),
+    )
 
 
 def _unless(g, lost, shared):

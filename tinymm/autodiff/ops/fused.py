@@ -104,7 +104,11 @@ def layer_norm(x, gain, bias, eps=1e-5):
             d -= (d @ mean_of)[:, None]
             d -= u * lean
             d *= scale[r]
-        return to_x.reshape(x.shape), _sum_parts(to_gain, gain, len(g)), _sum_parts(to_bias, bias, len(g))
+        return (
+            to_x.reshape(x.shape),
+            _sum_parts(to_gain, gain, len(g)),
+            _sum_parts(to_bias, bias, len(g)),
+        )
 
     return y.reshape(x.shape), *together(backward, 3)
 
@@ -121,7 +125,11 @@ def mlp_definition(x, expand, expand_bias, contract, contract_bias, activation="
     return function(x @ expand + expand_bias) @ contract + contract_bias
 
 
-@op("(...,m,d),(d,f),(f),(f,e),(e)->(...,m,e)", floating=5, cases=((((5, 3), (3, 4), (4,), (4, 2), (2,)), {"activation": "quick_gelu"}),))
+@op(
+    "(...,m,d),(d,f),(f),(f,e),(e)->(...,m,e)",
+    floating=5,
+    cases=((((5, 3), (3, 4), (4,), (4, 2), (2,)), {"activation": "quick_gelu"}),),
+)
 def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
     """Return `mlp_definition` in row blocks: x (…, m, D), expand (D, F), contract (F, E) -> (…, m, E).
 
@@ -154,7 +162,13 @@ def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
             to_expand += np.matmul(rows[r].T, s, out=some_expand)
             to_bias.append(total(s, 0, of=len(g)))
             np.matmul(s, expand.T, out=to_x[r])
-        return to_x.reshape(x.shape), to_expand, _sum_parts(to_bias, expand_bias, len(g)), to_contract, total(g, 0)
+        return (
+            to_x.reshape(x.shape),
+            to_expand,
+            _sum_parts(to_bias, expand_bias, len(g)),
+            to_contract,
+            total(g, 0),
+        )
 
     return y.reshape(x.shape[:-1] + (contract.shape[1],)), *together(backward, 5)
 
@@ -167,7 +181,13 @@ def attention_definition(q, k, v, may_attend=None):
     return weights @ v, weights
 
 
-@op(floating=1, cases=((((2, 3, 12),), {"heads": 2}), (((2, 3, 12),), {"heads": 2, "may_attend": np.tri(3, dtype=bool)})))
+@op(
+    floating=1,
+    cases=(
+        (((2, 3, 12),), {"heads": 2}),
+        (((2, 3, 12),), {"heads": 2, "may_attend": np.tri(3, dtype=bool)}),
+    ),
+)
 def self_attention(qkv, may_attend=None, heads=1):
     """Return multi-head attention of a sequence over itself: packed queries, keys and values (B, T, 3D) -> (B, T, D); ShapeError for others.
 
@@ -213,7 +233,8 @@ def packed_shape(qkv, heads):
     """Return (B, T, D) of packed queries, keys and values; ShapeError unless they are (B, T, 3D) and the heads share D evenly."""
     if qkv.ndim != 3 or heads < 1 or qkv.shape[-1] % (3 * heads):
         raise ShapeError(
-            f"self_attention takes packed queries, keys and values (B, T, 3D) and heads that share D evenly, and {qkv.shape} with {heads} heads came; "
+            "self_attention takes packed queries, keys and values (B, T, 3D) and heads that "
+            f"share D evenly, and {qkv.shape} with {heads} heads came; "
             "choose a divisor of D"
         )
     return *qkv.shape[:2], qkv.shape[-1] // 3

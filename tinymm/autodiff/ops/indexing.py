@@ -142,7 +142,11 @@ def take(x, indices, axis=None):
 
 
 @op(
-    numpy={np.take_along_axis: lambda op_: lambda x, indices, axis=-1: op_(x, indices=indices, axis=axis)},
+    numpy={
+        np.take_along_axis: lambda op_: (
+            lambda x, indices, axis=-1: op_(x, indices=indices, axis=axis)
+        )
+    },
     cases=((((4, 5),), {"indices": np.array([[0], [4], [2], [2]]), "axis": 1}),),
 )
 def take_along_axis(x, indices, axis=-1):

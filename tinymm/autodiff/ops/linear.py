@@ -88,7 +88,10 @@ def _einsum(op_):
     def einsum_(subscripts, *arrays, optimize=False):
         if not isinstance(subscripts, str):
             kind = type(subscripts).__name__
-            raise ShapeError(f"einsum of a Tensor takes its letters first, as in np.einsum('ij,jk->ik', a, b), and a {kind} came; write them out")
+            raise ShapeError(
+                "einsum of a Tensor takes its letters first, as in np.einsum('ij,jk->ik', a, b), "
+                f"and a {kind} came; write them out"
+            )
         return op_(*arrays, subscripts=subscripts)
 
     return einsum_
@@ -117,7 +120,8 @@ def einsum(*arrays, subscripts):
     """Return the sum of products over named indices, with the result's indices written out: `"bqd,bkd->bqk"`.
 
     The gradient of one input is the same kind of sum, with the result's gradient in the input's place. An index that stands in one
-    input only and is summed away comes back stretched, and one that an input has stretched from length 1 is summed. ShapeError for any other
+    input only and is summed away comes back stretched, and one that an input has stretched from
+    length 1 is summed. ShapeError for any other
     spelling.
     """
     inputs, _, output = subscripts.replace(" ", "").partition("->")
@@ -131,7 +135,9 @@ def einsum(*arrays, subscripts):
         others = [array for k, array in enumerate(arrays) if k != i]
         other_names = [name for k, name in enumerate(names) if k != i]
         known = set(output).union(*other_names) - {
-            letter for letter, n in zip(names[i], arrays[i].shape, strict=True) if n != length[letter]
+            letter
+            for letter, n in zip(names[i], arrays[i].shape, strict=True)
+            if n != length[letter]
         }
         kept = "".join(letter for letter in names[i] if letter in known)
 

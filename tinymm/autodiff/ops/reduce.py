@@ -37,7 +37,9 @@ def _count(x, axis):
 @op(numpy=np.sum, cases=_AXES)
 def reduce_sum(x, axis=None, *, keepdims=False):
     """Return the sum over the axes; every number gets the sum's gradient."""
-    return total(x, axis, keepdims), lambda g: np.broadcast_to(_restore(g, x, axis, keepdims), x.shape)
+    return total(x, axis, keepdims), lambda g: np.broadcast_to(
+        _restore(g, x, axis, keepdims), x.shape
+    )
 
 
 @op(numpy=np.mean, cases=_AXES)
@@ -89,7 +91,15 @@ def _norm(op_):
     return norm
 
 
-@op(floating=1, numpy={np.linalg.norm: _norm}, cases=((((3, 4),), {}), (((3, 4),), {"axis": 0}), (((2, 3, 4),), {"axis": -1, "keepdims": True})))
+@op(
+    floating=1,
+    numpy={np.linalg.norm: _norm},
+    cases=(
+        (((3, 4),), {}),
+        (((3, 4),), {"axis": 0}),
+        (((2, 3, 4),), {"axis": -1, "keepdims": True}),
+    ),
+)
 def norm(x, axis=None, keepdims=False):
     """Return the Euclidean length along an axis; its slope is the unit vector (0 for a vector of length 0)."""
     value = np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
@@ -124,7 +134,10 @@ def logsumexp(x, axis=None, keepdims=False):
     with np.errstate(divide="ignore"):  # ln 0 is the -inf that is meant
         whole = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
     value = whole if keepdims else np.squeeze(whole, axis=axis)
-    return value, lambda g: _restore(g, x, axis, keepdims) * np.exp(x - np.where(whole == -np.inf, 0, whole))
+    return (
+        value,
+        lambda g: _restore(g, x, axis, keepdims) * np.exp(x - np.where(whole == -np.inf, 0, whole)),
+    )
 
 
 def _softmax_vjp(p, axis):
@@ -154,7 +167,19 @@ def log_softmax(x, axis=-1):
     return y, lambda g: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True)
 
 
-@op(floating=1, cases=((((3, 4),), {"may_attend": np.array([[True, True, False, True], [False] * 4, [False, True, False, False]])}),))
+@op(
+    floating=1,
+    cases=(
+        (
+            ((3, 4),),
+            {
+                "may_attend": np.array(
+                    [[True, True, False, True], [False] * 4, [False, True, False, False]]
+                )
+            },
+        ),
+    ),
+)
 def masked_softmax(x, may_attend, axis=-1):
     """Return the softmax over the places where `may_attend` is true, exactly 0 elsewhere; a row that may look at nothing is all zeros.
 
@@ -175,7 +200,8 @@ def check_mask(name, may_attend, shape):
     kind = getattr(may_attend, "dtype", type(may_attend).__name__)
     if kind != np.dtype(bool):
         raise DtypeError(
-            f"a mask is boolean with True = may attend, and {kind} came; write mask.astype(bool), or additive == 0 if it holds 0 and -inf"
+            f"a mask is boolean with True = may attend, and {kind} came; write mask.astype(bool), "
+            "or additive == 0 if it holds 0 and -inf"
         )
     if may_attend.ndim > len(shape) or any(m not in (1, n) for m, n in zip(may_attend.shape[::-1], shape[::-1], strict=False)):
         raise ShapeError(f"{name}: the mask broadcasts to the scores {shape} and {may_attend.shape} came; give the scores its leading axes")

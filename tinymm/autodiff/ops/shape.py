@@ -67,7 +67,11 @@ def _arrays(arrays):
 def _concatenate(op_):
     def concatenate_(arrays, axis=0):
         arrays = _arrays(arrays)
-        return op_(*arrays, axis=axis) if axis is not None else op_(*(np.ravel(array) for array in arrays))
+        return (
+            op_(*arrays, axis=axis)
+            if axis is not None
+            else op_(*(np.ravel(array) for array in arrays))
+        )
 
     return concatenate_
 
@@ -76,7 +80,10 @@ def _stack(op_):
     return lambda arrays, axis=0: op_(*_arrays(arrays), axis=axis)
 
 
-@op(numpy={np.concatenate: _concatenate}, cases=((((2, 3), (4, 3)), {"axis": 0}), (((2, 3), (2, 1), (2, 2)), {"axis": -1})))
+@op(
+    numpy={np.concatenate: _concatenate},
+    cases=((((2, 3), (4, 3)), {"axis": 0}), (((2, 3), (2, 1), (2, 2)), {"axis": -1})),
+)
 def concatenate(*arrays, axis=0):
     """Return arrays joined along an axis; each gets its own slice of the gradient."""
     value = np.concatenate(arrays, axis=axis)
@@ -90,7 +97,10 @@ def concatenate(*arrays, axis=0):
     return value, *(vjp_of(i) for i in range(len(arrays)))
 
 
-@op(numpy={np.stack: _stack}, cases=((((2, 3), (2, 3)), {"axis": 0}), (((2, 3), (2, 3), (2, 3)), {"axis": -1})))
+@op(
+    numpy={np.stack: _stack},
+    cases=((((2, 3), (2, 3)), {"axis": 0}), (((2, 3), (2, 3), (2, 3)), {"axis": -1})),
+)
 def stack(*arrays, axis=0):
     """Return arrays of one shape under a new axis."""
 
@@ -105,7 +115,10 @@ def _pad(op_):
         if mode != "constant":
             raise UsageError(f"np.pad of a Tensor puts zeros around it and mode={mode!r} came; leave it out, or np.concatenate the border")
         if isinstance(pad_width, dict):
-            raise UsageError(f"np.pad of a Tensor takes widths in order of the axes, and a dict of {len(pad_width)} came; write ((before, after), …)")
+            raise UsageError(
+                "np.pad of a Tensor takes widths in order of the axes, and a dict of "
+                f"{len(pad_width)} came; write ((before, after), …)"
+            )
         return op_(x, width=pad_width)
 
     return pad
@@ -131,4 +144,6 @@ def flip(x, axis=None):
 @op(numpy=np.cumsum, cases=((((3, 4),), {"axis": 1}),))
 def cumsum(x, axis):
     """Return running sums along an axis; a number's gradient is the sum over all that come at or after it."""
-    return np.cumsum(x, axis=axis), lambda g: np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis).reshape(x.shape)
+    return np.cumsum(x, axis=axis), lambda g: np.flip(
+        np.cumsum(np.flip(g, axis), axis=axis), axis
+    ).reshape(x.shape)

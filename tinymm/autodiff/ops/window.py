@@ -68,7 +68,11 @@ def conv2d(x, weight, stride=1, padding=0):
         back = (g.reshape(B * hh * ww, o) @ matrix.T).reshape(B, hh, ww, kh, kw, c)
         return _scatter(lambda i, j: back[:, :, :, i, j], x, (kh, kw), stride, padding)
 
-    return (rows @ matrix).reshape(B, hh, ww, o), to_x, lambda g: (rows.T @ g.reshape(B * hh * ww, o)).reshape(weight.shape)
+    return (
+        (rows @ matrix).reshape(B, hh, ww, o),
+        to_x,
+        lambda g: (rows.T @ g.reshape(B * hh * ww, o)).reshape(weight.shape),
+    )
 
 
 @op(cases=((((2, 6, 4, 3),), {"size": 2}), (((2, 5, 5, 2),), {"size": 3, "stride": 2, "padding": 1})))
@@ -83,7 +87,13 @@ def avg_pool2d(x, size, stride=None, padding=0):
     return value, lambda g: _scatter(lambda i, j: g * (1 / (size * size)), x, (size, size), stride, padding)
 
 
-@op(floating=1, cases=((((2, 6, 4, 3),), {"size": 2}), (((2, 5, 5, 2),), {"size": 3, "stride": 2, "padding": 1})))
+@op(
+    floating=1,
+    cases=(
+        (((2, 6, 4, 3),), {"size": 2}),
+        (((2, 5, 5, 2),), {"size": 3, "stride": 2, "padding": 1}),
+    ),
+)
 def max_pool2d(x, size, stride=None, padding=0):
     """Return the largest number of each window: x (B, h, w, c) -> (B, h', w', c); equal ones share the gradient.
 
