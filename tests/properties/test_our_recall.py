@@ -31,7 +31,7 @@ def captions(scores, image_of_caption, k):
 
 def test_recall_keeps_every_property():
     report = check.recall(recall_at_k, captions=captions)
-    assert set(report.not_run) == {"R10a", "R10b"}  # swap accuracy comes with the models that read word order
+    assert set(report.not_run) == {"R10a", "R10b", "R11d"}  # swap accuracy comes with the models that read word order
 
 
 def test_with_expected_ties_too():
