@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_caption_formats import coco, draw, picture_bytes, shard, table, write_json, write_lines
 
 from tinymm.arrays.errors import DataError
-from tinymm.data import captions, pairs
+from tinymm.data import pairs, texts
 from tinymm.data.columns import MAX_CAPTION, Remarks
 from tinymm.data.listing import find, is_there
 from tinymm.data.names import clean, printable
@@ -417,7 +417,7 @@ def test_no_two_samples_are_ever_mixed(tmp_path_factory, members):
 def test_the_readers_name_the_first_wrong_byte_and_stop_at_a_size(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"x" * 100)
     with pytest.raises(DataError, match="more than 10 bytes"):
-        captions.read_lines(tmp_path / "a.csv", 10)
+        texts.read_lines(tmp_path / "a.csv", 10)
     with pytest.raises(DataError, match="can't be read"):
-        captions.read_lines(tmp_path, 10)
+        texts.read_lines(tmp_path, 10)
     assert Remarks().lines() == []

@@ -83,6 +83,8 @@ def test_a_picture_that_comes_or_goes_moves_no_other(every, share, seed, data):
     )
     for train, validation, by_name in (whole, part):
         assert min(len(train), len(validation)) >= 2
+        below = sum(splits.share_of(name, seed) < share for name in [*train, *validation])
+        assert by_name == (2 <= below <= len(train) + len(validation) - 2)
         if by_name:
             assert all(
                 (splits.share_of(name, seed) < share) is (name in validation)

@@ -5,7 +5,6 @@ two together. What a file lacks is said with its line and with both what was fou
 """
 
 import csv
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,19 @@ from typing import Any
 
 from tinymm.arrays.errors import DataError
 
-from .columns import MAX_COLUMNS, NotCaptions, Options, Remarks, Row, caption_keys, has_both, missing_column, row_of
+from .columns import (
+    MAX_COLUMNS,
+    NotCaptions,
+    Options,
+    Remarks,
+    Row,
+    caption_keys,
+    has_both,
+    missing_column,
+    row_of,
+)
 from .splits import COLUMN
+from .texts import parsed, read_lines, text_of
 
 SEPARATORS = "\t,;|"
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".txt", ".token")
@@ -38,81 +48,40 @@ def read(path: Path, options: Options, remarks: Remarks) -> tuple[str, Iterator[
     return _read_table(path, lines, options, remarks)
 
 
-def read_lines(path: Path, most_bytes: int) -> list[str]:
-    r"""Return the lines of a UTF-8 file, with or without a byte-order mark; they end with \n, \r\n or \r, as text files' do.
-
-    DataError for another encoding, a folder, or a file that can't be read or has more bytes than that.
-    """
-    return lines_of(_text(path, most_bytes))
-
-
-def lines_of(text: str) -> list[str]:
-    r"""Return the lines of a text: U+2028, \x0b, \x85 and the other ends that str.splitlines knows stand inside a line.
-
-    >>> lines_of("one\r\ntwo\x85, still two")
-    ['one', 'two\x85, still two']
-    """
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-
-def _text(path: Path, most_bytes: int) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(most_bytes + 1)
-    except OSError as problem:
-        raise DataError(f"{path} can't be read ({problem.strerror or problem}): give a file that can.") from None
-    if len(content) > most_bytes:
-        raise DataError(f"{path} has more than {most_bytes:,} bytes, the most that captions may have: split it.")
-    return decoded(content, str(path))
-
-
-def decoded(content: bytes, name: str) -> str:
-    """Return bytes as the UTF-8 that captions are written in; DataError names the first byte that is none."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise DataError(f"Caption files are UTF-8 but {name} is not, from byte {problem.start}: save it as UTF-8.") from None
-
-
-def parsed(text: str, name: str, way_out: str) -> Any:
-    """Return what a JSON text says; DataError for one that is none, is nested too deep, or has a key twice in an object."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
-            raise DataError(f"{name} has the key {twice!r} twice in one record: keep one of the two.")
-        return found
-
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except DataError:
-        raise
-    except (ValueError, RecursionError) as problem:
-        raise DataError(f"{name} is not JSON ({problem}): {way_out}.") from None
-
-
 # ---------------------------------------------------------------------- tables
-def _read_table(path: Path, lines: list[str], options: Options, remarks: Remarks) -> tuple[str, Iterator[Row]]:
+def _read_table(
+    path: Path, lines: list[str], options: Options, remarks: Remarks
+) -> tuple[str, Iterator[Row]]:
     """Sniff the separator as the one whose header names a picture column and a caption column (open_clip writes tabs into .csv)."""
     header: list[str] = []
     for separator in options.separator or SEPARATORS:
         try:
-            columns = [name.strip() for name in next(csv.reader(lines[:1], delimiter=separator), [])]
+            columns = [
+                name.strip() for name in next(csv.reader(lines[:1], delimiter=separator), [])
+            ]
         except csv.Error:  # a field beyond the reader's limit: no header
             continue
         if len(columns) <= MAX_COLUMNS and has_both(columns, options):
             named = [name for name in columns if name]
             if len(set(named)) < len(named):
                 twice = next(name for place, name in enumerate(named) if name in named[:place])
-                raise DataError(f"{path} line 1 has the column {twice!r} twice: give each a name of its own.")
-            return f"table separated by {separator!r}", _table_rows(path, lines, columns, separator, options, remarks)
+                raise DataError(
+                    f"{path} line 1 has the column {twice!r} twice: give each a name of its own."
+                )
+            return f"table separated by {separator!r}", _table_rows(
+                path, lines, columns, separator, options, remarks
+            )
         header = max(header, columns, key=len)
     raise missing_column(path, "line 1", header, options)
 
 
 def _table_rows(
-    path: Path, lines: list[str], columns: list[str], separator: str, options: Options, remarks: Remarks
+    path: Path,
+    lines: list[str],
+    columns: list[str],
+    separator: str,
+    options: Options,
+    remarks: Remarks,
 ) -> Iterator[Row]:
     reader = csv.reader((line + "\n" for line in lines), delimiter=separator, strict=True)
     # A column without a name is an index that pandas has written, or nothing at all.
@@ -122,7 +91,11 @@ def _table_rows(
         next(reader)
         start = reader.line_num
         for values in reader:
-            line, start = (lines[start], reader.line_num) if reader.line_num == start + 1 else ("", reader.line_num)
+            line, start = (
+                (lines[start], reader.line_num)
+                if reader.line_num == start + 1
+                else ("", reader.line_num)
+            )
             values = [value.strip() for value in values]
             while len(values) > len(columns) and not values[-1]:
                 values.pop()
@@ -133,13 +106,20 @@ def _table_rows(
                         f"{path} line {reader.line_num} has more fields than the {len(columns)} columns of its first line: "
                         f"put captions with a {separator!r} in them into quotation marks, or name the columns."
                     )
-                remarks.add(path.name, "line", [f"line {start}"], f"with {separator!r} in a caption without quotation marks, read whole")
+                remarks.add(
+                    path.name,
+                    "line",
+                    [f"line {start}"],
+                    f"with {separator!r} in a caption without quotation marks, read whole",
+                )
             if any(values):
                 where = f"{path.name} line {reader.line_num}"
                 record: dict[str, Any] = dict(zip(keys, values, strict=False))
                 yield row_of(record, where, options, remarks, place=path.name, kind="column")
     except csv.Error as problem:
-        raise DataError(f"{path} line {reader.line_num} is no row of a table ({problem}): check its quotes and separators.") from None
+        raise DataError(
+            f"{path} line {reader.line_num} is no row of a table ({problem}): check its quotes and separators."
+        ) from None
 
 
 def _unquoted(line: str, keys: list[str], texts: set[str], separator: str) -> list[str]:
@@ -151,7 +131,9 @@ def _unquoted(line: str, keys: list[str], texts: set[str], separator: str) -> li
     if separator not in ",;" or '"' in line:
         return []
     values = [value.strip() for value in re.split(f"{separator}(?! )", line)]
-    fits = len(values) == len(keys) and all(separator not in value or key in texts for key, value in zip(keys, values, strict=True))
+    fits = len(values) == len(keys) and all(
+        separator not in value or key in texts for key, value in zip(keys, values, strict=True)
+    )
     return values if fits else []
 
 
@@ -159,50 +141,99 @@ def _unquoted(line: str, keys: list[str], texts: set[str], separator: str) -> li
 def _json_lines(path: Path, lines: list[str]) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield f"line {number}", parsed(line, f"{path} line {number}", "a .jsonl has one {...} a line")
+            yield (
+                f"line {number}",
+                parsed(line, f"{path} line {number}", "a .jsonl has one {...} a line"),
+            )
 
 
-def _records(path: Path, records: Iterator[tuple[str, Any]], options: Options, remarks: Remarks) -> Iterator[Row]:
+def _records(
+    path: Path, records: Iterator[tuple[str, Any]], options: Options, remarks: Remarks
+) -> Iterator[Row]:
     """Yield records as rows; one without the keys of captions is left out by name, unless it is the first: then nothing is a caption."""
     first = True
     for where, record in records:
         if isinstance(record, dict) and has_both(record, options):
             yield row_of(record, f"{path.name} {where}", options, remarks, place=path.name)
         elif first:
-            raise missing_column(path, where, record if isinstance(record, dict) else [type(record).__name__], options)
+            raise missing_column(
+                path,
+                where,
+                record if isinstance(record, dict) else [type(record).__name__],
+                options,
+            )
         else:
-            found = ", ".join(list(record)[:6]) or "nothing" if isinstance(record, dict) else type(record).__name__
-            yield Row("", [], {}, f"{path.name} {where}", f"no picture's name and caption in a record that has {found}")
+            found = (
+                ", ".join(list(record)[:6]) or "nothing"
+                if isinstance(record, dict)
+                else type(record).__name__
+            )
+            yield Row(
+                "",
+                [],
+                {},
+                f"{path.name} {where}",
+                f"no picture's name and caption in a record that has {found}",
+            )
         first = False
 
 
 def _read_json(path: Path, options: Options, remarks: Remarks) -> tuple[str, Iterator[Row]]:
-    content = parsed(_text(path, MAX_TABLE_BYTES), str(path), "for one record a line, name it .jsonl")
+    content = parsed(
+        text_of(path, MAX_TABLE_BYTES), str(path), "for one record a line, name it .jsonl"
+    )
     if isinstance(content, list):
-        return "BLIP list", _records(path, ((f"entry {number}", record) for number, record in enumerate(content)), options, remarks)
+        return "BLIP list", _records(
+            path,
+            ((f"entry {number}", record) for number, record in enumerate(content)),
+            options,
+            remarks,
+        )
     images = content.get("images") if isinstance(content, dict) else None
     if isinstance(images, list) and isinstance(content.get("annotations"), list):
         remarks.add(path.name, "key", sorted(set(content) - {"images", "annotations"}))
         return "COCO captions", _coco_rows(path, images, content["annotations"], remarks)
-    if isinstance(images, list) and images and all(isinstance(image, dict) and "sentences" in image for image in images):
+    if (
+        isinstance(images, list)
+        and images
+        and all(isinstance(image, dict) and "sentences" in image for image in images)
+    ):
         remarks.add(path.name, "key", sorted(set(content) - {"images"}))
         return "Karpathy split", _karpathy_rows(path, images, remarks)
     found = ", ".join(list(content)[:12]) if isinstance(content, dict) else type(content).__name__
-    raise NotCaptions(f"{path} has {found} but caption files have images and annotations (COCO) or are a list (BLIP): rearrange it.")
+    raise NotCaptions(
+        f"{path} has {found} but caption files have images and annotations (COCO) or are a list (BLIP): rearrange it."
+    )
 
 
-def _coco_rows(path: Path, images: list[Any], annotations: list[Any], remarks: Remarks) -> Iterator[Row]:
+def _coco_rows(
+    path: Path, images: list[Any], annotations: list[Any], remarks: Remarks
+) -> Iterator[Row]:
     captions: dict[Any, list[Any]] = {}
     known: dict[Any, dict[str, Any]] = {}
     try:
         for image in images:
             before = known.setdefault(image["id"], image)
             if before["file_name"] != image["file_name"]:
-                raise DataError(f"{path} gives the id {image['id']!r} to {before['file_name']!r} and {image['file_name']!r}: number them anew.")
-            remarks.add(path.name, "key", (f"images.{key}" for key in image if key not in ("id", "file_name", COLUMN)))
+                raise DataError(
+                    f"{path} gives the id {image['id']!r} to {before['file_name']!r} and {image['file_name']!r}: number them anew."
+                )
+            remarks.add(
+                path.name,
+                "key",
+                (f"images.{key}" for key in image if key not in ("id", "file_name", COLUMN)),
+            )
         for annotation in annotations:
             captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
-            remarks.add(path.name, "key", (f"annotations.{key}" for key in annotation if key not in ("id", "image_id", "caption")))
+            remarks.add(
+                path.name,
+                "key",
+                (
+                    f"annotations.{key}"
+                    for key in annotation
+                    if key not in ("id", "image_id", "caption")
+                ),
+            )
     except (KeyError, TypeError, AttributeError) as problem:
         raise NotCaptions(
             f"{path} lacks {problem} in an entry, but COCO has images[id, file_name] and annotations[image_id, caption]: "
@@ -211,18 +242,37 @@ def _coco_rows(path: Path, images: list[Any], annotations: list[Any], remarks: R
     for number in dict.fromkeys([*known, *captions]):
         image = known.get(number, {})
         missing = "" if number in captions else f"no annotation has the image_id {number!r}"
-        missing = missing or ("" if number in known else f"no image has the id {number!r}, which {len(captions[number])} annotations name")
-        record = {"file_name": str(image.get("file_name", "")), "caption": captions.get(number, []), COLUMN: image.get(COLUMN)}
-        row = row_of(record, f"{path.name} image id {number!r}", Options(), remarks, place=path.name)
+        missing = missing or (
+            ""
+            if number in known
+            else f"no image has the id {number!r}, which {len(captions[number])} annotations name"
+        )
+        record = {
+            "file_name": str(image.get("file_name", "")),
+            "caption": captions.get(number, []),
+            COLUMN: image.get(COLUMN),
+        }
+        row = row_of(
+            record, f"{path.name} image id {number!r}", Options(), remarks, place=path.name
+        )
         yield row._replace(problem=row.problem or missing)
 
 
 def _karpathy_rows(path: Path, images: list[dict[str, Any]], remarks: Remarks) -> Iterator[Row]:
     for number, image in enumerate(images):
-        sentences = image["sentences"] if isinstance(image["sentences"], list) else [image["sentences"]]
-        captions = [sentence.get("raw") if isinstance(sentence, dict) else sentence for sentence in sentences]
+        sentences = (
+            image["sentences"] if isinstance(image["sentences"], list) else [image["sentences"]]
+        )
+        captions = [
+            sentence.get("raw") if isinstance(sentence, dict) else sentence
+            for sentence in sentences
+        ]
         name = "/".join(str(image[key]) for key in ("filepath", "filename") if image.get(key))
-        remarks.add(path.name, "key", (key for key in image if key not in ("filepath", "filename", "sentences", COLUMN)))
+        remarks.add(
+            path.name,
+            "key",
+            (key for key in image if key not in ("filepath", "filename", "sentences", COLUMN)),
+        )
         inner = (key for sentence in sentences if isinstance(sentence, dict) for key in sentence)
         remarks.add(path.name, "key", (f"sentences.{key}" for key in inner if key != "raw"))
         record = {"file_name": name, "caption": captions, COLUMN: image.get(COLUMN)}

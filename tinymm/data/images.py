@@ -268,7 +268,8 @@ def _not_too_long(image: "Image.Image") -> "Image.Image":
     """Return a picture, or, if it is longer than `LONGEST` times its shorter side, its middle.
 
     Twice the shorter side, or a multiple of that, goes from both ends. Resized it would be an even number of pixels, so those
-    around the center stay where they were, half pixels too, which Python rounds to even ones. Without it 88 bytes of PNG, 3,000 × 1, would be enlarged to 150 million pixels.
+    around the center stay where they were, half pixels too, which Python rounds to even ones. Without it 88 bytes of PNG,
+    3,000 × 1, would be enlarged to 150 million pixels.
     """
     w, h = image.size
     short, long = sorted(image.size)

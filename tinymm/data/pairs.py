@@ -80,7 +80,7 @@ def _with_headers(listing: Listing) -> Iterable[Entry]:
 
 
 class Pairs:
-    """Pictures with one or more captions each, as training reads them; built by `load`.
+    """Pictures with one or more captions each, as training reads them; built by `load`. DataError without any to train on.
 
     `skipped` lists `(file, reason)` of everything left out. Headers are checked when loading, pixels only when they are
     first decoded: a picture that turns out damaged joins the list, and the next good one that is not in the batch takes

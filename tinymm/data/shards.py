@@ -14,10 +14,10 @@ from typing import Any
 
 from tinymm.arrays.errors import DataError
 
-from .captions import decoded, lines_of, parsed
 from .columns import Remarks
 from .images import SUFFIXES
 from .names import clean, printable
+from .texts import decoded, lines_of, parsed
 
 MAX_PICTURE_BYTES, MAX_TEXT_BYTES, MAX_SHARDS = 2**28, 2**20, 100_000
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -68,16 +68,24 @@ def expand(path: Path) -> list[Path]:
         return [path]
     first, last = found.groups()
     if not int(first) <= int(last) < int(first) + MAX_SHARDS:
-        raise DataError(f"A range of shards counts up, to at most {MAX_SHARDS:,} of them, but {found[0]} came: write {{00000..00009}}.")
+        raise DataError(
+            f"A range of shards counts up, to at most {MAX_SHARDS:,} of them, but {found[0]} came: write {{00000..00009}}."
+        )
     numbers = range(int(first), int(last) + 1)
     start, end = str(path)[: found.start()], str(path)[found.end() :]
-    parts = [part for number in numbers for part in expand(Path(f"{start}{number:0{len(first)}d}{end}"))]
+    parts = [
+        part for number in numbers for part in expand(Path(f"{start}{number:0{len(first)}d}{end}"))
+    ]
     if len(parts) > MAX_SHARDS:
-        raise DataError(f"Ranges stand for at most {MAX_SHARDS:,} shards, but {path} for {len(parts):,}: give fewer.")
+        raise DataError(
+            f"Ranges stand for at most {MAX_SHARDS:,} shards, but {path} for {len(parts):,}: give fewer."
+        )
     return parts
 
 
-def samples(archives: list[Path], skipped: list[tuple[str, str]], remarks: Remarks) -> Iterator[Sample]:
+def samples(
+    archives: list[Path], skipped: list[tuple[str, str]], remarks: Remarks
+) -> Iterator[Sample]:
     """Yield the samples that have a picture; what can't be used is added to `skipped` with its reason, or to `remarks`.
 
     Files of one key are one sample wherever they stand in their archive, but a kind of file that a key has twice may be of
@@ -94,18 +102,30 @@ def samples(archives: list[Path], skipped: list[tuple[str, str]], remarks: Remar
                 for member in tar:
                     _add(found, archive, name, member, tar, skipped, remarks)
         except FileNotFoundError:
-            raise DataError(f"A shard is missing: {archive} is not there; check the range of numbers.") from None
+            raise DataError(
+                f"A shard is missing: {archive} is not there; check the range of numbers."
+            ) from None
         except DataError:
             raise
-        except Exception as problem:  # headers of damaged archives make tarfile raise a dozen unrelated kinds
+        except (
+            Exception
+        ) as problem:  # headers of damaged archives make tarfile raise a dozen unrelated kinds
             if not found:
-                raise DataError(f"{archive} is no tar that can be read in place ({problem}): copy it whole, uncompressed.") from None
+                raise DataError(
+                    f"{archive} is no tar that can be read in place ({problem}): copy it whole, uncompressed."
+                ) from None
             skipped.append((str(archive), f"cut off after {len(found)} samples ({problem})"))
         for sample in found.values():
             if sample.picture and not sample.problem:
                 yield sample
             else:
-                skipped.append((sample.name, sample.problem or f"no picture beside its caption (one of {', '.join(SUFFIXES)})"))
+                skipped.append(
+                    (
+                        sample.name,
+                        sample.problem
+                        or f"no picture beside its caption (one of {', '.join(SUFFIXES)})",
+                    )
+                )
 
 
 def _add(
@@ -119,7 +139,9 @@ def _add(
 ) -> None:
     place = PurePosixPath(member.name)
     if place.is_absolute() or ".." in place.parts:
-        raise DataError(f"Names in a shard stay inside it, but {archive} has {member.name!r}: don't unpack it, and write it again.")
+        raise DataError(
+            f"Names in a shard stay inside it, but {archive} has {member.name!r}: don't unpack it, and write it again."
+        )
     if member.isdir():
         return
     stem, _, kind = place.name.partition(".")
@@ -139,7 +161,10 @@ def _add(
     sample = found.setdefault(key, Sample(name, key, archive))
     sort = "picture" if kind in SUFFIXES else kind
     if sort in sample.members:
-        sample.problem = sample.problem or f"more than one {sort} of this key in the archive: two samples may be mixed"
+        sample.problem = (
+            sample.problem
+            or f"more than one {sort} of this key in the archive: two samples may be mixed"
+        )
         return
     sample.members.add(sort)
     if member.size > (MAX_PICTURE_BYTES if kind in SUFFIXES else MAX_TEXT_BYTES):
@@ -157,6 +182,11 @@ def _add(
             if isinstance(record, dict):
                 sample.record = record
             else:
-                skipped.append((where, f"a .json beside a picture is one {{...}}, not a {type(record).__name__}"))
+                skipped.append(
+                    (
+                        where,
+                        f"a .json beside a picture is one {{...}}, not a {type(record).__name__}",
+                    )
+                )
         except DataError as problem:
             skipped.append((where, str(problem)))
