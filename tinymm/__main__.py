@@ -106,7 +106,11 @@ def build_parser() -> argparse.ArgumentParser:
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     check_data = commands.add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _data_check)
     check_data.add_argument("path", help="pictures and captions, or the name of built-in data")
-    check_data.add_argument("--tokenizer", metavar="PATH", help="say what captions are cut into by the tokenizer of this folder or file")
+    check_data.add_argument(
+        "--tokenizer",
+        metavar="PATH",
+        help="say what captions are cut into by the tokenizer of this folder or file",
+    )
     said = "the same for words, or for bpe: pieces learned from the captions (default: words)"
     check_data.add_argument("--vocabulary", choices=("words", "bpe"), default="words", help=said)
     commands.common(check_data)
@@ -181,7 +185,9 @@ def _masks(seed: int, backend: str, **options: Any) -> None:
     masks.run(**options)
 
 
-def _data_check(path: str, out: str | None, tokenizer: str | None, vocabulary: str, **options: Any) -> int:
+def _data_check(
+    path: str, out: str | None, tokenizer: str | None, vocabulary: str, **options: Any
+) -> int:
     from tinymm.workflows import data
 
     return 0 if data.run(path, tokenizer=tokenizer, vocabulary=vocabulary, out=out) else 2

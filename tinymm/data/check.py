@@ -98,13 +98,20 @@ def check(
         captions=len(texts),
         splits=dict(Counter(entry.split or "train" for entry in good)),
         skipped=listing.skipped,
-        duplicate_captions=[(caption, count) for caption, count in owners.most_common() if count > 1],
+        duplicate_captions=[
+            (caption, count) for caption, count in owners.most_common() if count > 1
+        ],
         identical_pictures=[names for names in hashes.values() if len(names) > 1],
-        longest=max(((len(split_words(caption)), caption, name) for caption, name in texts), default=(0, "", "no picture")),
+        longest=max(
+            ((len(split_words(caption)), caption, name) for caption, name in texts),
+            default=(0, "", "no picture"),
+        ),
         words=len(counts),
         words_seen_once=sorted(word for word, count in counts.items() if count == 1),
         unknown=unknown(caption for caption, _ in texts) if unknown else None,
-        reading=reading([caption for caption, _ in texts], getattr(tokenizer, "tokens", split_words)),
+        reading=reading(
+            [caption for caption, _ in texts], getattr(tokenizer, "tokens", split_words)
+        ),
     )
 
 

@@ -99,9 +99,15 @@ def prepare_stage_1(settings: Settings, path: Path, say: Callable[[str], None]) 
     UsageError for an encoder that is no ViT, or that would lose all its layers.
     """
     if settings.encoder and settings.vocabulary != "words":
-        raise UsageError(f"an encoder brings its words, and --vocabulary {settings.vocabulary} came with --encoder; leave one of them out")
+        raise UsageError(
+            f"an encoder brings its words, and --vocabulary {settings.vocabulary} came with --encoder; leave one of them out"
+        )
     trained = settings.encoder or str(trained_encoder(settings, path / "encoder", say))
-    opened = open_model(trained, backend=settings.backend, tokenizer=settings.tokenizer if settings.encoder else None)
+    opened = open_model(
+        trained,
+        backend=settings.backend,
+        tokenizer=settings.tokenizer if settings.encoder else None,
+    )
     encoder = getattr(opened.model, "image_encoder", None)
     if not isinstance(encoder, ViT):
         raise UsageError(f"--encoder is a CLIP with a vision transformer, and {opened.path} holds none; train one with `train clip --image vit`")
@@ -127,8 +133,13 @@ def trained_encoder(settings: Settings, path: Path, say: Callable[[str], None]) 
         return path
     say(f"no --encoder is named: CLIP is trained first, into {path}")
     clip = train.Settings(
-        **ENCODER | {"steps": settings.encoder_steps}, data=settings.data, seed=settings.seed, workers=settings.workers, backend=settings.backend,  # type: ignore[arg-type]
-        tokenizer=settings.tokenizer, vocabulary=settings.vocabulary,
+        **ENCODER | {"steps": settings.encoder_steps},
+        data=settings.data,
+        seed=settings.seed,
+        workers=settings.workers,
+        backend=settings.backend,  # type: ignore[arg-type]
+        tokenizer=settings.tokenizer,
+        vocabulary=settings.vocabulary,
     )
     resumed = str(path) if (path / "run.json").exists() else None
     return train.run(clip, str(path), resume=resumed, say=say)

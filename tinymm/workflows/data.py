@@ -21,7 +21,12 @@ SHOWN = 8
 
 
 def run(
-    path: str, *, tokenizer: str | None = None, vocabulary: str = "words", out: str | None = None, say: Callable[[str], None] = print
+    path: str,
+    *,
+    tokenizer: str | None = None,
+    vocabulary: str = "words",
+    out: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> bool:
     """Print the format found, counts, duplicates, rare words and every broken picture, and say whether all can be read.
 
@@ -30,8 +35,16 @@ def run(
     JSON file too. UsageError if nothing is there.
     """
     there = path if path in BUILT_IN else _existing(path)
-    words = choose(open_source(there), tokenizer, vocabulary) if tokenizer or vocabulary != "words" else None
-    report = check_source(open_source(path), words) if path in BUILT_IN else pairs.check(path, tokenizer=words)
+    words = (
+        choose(open_source(there), tokenizer, vocabulary)
+        if tokenizer or vocabulary != "words"
+        else None
+    )
+    report = (
+        check_source(open_source(path), words)
+        if path in BUILT_IN
+        else pairs.check(path, tokenizer=words)
+    )
     for line in report.lines():
         say(line)
     if out:

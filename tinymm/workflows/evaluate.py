@@ -49,7 +49,9 @@ def run(
     source = open_source(where, seed=opened.settings.get("seed", seed), channels=image.channels, resolution=image.resolution, **given)
     if where in BUILT_IN and reads_any_text(opened.tokenizer):
         source.tokenizer = opened.tokenizer  # type: ignore[misc]
-    elif where in BUILT_IN and source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
+    elif where in BUILT_IN and source.tokenizer.vocabulary != getattr(
+        opened.tokenizer, "vocabulary", None
+    ):  # type: ignore[attr-defined]
         raise UsageError(f"{opened.path} speaks other words than {where} do; evaluate it on pictures and captions of yours with --data")
     return _told(measure(opened.model, source), out, say)
 

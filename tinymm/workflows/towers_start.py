@@ -90,7 +90,13 @@ def opened(settings: Settings, run: str | None = None) -> Any:
         raise UsageError(f"--capfilt cleans captions that may be wrong, and those of {settings.data} are right; give --data web-shapes, or a folder")
     if len(source) < 2:
         raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")
-    words = choose(source, settings.tokenizer, settings.vocabulary, cleaning="albef" if settings.model == "albef" else "blip", run=run)
+    words = choose(
+        source,
+        settings.tokenizer,
+        settings.vocabulary,
+        cleaning="albef" if settings.model == "albef" else "blip",
+        run=run,
+    )
     source.tokenizer = words.with_frame(*((MASK,) if settings.model == "albef" else (DEC, ENC)))
     return source
 

@@ -98,7 +98,7 @@ def run(settings: Settings, out: str | None = None, *, resume: str | None = None
     else:
         path, folder, progress = Path(out) if out else next_folder(name), None, None
 
-    source, model = prepare(settings, own_words(path))
+    source, model = prepare(settings, own_words(path) if resume else None)
     workers = workers_of(settings, model)
     settings = replace(settings, workers=workers)
     recipe = Recipe(
@@ -160,7 +160,9 @@ def workers_of(settings: Any, model: Any = None) -> int:
 
 def own_words(path: Path) -> str | None:
     """Return the folder of a run that goes on and has its tokenizer already."""
-    return str(path) if (path / "run.json").is_file() and (path / "tokenizer.json").is_file() else None
+    return (
+        str(path) if (path / "run.json").is_file() and (path / "tokenizer.json").is_file() else None
+    )
 
 
 def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
@@ -171,7 +173,9 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
     """
     if settings.init:
         if settings.vocabulary != "words":
-            raise UsageError(f"a model that is fine-tuned keeps its words, and --vocabulary {settings.vocabulary} came; leave it out")
+            raise UsageError(
+                f"a model that is fine-tuned keeps its words, and --vocabulary {settings.vocabulary} came; leave it out"
+            )
         opened = clip_for("train clip", settings.init, settings.backend, run or settings.tokenizer)
         if settings.loss != "softmax" and settings.loss != opened.model.config.loss:  # softmax is also what stands there when nothing was said
             raise UsageError(
