@@ -133,11 +133,11 @@ def trained_encoder(settings: Settings, path: Path, say: Callable[[str], None]) 
         return path
     say(f"no --encoder is named: CLIP is trained first, into {path}")
     clip = train.Settings(
-        **ENCODER | {"steps": settings.encoder_steps},
+        **ENCODER | {"steps": settings.encoder_steps},  # type: ignore[arg-type]
         data=settings.data,
         seed=settings.seed,
         workers=settings.workers,
-        backend=settings.backend,  # type: ignore[arg-type]
+        backend=settings.backend,
         tokenizer=settings.tokenizer,
         vocabulary=settings.vocabulary,
     )

@@ -56,6 +56,7 @@ def show(
     paths: list[str], *, out: str = "samples.png", seed: int = 0, resolution: int = 64, say: Callable[[str], None] = print
 ) -> Path:
     """Draw a few pictures of each data set with their captions, training's and each honest test's in a row of its own, and return the file."""
+    fonts.not_drawn()  # of what was drawn before nothing is to be told
     rows: dict[str, tuple[np.ndarray, list[str]]] = {}
     for path in paths:
         source: Any = open_source(path if path in BUILT_IN else _existing(path), seed=seed, resolution=resolution)

@@ -12,7 +12,7 @@ from .blip2_start import framed_source
 from .meanings import meaning
 from .opened import BUILT_IN, CLIPS, STAGE_1, STAGE_2, TOWERS, open_model, open_source
 from .train import measure
-from .words import reads_any_text
+from .words import shared
 
 
 def run(
@@ -47,11 +47,7 @@ def run(
     given = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     # The run's own seed, whose split kept the validation pictures out of its training.
     source = open_source(where, seed=opened.settings.get("seed", seed), channels=image.channels, resolution=image.resolution, **given)
-    if where in BUILT_IN and reads_any_text(opened.tokenizer):
-        source.tokenizer = opened.tokenizer  # type: ignore[misc]
-    elif where in BUILT_IN and source.tokenizer.vocabulary != getattr(
-        opened.tokenizer, "vocabulary", None
-    ):  # type: ignore[attr-defined]
+    if where in BUILT_IN and not shared(source, opened.tokenizer):
         raise UsageError(f"{opened.path} speaks other words than {where} do; evaluate it on pictures and captions of yours with --data")
     return _told(measure(opened.model, source), out, say)
 

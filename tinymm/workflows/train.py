@@ -184,9 +184,7 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
             )
         if settings.data in BUILT_IN:
             source = open_source(settings.data, seed=settings.seed, resolution=opened.model.config.image.resolution)
-            if vocabularies.reads_any_text(opened.tokenizer):
-                source.tokenizer = opened.tokenizer  # type: ignore[misc]
-            elif source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):  # type: ignore[attr-defined]
+            if not vocabularies.shared(source, opened.tokenizer):
                 raise UsageError(
                     f"{settings.init} speaks other words than {settings.data}; fine-tune it with --data on your own pictures and captions"
                 )
