@@ -20,7 +20,13 @@ ODD = (
 #: The library's tables of Unicode and Python's are of different years: letters that both know.
 SAME_IN_BOTH = st.characters(exclude_categories=("Cs", "Cn", "Co"), max_codepoint=0xFFFF)
 captions = st.lists(
-    st.one_of(st.text(SAME_IN_BOTH, max_size=30), st.text(st.sampled_from(ODD), max_size=30), st.lists(st.sampled_from([*WORDS, *PUNCTUATION, "CAT", "ΣΑΣ", "[PAD]", "[EOT]"])).map(" ".join)),
+    st.one_of(
+        st.text(SAME_IN_BOTH, max_size=30),
+        st.text(st.sampled_from(ODD), max_size=30),
+        st.lists(st.sampled_from([*WORDS, *PUNCTUATION, "CAT", "ΣΑΣ", "[PAD]", "[EOT]"])).map(
+            " ".join
+        ),
+    ),
     min_size=1,
     max_size=5,
 )
@@ -70,7 +76,10 @@ def test_save_and_load_give_the_same_tokenizer(saved):
     for place in (path, path.parent):
         loaded = WordTokenizer.load(place)
         assert (loaded.vocabulary, loaded.context) == (tokenizer.vocabulary, tokenizer.context)
-    assert sorted(file.name for file in path.parent.iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +230,9 @@ def test_a_foreign_frame_is_refused_by_the_name_of_its_file(change, tmp_path):
 def test_a_file_of_before_is_read_by_its_own_rules(tmp_path):
     path = WordTokenizer(("dogs'", "‘red’", "红猫"), context=5, split=_split_before).save(tmp_path)
     loaded = WordTokenizer.load(path)
-    assert loaded.with_frame().split is _split_before and loaded.unknown(["dogs' ‘red’ 红猫 dogs"]) == {"dogs": 1}
+    assert loaded.with_frame().split is _split_before and loaded.unknown(
+        ["dogs' ‘red’ 红猫 dogs"]
+    ) == {"dogs": 1}
     assert loaded(["dogs' ‘red’ 红猫"])[0].tolist() == [[2, 3, 4, 5]]
 
 

@@ -11,7 +11,10 @@ RED, GREEN = np.array([1.0, 0, 0]), np.array([0, 1.0, 0])
 
 
 def test_each_picture_is_drawn_in_its_row_with_its_caption(tmp_path):
-    rows = {"one": (np.broadcast_to(RED, (2, 4, 4, 3)), ["a", "b $x$"]), "two": (np.broadcast_to(GREEN, (3, 8, 8, 3)), ["c", "d", "\u0378"])}
+    rows = {
+        "one": (np.broadcast_to(RED, (2, 4, 4, 3)), ["a", "b $x$"]),
+        "two": (np.broadcast_to(GREEN, (3, 8, 8, 3)), ["c", "d", "\u0378"]),
+    }
     figure = samples(rows, "what is there")
     assert figure.alt == "Pictures with captions, in 2 rows. one: a; b $x$. two: c; d; \u0378."
     texts = [text.get_text() for text in figure.axes[0].texts]

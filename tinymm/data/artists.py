@@ -69,7 +69,7 @@ def _kind(bare: str) -> str:
 def names(language: str = "en") -> dict[str, str]:
     """Return the name of each single emoji in a language, in lower case and without punctuation.
 
-    In Japanese and Chinese a space stands between any two characters, which makes each of them a word; write queries the same way. UsageError for a
+    In Japanese and Chinese a space stands between any two characters, which makes each of them a word, with or without it. UsageError for a
     language that has none.
 
     >>> names()["❤"], names("de")["❤"], names("zh")["❤"]

@@ -14,7 +14,7 @@ _NAMES = {"CJK": "Chinese", "HANGUL": "Korean", "MYANMAR": "Burmese"}
 def scripts(text: str) -> set[str]:
     r"""Return the scripts of a text's letters, by Unicode's names of them.
 
-    >>> sorted(scripts("a \\u7ea2 \\u0e41\\u0e21\\u0e27 12"))
+    >>> sorted(scripts("a \u7ea2 \u0e41\u0e21\u0e27 12"))
     ['Chinese', 'Latin', 'Thai']
     """
     if text.isascii():

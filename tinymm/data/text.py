@@ -39,7 +39,12 @@ class WordTokenizer:
     """
 
     def __init__(
-        self, vocabulary: Sequence[str], context: int, *, frame: Sequence[str] = (), split: Callable[[str], list[str]] = split_words
+        self,
+        vocabulary: Sequence[str],
+        context: int,
+        *,
+        frame: Sequence[str] = (),
+        split: Callable[[str], list[str]] = split_words,
     ) -> None:
         self.vocabulary, self.split = tuple(vocabulary), split
         self.context = int(context)
@@ -71,7 +76,12 @@ class WordTokenizer:
         >>> WordTokenizer(("cat", "dog"), context=4).with_frame()(["dog"])[0].tolist()
         [[5, 3, 4]]
         """
-        return WordTokenizer(self.vocabulary, self.context + (not self.framed), frame=(CLS, *(more or (DEC,))), split=self.split)
+        return WordTokenizer(
+            self.vocabulary,
+            self.context + (not self.framed),
+            frame=(CLS, *(more or (DEC,))),
+            split=self.split,
+        )
 
     @classmethod
     def from_captions(cls, captions: Iterable[str], *, context: int | None = None, at_least: int = 1) -> "WordTokenizer":
@@ -119,7 +129,9 @@ class WordTokenizer:
         texts = []
         for row in ids.tolist():
             end = row.index(self.end_of_text) if self.end_of_text in row else len(row)
-            texts.append(joined_words(names[number] for number in row[:end] if number not in silent))
+            texts.append(
+                joined_words(names[number] for number in row[:end] if number not in silent)
+            )
         return texts
 
     def tokens(self, text: str) -> list[str]:
@@ -128,7 +140,9 @@ class WordTokenizer:
 
     def unknown(self, texts: Iterable[str]) -> dict[str, int]:
         """Return the words of `texts` that are not in the vocabulary, the most frequent first, with their counts."""
-        counts = Counter(word for text in texts for word in self.split(text) if word not in self._ids)
+        counts = Counter(
+            word for text in texts for word in self.split(text) if word not in self._ids
+        )
         return dict(counts.most_common())
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -139,7 +153,9 @@ class WordTokenizer:
         """
         tokens = {"pad_token": PAD, "unk_token": UNK, "eos_token": EOT}
         tokens |= {"cls_token": CLS, "bos_token": CLS} if self.framed else {}
-        write_config(folder, self.context, tokens | ({"mask_token": MASK} if MASK in self.frame else {}))
+        write_config(
+            folder, self.context, tokens | ({"mask_token": MASK} if MASK in self.frame else {})
+        )
         path = Path(folder) / "tokenizer.json"
         with atomic(path) as file:
             file.write(json.dumps(_layout(self), indent=1, ensure_ascii=False).encode())
@@ -165,7 +181,11 @@ class WordTokenizer:
             vocabulary = sorted(words, key=words.get)
             end = words.get(EOT, len(words))
             own = [split for split, rules in IN_THE_FILE.items() if rules.items() <= found.items()]
-            tokenizer = cls(vocabulary[2:end], context, frame=vocabulary[end + 1 :], split=own[0]) if own else None
+            tokenizer = (
+                cls(vocabulary[2:end], context, frame=vocabulary[end + 1 :], split=own[0])
+                if own
+                else None
+            )
         except (DataError, AttributeError, TypeError):
             tokenizer = None
         if tokenizer is None or found != _layout(tokenizer):
@@ -173,11 +193,23 @@ class WordTokenizer:
         return tokenizer
 
 
-def write_config(folder: str | os.PathLike[str], context: int, tokens: dict[str, str], *, split: bool = True) -> None:
+def write_config(
+    folder: str | os.PathLike[str], context: int, tokens: dict[str, str], *, split: bool = True
+) -> None:
     """Write `tokenizer_config.json`: special tokens, the longest text, and whether texts can spell them."""
-    said = {"tokenizer_class": "PreTrainedTokenizerFast", **tokens, "model_max_length": context, "split_special_tokens": split}
+    said = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **tokens,
+        "model_max_length": context,
+        "split_special_tokens": split,
+    }
     with atomic(Path(folder) / "tokenizer_config.json") as file:
-        file.write(json.dumps(said | {"clean_up_tokenization_spaces": False}, indent=2, ensure_ascii=False).encode() + b"\n")
+        file.write(
+            json.dumps(
+                said | {"clean_up_tokenization_spaces": False}, indent=2, ensure_ascii=False
+            ).encode()
+            + b"\n"
+        )
 
 
 def _layout(tokenizer: WordTokenizer) -> dict[str, Any]:

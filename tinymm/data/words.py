@@ -77,7 +77,7 @@ STEPS: tuple[str | tuple[str, str], ...] = (
     ("[\u00a9\u00ae\u2120\u2122]", " "),
     *((sign, f" {share} ") for sign, share in zip("\u00bc\u00bd\u00be\u2153\u2154", _SHARES, strict=True)),
     "NFKC", "Lowercase", "NFC",
-    ("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"),  # vowels that NFKC takes apart, and nobody types so
+    ("\u0e4d\u0e32", "\u0e33"), ("\u0ecd\u0eb2", "\u0eb3"),  # vowels that NFKC takes apart
     ("[\u02bc\u2018-\u201b\u2032]", "'"), ("[\u2010\u2011\u2212]", "-"), ("\u2044", "/"),
     (f"(?<!{_IN_A_WORD})'|'(?!{_IN_A_WORD})", " "),
     (f"[{_SIGNS}]", " "),
@@ -104,7 +104,8 @@ def prepared(text: str) -> str:
     for step in _STEPS_HERE:
         if not isinstance(step, str):
             text = step[0].sub(step[1], text)
-        else:  # letter by letter, because str.lower looks at neighbors (the Greek final sigma) and the library does not
+        # Letter by letter: str.lower looks at neighbors (final sigma) and the library does not.
+        else:
             text = (
                 "".join(letter.lower() for letter in text)
                 if step == "Lowercase"

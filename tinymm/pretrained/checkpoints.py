@@ -205,7 +205,12 @@ def best_format(model: Module) -> str:
     return family_of(model).best_format(model.config)  # type: ignore[attr-defined]
 
 
-def save(model: Module, folder: str | os.PathLike, format: str | None = None, tokenizer: Any = None) -> None:  # noqa: A002
+def save(
+    model: Module,
+    folder: str | os.PathLike,
+    format: str | None = None,  # noqa: A002
+    tokenizer: Any = None,
+) -> None:
     """Write `config.json` and `model.safetensors` into the folder, from which `load` returns the same model, bit for bit in its dtype.
 
     By default in the format that most programs can open: a CLIP of ViT and text transformer as a

@@ -57,7 +57,7 @@ _CONTINUED = "[\x80-\xbf ?\x1a]".encode("latin-1")
 def cleaned(text: str) -> str:
     r"""Return a text as CLIP's tokenizer cleans it; DataError if that needs `ftfy`, which is missing.
 
-    >>> cleaned("  Fish &amp;amp; \\u201cCHIPS\\u201d ")
+    >>> cleaned("  Fish &amp;amp; \u201cCHIPS\u201d ")
     'fish & "chips"'
     """
     return re.sub(r"\s+", " ", html.unescape(html.unescape(_repaired(text)))).strip().lower()
@@ -82,7 +82,7 @@ def _repaired(text: str) -> str:
 def straightened(text: str) -> str:
     r"""Return a text with a typewriter's signs for printed ones, no control characters, in NFC.
 
-    >>> straightened("\\ufb01sh \\u2019n\\u2019 \\uff23hips")
+    >>> straightened("\ufb01sh \u2019n\u2019 \uff23hips")
     "fish 'n' Chips"
     """
     if not text.isascii():
@@ -101,7 +101,8 @@ def _by_ftfy(text: str) -> str:
         import ftfy
     except ImportError:
         raise DataError(
-            f"CLIP's tokenizer repairs broken encodings with ftfy, and {text[:40]!r} may be one, but ftfy is not installed: pip install ftfy."
+            f"CLIP's tokenizer repairs broken encodings with ftfy, and {text[:40]!r} may be one, but "
+            "ftfy is not installed: pip install ftfy."
         ) from None
     return ftfy.fix_text(text)
 
@@ -124,7 +125,7 @@ def _unescaped(found: re.Match[str]) -> str:
 def may_be_broken(text: str) -> bool:
     r"""Say whether a text looks like misread UTF-8; every one that `ftfy` would repair does.
 
-    >>> may_be_broken("sch\\u00c3\\u00b6n"), may_be_broken("sch\\u00f6n, \\u00abl\\u2019\\u00e9t\\u00e9\\u00bb")
+    >>> may_be_broken("sch\u00c3\u00b6n"), may_be_broken("sch\u00f6n, \u00abl\u2019\u00e9t\u00e9")
     (True, False)
     """
     if text.isascii():

@@ -26,9 +26,9 @@ def learned(
     token that is unknown. The context is that of the longest caption, at most 77, unless given.
     UsageError where the `tokenizers` package is missing.
 
-    >>> tokenizer = learned(["a red cat", "a red dog"])
-    >>> tokenizer.tokens("A red \\u201cdog\\u201d"), tokenizer.decode(tokenizer(["a red zebra"])[0])
-    (['a', 'red', 'd', 'o', 'g'], ['a red zebra'])
+    >>> tokenizer = learned(["a red cat", "a red dog"] * 2)
+    >>> tokenizer.tokens("A red \u201cdog\u201d"), tokenizer.decode(tokenizer(["A dog."])[0])
+    (['a', 'red', 'dog'], ['a dog'])
     """
     library = needed_library("a byte-pair vocabulary")
     blank = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}

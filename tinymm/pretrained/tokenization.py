@@ -48,7 +48,13 @@ class BytePairTokenizer:
     `special_tokens_map.json`, which `save` writes again.
     """
 
-    def __init__(self, library: Any, context: int, clean: bool, beside: dict[str, dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        library: Any,
+        context: int,
+        clean: bool,
+        beside: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
         library.no_padding()
         library.no_truncation()
         self.beside = beside or {}
@@ -57,18 +63,31 @@ class BytePairTokenizer:
 
     def _use(self, library: Any) -> None:
         self.library = library
-        library.encode_special_tokens = self.beside.get(CONFIG, {}).get("split_special_tokens") is True
+        library.encode_special_tokens = (
+            self.beside.get(CONFIG, {}).get("split_special_tokens") is True
+        )
         frame, full = library.encode("").ids, library.encode("a").ids
         begins = bool(frame) and full[:1] == frame[:1] and (len(frame) > 1 or full[-1:] != frame)
         self.ends = len(frame) > begins and full[-1:] == frame[-1:]
         self.begin: int | None = frame[0] if begins else None
         self.end_of_text: int | None = frame[-1] if self.ends else library.token_to_id(END)
-        self.decode_token, self.encode_token, self.mask_token = map(library.token_to_id, (DEC, ENC, MASK))
-        self.pad: int = next((i for i in map(library.token_to_id, filter(None, [self._named("pad_token")])) if i is not None), 0)
+        self.decode_token, self.encode_token, self.mask_token = map(
+            library.token_to_id, (DEC, ENC, MASK)
+        )
+        self.pad: int = next(
+            (
+                i
+                for i in map(library.token_to_id, filter(None, [self._named("pad_token")]))
+                if i is not None
+            ),
+            0,
+        )
 
     def _named(self, name: str) -> str | None:
         """Return a special token as tokenizer_config.json, or the map beside it, has it."""
-        found = next((said[name] for said in self.beside.values() if said.get(name) is not None), None)
+        found = next(
+            (said[name] for said in self.beside.values() if said.get(name) is not None), None
+        )
         found = found.get("content") if isinstance(found, dict) else found
         return found if isinstance(found, str) else None
 
@@ -79,7 +98,11 @@ class BytePairTokenizer:
     def frame(self) -> tuple[str, ...]:
         """The token that captions begin with and further special ones at hand; empty without the first."""
         ids = (self.begin, self.decode_token, self.encode_token, self.mask_token)
-        return () if self.begin is None else tuple(self.library.id_to_token(i) for i in ids if i is not None)
+        return (
+            ()
+            if self.begin is None
+            else tuple(self.library.id_to_token(i) for i in ids if i is not None)
+        )
 
     def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
         """Return the texts' ids and which of them are no padding."""
@@ -105,7 +128,9 @@ class BytePairTokenizer:
         texts = []
         for row in np.atleast_2d(ids).tolist():
             first = int(row[:1] == [self.begin])
-            end = row.index(self.end_of_text, first) if self.end_of_text in row[first:] else len(row)
+            end = (
+                row.index(self.end_of_text, first) if self.end_of_text in row[first:] else len(row)
+            )
             texts.append(self.library.decode([i for i in row[:end] if i not in silent]).strip())
         return texts
 
@@ -113,7 +138,10 @@ class BytePairTokenizer:
         """Return the pieces that a text is read as, without its frame."""
         row = self.library.encode(self.prepared(text), add_special_tokens=False)
         spelled = [self.library.decode([i], skip_special_tokens=False).strip() for i in row.ids]
-        return [text if text and "\ufffd" not in text else token for text, token in zip(spelled, row.tokens, strict=True)]
+        return [
+            text if text and "\ufffd" not in text else token
+            for text, token in zip(spelled, row.tokens, strict=True)
+        ]
 
     def with_frame(self, *more: str) -> "BytePairTokenizer":
         """Return the same tokenizer with [CLS] in front and `more` tokens at hand, by default [DEC].
@@ -125,19 +153,31 @@ class BytePairTokenizer:
     def framed(self, begin: bool = False, *more: str) -> "BytePairTokenizer":
         """Return the same tokenizer with an end token, if asked one in front, and `more` special ones."""
         library = needed_library().Tokenizer.from_str(self.library.to_str())
-        first = library.id_to_token(self.begin) if self.begin is not None else CLS if begin else None
+        first = (
+            library.id_to_token(self.begin) if self.begin is not None else CLS if begin else None
+        )
         last = library.id_to_token(self.end_of_text) if self.ends else EOT
-        needed = [token for token in (last, first, *more) if token and library.token_to_id(token) is None]
+        needed = [
+            token for token in (last, first, *more) if token and library.token_to_id(token) is None
+        ]
         library.add_special_tokens(needed)
         if not self.ends or (begin and self.begin is None):
             parts = [token for token in (first, last) if token]
             template = " ".join([*parts[:-1], "$A", last])
             ids = [(token, library.token_to_id(token)) for token in parts]
-            library.post_processor = needed_library().processors.TemplateProcessing(single=template, special_tokens=ids)
+            library.post_processor = needed_library().processors.TemplateProcessing(
+                single=template, special_tokens=ids
+            )
         other = copy.copy(self)
         if needed:  # no text can spell what was added, and a class of its own would not know it
-            added = {"eos_token": last} | ({"cls_token": first, "bos_token": first} if first else {})
-            said = self.beside.get(CONFIG, {}) | added | {"tokenizer_class": "PreTrainedTokenizerFast", "split_special_tokens": True}
+            added = {"eos_token": last} | (
+                {"cls_token": first, "bos_token": first} if first else {}
+            )
+            said = (
+                self.beside.get(CONFIG, {})
+                | added
+                | {"tokenizer_class": "PreTrainedTokenizerFast", "split_special_tokens": True}
+            )
             other.beside = self.beside | {CONFIG: said}
         other.context = self.context + len([token for token in needed if token == first])
         other._use(library)
@@ -145,11 +185,25 @@ class BytePairTokenizer:
 
     def _roles(self) -> dict[str, str]:
         """Return the special tokens by the names that transformers has for them."""
-        there = {name for name in (PAD, "<pad>", MASK, "[SEP]", CLS, END) if self.library.token_to_id(name) is not None}
+        there = {
+            name
+            for name in (PAD, "<pad>", MASK, "[SEP]", CLS, END)
+            if self.library.token_to_id(name) is not None
+        }
         pads = [name for name in (PAD, "<pad>", END) if name in there]
-        named = {"unk_token": getattr(self.library.model, "unk_token", None), "pad_token": pads[0] if pads else None}
-        named |= {"cls_token": CLS, "sep_token": "[SEP]", "mask_token": MASK} if {CLS, "[SEP]", MASK} <= there else {}
-        named |= {name: i if i is None else self.library.id_to_token(i) for name, i in (("bos_token", self.begin), ("eos_token", self.end_of_text))}
+        named = {
+            "unk_token": getattr(self.library.model, "unk_token", None),
+            "pad_token": pads[0] if pads else None,
+        }
+        named |= (
+            {"cls_token": CLS, "sep_token": "[SEP]", "mask_token": MASK}
+            if {CLS, "[SEP]", MASK} <= there
+            else {}
+        )
+        named |= {
+            name: i if i is None else self.library.id_to_token(i)
+            for name, i in (("bos_token", self.begin), ("eos_token", self.end_of_text))
+        }
         return {name: token for name, token in named.items() if token}
 
     def save(self, folder: str | os.PathLike) -> Path:
@@ -160,7 +214,12 @@ class BytePairTokenizer:
         """
         path = Path(folder) / "tokenizer.json"
         for name, said in self.beside.items():
-            said = said if name != CONFIG else said | {"model_max_length": min(self.context, _sane(said.get("model_max_length")))}
+            said = (
+                said
+                if name != CONFIG
+                else said
+                | {"model_max_length": min(self.context, _sane(said.get("model_max_length")))}
+            )
             with atomic(path.with_name(name)) as file:
                 file.write(json.dumps(said, indent=2, ensure_ascii=False).encode() + b"\n")
         if CONFIG not in self.beside:
@@ -170,7 +229,9 @@ class BytePairTokenizer:
         return path
 
 
-def tokenizer(path: str | os.PathLike, *, cleaning: str | None = "blip") -> WordTokenizer | BytePairTokenizer:
+def tokenizer(
+    path: str | os.PathLike, *, cleaning: str | None = "blip"
+) -> WordTokenizer | BytePairTokenizer:
     """Return the tokenizer of a model's folder (or of a file in it), a callable: texts -> `ids (B, T)`, `is_real (B, T)`.
 
     Looked for, in this order: `tokenizer.json` (ours is read with `json` alone, another one needs
@@ -199,14 +260,26 @@ def tokenizer(path: str | os.PathLike, *, cleaning: str | None = "blip") -> Word
     if own.is_file():
         return _from_tokenizer_json(own, cleaning)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        return BytePairTokenizer(_from_vocabulary(folder / "vocab.json", folder / "merges.txt"), _context(folder), clean, _beside(folder))
+        return BytePairTokenizer(
+            _from_vocabulary(folder / "vocab.json", folder / "merges.txt"),
+            _context(folder),
+            clean,
+            _beside(folder),
+        )
     if (folder / RELEASED_NAME).is_file():
-        return BytePairTokenizer(_from_merges(_released_merges(folder / RELEASED_NAME)), _context(folder), clean, _beside(folder))
+        return BytePairTokenizer(
+            _from_merges(_released_merges(folder / RELEASED_NAME)),
+            _context(folder),
+            clean,
+            _beside(folder),
+        )
     pieces = path if path.is_file() and path.name.endswith("vocab.txt") else folder / "vocab.txt"
     if pieces.is_file():
         from .wordpiece import from_vocabulary
 
-        return from_vocabulary(pieces, min(PIECES_CONTEXT, _context(folder)), cleaning, _beside(folder))
+        return from_vocabulary(
+            pieces, min(PIECES_CONTEXT, _context(folder)), cleaning, _beside(folder)
+        )
     raise CheckpointError(
         f"a tokenizer is a tokenizer.json, vocab.json with merges.txt, {RELEASED_NAME} or BERT's vocab.txt, and {str(folder)!r} has none of "
         "them; name a folder or file that has, such as that of any other model of the same vocabulary"
@@ -230,7 +303,9 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
         from .wordpiece import WordPieceTokenizer
 
         return WordPieceTokenizer(opened, min(PIECES_CONTEXT, context), cleaning, beside)
-    return BytePairTokenizer(opened, context, cleaning is not None and opened.token_to_id(START) is not None, beside)
+    return BytePairTokenizer(
+        opened, context, cleaning is not None and opened.token_to_id(START) is not None, beside
+    )
 
 
 def _from_vocabulary(vocabulary: Path, merges: Path) -> Any:
@@ -295,7 +370,9 @@ def _byte_pairs(ids: dict[str, int], merges: list[tuple[str, str]]) -> Any:
         raise CheckpointError(f"the merges and the vocabulary belong together ({problem}); copy both files again") from None
     built = library.Tokenizer(model)
     spaces, rules = library.Regex(r"\s+"), library.normalizers
-    built.normalizer = rules.Sequence([rules.NFC(), rules.Replace(spaces, " "), rules.Lowercase()])  # as transformers has it; cleaned text has all
+    built.normalizer = rules.Sequence(
+        [rules.NFC(), rules.Replace(spaces, " "), rules.Lowercase()]
+    )  # as transformers has it; cleaned text has all
     split = library.pre_tokenizers.Split(library.Regex(_WORDS), behavior="removed", invert=True)
     built.pre_tokenizer = library.pre_tokenizers.Sequence([split, library.pre_tokenizers.ByteLevel(add_prefix_space=False)])
     built.add_special_tokens([START, END])
@@ -306,7 +383,9 @@ def _byte_pairs(ids: dict[str, int], merges: list[tuple[str, str]]) -> Any:
 
 def _beside(folder: Path) -> dict[str, dict[str, Any]]:
     """Return what lies beside a tokenizer for transformers, by the names of its files."""
-    return {name: read_json(folder / name) for name in (CONFIG, SPECIAL) if (folder / name).is_file()}
+    return {
+        name: read_json(folder / name) for name in (CONFIG, SPECIAL) if (folder / name).is_file()
+    }
 
 
 def _sane(said: Any) -> int:

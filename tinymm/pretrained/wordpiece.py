@@ -43,7 +43,11 @@ def albef_caption(text: str) -> str:
     return " ".join(spaced.split()[:_ALBEF_MOST_WORDS])
 
 
-CLEANING: dict[str | None, Callable[[str], str]] = {"blip": cleaned_caption, "albef": albef_caption, None: str}
+CLEANING: dict[str | None, Callable[[str], str]] = {
+    "blip": cleaned_caption,
+    "albef": albef_caption,
+    None: str,
+}
 
 
 class WordPieceTokenizer(BytePairTokenizer):
@@ -58,11 +62,17 @@ class WordPieceTokenizer(BytePairTokenizer):
     """
 
     def __init__(
-        self, library: Any, context: int = PIECES_CONTEXT, cleaning: str | None = "blip", beside: dict[str, dict[str, Any]] | None = None
+        self,
+        library: Any,
+        context: int = PIECES_CONTEXT,
+        cleaning: str | None = "blip",
+        beside: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         if cleaning not in CLEANING:
             names = " or ".join(repr(name) for name in CLEANING if name)
-            raise UsageError(f"captions are cleaned as {names}, and {cleaning!r} came; take that of the weights' paper")
+            raise UsageError(
+                f"captions are cleaned as {names}, and {cleaning!r} came; take that of the weights' paper"
+            )
         library.add_special_tokens([DEC, ENC])  # those that are there already keep their ids
         super().__init__(library, context, clean=False, beside=beside)
         self.cleaning = cleaning
@@ -87,7 +97,10 @@ class WordPieceTokenizer(BytePairTokenizer):
 
 
 def from_vocabulary(
-    path: str | Path, context: int = PIECES_CONTEXT, cleaning: str | None = "blip", beside: dict[str, dict[str, Any]] | None = None
+    path: str | Path,
+    context: int = PIECES_CONTEXT,
+    cleaning: str | None = "blip",
+    beside: dict[str, dict[str, Any]] | None = None,
 ) -> WordPieceTokenizer:
     """Return the tokenizer of a `vocab.txt`, a piece on each line; CheckpointError if it has no special tokens."""
     library = needed_library("BERT's word pieces")

@@ -54,5 +54,7 @@ def captions_alt(written: Sequence[str], references: Sequence[Sequence[str]]) ->
     count = sum(among(text, true) for text, true in pairs)
     share = f" ({count / len(pairs):.0%})" if pairs else ""
     lines = [f"{count} of {len(pairs)} captions{share} {'is' if count == 1 else 'are'} exactly right."]
-    lines += [f"It says “{text}” of {true[0]}." for text, true in pairs if not among(text, true)][:3]
+    lines += [f"It says “{text}” of {true[0]}." for text, true in pairs if not among(text, true)][
+        :3
+    ]
     return "\n".join(lines)

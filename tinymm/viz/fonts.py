@@ -99,7 +99,7 @@ def _add_font_for(letter: str) -> bool:
 def script(letter: str) -> str:
     r"""Return the name of the script that a letter belongs to, as Unicode's names begin.
 
-    >>> script("\\u732b"), script("\\u0e41"), script("\\U0001f600")
+    >>> script("\u732b"), script("\u0e41"), script("\U0001f600")
     ('Chinese characters', 'Thai', 'emoji')
     """
     name = unicodedata.name(letter, "")

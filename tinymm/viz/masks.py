@@ -154,7 +154,11 @@ class _Sheet:
         self.top = (0.42 if self.column_groups else 0.12) + letter * (longest if longest > 2 else 1.5)
         self.wide, self.tall = self.cells.shape[1] * self.cell, self.cells.shape[0] * self.cell
         self.width = self.left + max(self.wide, 2.2 if self.title else 0)
-        self.note = style.in_lines(self.said, max(24, int((self.width - 0.2) * 72 / (9 * 0.56)))) if self.said else []
+        self.note = (
+            style.in_lines(self.said, max(24, int((self.width - 0.2) * 72 / (9 * 0.56))))
+            if self.said
+            else []
+        )
         self.words = (0.24 if self.title else 0) + 0.165 * len(self.note) + (0.08 if self.title else 0)
 
     def place(self, figure: Any, x: float, y: float, words: float, looks: Mapping[int, tuple[str, str]]) -> None:

@@ -106,7 +106,9 @@ def in_lines(text: object, width: int, **how: Any) -> list[str]:
     >>> in_lines("\u7ea2\u8272\u7684\u732b", 4), in_lines("a red cat", 5)
     (['红色', '的猫'], ['a red', 'cat'])
     """
-    filled = "".join(letter + _FILL * (unicodedata.east_asian_width(letter) in "WF") for letter in readable(text))
+    filled = "".join(
+        letter + _FILL * (unicodedata.east_asian_width(letter) in "WF") for letter in readable(text)
+    )
     return [line.replace(_FILL, "") for line in textwrap.wrap(filled, width, **how)]
 
 

@@ -32,8 +32,16 @@ def run(
     JSON file too. UsageError if nothing is there.
     """
     there = path if path in BUILT_IN else _existing(path)
-    words = choose(open_source(there), tokenizer, vocabulary) if tokenizer or vocabulary != "words" else None
-    report = check_source(open_source(path), words) if path in BUILT_IN else pairs.check(path, tokenizer=words)
+    words = (
+        choose(open_source(there), tokenizer, vocabulary)
+        if tokenizer or vocabulary != "words"
+        else None
+    )
+    report = (
+        check_source(open_source(path), words)
+        if path in BUILT_IN
+        else pairs.check(path, tokenizer=words)
+    )
     for line in report.lines():
         say(line)
     if out:
@@ -45,6 +53,7 @@ def show(
     paths: list[str], *, out: str = "samples.png", seed: int = 0, resolution: int = 64, say: Callable[[str], None] = tell
 ) -> Path:
     """Draw a few pictures of each data set with their captions, training's and each honest test's in a row of its own, and return the file."""
+    fonts.not_drawn()  # of what was drawn before nothing is to be told
     rows: dict[str, tuple[np.ndarray, list[str]]] = {}
     for path in paths:
         source: Any = open_source(path if path in BUILT_IN else _existing(path), seed=seed, resolution=resolution)

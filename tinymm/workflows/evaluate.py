@@ -20,7 +20,7 @@ from .opened import BUILT_IN, CLIPS, STAGE_1, STAGE_2, TOWERS, Opened, introduce
 from .runs import not_new, seen_by
 from .terminal import doing, tell
 from .train import measure
-from .words import reads_any_text
+from .words import shared
 
 #: Pictures that are opened to see what they are like.
 LOOKED_AT = 50
@@ -70,9 +70,7 @@ def as_it_is(where: str, seed: int, opened: Opened) -> Any:
     image = opened.model.config.image
     given = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     source: Any = open_source(where, seed=seed, channels=image.channels, resolution=image.resolution, **given)
-    if where in BUILT_IN and reads_any_text(opened.tokenizer):
-        source.tokenizer = opened.tokenizer
-    elif where in BUILT_IN and source.tokenizer.vocabulary != getattr(opened.tokenizer, "vocabulary", None):
+    if where in BUILT_IN and not shared(source, opened.tokenizer):
         raise UsageError(f"{opened.path} speaks other words than {where} do; evaluate it on pictures and captions of yours with --data")
     side, channels = source.preprocess.resolution, source.preprocess.channels
     if (side, channels) != (image.resolution, image.channels):

@@ -39,7 +39,10 @@ def draw(path: Path, source: Any, model: Any, chances: dict[str, float], batch_s
     drawing = retrieval.gallery(scores, pixels, pairs.captions, pairs.image_of_caption, unit=unit, reranked=again)
     style.save(drawing, path / "retrieval.png")
     first = [int(np.flatnonzero(pairs.image_of_caption == i)[0]) for i in range(len(pairs))]
-    words, read = source.tokenizer.tokens(pairs.captions[first[0]]), ids[first[0]][is_real[first[0]]]
+    words, read = (
+        source.tokenizer.tokens(pairs.captions[first[0]]),
+        ids[first[0]][is_real[first[0]]],
+    )
     style.save(_words(model, pairs.images[0], pixels[0], words, read), path / "words.png")
     if model.queue is not None:
         style.save(_queue(model, batch_at(source, Recipe(1, batch_size), 0)), path / "queue.png")
@@ -49,7 +52,9 @@ def draw(path: Path, source: Any, model: Any, chances: dict[str, float], batch_s
     write_report(path)
 
 
-def _words(model: Any, image: np.ndarray, pixels: np.ndarray, tokens: list[str], ids: np.ndarray) -> Any:
+def _words(
+    model: Any, image: np.ndarray, pixels: np.ndarray, tokens: list[str], ids: np.ndarray
+) -> Any:
     """Return where a picture's words look, of a long caption the first that have room; ids (T,) are the whole caption's, [CLS] … [EOT]."""
     found = ground(model, image, ids, rng=generator(0))
     words = [word.strip("[]") or "·" for word in tokens]  # in brackets they would not be drawn

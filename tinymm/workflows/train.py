@@ -210,9 +210,7 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
             )
         if settings.data in BUILT_IN:
             source = open_source(settings.data, seed=settings.seed, resolution=opened.model.config.image.resolution)
-            if vocabularies.reads_any_text(words):
-                source.tokenizer = words  # type: ignore[misc]
-            elif source.tokenizer.vocabulary != getattr(words, "vocabulary", None):  # type: ignore[attr-defined]
+            if not vocabularies.shared(source, words):
                 raise UsageError(
                     f"{settings.init} speaks other words than {settings.data}; fine-tune it with --data on your own pictures and captions"
                 )

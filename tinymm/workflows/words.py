@@ -62,8 +62,16 @@ def training_texts(source: Source) -> list[str]:
 
 
 def reads_any_text(tokenizer: Any) -> bool:
-    """Say whether a tokenizer is without a vocabulary of whole words, which data would have to share."""
+    """Say whether a tokenizer has no vocabulary of whole words, which data would have to share."""
     return not isinstance(tokenizer, WordTokenizer)
+
+
+def shared(source: Any, tokenizer: Any) -> bool:
+    """Say whether a tokenizer reads built-in data: it has its words, or sub-words, and replaces it."""
+    if reads_any_text(tokenizer):
+        source.tokenizer = tokenizer
+        return True
+    return source.tokenizer.vocabulary == tokenizer.vocabulary
 
 
 def warn(source: Any, say: Callable[[str], None]) -> None:
