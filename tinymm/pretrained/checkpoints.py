@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,9 @@ def load_with_report(
     family, layout = _recognized(weights)
     if bent is not None and family.model is not CLIP:
         raise UsageError(f"activation= is for the files of a CLIP, and {weights.path.name} holds a {family.model.__name__}; leave it out")
-    build = family.build if bent is None else partial(family.build, activation=bent)
+    build: Callable[..., Any] = family.build
+    if bent is not None:
+        build = partial(build, activation=bent)
     try:
         found = layout.import_(weights.arrays)
         found.tied, found.unused, found.layout = weights.tied, weights.unused, layout.name
