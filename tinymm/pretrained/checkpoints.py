@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -96,7 +96,9 @@ def load_with_report(
     family, layout = _recognized(weights)
     if bent is not None and family.model is not CLIP:
         raise UsageError(f"activation= is for the files of a CLIP, and {weights.path.name} holds a {family.model.__name__}; leave it out")
-    build = family.build if bent is None else partial(family.build, activation=bent)
+    build: Callable[..., Any] = family.build
+    if bent is not None:
+        build = partial(build, activation=bent)
     layout = _without(layout, weights.settings)
     try:
         found = layout.import_(weights.arrays, unties(weights.settings))

@@ -63,7 +63,7 @@ def _clip_layout(config: CLIPConfig, name: str) -> Layout:
     if name != "tinymm" and text == "cbow":
         raise UsageError(f'format {name!r} has no bag of words as text encoder; use "tinymm"')
     if name == "huggingface" and config.loss == "sigmoid":
-        raise UsageError(f'format {name!r} has no place for the bias of the sigmoid loss; use "openai" or "tinymm"')
+        raise UsageError(f'format {name!r} has no place for the bias of the sigmoid loss; use "tinymm" or "openai"')
     if name == "huggingface" and not settings.fits_hugging_face(config):
         reason = "has no ResNet" if image == "resnet" else 'reads eos_token_id 2 as "the largest id", which this model does not mean'
         raise UsageError(f'format "huggingface" {reason}; use "openai"')

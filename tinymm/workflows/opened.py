@@ -72,10 +72,9 @@ def open_model(
     folder = Path(path) if path else last_run(holding="model.safetensors", of_type=of_type)
     if not folder.exists():
         raise CheckpointError(f"a model is a run folder, a Hugging Face folder or a file of weights, and {folder} does not exist; check the path")
-    heads, activation = (_by_part(told) if isinstance(told, str) and "=" in told else told for told in (heads, activation))
-    if isinstance(heads, str):
-        raise UsageError(f"--heads names the part and its count, such as image=12,text=8, and {heads!r} came")
-    model, report = pretrained.load_with_report(folder, heads=heads, activation=activation, resolution=resolution)
+    counts = _by_part(heads) if isinstance(heads, str) else heads
+    bent = _by_part(activation) if isinstance(activation, str) and "=" in activation else activation
+    model, report = pretrained.load_with_report(folder, heads=counts, activation=bent, resolution=resolution)
     cleaning = "albef" if isinstance(model, ALBEF) else "blip"
     words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent), cleaning=cleaning)
     if not hasattr(model.config, "image"):
