@@ -72,12 +72,13 @@ def loader(path: Path, **options: Any) -> Any:
 
 def named(found: Any) -> str:
     """Return all that a source says of what it does not use."""
-    return "\n".join(f"{name}: {reason}" for name, reason in found.skipped)
+    remarks = found.remarks() if hasattr(found, "remarks") else []
+    return "\n".join([*(f"{name}: {reason}" for name, reason in found.skipped), *remarks])
 
 
 def status(found: Any) -> str:
     """Return whether a source names anything that it does not use."""
-    return "named" if named(found) else "used"
+    return "named" if found.skipped or "not used" in named(found) else "used"
 
 
 def entries(found: Any) -> Iterator[tuple[str, Any]]:

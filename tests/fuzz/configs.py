@@ -337,7 +337,11 @@ def _other(rng: random.Random, key: str, old: Any) -> Any:
 
 def prepared(found: Any, settings: dict[str, Any]) -> Iterator[str]:
     """Yield where a preparation says something else than the file, or than the class assumes where the file says nothing."""
+    plain = settings.get("do_rescale", True) is True and settings.get("do_normalize", True) is True
+    plain = plain and settings.get("rescale_factor", 1 / 255) == 1 / 255
     for key, field in FIELD.items():
+        if key.startswith("image_") and not plain:
+            continue  # other numbers then say the same
         if key not in settings:
             wanted: Any = ASSUMED[key]
         elif key == "resample":

@@ -209,7 +209,11 @@ def judge(found: Any, listing: dict[str, list[tuple[str, bytes]]], damaged: bool
 
     def mentions(number: int) -> list[str]:
         names = {name for token in (f"k{number}s", f"k{number}e") for name in owner.get(token, ())}
-        return [word for name in names for word in (f":{name}", f":{name.split('.')[0]}:")]
+        return [
+            word
+            for name in names
+            for word in (f":{name}", *(f":{name.split('.')[0]}{sign}" for sign in ":,)"))
+        ]
 
     if not damaged:
         yield from accounts.audit(found, went_in, mentions, whole=False)

@@ -237,7 +237,7 @@ def case(rng: random.Random, folder: Path) -> Trial:
     return Trial(
         "; ".join(said),
         accounts.loader(path),
-        lambda found: judge(found, data, splits, whole),
+        lambda found: judge(found, data, rows, splits, whole),
         accounts.status,
         valid=not count
         and style != "metadata"
@@ -255,7 +255,9 @@ def split_words(rows: list[dict[str, Any]]) -> dict[int, str]:
     return {number: words.pop() for number, words in found.items() if len(words) == 1}
 
 
-def judge(found: Any, data: bytes, splits: dict[int, str], whole: bool) -> Iterator[str]:
+def judge(
+    found: Any, data: bytes, rows: list[dict[str, Any]], splits: dict[int, str], whole: bool
+) -> Iterator[str]:
     """Yield what is wrong with what was made of a table."""
     text = data.decode("utf-8", "replace")
     lines = text.split("\n")
@@ -265,7 +267,11 @@ def judge(found: Any, data: bytes, splits: dict[int, str], whole: bool) -> Itera
             i for i, line in enumerate(lines, 1) if f"k{number}s" in line or f"k{number}e" in line
         ]
         lines_near = [f"line {i + more}" for i in at for more in range(-1, 4)]
-        return [*lines_near, *(["column"] if number % 10 == 7 else [])]
+        columns = {name for row in rows for name, cell in row.items() if f"k{number}s" in str(cell)}
+        return [
+            *lines_near,
+            *(f"{a}{name.strip()}{b}" for name in columns for a in " (" for b in ",)"),
+        ]
 
     yield from accounts.audit(found, accounts.tokens_in(data), mentions, whole=whole)
     yield from accounts.held_out(found, splits)

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuzz import pool
-from fuzz.cases import BYTES, Bench, Trial
-from fuzz.kinds import KINDS, SHARES, cases
-from fuzz.run import Tally
 from tinymm.arrays.errors import DataError
+
+pytest.importorskip("resource", reason="the fuzzer bounds memory and time as Unix does")
+
+from fuzz import pool  # noqa: E402
+from fuzz.cases import BYTES, Bench, Trial  # noqa: E402
+from fuzz.kinds import KINDS, SHARES, cases  # noqa: E402
+from fuzz.run import Tally  # noqa: E402
 
 
 @pytest.mark.slow

@@ -109,7 +109,8 @@ def judge(found: Any, files: dict[str, bytes], readable: bool) -> Iterator[str]:
     owner = {token: name for name, data in texts.items() for token in accounts.tokens_in(data)}
 
     def mentions(number: int) -> list[str]:
-        return [owner[token] for token in (f"k{number}s", f"k{number}e") if token in owner]
+        names = [owner[token] for token in (f"k{number}s", f"k{number}e") if token in owner]
+        return [*names, *(["hidden file"] if any("/." in f"/{name}" for name in names) else [])]
 
     yield from accounts.audit(found, went_in, mentions, whole=whole)
     splits: dict[int, str] = {}
