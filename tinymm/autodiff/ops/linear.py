@@ -99,7 +99,7 @@ def _einsum(op_):
 
 def _lengths(names, arrays):
     """Return the length of each letter; axes of length 1 are stretched to it."""
-    length = {}
+    length: dict[str, int] = {}
     for name, array in zip(names, arrays, strict=True):
         for letter, n in zip(name, array.shape, strict=True):
             if length.get(letter, 1) == 1:
