@@ -116,11 +116,9 @@ def judge(
             for number in numbers:
                 said = {f"image {place}", f"entry {place}", f"annotation {place}"}
                 if isinstance(image, dict):
-                    said |= {
-                        f"image id {image.get(name)}"
-                        for name in ("id", "image_id")
-                        if name in image
-                    }
+                    keys = [image[name] for name in ("id", "image_id") if name in image]
+                    said |= {f"image id {key}" for key in keys}
+                    said |= {f"image id {key!r}"[:50] for key in keys}
                     said |= {f"annotation id {image.get('id')}"} if key == "annotations" else set()
                 ids.setdefault(number, set()).update(said)
     if b'"sentences"' in data and not whole:
