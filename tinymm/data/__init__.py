@@ -1,7 +1,8 @@
 """Chapter 3, what the model sees: pictures and the sentences that belong to them, as arrays, with nothing downloaded.
 
 Everything that trains reads a *source*: an object with `batch(indices, rng)`, honest `tests()` and a `tokenizer`. Read
-`batches` (what a source hands out), `words` (what one word is), `text` (words become ids), `images` (files become arrays), `augment` (one picture becomes
+`batches` (what a source hands out), `words` (what one word is), `text` (words become ids), `images` (files become arrays), `augment` (one picture
+becomes
 many), `faces` and `glyphs` (the default data, drawn from fonts that are already here), `scenes` and `shapes` (drawn scenes with wrong
 captions of the same words), `web_pairs` (the same scenes with captions as the web has them), `sentences` (captions without pictures),
 `artists` and `emoji` (in color: two artists' drawings of the same things), `digits` (handwritten); then your own data: `captions` and `shards`

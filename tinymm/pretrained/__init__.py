@@ -3,7 +3,8 @@
 Read `safetensors_files`, `pickle_reader` and `torch_files` for how arrays lie in a file (and how a stranger's file is kept from
 running anything), `folders` for which file is read, `key_maps` with `clip`, `bert`, `opt`, `blip2` and `towers` (ALBEF, BLIP) for how
 names and axes correspond, `settings` and `sizes` (CLIP) or `blip2_settings`, `towers_settings` and `measured` (the others) for the config,
-`frozen` for the parts that some files lack, `cleaning`, `tokenization`, `wordpiece` and `learned` for the words, `families` for which models there are, and
+`frozen` for the parts that some files lack, `cleaning`, `tokenization`, `wordpiece` and `learned` for the words, `families` for which models there
+are, and
 `checkpoints` for all of it together.
 """
 
