@@ -86,15 +86,6 @@ def test_a_chapter_imports_without_extras(chapter):
 
 
 # ---------------------------------------------------------------------- how files read
-def test_files_are_short(capsys):
-    lengths = sorted(((len(p.read_text().splitlines()), name(p)) for p in [*FILES, *TESTS] if p in FILES), reverse=True)
-    with capsys.disabled():
-        over = [f"{where} {n}" for n, where in lengths if n > LONGEST]
-        if over:
-            print(f"\nlonger than {LONGEST} lines: {', '.join(over)}")
-    assert lengths[0][0] <= CEILING, f"{lengths[0][1]} has {lengths[0][0]} lines: two ideas, two files"
-
-
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_module_says_what_it_is_for(path):
     assert ast.get_docstring(ast.parse(path.read_text())), f"{name(path)} begins with a sentence on why it exists"

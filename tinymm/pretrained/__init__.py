@@ -5,7 +5,7 @@ kept from running anything), `folders` for which file is read, `key_maps` with `
 `towers` (ALBEF, BLIP) for how names and axes correspond, `unwrapped` for what training programs put around them,
 `settings`, `open_clip_settings` and `sizes` (CLIP) or `config_classes`, `blip2_settings`, `towers_settings` and `measured` (the others)
 for the config, `frozen` for the parts that some files lack, `positions` for pictures of another size, `preprocessing`
-for the pictures, `tokenization` and `wordpiece` for the words, `families` for which models there are, and
+for the pictures, `cleaning`, `tokenization`, `wordpiece` and `learned` for the words, `families` for which models there are, and
 `checkpoints` for all of it together.
 """
 

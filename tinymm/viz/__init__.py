@@ -1,6 +1,7 @@
 """Chapter 10, how we look inside: pictures whose titles are findings, drawn the same way in every run folder.
 
-Read `style` first (four colors that mean the same thing everywhere, and how a file is written), then `samples` (what is in the data),
+Read `style` first (four colors that mean the same thing everywhere, and how a file is written) with `fonts` (letters of any script), then `samples`
+(what is in the data),
 `similarity` (the matrix that CLIP is about), `filmstrip` (the same at several steps, over its loss), `curves` (a loss beside what it would be
 if the model knew nothing), `retrieval` (failures first); then who may look at whom: `mask_cells` (what a cell means), `mask_text` (in a
 terminal), `masks` (on paper), `objectives` (those of ALBEF, BLIP and BLIP-2); then who does look: `attention`, `grounding` (which part of the

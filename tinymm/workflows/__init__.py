@@ -8,7 +8,8 @@ wrong captions cost), `ablate_albef` (what twin, queue and hard negatives are fo
 model: `opened` (how it is opened), `evaluate`, `classify`, `search`, `caption`; then `masks`, `data` and `check`; then `bench`, whose cases are
 `bench_cases` and whose sides `bench_tinymm`, `bench_torch` and `bench_jax` run in processes of their own, timed by `bench_timing` and weighed by
 `bench_memory`; `bench_ranks` times steps that ranks share, `bench_batch` and `bench_blocks` weigh what memory can be saved, and `arithmetic`
-computes what the paper's scale asks. `replicas` is how a command runs under `mpiexec`; `flags` is what the command line says of each training's
+computes what the paper's scale asks. `replicas` is how a command runs under `mpiexec`; `words` chooses what texts are cut into; `flags` is what the
+command line says of each training's
 settings. For the course `exercises` writes the students' copies of the notebooks, which `percent` reads, and `web` a page on which they are checked
 in the browser: by `web_check`, among the files of `page`; `course_status` shows how far one is, `course_quiz` what to read first, `course_hunt`
 writes and grades bug hunts (`hunt_lists`, `hunt_judge`), and `mine` lets the library run on a student's own functions (`own_code`). `commands`,

@@ -68,7 +68,7 @@ def run(
 def as_it_is(where: str, seed: int, opened: Opened) -> Any:
     """Return data in the words and the preprocessing of a CLIP; UsageError for built-in data of other words or another size."""
     image = opened.model.config.image
-    given = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
+    given: dict[str, Any] = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     source: Any = open_source(where, seed=seed, channels=image.channels, resolution=image.resolution, **given)
     if where in BUILT_IN and not shared(source, opened.tokenizer):
         raise UsageError(f"{opened.path} speaks other words than {where} do; evaluate it on pictures and captions of yours with --data")
@@ -88,7 +88,7 @@ def remarks(opened: Opened, source: Any, where: str) -> list[str]:
         return found
     entries = [entry for entries in source.splits.values() for entry in entries]
     words = Counter(word for entry in entries for caption in entry.captions for word in split_words(caption))
-    unknown = getattr(opened.tokenizer, "unknown", lambda _: {})(list(words))
+    unknown: dict[str, int] = getattr(opened.tokenizer, "unknown", lambda _: {})(list(words))
     share = sum(words[word] for word in unknown) / max(1, words.total())
     if share > 0.5:
         some = ", ".join(sorted(unknown, key=lambda word: -words[word])[:3])

@@ -87,7 +87,9 @@ def opened(settings: Settings, run: str | None = None) -> Any:
     A `run` that goes on has its words already.
     """
     cleaning = "albef" if settings.model == "albef" else "blip"
-    own = {"tokenizer": pretrained.tokenizer(run, cleaning=cleaning)} if run and settings.data not in BUILT_IN else {}
+    own: dict[str, Any] = {}
+    if run and settings.data not in BUILT_IN:
+        own["tokenizer"] = pretrained.tokenizer(run, cleaning=cleaning)
     source: Any = open_source(settings.data, seed=settings.seed, resolution=settings.resolution, **own)
     if settings.capfilt and not hasattr(source, "web_pictures"):
         raise UsageError(f"--capfilt cleans captions that may be wrong, and those of {settings.data} are right; give --data web-shapes, or a folder")

@@ -221,7 +221,7 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
                 preprocess=opened.preprocess,
             )  # fmt: skip
         return source, opened.model
-    own = {"tokenizer": pretrained.tokenizer(run)} if run and settings.data not in BUILT_IN else {}
+    own: dict[str, Any] = {"tokenizer": pretrained.tokenizer(run)} if run and settings.data not in BUILT_IN else {}
     source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution or 32, **own)
     channels = source.preprocess.channels
     width = settings.width

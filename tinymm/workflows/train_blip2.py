@@ -108,7 +108,7 @@ def run(
 def unused(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Return which fields do nothing under these settings, by what decides instead."""
     if settings.stage == 1:
-        idle = {"stage 1 has no language model": ("language_steps",)}
+        idle: dict[str, tuple[str, ...]] = {"stage 1 has no language model": ("language_steps",)}
         return idle | ({f"--encoder {settings.encoder} is trained already": ("encoder_steps",)} if settings.encoder else {})
     sizes = ("encoder_steps", "objectives", "queries", "width", "expansion", "layers", "cross_every", "drop", "heads", "joint")
     idle = {"stage 2 goes on with what its stage 1 has": sizes}
@@ -118,8 +118,11 @@ def unused(settings: Settings) -> dict[str, tuple[str, ...]]:
 def _prepared(settings: Settings) -> tuple[Any, Any]:
     """Return the data and the fresh stage; what is not named yet, an encoder or a language model, is an untrained one."""
     if settings.stage == 1:
-        named = settings.encoder
-        return prepare_stage_1(settings, open_model(named, backend=settings.backend, tokenizer=settings.tokenizer) if named else untrained_encoder(settings))
+        if settings.encoder:
+            encoder = open_model(settings.encoder, backend=settings.backend, tokenizer=settings.tokenizer)
+        else:
+            encoder = untrained_encoder(settings)
+        return prepare_stage_1(settings, encoder)
     language = pretrained.load(settings.language) if settings.language else None
     return prepare_stage_2(settings, opened_stage_1(settings), language)  # type: ignore[arg-type]
 

@@ -100,7 +100,7 @@ def run(
 
 def unused(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Return which fields do nothing under these settings, by what decides instead."""
-    idle = {} if settings.capfilt else {"nothing is tuned without --capfilt": ("tuning_steps",)}
+    idle: dict[str, tuple[str, ...]] = {} if settings.capfilt else {"nothing is tuned without --capfilt": ("tuning_steps",)}
     return idle | ({f"{settings.data} are drawn at one size": ("resolution",)} if settings.data in ONE_SIZE else {})
 
 
