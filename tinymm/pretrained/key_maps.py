@@ -126,7 +126,7 @@ class Layout:
         return {**exported, **{again: exported[key] for again, key in self._copies(exported).items()}, **biases}
 
     def _heads(self, arrays: Mapping[str, np.ndarray], untied: bool) -> tuple[set[str], dict[str, str], list[str]]:
-        """Return the heads' keys that say nothing new, those that count in the place of another key (key → that one), and misshapen ones.
+        """Return the heads' keys that say nothing new, those that count in the place of another key (key → that one), and those without a place.
 
         CheckpointError where a head is another array than it should be, or where one that should be is not there.
         """
@@ -143,13 +143,11 @@ class Layout:
                         f"by its config (tie_word_embeddings false) this model has an output head of its own, and the file has no {head}; "
                         "check that the file is whole, or that the config.json belongs to it"
                     )
-            elif any(arrays[head].shape != arrays[key].shape for key in there):
+            elif not there and not untied or any(arrays[head].shape != arrays[key].shape for key in there):
                 misshapen.append(head)
             elif untied:  # a bias has no place of its own here: the head's is what is added to the logits
                 repeated |= set() if own else set(there)
                 instead |= {} if own else {head: keys[0]}
-            elif not there:  # one array, written once, under its second name
-                instead[head] = keys[0]
             elif other := next((key for key in there if not np.array_equal(arrays[head], arrays[key])), None):
                 raise CheckpointError(
                     f"{head} and {other} are one array unless config.json says \"tie_word_embeddings\": false, and their numbers differ; put the "
