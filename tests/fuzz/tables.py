@@ -237,7 +237,7 @@ def case(rng: random.Random, folder: Path) -> Trial:
     return Trial(
         "; ".join(said),
         accounts.loader(path),
-        lambda found: judge(found, data, rows, splits, whole),
+        lambda found: judge(found, data, [] if byte_level else rows, splits, whole),
         accounts.status,
         valid=not count
         and style != "metadata"
@@ -267,6 +267,8 @@ def judge(
             i for i, line in enumerate(lines, 1) if f"k{number}s" in line or f"k{number}e" in line
         ]
         lines_near = [f"line {i + more}" for i in at for more in range(-1, 4)]
+        if not rows:  # whose names may be others now
+            return [*lines_near, "not used ("]
         columns = {name for row in rows for name, cell in row.items() if f"k{number}s" in str(cell)}
         return [
             *lines_near,
