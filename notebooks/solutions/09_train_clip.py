@@ -43,18 +43,18 @@ assert abs(to_picture - 0.01) < 1e-12, "ten draws, and one of 1,000 is a hit"
 # ## 9a · Recall at k
 #
 # `recall(S, k)` takes scores (n, n), a query a row, its right answer on the diagonal, and returns the share of queries whose right answer is among
-# the k best. A tie counts against the model.
+# the k best. A tie counts against the model, and so does a score that is NaN: a model that has broken down finds nothing.
 #
-# <details><summary>Hint 1: the idea</summary>A query is a hit if fewer than k wrong candidates score at least as much as the right one. No sorting is needed.</details>
-# <details><summary>Hint 2: the formula</summary>ahead[i] = #{j ≠ i : S[i, j] ≥ S[i, i]}; recall = mean of (ahead &lt; k).</details>
-# <details><summary>Hint 3: the first line</summary><code>own = np.diag(S)[:, None]</code>; the right answer is ≥ itself, once.</details>
+# <details><summary>Hint 1: the idea</summary>A query is a hit if all but fewer than k wrong candidates score less than the right one. No sorting is needed.</details>
+# <details><summary>Hint 2: the formula</summary>ahead[i] = n − 1 − #{j : S[i, j] &lt; S[i, i]}; recall = mean of (ahead &lt; k). Every comparison with NaN is False, so what is NaN stays ahead.</details>
+# <details><summary>Hint 3: the first line</summary><code>own = np.diag(S)[:, None]</code>; then <code>S &lt; own</code> is who is behind.</details>
 
 # %% solution="9a"
 def recall(S, k):
     """Return the share of rows whose diagonal entry is among their k best: (n, n), k -> a number in [0, 1]."""
     ### BEGIN SOLUTION: count who is ahead
     own = np.diag(S)[:, None]
-    ahead = (S >= own).sum(axis=1) - 1
+    ahead = len(S) - 1 - (S < own).sum(axis=1)
     return np.mean(ahead < k)
     ### END SOLUTION
 

@@ -100,5 +100,5 @@ LONG = " ".join(f"w{i}" for i in range(30))
 def test_of_a_long_caption_the_first_words_are_drawn(caption, drawn):
     model = model_of("blip", text=BertConfig.tiny(memory_width=24, context=20))  # the text is cut at 18 words, the picture has room for 12
     ids = np.array([1, *range(5, 5 + min(len(split_words(caption)), 18)), 2])
-    drawing = pictures_towers._words(model, IMAGES[0], np.zeros((16, 16, 3)), caption, ids)
+    drawing = pictures_towers._words(model, IMAGES[0], np.zeros((16, 16, 3)), split_words(caption), ids)
     assert [line.split("“")[1].split("”")[0] for line in drawing.alt.splitlines()[1:]] == drawn

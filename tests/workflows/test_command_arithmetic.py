@@ -22,7 +22,7 @@ def test_the_tables_of_the_page_are_what_the_command_prints(line, printed):
     options = vars(build_parser().parse_args(shlex.split(line)))
     assert options["rate"] is not None, "a measured rate would be another one tomorrow"
     said: list[str] = []
-    del options["debug"], options["command"]
+    del options["debug"], options["command"], options["out_is_file"]
     arithmetic.run(**options, say=said.append)
     assert "\n".join(said) + "\n" == printed
 

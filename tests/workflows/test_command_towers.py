@@ -26,7 +26,7 @@ MODELS = {"albef": ALBEF, "blip": BLIP}
 THIRD = {"albef": "mlm", "blip": "lm"}
 SIZES = "--resolution 16 --patch 8 --width 32 --layers 1 --text-layers 1 --heads 2 --joint 16 --queue 2 --batch-size 8 --warmup 2 --workers 1"
 FILES = """config.json data.json events loss.png metrics.csv metrics.jsonl model.safetensors preprocessor_config.json queue.png report.html
-results.json retrieval.png run.json tokenizer.json words.png""".split()
+results.json retrieval.png run.json tokenizer.json tokenizer_config.json words.png""".split()
 WRITTEN = ("model.safetensors", "results.json", "config.json", "tokenizer.json", "preprocessor_config.json")
 
 
@@ -365,7 +365,7 @@ def test_clean_shapes_are_swapped_for_noisy_ones(here, command, monkeypatch, len
     monkeypatch.setattr(train_towers, "draw", lambda path, *_: write_report(path))
     done = command(*flags("blip", "shapes", "run", "--capfilt", "--steps", 2, "--tuning-steps", 2, "--patch", 16))
     assert done.code == 0, done.error
-    assert "it runs on web-shapes, of whose captions 40 % belong to another scene" in done.lines[0]
+    assert "it runs on web-shapes, of whose captions 40 % belong to another scene" in " ".join(done.out.split())
     assert read_json(here / "run" / "run.json")["settings"]["data"] == "web-shapes"
     results, web = read_json(here / "run" / "results.json"), WebPairs()
     true = [web.is_true(i, web.texts[i][0]) for i in pictures]

@@ -17,7 +17,7 @@ from tinymm.training import records
 from tinymm.workflows import train
 
 FILES = """config.json data.json loss.png metrics.csv metrics.jsonl model.safetensors preprocessor_config.json report.html results.json
-retrieval.png run.json similarity.png tokenizer.json""".split()
+retrieval.png run.json similarity.png tokenizer.json tokenizer_config.json""".split()
 
 
 def weights(folder):

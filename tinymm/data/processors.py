@@ -35,11 +35,11 @@ _CLASSES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 _SUFFIXES = ("Pil", "Fast", "ImageProcessor", "FeatureExtractor", "Processor")
 # Whose they are, where the numbers lie, how many pictures are worked on at once (squares of one
-# size need no pad); gray pictures are known
+# size need no pad, whatever it is to divide the sides by); gray pictures are known
 _HARMLESS = frozenset(
     "image_processor_type feature_extractor_type processor_class tokenizer_class auto_map _valid_processor_keys data_format "
     "input_data_format device return_tensors disable_grouping do_convert_rgb default_to_square image_seq_length model_input_names "
-    "num_channels backend do_pad crop_rounding transformers_version _name_or_path name_or_path".split()
+    "num_channels backend do_pad size_divisor crop_rounding transformers_version _name_or_path name_or_path".split()
 )
 
 
