@@ -259,9 +259,11 @@ def test_captions_without_spaces_are_learned(language, times, here, command, und
         "--out",
         here / "run",
         "--steps",
-        200,
+        60,
+        "--warmup",
+        10,
         "--validate-every",
-        50,
+        60,
     )
     found = read_json(here / "run" / "results.json")
     print(language, found["validation_r1"], found["chance"]["validation_r1"])
