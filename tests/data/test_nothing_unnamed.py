@@ -374,7 +374,7 @@ def test_shards_of_one_name_in_two_folders_stay_apart(tmp_path):
 
 @pytest.mark.parametrize("wanted", ["{9..0}", "{0..999999999999}", "{0..999}{0..999}"])
 def test_ranges_that_count_down_or_without_end_are_refused(tmp_path, wanted):
-    with pytest.raises(DataError, match="counts up, to at most|stand for at most"):
+    with pytest.raises(DataError, match="count up, to at most 100,000 shards"):
         find(tmp_path / f"s-{wanted}.tar")
 
 

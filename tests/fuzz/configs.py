@@ -274,7 +274,7 @@ FIELD = {
     "resample": "interpolation",
     "do_center_crop": "resize",
 }
-FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+FILTERS = dict(enumerate(("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")))
 
 
 def preparation(rng: random.Random, folder: Path) -> Trial:
@@ -347,7 +347,9 @@ def prepared(found: Any, settings: dict[str, Any]) -> Iterator[str]:
         elif key == "resample":
             wanted = FILTERS.get(settings[key]) if isinstance(settings[key], int) else settings[key]
         elif key == "do_center_crop":
-            wanted = "shorter_side" if settings[key] else "square"
+            # both sides said, both are made so, and the crop has nothing left to cut
+            both = isinstance(settings.get("size"), dict) and "height" in settings["size"]
+            wanted = "shorter_side" if settings[key] and not both else "square"
         else:
             wanted = (
                 tuple(settings[key]) if isinstance(settings[key], list) else (settings[key],) * 3

@@ -8,6 +8,7 @@ pixels of tall pictures differ from today's by up to 2 of 255: rows were shrunk 
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -57,8 +58,9 @@ def _upright(image: "Image.Image", name: str) -> "Image.Image":
     _check_size(image, name)
     sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     try:
-        image.load()
-        image = ImageOps.exif_transpose(image)
+        with _quiet():
+            image.load()
+            image = ImageOps.exif_transpose(image)
         if image.mode == "F" or image.mode.startswith("I"):
             image = _eight_bits(image, name, sixteen)
     except DataError:
@@ -97,11 +99,18 @@ def _converted(image: "Image.Image", mode: str, name: str) -> "Image.Image":
     if image.mode == mode:
         return image
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a palette's transparency is dropped, as everywhere here
+        with _quiet():  # that a palette's transparency is dropped, as everywhere here
             return image.convert(mode)
     except ValueError as problem:
         raise DataError(f"{name} has colors that can't be read as {mode} ({_first_line(problem)}): save it as RGB.") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's warnings of odd metadata to ourselves: what is read is right without it, or refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def check_header(path: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[int, int]:
@@ -116,7 +125,8 @@ def frames_of(path: str | os.PathLike[str] | bytes) -> int:
     image, name = _header(path, None)
     with image:
         try:
-            return int(getattr(image, "n_frames", 1))
+            with _quiet():
+                return int(getattr(image, "n_frames", 1))
         except Exception as problem:  # as in _upright
             raise DataError(f"{name} is damaged or cut off ({_first_line(problem)}): copy it again or leave it out.") from problem
 
@@ -127,8 +137,7 @@ def _header(path: str | os.PathLike[str] | bytes, name: str | None) -> tuple["Im
     name = name or ("a picture" if isinstance(path, bytes) else os.fspath(path))
     Image.init()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             formats = [kind for kind in FORMATS if kind in Image.OPEN]
             image = Image.open(BytesIO(path) if isinstance(path, bytes) else path, formats=formats)

@@ -6,6 +6,8 @@ from typing import Any
 
 from tinymm.arrays.errors import DataError
 
+_PIECE = 2**20
+
 
 def read_lines(path: Path, most_bytes: int) -> list[str]:
     r"""Return the lines of a UTF-8 file, with or without a byte-order mark; they end with \n, \r\n or \r, as text files' do.
@@ -28,7 +30,9 @@ def text_of(path: Path, most_bytes: int) -> str:
     """Return what a UTF-8 file says; DataError as in `read_lines`."""
     try:
         with path.open("rb") as file:
-            content = file.read(most_bytes + 1)
+            content = bytearray()  # grown, as read(n) would take n bytes of memory at once
+            while len(content) <= most_bytes and (piece := file.read(_PIECE)):
+                content += piece
     except OSError as problem:
         raise DataError(
             f"{path} can't be read ({problem.strerror or problem}): give a file that can."
@@ -40,7 +44,7 @@ def text_of(path: Path, most_bytes: int) -> str:
     return decoded(content, str(path))
 
 
-def decoded(content: bytes, name: str) -> str:
+def decoded(content: bytes | bytearray, name: str) -> str:
     """Return bytes as the UTF-8 that captions are written in; DataError names the first byte that is none."""
     try:
         return content.decode("utf-8-sig")

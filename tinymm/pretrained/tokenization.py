@@ -312,7 +312,7 @@ def _from_vocabulary(vocabulary: Path, merges: Path) -> Any:
     ids = read_json(vocabulary)
     if not all(type(number) is int for number in ids.values()) or not {START, END} <= ids.keys():
         raise CheckpointError(f"{vocabulary.name}: a vocabulary maps tokens to numbers, {START} and {END} among them; copy the file again")
-    lines = _text(merges.read_bytes(), merges.name).split("\n")
+    lines = utf8(merges.read_bytes(), merges.name).split("\n")
     return _byte_pairs(ids, _pairs(line for line in lines if line and not line.startswith("#version")))
 
 
@@ -324,14 +324,15 @@ def _released_merges(path: Path) -> list[tuple[str, str]]:
         raise CheckpointError(f"{path.name}: the list of merges cannot be unpacked ({problem}); copy the file again") from None
     if len(content) > _LARGEST:
         raise CheckpointError(f"{path.name}: a list of merges has at most {_LARGEST:,} bytes, this one unpacks to more; check the path")
-    return _pairs(_text(content, path.name).split("\n")[1 : _MERGES + 1])
+    return _pairs(utf8(content, path.name).split("\n")[1 : _MERGES + 1])
 
 
-def _text(content: bytes, name: str) -> str:
+def utf8(content: bytes, name: str) -> str:
+    """Return what the bytes of a tokenizer's file say; CheckpointError where they are not UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as problem:
-        raise CheckpointError(f"{name}: a list of merges is UTF-8 text ({problem}); copy the file again") from None
+        raise CheckpointError(f"{name}: a list of pieces is UTF-8 text ({problem}); copy the file again") from None
 
 
 def _pairs(lines: Any) -> list[tuple[str, str]]:
