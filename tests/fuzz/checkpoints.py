@@ -356,7 +356,7 @@ def changed_arrays(rng: random.Random, arrays: Arrays) -> tuple[str, str]:
             (
                 array.reshape(-1),
                 array[None],
-                array[..., :1],
+                array[..., :1] if array.ndim else array.reshape(1, 1, 1),
                 np.concatenate([array.reshape(-1)] * 2),
             )
         )
@@ -511,7 +511,9 @@ def judge(found: Any, arrays: Arrays, gone: list[str]) -> Iterator[str]:
         yield f"dropped: {', '.join(left[:3])}"
     state = model.state_dict()
     for name in gone:
-        if name in used and not any(name.endswith(key) for key in arrays):
+        if name in used and not any(
+            name.endswith(key) or key.endswith(f".{name}") for key in arrays
+        ):
             yield f"invented: {name} was left out, and is used"
     for name, keys in report.keys.items():
         if name in state and all(key in arrays for key in keys) and not _same(
@@ -527,7 +529,10 @@ def judge(found: Any, arrays: Arrays, gone: list[str]) -> Iterator[str]:
 
 def _same(held: np.ndarray, parts: list[np.ndarray]) -> bool:
     """Say whether an array has the numbers of those it was made of, in any order: one after the other, or each the same."""
-    sets = [parts] if sum(part.size for part in parts) == held.size else [[part] for part in parts]
+    size = sum(part.size for part in parts)
+    sets = [parts] if size <= held.size else [[part] for part in parts]
+    if size < held.size:  # keys without a bias of their own: theirs is zero
+        sets[0] = [*parts, np.zeros(held.size - size)]
     return all(
         sum(part.size for part in some) == held.size
         and np.allclose(

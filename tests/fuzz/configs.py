@@ -97,7 +97,6 @@ MEANT: dict[str, dict[str, tuple[Any, ...]]] = {
         "model_cfg/text_cfg/no_causal_mask": (False,),
         "model_cfg/text_cfg/pool_type": ("tok", "argmax"),
         "model_cfg/vision_cfg/pool_type": ("tok",), "model_cfg/vision_cfg/no_ln_pre": (False,),
-        "model_cfg/vision_cfg/final_ln_after_pool": (False,),
         "model_cfg/vision_cfg/attentional_pool": (False,),
         "model_cfg/text_cfg/proj_bias": (False,), "model_cfg/text_cfg/embed_cls": (False,),
         "model_cfg/text_cfg/ls_init_value": (None,), "model_cfg/vision_cfg/ls_init_value": (None,),

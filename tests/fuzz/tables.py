@@ -267,7 +267,7 @@ def judge(
             i for i, line in enumerate(lines, 1) if f"k{number}s" in line or f"k{number}e" in line
         ]
         lines_near = [f"line {i + more}" for i in at for more in range(-1, 4)]
-        if not rows:  # whose names may be others now
+        if not rows or accounts.tokens_in(lines[0]):  # whose names may be others now
             return [*lines_near, "not used ("]
         columns = {name for row in rows for name, cell in row.items() if f"k{number}s" in str(cell)}
         return [

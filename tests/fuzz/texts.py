@@ -127,6 +127,7 @@ def judge(found: Any, files: dict[str, bytes], readable: bool) -> Iterator[str]:
             name.endswith((".png", ".jpg"))
             and Path(name).name not in used
             and Path(name).stem not in said
+            and not ("/." in f"/{name}" and "hidden file" in said)
         ):
             yield f"dropped: the picture {name} is neither used nor named"
     for _, entry in accounts.entries(found):

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = Union[str, "os.PathLike[str]", bytes, np.ndarray, "Image.Image"]
 
-# A 64 MB photograph is the most a caption needs; a few kilobytes of PNG can unpack to gigabytes.
-MAX_PIXELS = 2**26
+# A 64 MB photograph is the most a caption needs; a few kilobytes of PNG can unpack to gigabytes, and the buffers for one row
+# of all those pixels, or for their pointers if they are one column, take more than the picture.
+MAX_PIXELS, MAX_SIDE = 2**26, 2**17
 # Not all of Pillow's: its EPS reader, for one, starts another program.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # Of a picture longer than so many times its shorter side the middle is used.
@@ -158,6 +159,8 @@ def _header(path: str | os.PathLike[str] | bytes, name: str | None) -> tuple["Im
 def _check_size(image: "Image.Image", name: str) -> None:
     if not 0 < image.width * image.height <= MAX_PIXELS:
         raise DataError(f"A picture has at most {MAX_PIXELS} pixels but {name} has {image.width} x {image.height}: shrink it.")
+    if max(image.size) > MAX_SIDE:
+        raise DataError(f"A picture's sides have at most {MAX_SIDE} pixels but {name} has {image.width} x {image.height}: cut it.")
 
 
 def _first_line(problem: Exception) -> str:
