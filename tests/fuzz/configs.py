@@ -347,7 +347,8 @@ def prepared(found: Any, settings: dict[str, Any]) -> Iterator[str]:
             wanted = FILTERS.get(settings[key]) if isinstance(settings[key], int) else settings[key]
         elif key == "do_center_crop":
             # both sides said, both are made so, and the crop has nothing left to cut
-            both = isinstance(settings.get("size"), dict) and "height" in settings["size"]
+            size = settings.get("size")
+            both = isinstance(size, list) or isinstance(size, dict) and "height" in size
             wanted = "shorter_side" if settings[key] and not both else "square"
         else:
             wanted = (

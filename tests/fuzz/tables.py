@@ -267,7 +267,9 @@ def judge(
             i for i, line in enumerate(lines, 1) if f"k{number}s" in line or f"k{number}e" in line
         ]
         lines_near = [f"line {i + more}" for i in at for more in range(-1, 4)]
-        if not rows or accounts.tokens_in(lines[0]):  # whose names may be others now
+        whole_names = all(str(name).strip() in lines[0] for row in rows for name in row)
+        if not rows or not whole_names or accounts.tokens_in(lines[0]):
+            # the columns' names may be others now
             return [*lines_near, "not used ("]
         columns = {name for row in rows for name, cell in row.items() if f"k{number}s" in str(cell)}
         return [

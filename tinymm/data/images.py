@@ -33,6 +33,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # Of a picture longer than so many times its shorter side the middle is used.
 LONGEST = 16
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+_FAR = 1e6
 _FAMILIES = {"clip": "shorter_side", "albef": "square", "blip": "square", "blip2": "square"}
 
 
@@ -195,8 +196,9 @@ class Preprocess:
             raise DataError(
                 f"Preprocess makes squares of 1 or 3 channels, not {self.resolution} pixels of {self.channels} channels: choose one."
             )
-        if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
-            raise DataError(f"Preprocess needs a mean and a positive std for {self.channels} channels but got {self.mean}, {self.std}.")
+        fits = len(self.mean) == len(self.std) == self.channels and all(abs(mean) < _FAR for mean in self.mean)
+        if not fits or not all(1 / _FAR < std < _FAR for std in self.std):  # so that no float32 overflows; NaN is in no range
+            raise DataError(f"Preprocess needs a finite mean and a positive std for {self.channels} channels but got {self.mean}, {self.std}.")
         if (self.shorter_side or self.resolution) < self.resolution or (self.shorter_side and self.resize == "square"):
             raise DataError(f"A square of {self.resolution} is cropped out of a picture whose shorter side is {self.shorter_side}: enlarge it.")
         if self.crop_rounding not in ("even", "down"):

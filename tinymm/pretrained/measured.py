@@ -139,7 +139,7 @@ def checked_config(what: str, kind: type, settings: Mapping[str, Any]) -> Any:
     >>> from tinymm.models.cbow import CBOWConfig
     >>> checked_config("text encoder", CBOWConfig, {"vocabulary": 9, "context": 4, "width": "8"})
     Traceback (most recent call last):
-    tinymm.arrays.errors.CheckpointError: config.json: the text encoder's width is a whole number, '8' came; correct it
+    tinymm.arrays.errors.CheckpointError: config.json: the text encoder's width is a whole number, 0 or more, '8' came; correct it
     """
     hints = get_type_hints(kind)
     for name, value in settings.items():
@@ -166,8 +166,8 @@ def _is_number(value: Any) -> bool:
 #: By a field's type, what its values are in words, and whether a value is one.
 _TYPES: dict[type, tuple[str, Callable[[Any], bool]]] = {
     bool: ("true or false", lambda value: type(value) is bool),
-    int: ("a whole number", lambda value: type(value) is int and 0 <= value < 2**31),
-    float: ("a number", lambda value: _is_number(value) and 0 <= value < 2**31),
+    int: ("a whole number, 0 or more", lambda value: type(value) is int and 0 <= value < 2**31),
+    float: ("a number, 0 or more", lambda value: _is_number(value) and 0 <= value < 2**31),
     str: ("a word", lambda value: type(value) is str),
 }
 _EPS = ("a small positive number", lambda value: _is_number(value) and 0 < value < 1)
