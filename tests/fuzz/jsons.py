@@ -112,6 +112,7 @@ def judge(
 ) -> Iterator[str]:
     """Yield what is wrong with what was made of a file of JSON."""
     ids: dict[int, set[str]] = {}
+    files = {repr(image.get("id")): image.get("file_name") for image in _dicts(_items(value, "images"))}
     for key in ("images", "annotations"):
         for place, image in enumerate(_items(value, key)):
             numbers = {int(n) // 10 for n, _ in accounts.TOKEN.findall(str(image))}
@@ -122,6 +123,7 @@ def judge(
                     keys = [image[name] for name in ("id", "image_id") if name in image]
                     said |= {f"image id {key}" for key in keys}
                     said |= {f"image id {key!r}"[:50] for key in keys}
+                    said |= {f"{files[repr(key)]}: " for key in keys if files.get(repr(key))}
                     said |= {f"annotation id {image.get('id')}"} if key == "annotations" else set()
                 ids.setdefault(number, set()).update(said)
     if b'"sentences"' in data and not whole:
