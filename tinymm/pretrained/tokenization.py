@@ -287,7 +287,8 @@ def tokenizer(
 
 
 def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | BytePairTokenizer:
-    model = read_json(path).get("model")
+    said = read_json(path)
+    model = said.get("model")
     if isinstance(model, dict) and model.get("type") == "WordLevel":
         try:
             return WordTokenizer.load(path)
@@ -296,7 +297,13 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
     library = needed_library()
     try:
         opened = library.Tokenizer.from_file(str(path))
-    except Exception as problem:  # the library raises nothing more special
+        _check_frame(said.get("post_processor"), path.name)  # would end the library in a panic, with a trace of its own
+        opened.encode("a")  # whatever else does not fit together shows here at the latest
+    except CheckpointError:
+        raise
+    except BaseException as problem:  # the library raises nothing more special, and its panics are no Exception
+        if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
+            raise
         raise CheckpointError(f"{path.name}: the tokenizers package cannot read the file ({problem}); copy it again") from None
     context, beside = _context(path.parent, opened.truncation), _beside(path.parent)
     if isinstance(model, dict) and model.get("type") == "WordPiece" and None not in map(opened.token_to_id, ("[CLS]", "[SEP]")):
@@ -306,6 +313,19 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
     return BytePairTokenizer(
         opened, context, cleaning is not None and opened.token_to_id(START) is not None, beside
     )
+
+
+def _check_frame(processor: Any, name: str) -> None:
+    """Raise CheckpointError where the frame around a text has tokens that the library, which has read it, would look up in vain."""
+    processor = processor or {}
+    for inner in processor.get("processors", ()):
+        _check_frame(inner, name)
+    frames = [piece for side in ("single", "pair") for piece in processor.get(side) or () if isinstance(piece, dict)]
+    for token in (piece["SpecialToken"]["id"] for piece in frames if "SpecialToken" in piece):
+        if token not in processor.get("special_tokens", {}):
+            raise CheckpointError(
+                f"{name}: the frame around a text has tokens that its special_tokens list, {token!r} is not there; copy the file again"
+            )
 
 
 def _from_vocabulary(vocabulary: Path, merges: Path) -> Any:
