@@ -120,6 +120,8 @@ def judge(
             for number in numbers:
                 said = {f"image {place}", f"entry {place}", f"annotation {place}"}
                 if isinstance(image, dict):
+                    called = (image.get(name) for name in ("image", "file_name", "filename"))
+                    said |= {f"{name}: " for name in called if isinstance(name, str) and name}
                     keys = [image[name] for name in ("id", "image_id") if name in image]
                     said |= {f"image id {key}" for key in keys}
                     said |= {f"image id {key!r}"[:50] for key in keys}

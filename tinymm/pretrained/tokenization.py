@@ -298,7 +298,8 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
     try:
         opened = library.Tokenizer.from_file(str(path))
         _check_frame(said.get("post_processor"), path.name)  # would end the library in a panic, with a trace of its own
-        opened.encode("a")  # whatever else does not fit together shows here at the latest
+        for text in ("", "a"):  # whatever else does not fit together shows here at the latest
+            opened.encode(text)
     except CheckpointError:
         raise
     except BaseException as problem:  # the library raises nothing more special, and its panics are no Exception
