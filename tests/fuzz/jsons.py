@@ -119,6 +119,7 @@ def judge(
             numbers |= {int(name[1:].split(".")[0]) for name in _names(image)}
             for number in numbers:
                 said = {f"image {place}", f"entry {place}", f"annotation {place}"}
+                said |= {f"entry {place - 1}"}  # where bytes are gone, two may have become one
                 if isinstance(image, dict):
                     called = (image.get(name) for name in ("image", "file_name", "filename"))
                     said |= {f"{name}: " for name in called if isinstance(name, str) and name}

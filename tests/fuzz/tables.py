@@ -273,8 +273,14 @@ def judge(
         if not rows or hit:  # the columns' names may be others now
             return [*lines_near, "not used ("]
         columns = {name for row in rows for name, cell in row.items() if f"k{number}s" in str(cell)}
+        called = (
+            row[key]
+            for row in rows if f"k{number}s" in str(row)
+            for key in row if key in PICTURES and str(row[key]).strip()
+        )  # fmt: skip
         return [
             *lines_near,
+            *(f"{name}: " for name in called),
             *(f"{a}{name.strip()}{b}" for name in columns for a in " (" for b in ",)"),
         ]
 
