@@ -69,6 +69,15 @@ def test_a_last_column_that_is_empty_hides_no_separator_of_a_caption(tmp_path):
     assert find(tmp_path).entries[0].captions == ["red; blue"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_an_encoding_whose_bytes_are_utf_8_by_chance_is_named(tmp_path, encoding):
+    for number in range(3):
+        draw(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_bytes("red".encode("utf-8" if number else encoding))
+    listing = find(tmp_path)
+    assert len(listing.entries) == 2 and "which is zero: save it as UTF-8" in said(listing)
+
+
 def test_a_caption_file_takes_memory_by_its_size(tmp_path):
     draw(tmp_path / "a.png")
     (tmp_path / "captions.csv").write_text("image,caption\na.png,red\n")

@@ -45,7 +45,11 @@ def text_of(path: Path, most_bytes: int) -> str:
 
 
 def decoded(content: bytes | bytearray, name: str) -> str:
-    """Return bytes as the UTF-8 that captions are written in; DataError names the first byte that is none."""
+    """Return bytes as the UTF-8 that captions are written in; DataError names the first byte that is none, or is zero as in UTF-16."""
+    if b"\0" in content:
+        raise DataError(
+            f"Caption files are UTF-8 but {name} is not, from byte {content.index(0)}, which is zero: save it as UTF-8."
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
