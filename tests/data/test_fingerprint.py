@@ -98,14 +98,14 @@ def test_what_was_trained_on_and_is_kept_back_now_is_named_by_name_and_by_conten
     assert trained_on(remembered(unseen), remembered(unseen)) == []
 
 
-def test_a_hundred_thousand_pictures_take_a_few_megabytes():
+def test_ten_thousand_pictures_take_half_a_megabyte():
     rng = np.random.default_rng(0)
     many = [
         Record(f"{rng.bytes(16).hex()}.jpg", (f"caption {i}",), "train", rng.bytes(8))
-        for i in range(100_000)
+        for i in range(10_000)
     ]
     kept = fingerprint(Listed(many))
-    assert len(json.dumps(kept)) < 6e6
+    assert len(json.dumps(kept)) < 6e5
     assert difference(kept, fingerprint(Listed(many[1:]))) == f"1 picture is gone ({many[0].name})"
 
 

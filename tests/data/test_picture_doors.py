@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tinymm.arrays.errors import DataError
 from tinymm.data import images, pairs
@@ -181,6 +181,21 @@ def test_a_thin_picture_takes_no_more_memory_than_others(size):
         )
     assert tracemalloc.get_traced_memory()[1] < 100e6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [(images.MAX_SIDE + 1, 1), (1, images.MAX_SIDE + 1)])
+def test_a_side_beyond_all_cameras_is_refused(size):
+    with pytest.raises(DataError, match="sides have at most 131072 pixels"):
+        read(saved(Image.new("L", size), "PNG"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_metadata_warn_of_nothing():
+    content = saved(COLORS, "PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\1\x12")  # a directory that is cut off
+    with pytest.warns(UserWarning, match="Corrupt EXIF"), Image.open(BytesIO(content)) as theirs:
+        ImageOps.exif_transpose(theirs)
+    np.testing.assert_array_equal(read(content), np.asarray(COLORS))
+    assert frames_of(content) == 1
 
 
 def test_training_survives_a_thin_picture(tmp_path):

@@ -213,7 +213,7 @@ def _of_refusal(problem: BaseException, trial: Trial) -> list[str]:
     if not said.strip() or len(said) > 5000 or "Traceback" in said:
         complaints.append(f"refuses without a sentence: {said[:200]!r}")
     while chain is not None:
-        if isinstance(chain, MemoryError | RecursionError):
+        if isinstance(chain, MemoryError):
             complaints.append(f"refuses behind a {type(chain).__name__}")
         chain = chain.__cause__ or chain.__context__  # type: ignore[assignment]
     return complaints

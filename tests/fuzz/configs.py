@@ -97,7 +97,6 @@ MEANT: dict[str, dict[str, tuple[Any, ...]]] = {
         "model_cfg/text_cfg/no_causal_mask": (False,),
         "model_cfg/text_cfg/pool_type": ("tok", "argmax"),
         "model_cfg/vision_cfg/pool_type": ("tok",), "model_cfg/vision_cfg/no_ln_pre": (False,),
-        "model_cfg/vision_cfg/final_ln_after_pool": (False,),
         "model_cfg/vision_cfg/attentional_pool": (False,),
         "model_cfg/text_cfg/proj_bias": (False,), "model_cfg/text_cfg/embed_cls": (False,),
         "model_cfg/text_cfg/ls_init_value": (None,), "model_cfg/vision_cfg/ls_init_value": (None,),
@@ -274,7 +273,7 @@ FIELD = {
     "resample": "interpolation",
     "do_center_crop": "resize",
 }
-FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+FILTERS = dict(enumerate(("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")))
 
 
 def preparation(rng: random.Random, folder: Path) -> Trial:
@@ -347,7 +346,10 @@ def prepared(found: Any, settings: dict[str, Any]) -> Iterator[str]:
         elif key == "resample":
             wanted = FILTERS.get(settings[key]) if isinstance(settings[key], int) else settings[key]
         elif key == "do_center_crop":
-            wanted = "shorter_side" if settings[key] else "square"
+            # both sides said, both are made so, and the crop has nothing left to cut
+            size = settings.get("size")
+            both = isinstance(size, list) or isinstance(size, dict) and "height" in size
+            wanted = "shorter_side" if settings[key] and not both else "square"
         else:
             wanted = (
                 tuple(settings[key]) if isinstance(settings[key], list) else (settings[key],) * 3

@@ -106,7 +106,7 @@ def drawn(rng: random.Random) -> tuple[bytes, str, str, bool]:
         f"{kind} {mode} {extra}",
         SUFFIX.get(kind, kind.lower()),
     )
-    whole = kind not in ("ICO", "TGA", "PCX") and mode not in ("F",)
+    whole = kind not in ("ICO", "TGA", "PCX") and mode not in ("F", "LAB")
     count = rng.choices((0, 1, 2), (8, 72, 20))[0]
     for _ in range(count):
         data, change = changed(rng, data, kind)

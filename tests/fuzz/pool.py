@@ -51,6 +51,7 @@ class Worker:
         process = subprocess.Popen(
             [sys.executable, "-u", str(script), "--worker", str(self.root)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
+            start_new_session=True,  # Ctrl-C is for the one that gives the cases out
         )  # fmt: skip
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
@@ -121,7 +122,12 @@ def run(cases: Iterable[str], say: Callable[[Outcome], None], processes: int = 2
     threads = [threading.Thread(target=serve) for _ in range(processes)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as problem:  # Ctrl-C: each process ends with the case that it has
+        failures.append(problem)
+        for thread in threads:
+            thread.join()
     if failures:
         raise failures[0]

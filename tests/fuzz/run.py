@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -39,8 +40,11 @@ def main() -> int:
     from fuzz.kinds import cases
 
     tally = Tally()
-    pool.run(cases(options.cases, options.seed, options.kind), tally.add, options.processes)
-    print("\n".join(tally.lines()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        pool.run(cases(options.cases, options.seed, options.kind), tally.add, options.processes)
+    finally:  # of a run that is stopped, too
+        print("\n".join(tally.lines()), flush=True)
     return bool(tally.findings)
 
 

@@ -261,17 +261,26 @@ def judge(
     """Yield what is wrong with what was made of a table."""
     text = data.decode("utf-8", "replace")
     lines = text.split("\n")
+    names = {name.strip() for row in rows for name in row}
+    stand = [name in lines[0] for name in names]
+    hit = "{" not in lines[0] and any(stand) and (not all(stand) or accounts.tokens_in(lines[0]))
 
     def mentions(number: int) -> list[str]:
         at = [
             i for i, line in enumerate(lines, 1) if f"k{number}s" in line or f"k{number}e" in line
         ]
         lines_near = [f"line {i + more}" for i in at for more in range(-1, 4)]
-        if not rows:  # whose names may be others now
+        if not rows or hit:  # the columns' names may be others now
             return [*lines_near, "not used ("]
         columns = {name for row in rows for name, cell in row.items() if f"k{number}s" in str(cell)}
+        called = (
+            row[key]
+            for row in rows if f"k{number}s" in str(row)
+            for key in row if key in PICTURES and str(row[key]).strip()
+        )  # fmt: skip
         return [
             *lines_near,
+            *(f"{name}: " for name in called),
             *(f"{a}{name.strip()}{b}" for name in columns for a in " (" for b in ",)"),
         ]
 

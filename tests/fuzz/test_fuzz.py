@@ -146,12 +146,12 @@ def test_a_reader_that_drops_rows_is_noticed(monkeypatch):
 
     whole = captions.read
 
-    def without_the_third(path, options):
-        layout, rows = whole(path, options)
+    def without_the_third(*arguments):
+        layout, rows = whole(*arguments)
         return layout, (row for number, row in enumerate(rows) if number != 2)
 
     found = planted("tables", monkeypatch, "tinymm.data.captions.read", without_the_third)
-    assert sum("dropped: k2" in outcome.symptom for outcome in found) > 20
+    assert sum("dropped: k2" in outcome.symptom for outcome in found) > 10
 
 
 def test_a_loader_that_forgets_a_tensor_is_noticed(monkeypatch):

@@ -115,7 +115,7 @@ def judge(found: Any, files: dict[str, bytes], readable: bool) -> Iterator[str]:
     yield from accounts.audit(found, went_in, mentions, whole=whole)
     splits: dict[int, str] = {}
     for token, name in owner.items():
-        splits[int(token[1:-1]) // 10] = name.split("/")[0] if "/" in name else ""
+        splits[int(token[1:-1]) // 10 if token[1] != "0" or len(token) == 3 else -1] = name.split("/")[0] if "/" in name else ""
     if all(word in accounts.SPLITS for word in splits.values()):
         yield from accounts.held_out(found, splits)
     said, used = (
@@ -127,6 +127,7 @@ def judge(found: Any, files: dict[str, bytes], readable: bool) -> Iterator[str]:
             name.endswith((".png", ".jpg"))
             and Path(name).name not in used
             and Path(name).stem not in said
+            and not ("/." in f"/{name}" and "hidden file" in said)
         ):
             yield f"dropped: the picture {name} is neither used nor named"
     for _, entry in accounts.entries(found):

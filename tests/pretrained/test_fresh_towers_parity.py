@@ -394,7 +394,7 @@ def _with_graph(kind, ours, theirs):
         (lambda: opt(), ("scale_embedding",), True, "scale_embedding"),
         (lambda: opt(), ("_remove_final_layer_norm",), True, "_remove_final_layer_norm"),
         (lambda: opt(), ("layer_norm_elementwise_affine",), False, "layer_norm_elementwise_affine"),
-        (lambda: opt(), ("eos_token_id",), [2, 3], "end of a text is one token's id"),
+        (lambda: opt(), ("eos_token_id",), [2, 3], "language model's end is a whole number"),
         (lambda: blip("BlipForConditionalGeneration"), ("text_config", "is_decoder"), False, "is_decoder"),
         (lambda: blip("BlipForConditionalGeneration"), ("text_config", "model_type"), "bert", "model_type"),
         (lambda: blip("BlipForImageTextRetrieval"), ("vision_config", "num_channels"), 1, "channels"),

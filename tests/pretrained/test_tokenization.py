@@ -178,3 +178,20 @@ def test_transformers_tokenizer_agrees_and_its_folder_opens(tmp_path):
     ids, is_real = ours(texts)
     for row, real, text in zip(ids, is_real, texts, strict=True):
         assert row[real].tolist() == theirs(text)["input_ids"]
+
+
+def test_a_frame_of_a_token_that_nobody_knows_is_refused(tmp_path, capfd):
+    tokenizers = pytest.importorskip("tokenizers")
+    library = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "<s>": 1}, unk_token="a"))
+    library.post_processor = tokenizers.processors.TemplateProcessing("<s> $A", None, [("<s>", 1)])
+    library.save(str(tmp_path / "tokenizer.json"))
+    pretrained.tokenizer(tmp_path)
+    text = (tmp_path / "tokenizer.json").read_text()
+    said = json.loads(text)
+    for processor in (said["post_processor"], {"type": "Sequence", "processors": [said["post_processor"]]}):
+        said["post_processor"] = processor
+        (processor.get("processors") or [processor])[0]["single"][0]["SpecialToken"]["id"] = "<t>"
+        (tmp_path / "tokenizer.json").write_text(json.dumps(said))
+        with pytest.raises(CheckpointError, match="'<t>' is not there"):
+            pretrained.tokenizer(tmp_path)
+    assert "panicked" not in capfd.readouterr().err

@@ -88,6 +88,16 @@ def test_wrong_files_and_calls_are_named(tmp_path, folder):
     (tmp_path / "vocab.txt").write_text("a\nb\n")
     with pytest.raises(CheckpointError, match=r"2 lines came without \[PAD\], \[UNK\], \[CLS\], \[SEP\]"):
         pretrained.tokenizer(tmp_path)
+    (tmp_path / "vocab.txt").write_bytes("\n".join(PIECES).encode() + b"\n\xff\n")
+    with pytest.raises(CheckpointError, match="vocab.txt: a list of pieces is UTF-8 text"):
+        pretrained.tokenizer(tmp_path)
+
+
+def test_a_piece_ends_with_its_line_only(tmp_path):
+    odd = ["\u2028", "a\x85b", "\x0c"]
+    (tmp_path / "vocab.txt").write_bytes("\r\n".join([*PIECES, *odd, "last"]).encode())
+    library = pretrained.tokenizer(tmp_path).library
+    assert [library.token_to_id(piece) for piece in (*odd, "last")] == [len(PIECES) + i for i in range(4)]
 
 
 @pytest.mark.parity

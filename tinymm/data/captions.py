@@ -97,8 +97,6 @@ def _table_rows(
                 else ("", reader.line_num)
             )
             values = [value.strip() for value in values]
-            while len(values) > len(columns) and not values[-1]:
-                values.pop()
             if len(values) > len(columns):
                 values = _unquoted(line, keys, texts, separator)
                 if not values:

@@ -8,6 +8,7 @@ pixels of tall pictures differ from today's by up to 2 of 255: rows were shrunk 
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
 Picture: TypeAlias = Union[str, "os.PathLike[str]", bytes, np.ndarray, "Image.Image"]
 
-# A 64 MB photograph is the most a caption needs; a few kilobytes of PNG can unpack to gigabytes.
-MAX_PIXELS = 2**26
+# A 64 MB photograph is the most a caption needs; a few kilobytes of PNG can unpack to gigabytes, and the buffers for one row
+# of all those pixels, or for their pointers if they are one column, take more than the picture.
+MAX_PIXELS, MAX_SIDE = 2**26, 2**17
 # Not all of Pillow's: its EPS reader, for one, starts another program.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 # Of a picture longer than so many times its shorter side the middle is used.
 LONGEST = 16
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+_FAR = 1e6
 _FAMILIES = {"clip": "shorter_side", "albef": "square", "blip": "square", "blip2": "square"}
 
 
@@ -57,8 +60,9 @@ def _upright(image: "Image.Image", name: str) -> "Image.Image":
     _check_size(image, name)
     sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     try:
-        image.load()
-        image = ImageOps.exif_transpose(image)
+        with _quiet():
+            image.load()
+            image = ImageOps.exif_transpose(image)
         if image.mode == "F" or image.mode.startswith("I"):
             image = _eight_bits(image, name, sixteen)
     except DataError:
@@ -97,11 +101,18 @@ def _converted(image: "Image.Image", mode: str, name: str) -> "Image.Image":
     if image.mode == mode:
         return image
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a palette's transparency is dropped, as everywhere here
+        with _quiet():  # that a palette's transparency is dropped, as everywhere here
             return image.convert(mode)
     except ValueError as problem:
         raise DataError(f"{name} has colors that can't be read as {mode} ({_first_line(problem)}): save it as RGB.") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's warnings of odd metadata to ourselves: what is read is right without it, or refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def check_header(path: str | os.PathLike[str] | bytes, name: str | None = None) -> tuple[int, int]:
@@ -116,7 +127,8 @@ def frames_of(path: str | os.PathLike[str] | bytes) -> int:
     image, name = _header(path, None)
     with image:
         try:
-            return int(getattr(image, "n_frames", 1))
+            with _quiet():
+                return int(getattr(image, "n_frames", 1))
         except Exception as problem:  # as in _upright
             raise DataError(f"{name} is damaged or cut off ({_first_line(problem)}): copy it again or leave it out.") from problem
 
@@ -127,8 +139,7 @@ def _header(path: str | os.PathLike[str] | bytes, name: str | None) -> tuple["Im
     name = name or ("a picture" if isinstance(path, bytes) else os.fspath(path))
     Image.init()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             formats = [kind for kind in FORMATS if kind in Image.OPEN]
             image = Image.open(BytesIO(path) if isinstance(path, bytes) else path, formats=formats)
@@ -149,6 +160,8 @@ def _header(path: str | os.PathLike[str] | bytes, name: str | None) -> tuple["Im
 def _check_size(image: "Image.Image", name: str) -> None:
     if not 0 < image.width * image.height <= MAX_PIXELS:
         raise DataError(f"A picture has at most {MAX_PIXELS} pixels but {name} has {image.width} x {image.height}: shrink it.")
+    if max(image.size) > MAX_SIDE:
+        raise DataError(f"A picture's sides have at most {MAX_SIDE} pixels but {name} has {image.width} x {image.height}: cut it.")
 
 
 def _first_line(problem: Exception) -> str:
@@ -183,8 +196,9 @@ class Preprocess:
             raise DataError(
                 f"Preprocess makes squares of 1 or 3 channels, not {self.resolution} pixels of {self.channels} channels: choose one."
             )
-        if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
-            raise DataError(f"Preprocess needs a mean and a positive std for {self.channels} channels but got {self.mean}, {self.std}.")
+        fits = len(self.mean) == len(self.std) == self.channels and all(abs(mean) < _FAR for mean in self.mean)
+        if not fits or not all(1 / _FAR < std < _FAR for std in self.std):  # so that no float32 overflows; NaN is in no range
+            raise DataError(f"Preprocess needs a finite mean and a positive std for {self.channels} channels but got {self.mean}, {self.std}.")
         if (self.shorter_side or self.resolution) < self.resolution or (self.shorter_side and self.resize == "square"):
             raise DataError(f"A square of {self.resolution} is cropped out of a picture whose shorter side is {self.shorter_side}: enlarge it.")
         if self.crop_rounding not in ("even", "down"):

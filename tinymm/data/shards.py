@@ -9,6 +9,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -58,29 +59,27 @@ def is_range(path: str | os.PathLike[str]) -> bool:
 
 
 def expand(path: Path) -> list[Path]:
-    """Return the archives that a path with brace ranges stands for; DataError for a range that counts down, or beyond `MAX_SHARDS`.
+    """Return the archives that a path with brace ranges stands for; DataError for a range that counts down, or for more than `MAX_SHARDS`.
 
     >>> [part.name for part in expand(Path("shard-{008..010}.tar"))]
     ['shard-008.tar', 'shard-009.tar', 'shard-010.tar']
     """
-    found = _RANGE.search(str(path))
-    if not found or not is_range(path):
+    if not is_range(path):
         return [path]
-    first, last = found.groups()
-    if not int(first) <= int(last) < int(first) + MAX_SHARDS:
-        raise DataError(
-            f"A range of shards counts up, to at most {MAX_SHARDS:,} of them, but {found[0]} came: write {{00000..00009}}."
-        )
-    numbers = range(int(first), int(last) + 1)
-    start, end = str(path)[: found.start()], str(path)[found.end() :]
-    parts = [
-        part for number in numbers for part in expand(Path(f"{start}{number:0{len(first)}d}{end}"))
+    # Text, first, last, text, first, last, …, text: as many numbers as the ranges have, if they are few enough.
+    texts, count, numbers = (parts := _RANGE.split(str(path)))[::3], 1, []
+    for first, last in zip(parts[1::3], parts[2::3], strict=True):
+        count *= int(last) - int(first) + 1
+        if int(last) < int(first) or count > MAX_SHARDS:
+            raise DataError(
+                f"Ranges of shards count up, to at most {MAX_SHARDS:,} shards in all, but {{{first}..{last}}} came: "
+                "write {00000..00009}."
+            )
+        numbers.append([f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)])
+    return [
+        Path(texts[0] + "".join(map("".join, zip(chosen, texts[1:], strict=True))))
+        for chosen in product(*numbers)
     ]
-    if len(parts) > MAX_SHARDS:
-        raise DataError(
-            f"Ranges stand for at most {MAX_SHARDS:,} shards, but {path} for {len(parts):,}: give fewer."
-        )
-    return parts
 
 
 def samples(

@@ -6,6 +6,8 @@ from typing import Any
 
 from tinymm.arrays.errors import DataError
 
+_PIECE = 2**20
+
 
 def read_lines(path: Path, most_bytes: int) -> list[str]:
     r"""Return the lines of a UTF-8 file, with or without a byte-order mark; they end with \n, \r\n or \r, as text files' do.
@@ -28,7 +30,9 @@ def text_of(path: Path, most_bytes: int) -> str:
     """Return what a UTF-8 file says; DataError as in `read_lines`."""
     try:
         with path.open("rb") as file:
-            content = file.read(most_bytes + 1)
+            content = bytearray()  # grown, as read(n) would take n bytes of memory at once
+            while len(content) <= most_bytes and (piece := file.read(_PIECE)):
+                content += piece
     except OSError as problem:
         raise DataError(
             f"{path} can't be read ({problem.strerror or problem}): give a file that can."
@@ -40,8 +44,12 @@ def text_of(path: Path, most_bytes: int) -> str:
     return decoded(content, str(path))
 
 
-def decoded(content: bytes, name: str) -> str:
-    """Return bytes as the UTF-8 that captions are written in; DataError names the first byte that is none."""
+def decoded(content: bytes | bytearray, name: str) -> str:
+    """Return bytes as the UTF-8 that captions are written in; DataError names the first byte that is none, or is zero as in UTF-16."""
+    if b"\0" in content:
+        raise DataError(
+            f"Caption files are UTF-8 but {name} is not, from byte {content.index(0)}, which is zero: save it as UTF-8."
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:

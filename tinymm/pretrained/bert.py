@@ -12,7 +12,7 @@ from tinymm.models.bert import BertConfig, BertLanguageModel
 
 from .config_classes import needs_config, read_config
 from .key_maps import Imported, Layout, Rule, linear, norm
-from .measured import agreed, bert_sizes, encoder_config
+from .measured import agreed, bert_sizes, checked_config
 
 _SETTINGS = {
     "vocab_size": "vocabulary", "max_position_embeddings": "context", "hidden_size": "width", "num_hidden_layers": "layers",
@@ -109,7 +109,7 @@ def build(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict
         raise CheckpointError(
             f"config.json: add_cross_attention is {looks} by the arrays, and {crosses!r} came; put the config.json of this very file beside it"
         )
-    return BertLanguageModel(encoder_config("BERT", BertConfig, agreed("BERT", sizes, said, heads=heads.get("text"))), generator(0))
+    return BertLanguageModel(checked_config("BERT", BertConfig, agreed("BERT", sizes, said, heads=heads.get("text"))), generator(0))
 
 
 def settings_for(config: BertConfig, name: str, dtype: str) -> dict[str, Any]:

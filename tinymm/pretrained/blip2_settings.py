@@ -14,7 +14,7 @@ from tinymm.models.vit import ViTConfig
 from . import opt
 from .config_classes import needs_config, part_of, read_config, version_of
 from .key_maps import Imported, Layout
-from .measured import agreed, encoder_config, opt_sizes, qformer_sizes, shape_of, vit_sizes
+from .measured import agreed, checked_config, opt_sizes, qformer_sizes, shape_of, vit_sizes
 
 OWN_TYPES = {"tinymm_blip2_stage1": BLIP2Stage1, "tinymm_blip2_stage2": BLIP2Stage2}
 
@@ -40,7 +40,8 @@ def declared(settings: dict[str, Any], layout: Layout, unused: list[str]) -> dic
     """
     needs_config(settings, layout)
     if settings.get("model_type") in OWN_TYPES:
-        return {name: value for name, value in settings.items() if name != "model_type"}
+        parts = {name: part_of(settings, name) for name in ("image", "qformer", "language") if name in settings}
+        return {name: value for name, value in settings.items() if name != "model_type"} | parts
     if layout.name != "huggingface":
         unused += [key for key in settings if key != "text_config"]
         return {}
@@ -94,7 +95,8 @@ def build_stage_1(found: Imported, layout: Layout, settings: dict[str, Any], hea
         rest = _rest(said, "decode", "end_of_text", "norm_eps", "smoothing")
     else:
         rest = {"end_of_text": min(_BERT_SEPARATOR, (qformer.vocabulary or 1) - 1), "norm_eps": said.get("norm_eps", 1e-5)}
-    return BLIP2Stage1(BLIP2Config(_image(arrays, said, heads), qformer, joint, **rest), generator(0))
+    parts = {"image": _image(arrays, said, heads), "qformer": qformer, "joint_width": joint}
+    return BLIP2Stage1(checked_config("model", BLIP2Config, rest | parts), generator(0))
 
 
 def build_stage_2(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage2:
@@ -103,14 +105,16 @@ def build_stage_2(found: Imported, layout: Layout, settings: dict[str, Any], hea
     said, arrays = declared(settings, layout, found.unused), found.arrays
     if "language" in said:  # our own words
         sizes = opt_sizes(arrays, "language_model.")
-        language = OPTConfig(**agreed("language model", sizes, said["language"], heads=heads.get("language")))
+        language = checked_config(
+            "language model", OPTConfig, agreed("language model", sizes, said["language"], heads=heads.get("language"))
+        )
     else:
         text, version = part_of(settings, "text_config"), version_of(settings)
         if layout.name == "huggingface":
             text = {"model_type": "opt", **text}  # Blip2Config's own default
         language = opt.config_of(found, text, heads, "language_model.", "text_config.", version)
-    config = BLIP2Stage2Config(_image(arrays, said, heads), _qformer(arrays, said, heads), language, said.get("norm_eps", 1e-5))
-    return BLIP2Stage2(config, generator(0))
+    parts = {"image": _image(arrays, said, heads), "qformer": _qformer(arrays, said, heads), "language": language}
+    return BLIP2Stage2(checked_config("model", BLIP2Stage2Config, _rest(said, "norm_eps") | parts), generator(0))
 
 
 def build_qformer(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> QFormer:
@@ -124,7 +128,7 @@ def build_qformer(found: Imported, layout: Layout, settings: dict[str, Any], hea
 
 def _image(arrays: dict[str, Any], said: dict[str, Any], heads: dict[str, int]) -> ViTConfig:
     settings = agreed("image encoder", vit_sizes(arrays), _VISION_ASSUMED | said.get("image", {}), heads=heads.get("image"))
-    return encoder_config("image encoder", ViTConfig, settings)
+    return checked_config("image encoder", ViTConfig, settings)
 
 
 def _qformer(arrays: dict[str, Any], said: dict[str, Any], heads: dict[str, int]) -> QFormerConfig:
@@ -135,7 +139,7 @@ def _qformer(arrays: dict[str, Any], said: dict[str, Any], heads: dict[str, int]
     if sizes["layers"] <= 1 or sizes["cross_every"] == sizes["layers"]:
         sizes["cross_every"] = spoken.get("cross_every", sizes["cross_every"])
     settings = agreed("Q-Former", sizes, _QFORMER_ASSUMED | spoken, heads=heads.get("qformer"))
-    return encoder_config("Q-Former", QFormerConfig, settings)
+    return checked_config("Q-Former", QFormerConfig, settings)
 
 
 def _rest(said: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def read_weights(path: str | os.PathLike) -> Weights:
         raise CheckpointError(f"{weights.name}: {problem}") from None
     described = [weights.parent / name for name in ("config.json", "open_clip_config.json")]
     settings, open_clip = (read_json(file) if file.is_file() else {} for file in described)
+    if not isinstance(settings.get("model_type"), str | None):
+        raise CheckpointError(f"config.json: model_type is a name, {settings['model_type']!r} came; copy the file again")
     return Weights(weights, arrays, settings, open_clip, tied_keys(arrays), unused)
 
 

@@ -6,12 +6,13 @@ special ids) is taken from the file or from the caller. A model is built only wh
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from tinymm.arrays.errors import CheckpointError
+from tinymm.arrays.errors import CheckpointError, TinymmError
 from tinymm.models.opt import OFFSET
 
 Arrays = Mapping[str, np.ndarray]
@@ -129,11 +130,46 @@ def agreed(
     return together | {"heads": count}
 
 
-def encoder_config(what: str, kind: type, settings: dict[str, Any]) -> Any:
-    """Return an encoder's config, of settings that no array shows as well; CheckpointError for those that cannot be."""
-    strange = sorted(settings.keys() - kind.__dataclass_fields__.keys())  # type: ignore[attr-defined]
-    if strange:
-        raise CheckpointError(f"config.json: the {what} has no setting {strange[0]!r}; put the config.json of this very file beside it")
-    if not isinstance(settings["eps"], float) or not 0 < settings["eps"] < 1:
-        raise CheckpointError(f"config.json: the {what}'s eps is a small positive number, {settings['eps']!r} came; correct it")
-    return kind(**settings)
+def checked_config(what: str, kind: type, settings: Mapping[str, Any]) -> Any:
+    """Return a config of the class `kind`, each setting held to its field; CheckpointError names the first that it cannot be.
+
+    A setting has the type that its field is annotated with, whole numbers count or name something and are not negative, others are
+    finite and not negative either, and an eps is between 0 and 1. What the class itself refuses, it says in its own words.
+
+    >>> from tinymm.models.cbow import CBOWConfig
+    >>> checked_config("text encoder", CBOWConfig, {"vocabulary": 9, "context": 4, "width": "8"})
+    Traceback (most recent call last):
+    tinymm.arrays.errors.CheckpointError: config.json: the text encoder's width is a whole number, 0 or more, '8' came; correct it
+    """
+    hints = get_type_hints(kind)
+    for name, value in settings.items():
+        if name not in hints:
+            raise CheckpointError(
+                f"config.json: the {what} has no setting {name!r}; put the config.json of this very file beside it"
+            )
+        kinds = get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
+        expected, fits = _RANGES.get(name) or next((_TYPES[k] for k in kinds if k in _TYPES), (None, None))
+        if fits and not (fits(value) or value is None and NoneType in kinds):
+            raise CheckpointError(f"config.json: the {what}'s {name} is {expected}, {value!r} came; correct it")
+    try:
+        return kind(**settings)
+    except CheckpointError:
+        raise
+    except TinymmError as problem:
+        raise CheckpointError(f"config.json: the {what} cannot be built: {problem}") from problem
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+#: By a field's type, what its values are in words, and whether a value is one.
+_TYPES: dict[type, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", lambda value: type(value) is bool),
+    int: ("a whole number, 0 or more", lambda value: type(value) is int and 0 <= value < 2**31),
+    float: ("a number, 0 or more", lambda value: _is_number(value) and 0 <= value < 2**31),
+    str: ("a word", lambda value: type(value) is str),
+}
+_EPS = ("a small positive number", lambda value: _is_number(value) and 0 < value < 1)
+#: By a field's name, where the type leaves too much.
+_RANGES = {"eps": _EPS, "norm_eps": _EPS}

@@ -9,7 +9,7 @@ from tinymm.models.opt import OPT, OPTConfig
 
 from .config_classes import read_config
 from .key_maps import Imported, Layout, Rule, linear, norm
-from .measured import agreed, opt_sizes
+from .measured import agreed, checked_config, opt_sizes
 
 _SETTINGS = {
     "vocab_size": "vocabulary", "max_position_embeddings": "context", "hidden_size": "width", "num_hidden_layers": "layers",
@@ -76,12 +76,10 @@ def config_of(
     for name in ("begin", "end"):
         if type(said[name]) is list and len(said[name]) == 1:
             said[name] = said[name][0]
-        if type(said[name]) is not int:
-            raise CheckpointError(f"config.json: {name} of a text is one token's id, and {said[name]!r} came; correct it")
     if not settings:
         said.pop("heads")
-    count = heads.get("language")
-    return OPTConfig(**agreed("the language model", sizes, said, heads=count, released=_RELEASED_HEADS))
+    settings = agreed("the language model", sizes, said, heads=heads.get("language"), released=_RELEASED_HEADS)
+    return checked_config("language model", OPTConfig, settings)
 
 
 def build(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> OPT:

@@ -7,6 +7,7 @@ cannot call anything but the few functions that its caller hands over: every oth
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -188,8 +189,10 @@ def read_pickle(data: bytes, known: Mapping[str, Callable[..., object]], persist
         )
     machine = _Machine(known, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(data):
-            machine.step(opcode.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python itself, where a text has a backslash too many
+            for opcode, argument, _ in pickletools.genops(data):
+                machine.step(opcode.name, argument)
         (result,) = machine.stack
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, AttributeError) as problem:
         if isinstance(problem, CheckpointError):

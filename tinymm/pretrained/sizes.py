@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.errors import CheckpointError, TinymmError
+from tinymm.arrays.errors import CheckpointError
 from tinymm.models.clip import CLIPConfig
 from tinymm.models.resnet import ResNetConfig
 from tinymm.models.text import TextConfig
 
 from .key_maps import Imported, Layout
+from .measured import checked_config
 from .settings import KINDS
 
 
@@ -104,20 +105,12 @@ def _build(encoder: str, settings: dict[str, Any]) -> Any:
             )
     elif type(settings.get("context")) is not int or settings["context"] < 1:
         raise CheckpointError(f"the {encoder} encoder's context is a count of tokens, {settings.get('context')!r} came; correct config.json")
-    if not isinstance(settings.get("eps", 1e-5), float) or not 0 < settings.get("eps", 1e-5) < 1:
-        raise CheckpointError(f"the {encoder} encoder's eps is a small positive number, {settings['eps']!r} came; correct config.json")
     if settings.get("activation", "gelu") not in ("quick_gelu", "gelu", "relu"):
         raise CheckpointError(
             f"the {encoder} encoder's activation is quick_gelu, gelu or relu, {settings['activation']!r} came; weights of another "
             "activation would give wrong features, load another model"
         )
-    end = settings.get("end_of_text")
-    if end is not None and (type(end) is not int or end < 0):
-        raise CheckpointError(f"the end of text is one token's number, {end!r} came; correct eos_token_id in config.json")
-    try:
-        return KINDS[kind](**settings)
-    except (TypeError, TinymmError) as problem:
-        raise CheckpointError(f"the {encoder} encoder's settings make no {kind}: {problem}; correct config.json") from problem
+    return checked_config(f"{encoder} encoder", KINDS[kind], settings)
 
 
 _SHOWN = {  # the arrays that show an encoder's sizes, with their numbers of axes

@@ -287,7 +287,8 @@ def tokenizer(
 
 
 def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | BytePairTokenizer:
-    model = read_json(path).get("model")
+    said = read_json(path)
+    model = said.get("model")
     if isinstance(model, dict) and model.get("type") == "WordLevel":
         try:
             return WordTokenizer.load(path)
@@ -296,7 +297,14 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
     library = needed_library()
     try:
         opened = library.Tokenizer.from_file(str(path))
-    except Exception as problem:  # the library raises nothing more special
+        _check_frame(said.get("post_processor"), path.name)  # would end the library in a panic, with a trace of its own
+        for text in ("", "a"):  # whatever else does not fit together shows here at the latest
+            opened.encode(text)
+    except CheckpointError:
+        raise
+    except BaseException as problem:  # the library raises nothing more special, and its panics are no Exception
+        if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
+            raise
         raise CheckpointError(f"{path.name}: the tokenizers package cannot read the file ({problem}); copy it again") from None
     context, beside = _context(path.parent, opened.truncation), _beside(path.parent)
     if isinstance(model, dict) and model.get("type") == "WordPiece" and None not in map(opened.token_to_id, ("[CLS]", "[SEP]")):
@@ -308,11 +316,24 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
     )
 
 
+def _check_frame(processor: Any, name: str) -> None:
+    """Raise CheckpointError where the frame around a text has tokens that the library, which has read it, would look up in vain."""
+    processor = processor or {}
+    for inner in processor.get("processors", ()):
+        _check_frame(inner, name)
+    frames = [piece for side in ("single", "pair") for piece in processor.get(side) or () if isinstance(piece, dict)]
+    for token in (piece["SpecialToken"]["id"] for piece in frames if "SpecialToken" in piece):
+        if token not in processor.get("special_tokens", {}):
+            raise CheckpointError(
+                f"{name}: the frame around a text has tokens that its special_tokens list, {token!r} is not there; copy the file again"
+            )
+
+
 def _from_vocabulary(vocabulary: Path, merges: Path) -> Any:
     ids = read_json(vocabulary)
     if not all(type(number) is int for number in ids.values()) or not {START, END} <= ids.keys():
         raise CheckpointError(f"{vocabulary.name}: a vocabulary maps tokens to numbers, {START} and {END} among them; copy the file again")
-    lines = _text(merges.read_bytes(), merges.name).split("\n")
+    lines = utf8(merges.read_bytes(), merges.name).split("\n")
     return _byte_pairs(ids, _pairs(line for line in lines if line and not line.startswith("#version")))
 
 
@@ -324,14 +345,15 @@ def _released_merges(path: Path) -> list[tuple[str, str]]:
         raise CheckpointError(f"{path.name}: the list of merges cannot be unpacked ({problem}); copy the file again") from None
     if len(content) > _LARGEST:
         raise CheckpointError(f"{path.name}: a list of merges has at most {_LARGEST:,} bytes, this one unpacks to more; check the path")
-    return _pairs(_text(content, path.name).split("\n")[1 : _MERGES + 1])
+    return _pairs(utf8(content, path.name).split("\n")[1 : _MERGES + 1])
 
 
-def _text(content: bytes, name: str) -> str:
+def utf8(content: bytes, name: str) -> str:
+    """Return what the bytes of a tokenizer's file say; CheckpointError where they are not UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as problem:
-        raise CheckpointError(f"{name}: a list of merges is UTF-8 text ({problem}); copy the file again") from None
+        raise CheckpointError(f"{name}: a list of pieces is UTF-8 text ({problem}); copy the file again") from None
 
 
 def _pairs(lines: Any) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from .bert import ASSUMED
 from .blip2_settings import VISION, tiled
 from .config_classes import Key, needs_config, part_of, read_config, version_of
 from .key_maps import Imported, Layout
-from .measured import agreed, bert_sizes, encoder_config, shape_of, vit_sizes
+from .measured import agreed, bert_sizes, checked_config, shape_of, vit_sizes
 
 _TEXT = {
     "hidden_size": "width", "num_hidden_layers": "layers", "num_attention_heads": "heads", "intermediate_size": "feed_forward",
@@ -83,7 +83,7 @@ def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout:
     parts: dict[str, Any] = {}
     for name, kind in (("image", ViTConfig), ("text", BertConfig)):
         declared = assumed[name] | {key: value for key, value in said[name].items() if value is not None}
-        parts[name] = encoder_config(f"{name} encoder", kind, agreed(f"{name} encoder", sizes[name], declared, heads=heads.get(name)))
+        parts[name] = checked_config(f"{name} encoder", kind, agreed(f"{name} encoder", sizes[name], declared, heads=heads.get(name)))
     if "towers.image_projection.weight" in arrays:
         parts["joint_width"] = _same("joint_width", said, shape_of(arrays, "towers.image_projection.weight", 2)[1])
     elif "joint_width" in said:
@@ -123,7 +123,7 @@ def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads
     parts = _parts(found, said, heads, layout)
     vocabulary = parts["text"].vocabulary
     mask: dict[str, Any] = {} if layout.name == "tinymm" else {"mask": min(_BERT_MASK, vocabulary - 1)}
-    return ALBEF(ALBEFConfig(**mask | _habits(said, ALBEFConfig) | parts), generator(0))
+    return ALBEF(checked_config("model", ALBEFConfig, mask | _habits(said, ALBEFConfig) | parts), generator(0))
 
 
 def build_blip(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP:
@@ -132,7 +132,7 @@ def build_blip(found: Imported, layout: Layout, settings: dict[str, Any], heads:
     parts = _parts(found, said, heads, layout)
     last = parts["text"].vocabulary - 1
     ids = {"decode": last - 1, "encode": last, "end_of_text": min(_BERT_SEPARATOR, last)} if layout.name == "blip" else {}
-    return BLIP(BLIPConfig(**ids | _habits(said, BLIPConfig) | parts), generator(0))
+    return BLIP(checked_config("model", BLIPConfig, ids | _habits(said, BLIPConfig) | parts), generator(0))
 
 
 def _habits(said: dict[str, Any], config: type) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import CheckpointError, UsageError
+from tinymm.data.texts import lines_of
 
-from .tokenization import PIECES_CONTEXT, BytePairTokenizer, needed_library
+from .tokenization import PIECES_CONTEXT, BytePairTokenizer, needed_library, utf8
 
 NAME = "vocab.txt"
 DEC, ENC, MASK = "[DEC]", "[ENC]", "[MASK]"
@@ -102,9 +103,9 @@ def from_vocabulary(
     cleaning: str | None = "blip",
     beside: dict[str, dict[str, Any]] | None = None,
 ) -> WordPieceTokenizer:
-    """Return the tokenizer of a `vocab.txt`, a piece on each line; CheckpointError if it has no special tokens."""
+    """Return the tokenizer of a `vocab.txt`, a piece on each line; CheckpointError if it has no special tokens, or is not UTF-8."""
     library = needed_library("BERT's word pieces")
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = lines_of(utf8(Path(path).read_bytes(), Path(path).name).removesuffix("\n"))
     missing = [token for token in _SPECIAL if token not in lines]
     if missing or len(set(lines)) != len(lines):
         raise CheckpointError(
