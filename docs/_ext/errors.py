@@ -38,7 +38,8 @@ def raised(function) -> list[tuple[str, str]]:
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
             kind = names.get(node.exc.func.id)
             if isinstance(kind, type) and issubclass(kind, TinymmError):
-                found.append((kind.__name__, said(node.exc.args[0]) if node.exc.args else ""))
+                public = next(base for base in kind.__mro__ if base.__module__ == TinymmError.__module__)
+                found.append((public.__name__, said(node.exc.args[0]) if node.exc.args else ""))
     return found
 
 
