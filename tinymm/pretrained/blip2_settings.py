@@ -100,7 +100,7 @@ def build_stage_1(found: Imported, layout: Layout, settings: dict[str, Any], hea
 
 
 def build_stage_2(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage2:
-    """Return a fresh stage 2 of the sizes that the arrays show."""
+    """Return a fresh stage 2 of the sizes that the arrays show; CheckpointError for settings that cannot be."""
     _ask_for_frozen_parts(found, layout)
     said, arrays = declared(settings, layout, found.unused), found.arrays
     if "language" in said:  # our own words

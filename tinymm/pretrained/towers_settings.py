@@ -118,7 +118,7 @@ def _same(what: str, said: dict[str, Any], measured: int) -> int:
 
 
 def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> ALBEF:
-    """Return a fresh ALBEF of the sizes that the arrays show."""
+    """Return a fresh ALBEF of the sizes that the arrays show; CheckpointError for settings that cannot be."""
     said = declared(settings, layout, found.unused)
     parts = _parts(found, said, heads, layout)
     vocabulary = parts["text"].vocabulary
@@ -127,7 +127,10 @@ def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads
 
 
 def build_blip(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP:
-    """Return a fresh BLIP of the sizes that the arrays show; the released vocabulary ends with [DEC] and [ENC]."""
+    """Return a fresh BLIP of the sizes that the arrays show; the released vocabulary ends with [DEC] and [ENC].
+
+    CheckpointError for settings that cannot be.
+    """
     said = declared(settings, layout, found.unused)
     parts = _parts(found, said, heads, layout)
     last = parts["text"].vocabulary - 1
