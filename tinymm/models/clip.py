@@ -1,57 +1,30 @@
 """CLIP: two encoders, one joint space, one loss (Radford et al. 2021, arXiv:2103.00020).
 
-The paper's Figure 3 is the body of `figure_3` below, character for character, and training itself calls it: `np` is NumPy, which
-asks our Tensors how to `np.dot` and `np.exp`. Encoders are those of the figure: ResNet or vision transformer, CBOW or text transformer.
+The paper's Figure 3 is the training step, in `tasks/clip.py`. Encoders are those of the figure: ResNet or vision transformer, CBOW or
+text transformer.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import array_module
 from tinymm.arrays.errors import UsageError
 from tinymm.autodiff import Tensor
 from tinymm.layers import Module, Parameter
 from tinymm.layers.init import normal
-from tinymm.losses import blockwise_contrastive_loss, blockwise_sigmoid_loss, cross_entropy_loss, l2_normalize, sigmoid_loss
+from tinymm.losses import l2_normalize
 
 from .cbow import CBOW, CBOWConfig
 from .resnet import ModifiedResNet, ResNetConfig
 from .text import TextConfig, TextTransformer
 from .vit import ViT, ViTConfig
 
-#: §2.5: "the temperature … was initialized to the equivalent of 0.07" and "clipped to prevent scaling the logits by more than 100".
-INITIAL_SCALE, LARGEST_SCALE = 1 / 0.07, 100.0
+#: §2.5: "the temperature … was initialized to the equivalent of 0.07".
+INITIAL_SCALE = 1 / 0.07
 #: SigLIP §3.2: the scale begins at 10 and the bias at -10, since nearly all pairs of a batch do not belong together.
 SIGMOID_SCALE, SIGMOID_BIAS = 10.0, -10.0
-#: From so many pairs on the loss is taken in blocks: Figure 3 holds its n × n logits and what becomes of them seven times over (docs/memory.md).
-MANY = 1024
-
-
-def figure_3(image_encoder, text_encoder, I, T, W_i, W_t, t):
-    """Return (loss, logits) of a batch: Figure 3 of the paper, from the second line of its body on unchanged.
-
-    I[n, h, w, c] and T[n, l] are n aligned pictures and texts, the encoders give [n, d_i] and [n, d_t], W_i[d_i, d_e] and W_t[d_t, d_e]
-    project into the joint space, and t is the logarithm of the scale. The loss is in nats; ln n is that of equal scores.
-    """
-    n = len(I)
-    # extract feature representations of each modality
-    I_f = image_encoder(I) #[n, d_i]
-    T_f = text_encoder(T) #[n, d_t]
-    # joint multimodal embedding [n, d_e]
-    I_e = l2_normalize(np.dot(I_f, W_i), axis=1)
-    T_e = l2_normalize(np.dot(T_f, W_t), axis=1)
-    # scaled pairwise cosine similarities [n, n]
-    logits = np.dot(I_e, T_e.T) * np.exp(t)
-    # symmetric loss function
-    labels = np.arange(n)
-    loss_i = cross_entropy_loss(logits, labels, axis=0)
-    loss_t = cross_entropy_loss(logits, labels, axis=1)
-    loss = (loss_i + loss_t)/2
-    return loss, logits
 
 
 @dataclass(frozen=True)
@@ -153,63 +126,30 @@ class CLIP(Module):
         self.t = Parameter(np.full((), math.log(SIGMOID_SCALE if sigmoid else INITIAL_SCALE), np.float32))
         self.b = Parameter(np.full((), SIGMOID_BIAS, np.float32)) if sigmoid else None
 
-    def encode_image(self, images: Any) -> Tensor:
-        """Return the pictures' features in the joint space, not normalized: (B, h, w, c) -> (B, E)."""
+    def encode_image(self, images: Any, *, normalize: bool = True) -> Tensor:
+        """Return the images' features in the shared space: (B, h, w, c) -> unit vectors (B, E), or as projected."""
         features = self.image_encoder(images)
-        return features if self.W_i is None else features @ self.W_i
+        features = features if self.W_i is None else features @ self.W_i
+        return l2_normalize(features) if normalize else features
 
-    def encode_text(self, ids: np.ndarray) -> Tensor:
-        """Return the texts' features in the joint space, not normalized: (B, T) -> (B, E)."""
-        return self.text_encoder(ids) @ self.W_t
+    def encode_text(self, ids: np.ndarray, is_real: np.ndarray | None = None, *, normalize: bool = True) -> Tensor:
+        """Return the texts' features in the shared space: ids (B, T) -> unit vectors (B, E), or as projected.
 
-    def forward(self, images: Any, ids: np.ndarray) -> Tensor:
-        """Return scaled cosines of all pairs, and SigLIP's bias added: images (B, h, w, c), ids (C, T) -> logits (B, C)."""
-        I_e = l2_normalize(self.encode_image(images))
-        T_e = l2_normalize(self.encode_text(ids))
-        logits = np.dot(I_e, T_e.T) * np.exp(self.t)
-        return logits if self.b is None else logits + self.b
-
-    def losses(
-        self,
-        images: Any,
-        ids: np.ndarray,
-        is_real: np.ndarray | None = None,
-        *,
-        rng: np.random.Generator | None = None,
-        image_ids: np.ndarray | None = None,
-        negatives: Any = None,
-        masked: Any = None,
-        split: Callable[[Module], Callable] | None = None,
-    ) -> dict[str, Tensor]:
-        """Return {"itc": the loss of Figure 3, or SigLIP's} for B ≥ 2 aligned pairs: images (B, h, w, c), ids (B, T).
-
-        The other arguments are those of all four papers' models; this one draws nothing and masks nothing. `split` wraps an encoder so that it
-        works on shards (`training.parallel`) or chunks (`training.chunks`) of the batch. From `MANY` pairs on the loss is taken in blocks, with the
-        same result. UsageError for a batch of one pair, since with nothing to tell apart the loss is 0, and for pictures without texts.
+        CLIP's text encoder finds the end of a text by its token: `is_real` (B, T) is taken as all models' methods take it, and not needed.
         """
-        if len(images) != len(ids):
-            raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")
-        if len(ids) < 2:
-            raise UsageError(
-                f"a contrastive batch needs at least 2 pairs and {len(ids)} came: with nothing to tell apart its loss is always 0; "
-                "raise the batch size"
-            )
-        split = split or (lambda encoder: encoder)
-        W_i = self.W_i
-        if W_i is None:
-            W_i = array_module(self.W_t.data).eye(self.config.joint_width, dtype=self.W_t.dtype)
-        if len(ids) >= MANY:
-            return {"itc": self._blockwise(split(self.image_encoder)(images) @ W_i, split(self.text_encoder)(ids) @ self.W_t)}
-        loss, logits = figure_3(split(self.image_encoder), split(self.text_encoder), images, ids, W_i, self.W_t, self.t)
-        return {"itc": loss if self.b is None else sigmoid_loss(logits + self.b)}
+        features = self.text_encoder(ids) @ self.W_t
+        return l2_normalize(features) if normalize else features
 
-    def _blockwise(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Return the loss of features (B, E) that are in the joint space and not normalized."""
-        I_e, T_e, scale = l2_normalize(images), l2_normalize(texts), np.exp(self.t)
-        return blockwise_contrastive_loss(I_e, T_e, scale) if self.b is None else blockwise_sigmoid_loss(I_e, T_e, scale, self.b)
+    @staticmethod
+    def similarity(images: Any, texts: Any) -> Any:
+        """Return the cosine of each image with each text: unit vectors (B, E), (C, E) -> (B, C)."""
+        return np.dot(images, texts.T)
 
-    def after_step(self) -> None:
-        """Keep the scale at 100 or less (§2.5), on the parameter and after the step, so that no gradient is masked by it."""
-        self.t.data = np.minimum(self.t.data, self.t.dtype.type(math.log(LARGEST_SCALE)))[
-            ...
-        ]  # an array, without axes
+    def forward(self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
+        """Return the cosine of each image with each text: images (B, h, w, c), ids (C, T) -> (B, C)."""
+        return self.similarity(self.encode_image(images), self.encode_text(ids))
+
+    def logits(self, images: Any, ids: np.ndarray) -> Tensor:
+        """Return scaled cosines of all pairs, SigLIP's bias added: images (B, h, w, c), ids (C, T) -> (B, C)."""
+        logits = self(images, ids) * np.exp(self.t)
+        return logits if self.b is None else logits + self.b
