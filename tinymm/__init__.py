@@ -7,10 +7,11 @@
 5  losses      what we ask for
 6  models      the papers
 7  pretrained  weights of others
-8  testing     properties for anyone
-9  training    how it learns
-10 viz         how we look inside
-11 workflows   a day's work, one file a command
+8  tasks       what each paper asks in one training step
+9  testing     properties for anyone
+10 training    how it learns
+11 viz         how we look inside
+12 workflows   a day's work, one file a command
 
 A chapter imports only chapters above it in this list; `import tinymm` imports NumPy and nothing else.
 """

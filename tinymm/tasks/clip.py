@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.backend import array_module
+from tinymm.arrays.errors import UsageError
+from tinymm.arrays.random import generator
 from tinymm.autodiff import Tensor
+from tinymm.layers.init import normal
 from tinymm.losses import (
     blockwise_contrastive_loss,
     blockwise_sigmoid_loss,
@@ -20,7 +23,11 @@ from tinymm.losses import (
     l2_normalize,
     sigmoid_loss,
 )
+from tinymm.models.cbow import CBOWConfig
 from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.models.resnet import ResNetConfig
+from tinymm.models.text import TextConfig
+from tinymm.models.vit import ViTConfig
 
 from .settings import Settings, changed, setting
 from .spec import CONTRAST, ModelSpec, Objective, StepResult, Task, register
@@ -104,3 +111,133 @@ def chance_loss(model: CLIP, B: int) -> float:
     if model.config.loss == "softmax":
         return math.log(B)
     return B * math.log(B) - (B - 1) * math.log(B - 1)
+
+
+@dataclass(frozen=True)
+class CLIPSettings(Settings):
+    """The settings of `train clip` and, with their defaults, of `demo`."""
+
+    data: str = changed(Settings, "data", "glyphs")
+    image: str = setting("vit", "image encoder: vit or resnet", choices=("vit", "resnet"))
+    text: str = setting(
+        "transformer", "text encoder: transformer or cbow", choices=("transformer", "cbow")
+    )
+    expansion: int = changed(Settings, "expansion", 4)
+    text_layers: int = setting(1, "layers of the text transformer", least=1)
+    joint: int = changed(Settings, "joint", 128)
+    embedding_std: float | None = setting(
+        None,
+        "standard deviation of the initial word and position embeddings (default: the paper's, "
+        "0.01 to 0.09)",
+        least=0,
+    )
+    loss: str = setting(
+        "softmax",
+        "softmax (Figure 3) or sigmoid (SigLIP: each pair judged by itself)",
+        choices=("softmax", "sigmoid"),
+    )
+    steps: int = changed(Settings, "steps", 1100)
+    batch_size: int = changed(Settings, "batch_size", 128)
+    rate: float = changed(Settings, "rate", 2e-3)
+    warmup: int = changed(Settings, "warmup", 60)
+    validate_every: int = changed(Settings, "validate_every", 220)
+
+
+def prepare(settings: CLIPSettings, source: Any, parts: dict[str, Any]) -> CLIP:
+    """Return a randomly initialized CLIP for this data's images and tokens."""
+    width, hidden = settings.width, settings.expansion * settings.width
+    side, channels = source.preprocess.resolution, source.preprocess.channels
+    image: ViTConfig | ResNetConfig
+    if settings.image == "vit":
+        image = ViTConfig(
+            side,
+            settings.patch,
+            width,
+            settings.layers,
+            settings.heads,
+            channels,
+            feed_forward=hidden,
+        )
+    else:
+        image = ResNetConfig(
+            side, width // 8, settings.heads, layers=(1, 1, 1, 1), channels=channels
+        )
+    words = source.tokenizer
+    sizes = {
+        "vocabulary": len(words),
+        "context": words.context,
+        "width": width,
+        "end_of_text": words.end_of_text,
+    }
+    text: TextConfig | CBOWConfig
+    if settings.text == "cbow":
+        text = CBOWConfig(**sizes)
+    else:
+        text = TextConfig(
+            **sizes, layers=settings.text_layers, heads=settings.heads, feed_forward=hidden
+        )
+    model = CLIP(
+        CLIPConfig(settings.joint, image, text, settings.loss), generator(settings.seed)
+    )
+    if settings.embedding_std is not None:
+        rng = generator(settings.seed, 4)
+        for name, parameter in model.named_parameters():
+            if name in EMBEDDINGS:
+                parameter.data = normal(rng, parameter.shape, settings.embedding_std)
+    return model
+
+
+#: The parameters that `embedding_std` is about.
+EMBEDDINGS = (
+    "image_encoder.positions",
+    "text_encoder.positions",
+    "text_encoder.token_embedding.weight",
+)
+
+
+def fine_tune(settings: CLIPSettings, model: CLIP) -> CLIP:
+    """Return the model; UsageError for another loss than it was trained on."""
+    loss = model.config.loss
+    if settings.loss not in ("softmax", loss):  # softmax is also what stands where nothing was said
+        raise UsageError(
+            f"a model goes on with the loss that it was trained on; --loss is {settings.loss} and "
+            f"that of {settings.init} {loss}; leave --loss out, or train a model anew without --init"
+        )
+    return model
+
+
+def idle(settings: CLIPSettings) -> dict[str, tuple[str, ...]]:
+    """Return which fields have no effect under these settings, by what decides instead."""
+    found: dict[str, tuple[str, ...]] = {}
+    if settings.image == "resnet":
+        found["a ResNet is not cut into patches and has stages of its own"] = ("patch", "layers")
+    if settings.text == "cbow":
+        found["a mean of words has no layers"] = ("text_layers",)
+    return found
+
+
+spec = register(
+    ModelSpec(
+        name="clip",
+        title="CLIP",
+        paper="Radford et al. 2021, arXiv:2103.00020",
+        model=CLIP,
+        config=CLIPConfig,
+        task=Task(step, after_step, lambda model: {"scale": np.exp(model.t.data)}),
+        objectives=(
+            Objective(
+                "itc",
+                "image-text contrastive loss",
+                "Which text of the batch is this image's, and which image is this text's?",
+                chance_loss,
+                "ln B",
+            ),
+        ),
+        prepare=prepare,
+        settings=CLIPSettings,
+        can=frozenset({CONTRAST}),
+        noted=("scale",),
+        fine_tune=fine_tune,
+        idle=idle,
+    )
+)

@@ -13,7 +13,7 @@ from tinymm.arrays.errors import UsageError
 
 def setting(
     default: Any,
-    help: str,
+    said: str,
     *,
     least: float | None = None,
     most: float = math.inf,
@@ -24,14 +24,14 @@ def setting(
     `least` and `most` bound a number, most excluded where it is infinite; `choices` are all values
     that there are.
     """
-    said = {"help": help, "least": least, "most": most, "choices": choices}
-    return field(default=default, metadata=said)
+    about = {"help": said, "least": least, "most": most, "choices": choices}
+    return field(default=default, metadata=about)
 
 
-def changed(settings: type, name: str, default: Any, help: str | None = None) -> Any:
-    """Return a field of `settings` with another default, and another help where one is given."""
+def changed(settings: type, name: str, default: Any, said: str | None = None) -> Any:
+    """Return a field of `settings` with another default, and another help text where one is given."""
     own = next(item for item in fields(settings) if item.name == name)
-    return field(default=default, metadata=own.metadata | ({"help": help} if help else {}))
+    return field(default=default, metadata=own.metadata | ({"help": said} if said else {}))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ nothing outside of this chapter asks what class a model is of.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,11 @@ def _nothing_moves(model: Any, memory: Any) -> None:
     """Do nothing: no state moves between steps."""
 
 
+def _nothing_to_note(model: Any) -> dict[str, Any]:
+    """Return no numbers."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Task:
     """One training step of a model, and what moves between two steps.
@@ -39,10 +44,13 @@ class Task:
     losses of images (B, h, w, c) with texts ids and is_real (B, T) and changes nothing: the same
     inputs and draws give the same numbers. `after_step(model, memory)` alone changes the model,
     after the optimizer has: the momentum encoder, the feature queue, the clamp of a temperature.
+    `notes(model)` are numbers that a record keeps of the step, such as the temperature that it used,
+    still on the device.
     """
 
     step: Callable[..., StepResult]
     after_step: Callable[[Any, Any], None] = _nothing_moves
+    notes: Callable[[Any], dict[str, Any]] = _nothing_to_note
 
     def with_options(self, **options: Any) -> "Task":
         """Return the task whose step is always given these options, such as `objectives`."""
@@ -78,6 +86,30 @@ class Metric:
     control: str = "chance"
 
 
+@dataclass(frozen=True)
+class Requirement:
+    """A trained model that another one needs: the image encoder of BLIP-2, its language model.
+
+    `setting` is the field that names a run of it, and `spec` the name of its spec. Where the field
+    is None it is trained first, into the folder `setting` of the run, with `settings(outer)`: what
+    of the outer run's settings it is trained with.
+    """
+
+    setting: str
+    spec: str
+    settings: Callable[[Any], dict[str, Any]]
+
+
+def _as_it_is(settings: Any, model: Any) -> Any:
+    """Return the model itself: fine-tuning changes nothing of it beforehand."""
+    return model
+
+
+def _nothing_idle(settings: Any) -> dict[str, tuple[str, ...]]:
+    """Return no fields: all settings have an effect."""
+    return {}
+
+
 #: What a model can do. Commands ask for these, never for a class.
 CONTRAST, MATCH, FILL, GENERATE = "contrast", "match", "fill", "generate"
 
@@ -86,13 +118,15 @@ CONTRAST, MATCH, FILL, GENERATE = "contrast", "match", "fill", "generate"
 class ModelSpec:
     """A model, its training step, and how it is named, built, trained, evaluated and drawn.
 
-    `name` is that of `train NAME` and `model_type` what config.json calls it. `can` are its
+    `name` is that of `train NAME`, `folder` the beginning of its run folders' names. `can` are its
     abilities: CONTRAST (`encode_image`, `encode_text`, `similarity`), MATCH (`itm_logits`), FILL
-    (`mlm_logits`) and GENERATE (`generate`, `lm_logits`). `prepare(settings, source)` returns a
-    randomly initialized model for this data, whose texts are framed by the special tokens `frame`
-    and cleaned as the paper's code does (`cleaning`). `best` is the validation metric by which the
+    (`mlm_logits`) and GENERATE (`generate`, `lm_logits`). `prepare(settings, source, parts)` returns
+    a randomly initialized model for this data, whose texts are framed by the special tokens `frame`
+    (None: not framed) and cleaned as the paper's code does (`cleaning`). `parts` are the `requires`:
+    models that were trained before, each under the name of its setting. `fine_tune(settings, model)`
+    returns what training with `--init` begins with. `best` is the validation metric by which the
     best checkpoint is chosen. `idle(settings)` returns which fields of the settings have no effect,
-    by the reason.
+    by the reason. `noted` are the columns of `task.notes`.
     """
 
     name: str
@@ -100,28 +134,31 @@ class ModelSpec:
     paper: str
     model: type
     config: type
-    model_type: str
     task: Task
     objectives: tuple[Objective, ...]
-    prepare: Callable[[Any, Any], Any]
+    prepare: Callable[[Any, Any, dict[str, Any]], Any]
     settings: type[Settings] = Settings
     can: frozenset[str] = frozenset({CONTRAST})
     best: str = "validation_r1"
+    noted: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
-    frame: tuple[str, ...] = ()
+    frame: tuple[str, ...] | None = None
     cleaning: str = "blip"
-    idle: Callable[[Any], dict[str, tuple[str, ...]]] = field(default=lambda settings: {})
+    requires: tuple[Requirement, ...] = ()
+    fine_tune: Callable[[Any, Any], Any] = _as_it_is
+    idle: Callable[[Any], dict[str, tuple[str, ...]]] = _nothing_idle
+    folder: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of a run's metrics.csv: losses, what the training loop notes, validation."""
         losses = tuple(objective.name for objective in self.objectives)
-        return ("step", "loss", *losses, *LOOP_COLUMNS, *self.validation_columns, "seconds")
+        return ("step", "loss", *losses, *self.noted, *LOOP_COLUMNS, *self.validated, "seconds")
 
     @property
-    def validation_columns(self) -> tuple[str, ...]:
-        """What a validation adds to a record."""
-        columns = ["validation_r1"] if CONTRAST in self.can else []
+    def validated(self) -> tuple[str, ...]:
+        """The columns that a validation adds to a record."""
+        columns = list(RETRIEVAL_COLUMNS) if CONTRAST in self.can else []
         columns += ["validation_itm_accuracy"] if MATCH in self.can else []
         return tuple(dict.fromkeys((*columns, self.best)))
 
@@ -131,7 +168,13 @@ class ModelSpec:
 
 
 #: What the training loop notes of every step, whatever the model.
-LOOP_COLUMNS = ("temperature", "learning_rate", "gradient_norm", "duplicate_captions")
+LOOP_COLUMNS = ("learning_rate", "gradient_norm", "duplicate_captions")
+#: What the validation of a model with the ability CONTRAST adds.
+RETRIEVAL_COLUMNS = (
+    "validation_r1",
+    "validation_image_to_text_r1",
+    "validation_text_to_image_r1",
+)
 
 _SPECS: dict[str, ModelSpec] = {}
 

@@ -12,9 +12,11 @@ import numpy as np
 from tinymm.arrays.backend import array_module, beside, to_host
 from tinymm.arrays.errors import GraphError, UsageError
 from tinymm.arrays.random import generator
-from tinymm.autodiff import Tensor, checking
+from tinymm.autodiff import checking
 from tinymm.data.batches import Batch, Source, batch_indices
 from tinymm.layers import Module
+from tinymm.tasks import StepResult, Task, spec_of
+from tinymm.tasks.step import whole
 
 from .chunks import in_chunks
 from .mpi import here
@@ -60,12 +62,12 @@ class Recipe:
 
 
 def train(
-    model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, start: int = 0, losses: Callable | None = None
+    model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, start: int = 0, task: Task | None = None
 ) -> Iterator[dict[str, Any]]:
     """Train from step `start` to the recipe's last and yield a record after each step: its number, losses, scale, rate, gradient norm, seconds.
 
     All are of the step's forward and backward pass; so the scale, or the temperature, is what these losses were computed with.
-    `losses` replaces `model.losses`, with the same arguments: to leave an objective out, say.
+    `task` is what the model is trained on, by default that of its spec (`tasks`); a changed one leaves an objective out, say.
 
     A step depends on (seed, step) and the state of model and optimizer alone, so a run that goes on from a checkpoint is bitwise the
     uninterrupted one. A loss or gradient that is not finite is computed once more with every op checked, to name the one where it was
@@ -74,26 +76,26 @@ def train(
     if len(source) < 2:
         raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")
     model.train()
-    losses_of = losses or model.losses  # type: ignore[attr-defined]
+    task = task or spec_of(model).task
     with threads(recipe.workers) as split:
         split = in_chunks(split, recipe.chunk) if recipe.chunk else split
         for step in range(start, recipe.steps):
             began = time.perf_counter()
             batch = batch_at(source, recipe, step)
             with QUIET():
-                found = _losses(losses_of, model, batch, generator(recipe.seed, 2, step), split)
-                total = reduce(add, found.values())
+                result = _step(task, model, batch, generator(recipe.seed, 2, step), split)
+                total = reduce(add, result.losses.values())
                 total.backward()
                 norm = optimizer.gradient_norm()
-                said = _fetched({"loss": total.data, **{name: loss.data for name, loss in found.items()}, **_scale(model), "gradient_norm": norm})
+                losses = {name: loss.data for name, loss in result.losses.items()}
+                said = _fetched({"loss": total.data, **losses, **task.notes(model), "gradient_norm": norm})
             if not np.isfinite([said["loss"], said["gradient_norm"]]).all():
-                _explain(losses_of, model, batch, recipe, step)
+                _explain(task, model, batch, recipe, step)
             here().check_agreement(f"gradient norms at step {step + 1}", norm)
             rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
             with QUIET():
                 optimizer.step(rate, recipe.clip, norm)
-                if hasattr(model, "after_step"):
-                    model.after_step()
+                task.after_step(model, result.memory)
             yield {
                 "step": step + 1,
                 **said,
@@ -101,13 +103,6 @@ def train(
                 "duplicate_captions": len(batch.captions) - len(set(batch.captions)),
                 "seconds": time.perf_counter() - began,
             }
-
-
-def _scale(model: Any) -> dict[str, Any]:
-    """Return what multiplies the cosines, or divides them, in the paper's own words, as a number on the device."""
-    if hasattr(model, "t"):
-        return {"scale": np.exp(model.t.data)}
-    return {"temperature": model.temperature.data} if hasattr(model, "temperature") else {}
 
 
 def _fetched(numbers: dict[str, Any]) -> dict[str, float]:
@@ -134,18 +129,18 @@ def batch_at(source: Source, recipe: Recipe, step: int) -> Batch:
     return source.batch(batch_indices(pairs, batch_size, step, recipe.seed), generator(recipe.seed, 1, step))
 
 
-def _losses(losses_of: Callable, model: Any, batch: Batch, rng: np.random.Generator, split: Callable | None = None) -> dict[str, Tensor]:
+def _step(task: Task, model: Any, batch: Batch, rng: np.random.Generator, split: Callable) -> StepResult:
     images = beside(batch.images, model.parameters()[0].data)
-    options = {} if split is None else {"split": split}
-    return losses_of(images, batch.ids, batch.is_real, rng=rng, image_ids=batch.image_ids, **options)
+    return task.step(model, images, batch.ids, batch.is_real, rng=rng, image_ids=batch.image_ids, split=split)
 
 
-def _explain(losses_of: Callable, model: Any, batch: Batch, recipe: Recipe, step: int) -> None:
+def _explain(task: Task, model: Any, batch: Batch, recipe: Recipe, step: int) -> None:
     """Run the step again with checking on, which raises at the op that gave the first number that is not finite."""
-    split = in_chunks(lambda encoder: encoder, recipe.chunk) if recipe.chunk else None
+    split = in_chunks(whole, recipe.chunk) if recipe.chunk else whole
     with checking(), np.errstate(all="ignore"):
         try:
-            reduce(add, _losses(losses_of, model, batch, generator(recipe.seed, 2, step), split).values()).backward(into={})
+            result = _step(task, model, batch, generator(recipe.seed, 2, step), split)
+            reduce(add, result.losses.values()).backward(into={})
         except GraphError as error:
             raise GraphError(f"step {step + 1} is not finite: {error}") from None
     raise GraphError(
