@@ -13,10 +13,10 @@ from docutils import nodes
 from sphinx.transforms import SphinxTransform
 from tree import PACKAGE, ROOT
 
-from tinymm.data import glyphs
+from tinymm.data.builtin import glyphs
 from tinymm.viz import AttentionExplorer, MaskExplorer, SimilarityExplorer
-from tinymm.viz.explorer import Explorer
-from tinymm.workflows.pictures import show_pairs
+from tinymm.viz.widgets.explorer import Explorer
+from tinymm.workflows.runs.figures_clip import show_pairs
 
 RECORD = ROOT / "notebooks" / "kept" / "unseen.json"
 

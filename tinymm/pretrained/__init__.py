@@ -9,8 +9,8 @@ for the pictures, `cleaning`, `tokenization`, `wordpiece` and `learned` for the 
 `checkpoints` for all of it together.
 """
 
-from .checkpoints import export, load, load_with_report, save
-from .preprocessing import preprocess
-from .tokenization import tokenizer
+from .store.checkpoints import export, load, load_with_report, save
+from .store.preprocessing import preprocess
+from .tokenizers.bpe import tokenizer
 
 __all__ = ["export", "load", "load_with_report", "preprocess", "save", "tokenizer"]

@@ -20,8 +20,8 @@ Every drawing takes NumPy arrays, `stack` and `strip` a model, and is a Matplotl
 `style.save` writes it. Nothing here touches `pyplot`: no global state, no window, and threads may draw at the same time.
 """
 
-from .explore_attention import AttentionExplorer
-from .explore_masks import MaskExplorer
-from .explore_similarity import SimilarityExplorer
+from .widgets.attention import AttentionExplorer
+from .widgets.masks import MaskExplorer
+from .widgets.similarity import SimilarityExplorer
 
 __all__ = ["AttentionExplorer", "MaskExplorer", "SimilarityExplorer"]
