@@ -125,7 +125,7 @@ def gaps(path):
             yield name, f"that it raises {', '.join(unnamed)}"
         annotations = [ast.unparse(a.annotation) for a in node.args.args if a.annotation] if isinstance(node, ast.FunctionDef) else []
         if any("np.ndarray" in a and "dict[" not in a for a in [*annotations, ast.unparse(node.returns) if getattr(node, "returns", None) else ""]):
-            if path.parent.name in OF_ARRAYS | {"ops"} and not SHAPE.search(doc + of_class + partner):
+            if path.relative_to(ROOT).parts[0] in OF_ARRAYS and not SHAPE.search(doc + of_class + partner):
                 yield name, "the shapes of its arrays"
 
 

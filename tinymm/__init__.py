@@ -10,9 +10,11 @@
 8  testing     properties for anyone
 9  training    how it learns
 10 viz         how we look inside
-11 workflows   a day's work, one file a command
+11 workflows   a day's work, one folder a kind of command
 
-A chapter imports only chapters above it in this list; `import tinymm` imports NumPy and nothing else.
+A chapter imports only chapters above it in this list. Inside a chapter, a folder's own files come
+first, then its folders in alphabetical order: a file imports files beside it, files of the folders
+that it lies in, and folders that sort before its own. `import tinymm` imports NumPy and nothing else.
 """
 
 import sys

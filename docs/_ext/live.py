@@ -63,7 +63,7 @@ class Live(SphinxTransform):
         """Replace a paragraph that holds such a picture and nothing else."""
         for picture in list(self.document.findall(nodes.image)):
             if picture["uri"] in LIVE and isinstance(picture.parent, nodes.paragraph) and len(picture.parent) == 1:
-                for path in [RECORD, Path(__file__), *sorted((PACKAGE / "viz").glob("explore*"))]:
+                for path in [RECORD, Path(__file__), *sorted((PACKAGE / "viz" / "widgets").glob("*.*"))]:
                     self.env.note_dependency(str(path))
                 page = LIVE[picture["uri"]]()._repr_html_()
                 picture.parent.replace_self(nodes.raw("", f'<div class="live">{page}</div>', format="html"))

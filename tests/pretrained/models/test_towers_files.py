@@ -161,7 +161,7 @@ def test_what_is_saved_is_opened_bitwise(model, config, form, dtype, momentum, t
     if momentum is not None:
         assert after.queue.pointer == 12 and after.twin.momentum == 0.9
         assert (after.queue.picture_ids >= 0).sum() == (0 if lost else 12)
-    assert pretrained.checkpoints.best_format(before) == "tinymm"
+    assert pretrained.store.checkpoints.best_format(before) == "tinymm"
 
 
 def test_one_that_keeps_cls_where_it_compares_is_opened_so(tmp_path):

@@ -45,7 +45,7 @@ NAMES = ["W0 {} step", "W0 {} fwd", "W0 {} image", "W0 {} peak", "loss 5 {} step
 def test_each_side_prints_the_lines_that_are_read(side, small, monkeypatch, capsys):
     if side != "tinymm":
         pytest.importorskip(side)
-    module = importlib.import_module(f"tinymm.workflows.bench_{side}")
+    module = importlib.import_module(f"tinymm.workflows.bench.{side}_side")
     monkeypatch.setattr("sys.argv", ["bench", "W0", "loss 5", "decoding x2"])
     bench_timing.main(side, module.prepare)
     numbers = read(capsys.readouterr().out.splitlines())

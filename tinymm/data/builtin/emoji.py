@@ -23,7 +23,7 @@ TEST, VALIDATION = 80, 40
 #: A held-out name has two words or more, each of which stands in so many names, and still in two that are trained.
 STANDS_IN, STAYS_IN = 3, 2
 TEMPLATES = ("picture of {}", "drawing of {}")
-#: Languages of names beside English, by their codes; `artists.languages` asks the package.
+#: Languages of names beside English, by their codes; `emoji_artists.languages` asks the package.
 OTHER_LANGUAGES = ("ar", "de", "es", "fa", "fr", "id", "it", "ja", "ko", "pt", "ru", "tr", "zh")
 #: Words of English names that say what kind of thing is drawn, or in which color.
 KINDS = ("arrow", "button", "cat", "circle", "face", "hand", "heart", "moon", "square")

@@ -80,7 +80,7 @@ def model_cfg(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_open_clip(description: dict[str, Any]) -> dict[str, Any]:
-    """Return what an open_clip_config.json declares in the words of `settings`: exact GELU unless it says otherwise, heads by their width.
+    """Return what an open_clip_config.json declares in the words of `clip_config`: exact GELU unless it says otherwise, heads by their width.
 
     CheckpointError for a key that open_clip does not have, and for one that asks for what CLIP's
     encoders do not do.

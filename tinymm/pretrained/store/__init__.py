@@ -1,1 +1,4 @@
-"""A room."""
+"""A whole model as a file or folder: loaded with a report of what was found, saved, exported.
+
+Read `checkpoints` (the model) and `preprocessing` (how its pictures are prepared).
+"""

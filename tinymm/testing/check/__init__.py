@@ -1,5 +1,12 @@
 """The door: `check.softmax(my_softmax)` says what holds, or raises with a report of five lines.
 
+Each suite is a file. Read `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`
+and `temperature`; for what the Q-Former learns from `qformer_masks`, `queries` (ITC),
+`hard_negatives` and `matching` (ITM), and `language` (ITG); for SigLIP `sigmoid`; for ALBEF
+`momentum_contrast` (its targets and its ITC), `masking` (MLM), and the momentum encoder's `ema` and
+`feature_queue`; for anything at all `gradients` (a vjp) and `leaks` (a model with a mask). A name of
+this package is the check itself: `check.softmax` runs the suite of the file `softmax`.
+
 >>> import numpy as np
 >>> from tinymm.testing import check
 >>> check.causal_mask(lambda n: np.tri(n, dtype=bool), examples="quick").passed

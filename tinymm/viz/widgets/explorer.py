@@ -73,7 +73,7 @@ class Explorer(ABC):
             f'<p class="tm-help tm-live">{self.help}</p>\n'
             f"<details><summary>The same as text</summary><pre>{text(self.table(), lines=True)}</pre></details>\n"
             f'<script type="application/json">{as_json(self._data())}</script>\n'
-            f"<script>(() => {{\n{source('explorer.js')}\n{source(f'explore_{self.kind}.js')}\n"
+            f"<script>(() => {{\n{source('explorer.js')}\n{source(f'{self.kind}.js')}\n"
             f'awake("{self.kind}", {self.kind})\n}})()</script>\n</div>'
         )
 
@@ -99,7 +99,7 @@ class Explorer(ABC):
 @cache
 def source(name: str) -> str:
     """Return a style or script that lies beside this file."""
-    return files("tinymm.viz").joinpath(name).read_text(encoding="utf-8").strip()
+    return files("tinymm.viz.widgets").joinpath(name).read_text(encoding="utf-8").strip()
 
 
 def clean(words: object) -> str:

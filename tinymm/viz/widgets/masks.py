@@ -144,7 +144,7 @@ class MaskExplorer(Explorer):
 
     # ------------------------------------------------------------------ what is shown
     def cells(self) -> np.ndarray:
-        """Return the state of each cell as it is drawn: those of `mask_cells.states`, or of `mask_cells.apart` for a difference."""
+        """Return the state of each cell as it is drawn: those of `cells.states`, or of `cells.apart` for a difference."""
         one = self.sheets[self.shown]
         if self.against is not None:
             return apart(one.mask, self.sheets[self.against].mask, is_real=self.is_real, first=self.first)[0]
@@ -189,7 +189,7 @@ class MaskExplorer(Explorer):
         return "\n".join([said, lines[0], *lines[-1:][: self.layers > 1]])
 
     def table(self) -> str:
-        """Return the mask as `mask_text` prints it, and a sentence for each row."""
+        """Return the mask as `viz.masks.text` prints it, and a sentence for each row."""
         one, (rows, columns) = self.sheets[self.shown], self._names()
         names, how = [*one.rows[: self.first], *rows], {"groups": self.groups, "is_real": self.is_real, "first": self.first}
         if self.against is not None:
@@ -243,5 +243,5 @@ def _bounded(rows: int, columns: int) -> None:
     if not (1 <= rows <= MOST and 1 <= columns <= MOST):
         raise UsageError(
             f"a mask explorer shows 1 to {MOST} tokens each way, and {rows} by {columns} came; pass a part, as mask[:{MOST}, :{MOST}] and "
-            f"names[:{MOST}], or draw it whole with viz.masks.draw"
+            f"names[:{MOST}], or draw it whole with viz.masks.figure.draw"
         )

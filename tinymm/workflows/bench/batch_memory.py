@@ -1,4 +1,6 @@
-"""One step of a batch larger than memory: `python -m tinymm.workflows.bench.batch_memory --batch 8192 --chunk 64` prints its time and its peak memory.
+"""One step of a batch larger than memory, with its time and its peak memory.
+
+`python -m tinymm.workflows.bench.batch_memory --batch 8192 --chunk 64` prints them.
 
 `--check 512` compares the gradient in chunks with that of the batch at once, at a size where both fit, in both precisions.
 """

@@ -1,4 +1,6 @@
-"""What is never held: `python -m tinymm.workflows.bench.block_memory attention loss` prints time and peak memory by blocks and at once, as sizes grow.
+"""What is never held: time and peak memory by blocks and at once, as sizes grow.
+
+`python -m tinymm.workflows.bench.block_memory attention loss` prints them.
 
 Each number comes from a process of its own, forward and backward in float32 on one thread, in seconds of processor time, so that other work on the
 machine counts for little. What would not fit into free memory is left out.

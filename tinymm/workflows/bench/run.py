@@ -109,7 +109,7 @@ def machine() -> dict[str, Any]:
 def _lines(side: str, arguments: list[str], workers: int) -> list[str]:
     # One kind of parallelism: ours is threads over shards, each with a matrix library of one thread.
     threads = {name: str(workers) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    command = [sys.executable, "-m", f"tinymm.workflows.bench_{side}", *arguments]
+    command = [sys.executable, "-m", f"tinymm.workflows.bench.{side}_side", *arguments]
     done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

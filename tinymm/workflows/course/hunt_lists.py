@@ -1,4 +1,4 @@
-"""The right and the wrong implementations of a check, from `tests/testing` of a checkout: as functions, and as text to hand out.
+"""The right and the wrong implementations of a check, from `tests/testing/check` of a checkout: as functions, and as text to hand out.
 
 The lists are the tests' own: what a student hunts has been shown to break a property, and what must not be caught has been shown to keep all.
 """
@@ -17,9 +17,9 @@ from tinymm.arrays.errors import DataError, UsageError
 
 def folder() -> Path:
     """Return where the lists lie; UsageError where this is no checkout."""
-    place = Path(tinymm.__file__).parents[1] / "tests" / "testing"
+    place = Path(tinymm.__file__).parents[1] / "tests" / "testing" / "check"
     if not (place / "wrong.py").exists():
-        raise UsageError(f"a bug hunt is made of the lists in tests/testing of a checkout, and {place} has 0 of them; run it from a checkout")
+        raise UsageError(f"a bug hunt is made of the lists in tests/testing/check of a checkout, and {place} has 0 of them; run it from a checkout")
     return place
 
 
@@ -117,7 +117,7 @@ class Text:
                 self.add_needs(known, expression)
                 self.pieces.append(f"{name} = {ast.unparse(expression)}")
                 return
-        raise DataError(f"a planted mistake is an argument of planted({check!r}, …), and {mistake!r} is none; write it so in tests/testing")
+        raise DataError(f"a planted mistake is an argument of planted({check!r}, …), and {mistake!r} is none; write it so in tests/testing/check")
 
     def written(self) -> str:
         """Return the text: imports, empty namespaces, definitions in the order in which they are needed."""

@@ -1,6 +1,6 @@
 """Twelve questions that say which primer to read before the course: NumPy, derivatives, probability.
 
-Questions lie in `course_quiz.json`; a test computes every answer. Nothing is stored and no time is taken; reckon with ten minutes.
+Questions lie in `quiz.json`; a test computes every answer. Nothing is stored and no time is taken; reckon with ten minutes.
 """
 
 import json
@@ -24,7 +24,7 @@ def questions() -> list[dict[str, Any]]:
     >>> len(questions()), sorted({question["primer"] for question in questions()})
     (12, ['derivatives', 'numpy', 'probability'])
     """
-    return json.loads((Path(__file__).parent / "course_quiz.json").read_text(encoding="utf-8"))
+    return json.loads((Path(__file__).parent / "quiz.json").read_text(encoding="utf-8"))
 
 
 def run(answers: str | None = None) -> dict[str, int]:

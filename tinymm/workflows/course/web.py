@@ -189,4 +189,4 @@ def _wheels(folder: Path) -> list[Path]:
 
 
 def _page_file(name: str) -> bytes:
-    return (files("tinymm.workflows") / "page" / name).read_bytes()
+    return (files("tinymm.workflows.course") / "page" / name).read_bytes()

@@ -1,7 +1,7 @@
 """`train blip2 --stage 1|2`: from data to a run folder with a trained stage, its numbers and its pictures.
 
 Stage 1 needs a picture encoder, a run of `train clip` on the same data; stage 2 needs a stage 1 and a language model. What is not named is
-trained first, into a folder inside of this run's (`blip2_start`).
+trained first, into a folder inside of this run's (`blip2_setup`).
 """
 
 import math

@@ -44,7 +44,7 @@ COLUMNS = (
 class Settings:
     """All that a run depends on, as `run.json` keeps it; the defaults are those of `demo`.
 
-    `data` is the name of built-in data, `opened.BUILT_IN`, or a path. `vocabulary` is "words" or "bpe", learned from
+    `data` is the name of built-in data, `open_model.BUILT_IN`, or a path. `vocabulary` is "words" or "bpe", learned from
     the captions. Sizes are ignored with `init`, which brings its own, as it does its loss; but a `resolution` that is
     given resizes its position embeddings, and `init_heads` and `init_activation` say what a bare file does not.
     Without `init`, no `resolution` means 32. `workers` None means the machine's cores, up to four.

@@ -19,21 +19,21 @@ def declare(parsers: Any) -> None:
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)
     clip = commands.add(models, "clip", "train CLIP", "train clip --data my_pictures --steps 2000 --image resnet --text cbow", _train_clip)
     commands.common(clip, out="the run folder (default: the next free runs/clip-N)", folder=True)
-    flags.add(clip, "train", flags.CLIP)
+    flags.add(clip, "runs.clip", flags.CLIP)
 
     for name, what, loss in (("albef", "ALBEF", "ITC with a slow twin and queues, ITM, MLM"), ("blip", "BLIP", "ITC, ITM and a writer")):
         towers = commands.add(models, name, f"train {what}: {loss}", f"train {name} --steps 500 --out runs/first-{name}", _train_towers)
         towers.set_defaults(model=name)
         commands.common(towers, out=f"the run folder (default: the next free runs/{name}-N)", folder=True)
         others = {"hidden_share"} if name == "blip" else {"tuning_steps"}
-        flags.add(towers, "towers_start", {field: said for field, said in flags.TOWERS.items() if field not in others})
+        flags.add(towers, "runs.towers_setup", {field: said for field, said in flags.TOWERS.items() if field not in others})
         if name == "blip":
             towers.add_argument("--capfilt", action="store_true", help="clean noisy captions with a first model, and train on what is left")
 
     said = "train BLIP-2: the Q-Former (stage 1), then in front of a language model (stage 2)"
     blip2 = commands.add(models, "blip2", said, "train blip2 --stage 1 --out runs/queries", _train_blip2)
     commands.common(blip2, out="the run folder (default: the next free runs/blip2-stage1-N or -stage2-N)", folder=True)
-    flags.add(blip2, "blip2_start", flags.BLIP2)
+    flags.add(blip2, "runs.blip2_setup", flags.BLIP2)
 
     _declare_ablate(parsers)
 

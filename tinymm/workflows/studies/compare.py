@@ -2,7 +2,7 @@
 
 The budget is the number of pairs that each system sees: `steps` batches of one size. BLIP-2 stands in front of a frozen encoder, which is that of
 the CLIP of this very comparison; its seconds contain CLIP's. Nothing else is shared. ALBEF and BLIP are what their own `train` makes of `steps`
-and `batch_size`; CLIP has the sizes and the rate of BLIP-2's picture encoder (`blip2_start.ENCODER`), which are not those of `train clip`; and
+and `batch_size`; CLIP has the sizes and the rate of BLIP-2's picture encoder (`blip2_setup.ENCODER`), which are not those of `train clip`; and
 BLIP-2's first stage sees as large batches as the others, 64 pairs, where its own `train` has 32.
 """
 

@@ -1,1 +1,4 @@
-"""A room."""
+"""What is done with a trained model.
+
+Read `evaluate` (its numbers beside chance), `classify`, `search` and `caption`.
+"""

@@ -40,7 +40,7 @@ def run(
     """Print and return a model's numbers on its own data or on `data`; write them to the file `out` if given.
 
     `data` is the name of built-in data, if the model speaks its words, or a path to pictures and captions.
-    A CLIP is asked for recall both ways, zero-shot and probe accuracy, the others for what `measured` says. Of parts that the model's folder has
+    A CLIP is asked for recall both ways, zero-shot and probe accuracy, the others for what `measure` says. Of parts that the model's folder has
     no weights for, as a BLIP for captions has none for matching, it says so and leaves out what they decide. UsageError where nobody names data, or
     the model speaks other words.
     """
