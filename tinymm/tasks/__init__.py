@@ -50,8 +50,9 @@ __all__ = [
     "all_specs",
     "losses",
     "register",
-    "spec_of",
     "spec_named",
+    "spec_of",
+    "spec_or_none",
 ]
 
 
@@ -75,12 +76,20 @@ def spec_named(name: str) -> ModelSpec:
     raise UsageError(f"the models are {known}, and {name!r} came; choose one, or register yours")
 
 
-def spec_of(model: Any) -> ModelSpec:
-    """Return the spec of a model, by its class; UsageError for a model that has none."""
+def spec_or_none(model: Any) -> ModelSpec | None:
+    """Return the spec of a model, by its class, or None where it has none."""
     for specs in (registered, all_specs):
         for spec in specs():
             if type(model) is spec.model:
                 return spec
+    return None
+
+
+def spec_of(model: Any) -> ModelSpec:
+    """Return the spec of a model, by its class; UsageError for a model that has none."""
+    spec = spec_or_none(model)
+    if spec is not None:
+        return spec
     raise UsageError(
         f"a model that is trained has a spec with its step, and {type(model).__name__} has none; "
         "declare one with tinymm.tasks.register"

@@ -5,7 +5,7 @@ nothing outside of this chapter asks what class a model is of.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -142,7 +142,8 @@ class ModelSpec:
     by the reason. `noted` are the columns of `task.notes`. `parts` names, for each ability, the
     beginnings of the names of the weights that it needs: some files lack them. `adapted(source)` is
     what of a source the model is trained on. Specs of one `group` are trained by one command, which
-    tells them apart by `--stage`. `reranks_by_logit` is ALBEF's: re-ranking goes by ITM's logit
+    tells them apart by `--stage`, described by a `sentence`; `order` is that of the list of commands.
+    `reranks_by_logit` is ALBEF's: re-ranking goes by ITM's logit
     alone, where BLIP and BLIP-2 add the similarity.
     """
 
@@ -168,6 +169,8 @@ class ModelSpec:
     adapted: Callable[[Any], Any] = _same_source
     group: str = ""
     stage: int | None = None
+    sentence: str = ""
+    order: int = 9
     reranks_by_logit: bool = False
 
     def able(self, model: Any) -> frozenset[str]:
@@ -179,6 +182,11 @@ class ModelSpec:
             if any(name.startswith(parts) for name in missing)
         }
         return self.can - lacks
+
+    @property
+    def size_settings(self) -> tuple[str, ...]:
+        """The settings that say how large a new model is, which a fine-tuned one brings itself."""
+        return tuple(item.name for item in fields(self.settings) if item.metadata.get("size"))
 
     @property
     def language_objective(self) -> str | None:
