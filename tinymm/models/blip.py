@@ -2,7 +2,8 @@
 
 The stack (MED, §3.1) reads a text alone, [CLS]; reads it with the picture, [ENC]; and writes it, [DEC]. Words, cross-attention and feed-forward are
 one for all three; only the writer has a self-attention of its own, since it must not look ahead. Three losses train it (§3.2):
-contrast (ITC), matching (ITM) and writing (LM). What the writer and the matching head are good for beyond is CapFilt (§3.3, `workflows/capfilt.py`).
+contrast (ITC), matching (ITM) and writing (LM). What the writer and the matching head are good for
+beyond is CapFilt (§3.3, `workflows/runs/capfilt.py`).
 """
 
 from dataclasses import dataclass, replace
