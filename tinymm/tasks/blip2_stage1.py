@@ -36,6 +36,7 @@ from .spec import (
     CONTRAST,
     GENERATE,
     MATCH,
+    QUERIES,
     Metric,
     ModelSpec,
     Objective,
@@ -302,6 +303,7 @@ spec = register(
                 lambda model, B: math.log(B),
                 "ln B",
                 mask="unimodal_mask",
+                ability=CONTRAST,
             ),
             Objective(
                 "itm",
@@ -310,6 +312,7 @@ spec = register(
                 lambda model, B: ITM_PRIOR,
                 "ln 3 - ⅔ ln 2",
                 mask="bidirectional_mask",
+                ability=MATCH,
             ),
             Objective(
                 "itg",
@@ -318,11 +321,12 @@ spec = register(
                 lambda model, B: math.log(model.config.qformer.vocabulary),
                 "ln V",
                 mask="multimodal_causal_mask",
+                ability=GENERATE,
             ),
         ),
         prepare=prepare,
         settings=BLIP2Stage1Settings,
-        can=frozenset({CONTRAST, MATCH, GENERATE}),
+        can=frozenset({CONTRAST, MATCH, GENERATE, QUERIES}),
         best="validation_itm_accuracy",
         noted=("temperature",),
         metrics=(
@@ -341,6 +345,12 @@ spec = register(
         frame=(DEC,),
         requires=(Requirement("encoder", "clip", encoder_settings),),
         idle=idle,
-        folder="blip2-stage1",
+        parts={
+            CONTRAST: ("image_projection", "text_projection", "qformer"),
+            MATCH: ("itm_head", "qformer"),
+            GENERATE: ("language_head", "qformer"),
+        },
+        group="blip2",
+        stage=1,
     )
 )

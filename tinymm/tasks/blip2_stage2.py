@@ -19,7 +19,17 @@ from tinymm.models.opt import OPT
 from tinymm.models.text import real
 
 from .settings import Settings, changed, setting
-from .spec import GENERATE, Metric, ModelSpec, Objective, Requirement, StepResult, Task, register
+from .spec import (
+    GENERATE,
+    QUERIES,
+    Metric,
+    ModelSpec,
+    Objective,
+    Requirement,
+    StepResult,
+    Task,
+    register,
+)
 from .step import Sharded, Split, check_pairs, whole
 
 #: What workers share a batch in.
@@ -119,16 +129,6 @@ class BLIP2Stage2Settings(Settings):
             raise UsageError(f"{begin} brings its own vocabulary, and {flag} came too; leave it out")
 
 
-def stage_1_settings(settings: BLIP2Stage2Settings) -> dict[str, Any]:
-    """Return the settings of a stage 1 that is trained first: its own defaults, on the same data."""
-    return {
-        "data": settings.data,
-        "seed": settings.seed,
-        "workers": settings.workers,
-        "backend": settings.backend,
-    }
-
-
 def language_settings(settings: BLIP2Stage2Settings) -> dict[str, Any]:
     """Return the settings of a language model that is trained first, on the training captions."""
     return {
@@ -198,11 +198,12 @@ spec = register(
                 lambda model, B: math.log(model.config.language.vocabulary),
                 "ln V",
                 mask="causal_mask",
+                ability=GENERATE,
             ),
         ),
         prepare=prepare,
         settings=BLIP2Stage2Settings,
-        can=frozenset({GENERATE}),
+        can=frozenset({GENERATE, QUERIES}),
         best="validation_captions_exact",
         metrics=(
             Metric("captions_exact", "greedy captions that are true, word for word"),
@@ -212,10 +213,11 @@ spec = register(
         # keeps the ids of both stages the same.
         frame=(DEC,),
         requires=(
-            Requirement("init", "blip2-stage1", stage_1_settings),
-            Requirement("language", "language", language_settings),
+            Requirement("init", "blip2-stage1", last_run=True),
+            Requirement("language", "language", language_settings, same_words=True),
         ),
         idle=idle,
-        folder="blip2-stage2",
+        group="blip2",
+        stage=2,
     )
 )

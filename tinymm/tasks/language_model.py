@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.random import generator
+from tinymm.data.builtin.sentences import Sentences
 from tinymm.data.text import DEC
 from tinymm.losses import language_loss
 from tinymm.models.opt import OPT, OPTConfig
@@ -76,6 +77,11 @@ def prepare(settings: LanguageSettings, source: Any, parts: dict[str, Any]) -> O
     return OPT(config, generator(settings.seed, 5))
 
 
+def captions_alone(source: Any) -> Sentences:
+    """Return the source of texts that the model is trained on: the captions, two of an image in a row."""
+    return Sentences(source.captions(), source.tokenizer)
+
+
 def idle(settings: LanguageSettings) -> dict[str, tuple[str, ...]]:
     """Return which fields have no effect: those of images, and of a shared space."""
     return {"a language model sees no images": ("resolution", "patch", "joint")}
@@ -108,6 +114,6 @@ spec = register(
         # those of BLIP-2's two stages.
         frame=(DEC,),
         idle=idle,
-        folder="language",
+        adapted=captions_alone,
     )
 )
