@@ -40,19 +40,20 @@ def on_device(model: Any, x: Any) -> Any:
 
 def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
     """Return the picture encoder's tokens of pictures (N, h, w, c), a batch at a time, on the host: (N, P+1, M)."""
-    return np.concatenate(
-        [
-            to_host(model.image_tokens(on_device(model, images[i : i + _BATCH])))
-            for i in range(0, max(1, len(images)), _BATCH)
-        ]
-    )
+    with no_grad():
+        return np.concatenate(
+            [
+                to_host(model.image_tokens(on_device(model, images[i : i + _BATCH])).data)
+                for i in range(0, max(1, len(images)), _BATCH)
+            ]
+        )
 
 
 def itc_scores(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
     """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); towers have one "query"."""
     tokens = on_device(model, tokens)
     with no_grad():
-        rows = model.project_queries(tokens) if isinstance(model, BLIP2Stage1) else model.towers.project_image(tokens)[:, None]
+        rows = model.query_features(tokens) if isinstance(model, BLIP2Stage1) else model.towers.project_image(tokens)[:, None]
         queries = to_host(rows.data)
         texts = to_host(model.encode_text(ids, is_real).data)
     return np.einsum("nqe,me->nqm", queries, texts)
@@ -64,8 +65,8 @@ def itm_logits(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.
     with no_grad():
         for i in range(0, max(1, len(ids)), _BATCH):
             part = slice(i, i + _BATCH)
-            logits = to_host(model.match(on_device(model, tokens[part]), ids[part], is_real[part]).data)
-            parts.append(logits.mean(axis=1) if logits.ndim == 3 else logits)
+            logits = model.itm_logits(on_device(model, tokens[part]), ids[part], is_real[part])
+            parts.append(to_host(logits.data))
     return np.concatenate(parts)
 
 
@@ -186,7 +187,7 @@ def perplexity(model: BLIP | BLIP2Stage1, tokens: np.ndarray, ids: np.ndarray, i
     with no_grad():
         for i in range(0, len(ids), _BATCH):
             part = slice(i, i + _BATCH)
-            words = model.words(on_device(model, tokens[part]), ids[part], is_real[part])
+            words = model.lm_logits(on_device(model, tokens[part]), ids[part], is_real[part])
             surprise += float(to_host(language_loss(words, ids[part], is_real[part]).data)) * int(is_real[part, 1:].sum())
             V = words.shape[-1]
     return math.exp(surprise / int(is_real[:, 1:].sum())), float(V)
@@ -263,7 +264,7 @@ def write_captions(model: BLIP | BLIP2Stage1 | BLIP2Stage2, images: np.ndarray, 
     """Return a caption for each of the pictures (N, h, w, c); `options` are those of `decoding.generate`."""
     written: list[list[int]] = []
     for i in range(0, len(images), _BATCH):
-        written += model.caption(on_device(model, images[i : i + _BATCH]), **options)
+        written += model.generate(on_device(model, images[i : i + _BATCH]), **options)
     return [tokenizer.decode(np.array([row], int))[0] if row else "" for row in written]
 
 
