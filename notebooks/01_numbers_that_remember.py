@@ -22,8 +22,9 @@ from tinymm import Tensor
 from tinymm.autodiff import gradcheck, ops
 from tinymm.losses import cross_entropy_loss
 from tinymm.testing import check
-from tinymm.viz import charts, lesson
+from tinymm.viz import charts, tables
 from tinymm.viz.graph import graph
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -187,7 +188,7 @@ runs = {"right: +=": fitted(False), "slip: =": fitted(True), "control: only the 
 found = {name: accuracy for name, (accuracy, _) in runs.items()}
 lesson.predicted("accuracy with the slip", guess_accuracy, found["slip: ="])
 rows = [[name, np.mean(losses[:10]), np.mean(losses[-50:])] for name, (_, losses) in runs.items()]
-print(lesson.table(["", "loss, first 10 updates", "loss, last 50"], rows))
+print(tables.table(["", "loss, first 10 updates", "loss, last 50"], rows))
 
 # %%
 lesson.show(charts.bars(found, references={"chance": 1 / K}, unit="accuracy on new vectors", title="A wrong gradient learns nearly as well: a falling loss proves nothing"))
@@ -199,7 +200,7 @@ lesson.show(charts.bars(found, references={"chance": 1 / K}, unit="accuracy on n
 # %%
 a, b, c = Number(2.0), Number(3.0), Number(1.0)
 differentiate((a * b + c) * (a - c), add=False)
-print(lesson.table(["", "slope of a"], [["by +=", 10.0], ["by =", a.gradient], ["by differences", ((2.1 * 3 + 1) * 1.1 - (1.9 * 3 + 1) * 0.9) / 0.2]]))
+print(tables.table(["", "slope of a"], [["by +=", 10.0], ["by =", a.gradient], ["by differences", ((2.1 * 3 + 1) * 1.1 - (1.9 * 3 + 1) * 0.9) / 0.2]]))
 
 # %% [markdown]
 # ## The same in tinymm
@@ -252,7 +253,7 @@ lesson.caught(lambda: check.vjp(np.tanh, lambda g, x: g * (1 - np.tanh(x) ** 2))
 # ## Read the source
 #
 # [autodiff/tensor.py](../tinymm/autodiff/tensor.py) · [autodiff/backward.py](../tinymm/autodiff/backward.py) ·
-# [autodiff/verify.py](../tinymm/autodiff/verify.py) · [testing/check.py](../tinymm/testing/check.py) · [viz/graph.py](../tinymm/viz/graph.py)
+# [autodiff/verify.py](../tinymm/autodiff/verify.py) · [testing/check/__init__.py](../tinymm/testing/check/__init__.py) · [viz/graph.py](../tinymm/viz/graph.py)
 #
 # ## Exercises
 #

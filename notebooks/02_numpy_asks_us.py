@@ -23,7 +23,8 @@ from tinymm.arrays.errors import GraphError
 from tinymm.autodiff.answers import ANSWERS
 from tinymm.models.clip import figure_3
 from tinymm.testing import check
-from tinymm.viz import charts, lesson
+from tinymm.viz import charts, tables
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -66,7 +67,7 @@ for spelled in ("np.exp(w)", "np.dot(x, w)", "x + w", "np.matmul(x, w)"):
     eval(spelled, {"np": np, "x": x, "w": w})  # noqa: S307 (our own four lines)
     rows.append([spelled, *w.asked])
 lesson.predicted("through the second door", guess_second_door, sum("function" in row[1] for row in rows))
-print(lesson.table(["written", "NumPy asks"], rows))
+print(tables.table(["written", "NumPy asks"], rows))
 
 # %% [markdown]
 # `x + w` is the interesting one: Python asks the *left* operand first, an ndarray, whose `+` is the ufunc `np.add`; and that one asks us. So we are
@@ -82,7 +83,7 @@ print(inspect.getsource(Tensor.__array_function__))
 
 # %%
 t = Tensor([1.0, 2.0], requires_grad=True)
-print(lesson.table(["written", "made by"], [[s, repr(eval(s)).split("made by ")[-1].rstrip(")")] for s in ("np.exp(t)", "np.sum(t)", "1 - t", "t @ t")]))  # noqa: S307
+print(tables.table(["written", "made by"], [[s, repr(eval(s)).split("made by ")[-1].rstrip(")")] for s in ("np.exp(t)", "np.sum(t)", "1 - t", "t @ t")]))  # noqa: S307
 
 # %% [markdown]
 # ## The experiment: an array that is too polite
@@ -136,7 +137,7 @@ lesson.predicted("gradients that arrive, t polite", guess_arrive, arrived["t is 
 lesson.show(charts.bars(arrived, references={"what should arrive": 5}, unit="gradients that arrive", title="Politeness costs gradients, and the loss says nothing"))
 
 # %%
-print(lesson.table(["Figure 3 on", "loss"], losses.items()))
+print(tables.table(["Figure 3 on", "loss"], losses.items()))
 
 # %% [markdown]
 # Four times the same loss, to the last digit printed. A temperature that never learns would be found weeks later, if at all. So a Tensor has an `__array__`

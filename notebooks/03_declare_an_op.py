@@ -21,7 +21,8 @@ from tinymm.arrays.errors import ShapeError
 from tinymm.autodiff import CATALOGUE, op, ops
 from tinymm.autodiff.verify import directional_error
 from tinymm.testing import check
-from tinymm.viz import charts, grids, lesson
+from tinymm.viz import charts, grids, tables
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -43,7 +44,7 @@ def hypotenuse(a, b):
 a, b = Tensor([3.0, 1.0, 3e200], requires_grad=True), Tensor([4.0, 1.0, 4e200], requires_grad=True)
 y = hypotenuse(a, b)
 np.sum(y).backward()
-print(lesson.table(["a", "b", "√(a²+b²)", "slope of a", "slope of b"], np.stack([a.data, b.data, y.data, a.grad, b.grad]).T.tolist()))
+print(tables.table(["a", "b", "√(a²+b²)", "slope of a", "slope of b"], np.stack([a.data, b.data, y.data, a.grad, b.grad]).T.tolist()))
 
 # %% [markdown]
 # At 3·10²⁰⁰ a naive `np.sqrt(a * a + b * b)` would be infinite. The rule decides such things, once, for value and gradient.
@@ -158,7 +159,7 @@ rows = []
 for name, vjp in {"right": lambda g, p: p * (g - total(g, p)), **WRONG}.items():
     function = softmax_with(vjp)
     rows.append([name, found_by_ones(function, scores, along), directional_error(function, (scores,), np.random.default_rng(1)) > 1e-6])
-print(lesson.table(["vjp", "noticed by ones", "noticed by random"], rows))
+print(tables.table(["vjp", "noticed by ones", "noticed by random"], rows))
 caught_by = {"cotangent of ones": sum(row[1] for row in rows[1:]), "random cotangent": sum(row[2] for row in rows[1:])}
 lesson.predicted("caught by ones", guess_caught, caught_by["cotangent of ones"])
 

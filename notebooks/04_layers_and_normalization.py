@@ -20,7 +20,8 @@ from tinymm import Tensor
 from tinymm.autodiff import no_grad, ops
 from tinymm.layers import BatchNorm2d, Dropout, LayerNorm, Linear
 from tinymm.testing import check
-from tinymm.viz import charts, grids, lesson
+from tinymm.viz import charts, grids, tables
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -135,7 +136,7 @@ for mode in ("train", "eval"):
     getattr(norm, mode)()
     among = [norm(np.concatenate([picture, others])).data[0] for others in (friends, strangers)]
     found[mode] = float(np.abs(among[0] - among[1]).max())
-print(lesson.table(["mode", "change of one picture's output"], found.items()))
+print(tables.table(["mode", "change of one picture's output"], found.items()))
 
 # %% [markdown]
 # **Predict.** The running variance uses n/(n − 1) times the batch's. After one batch of 8 pictures of 3 × 3 places, how large is n?
@@ -195,7 +196,7 @@ lesson.caught(lambda: check.layer_norm(lambda x, gain, bias, eps: ops.layer_norm
 # ## Read the source
 #
 # [layers/basic.py](../tinymm/layers/basic.py) · [layers/convolution.py](../tinymm/layers/convolution.py) ·
-# [autodiff/ops/fused.py](../tinymm/autodiff/ops/fused.py) · [testing/normalization.py](../tinymm/testing/normalization.py)
+# [autodiff/ops/fused.py](../tinymm/autodiff/ops/fused.py) · [testing/check/normalization.py](../tinymm/testing/check/normalization.py)
 #
 # ## Exercises
 #

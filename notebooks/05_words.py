@@ -17,7 +17,7 @@
 import numpy as np
 
 from tinymm.autodiff import no_grad
-from tinymm.data.shapes import split
+from tinymm.data.builtin.shapes import split
 from tinymm.data.text import WordTokenizer
 from tinymm.layers import Block, Embedding, LayerNorm, Linear, Module, padding_mask
 from tinymm.losses import language_loss
@@ -25,7 +25,8 @@ from tinymm.models.cbow import CBOW, CBOWConfig
 from tinymm.models.clip import figure_3
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import charts, lesson
+from tinymm.viz import charts, tables
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -185,7 +186,7 @@ x, table = np.random.default_rng(4).normal(size=(1, 5, 16)), np.random.default_r
 with no_grad():
     without = np.abs(block(x[:, shuffle]).data - block(x).data[:, shuffle]).max()
     with_places = np.abs(block(x[:, shuffle] + table).data - block(x + table).data[:, shuffle]).max()
-print(lesson.table(["", "outputs differ by"], [["shuffled, no positions", float(without)], ["shuffled, positions", float(with_places)]]))
+print(tables.table(["", "outputs differ by"], [["shuffled, no positions", float(without)], ["shuffled, positions", float(with_places)]]))
 
 # %% [markdown]
 # ## Break it
@@ -218,7 +219,7 @@ lesson.caught(lambda: check.lm_loss(my_loss))
 # ## Read the source
 #
 # [data/text.py](../tinymm/data/text.py) · [models/cbow.py](../tinymm/models/cbow.py) · [models/text.py](../tinymm/models/text.py) ·
-# [losses/language.py](../tinymm/losses/language.py) · [data/scenes.py](../tinymm/data/scenes.py)
+# [losses/language.py](../tinymm/losses/language.py) · [data/builtin/scenes.py](../tinymm/data/builtin/scenes.py)
 #
 # ## Exercises
 #

@@ -25,8 +25,9 @@ from tinymm.models.resnet import ModifiedResNet, ResNetConfig
 from tinymm.models.vit import ViT, ViTConfig
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import charts, lesson
+from tinymm.viz import charts, tables
 from tinymm.viz.patches import cut, patches
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -94,7 +95,7 @@ with no_grad():
     for name, m in (("ViT, positions zero", vit), ("ResNet", resnet)):
         changes.append([name, *(float(np.abs(m(digits[3:4]).data - m(other).data).max()) for other in (mixed, digits[1:2]))])
 lesson.predicted("change of the ViT's output", guess_change, round(changes[0][1], 4))
-print(lesson.table(["largest change of an output", "patches shuffled", "another digit instead"], changes))
+print(tables.table(["largest change of an output", "patches shuffled", "another digit instead"], changes))
 
 # %% [markdown]
 # Beside what another digit does, the shuffle is nothing to the ViT (rounding), and to the ResNet, which is fresh and hardly moves at all, as much as another digit.
@@ -148,7 +149,7 @@ for kind in ("ResNet", "ViT"):
         namer = taught(kind, n)
         curves[f"{kind}, {n} pictures"] = (shifts, [accuracy(namer, right) for right in shifts])
 lesson.predicted("ViT, 1,500 pictures, moved by 4", guess_moved, curves["ViT, 1500 pictures"][1][-1])
-print(lesson.table(["model", "weights"], [[kind, sum(p.data.size for p in Namer(kind, np.random.default_rng(0)).parameters())] for kind in ("ResNet", "ViT")]))
+print(tables.table(["model", "weights"], [[kind, sum(p.data.size for p in Namer(kind, np.random.default_rng(0)).parameters())] for kind in ("ResNet", "ViT")]))
 
 # %%
 at_rest, moved = ({name: values[i] for name, (_, values) in curves.items()} for i in (0, -1))
@@ -184,7 +185,7 @@ def weights_of(config):
 
 found = {name: weights_of(CLIPConfig.paper(name)) for name in ("ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px")}
 lesson.predicted("millions of weights, ViT-B/32", guess_millions, round(found["ViT-B/32"] / 1e6, 1))
-print(lesson.table(["CLIP", "weights"], found.items()))
+print(tables.table(["CLIP", "weights"], found.items()))
 
 # %% [markdown]
 # ## Break it

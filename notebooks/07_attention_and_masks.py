@@ -17,14 +17,16 @@
 import numpy as np
 
 from tinymm.autodiff import no_grad
-from tinymm.data import glyphs
+from tinymm.data.builtin import glyphs
 from tinymm.layers import Block, Embedding, LayerNorm, Module, causal_mask, padding_mask
 from tinymm.layers.attention import attention
 from tinymm.losses import language_loss
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import MaskExplorer, charts, grids, lesson, masks
-from tinymm.viz.attention import effective_keys
+from tinymm.viz import MaskExplorer, charts, grids, tables
+from tinymm.viz.attention.maps import effective_keys
+from tinymm.viz.masks import figure as masks
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -93,7 +95,7 @@ lesson.predicted("tokens ahead after 3 layers", guess_ahead, ahead[2])
 # %%
 words = ["the", "small", "red", "ball", "rolls", "away"]
 lesson.show(masks.draw(one_ahead, words, layers=3, title="A leak of one token a layer is a leak of three tokens in three layers"))
-print(lesson.table(["layers", "tokens ahead", "causal: ahead"], [[n, ahead[n - 1], 0] for n in (1, 2, 3)]))
+print(tables.table(["layers", "tokens ahead", "causal: ahead"], [[n, ahead[n - 1], 0] for n in (1, 2, 3)]))
 
 # %% [markdown]
 # Ask it yourself: choose a row with the pointer or the arrow keys, change the number of layers, compare the two masks. (A code host shows the picture only;
@@ -234,7 +236,7 @@ with no_grad():
             after = trained[name][0](said, mask(said.shape[1])).data[:, -1].argmax(axis=-1)
             said = np.concatenate([said, after[:, None]], axis=1)
         rows.append([name, data.tokenizer.decode(said)[0]])
-print(lesson.table(["mask", "what it writes after “latin”"], rows))
+print(tables.table(["mask", "what it writes after “latin”"], rows))
 
 # %% [markdown]
 # ## Break it
@@ -275,7 +277,7 @@ lesson.caught(lambda: check.attention(lambda q, k, v, m: attention(q, k, v, m).d
 #
 # [layers/masks.py](../tinymm/layers/masks.py) · [layers/attention.py](../tinymm/layers/attention.py) ·
 # [layers/transformer.py](../tinymm/layers/transformer.py) · [losses/language.py](../tinymm/losses/language.py) ·
-# [testing/masks.py](../tinymm/testing/masks.py) · [viz/masks.py](../tinymm/viz/masks.py)
+# [testing/check/masks.py](../tinymm/testing/check/masks.py) · [viz/masks/figure.py](../tinymm/viz/masks/figure.py)
 #
 # ## Exercises
 #

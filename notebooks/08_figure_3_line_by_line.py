@@ -20,14 +20,17 @@ import sys
 import numpy as np
 
 from tinymm import Tensor
-from tinymm.data import augment, batches, glyphs
+from tinymm.data import augment, batches
+from tinymm.data.builtin import glyphs
 from tinymm.losses import cross_entropy_loss, l2_normalize
 from tinymm.models import text, vit
 from tinymm.models.clip import CLIP, CLIPConfig, figure_3
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import SimilarityExplorer, charts, filmstrip, grids, lesson
-from tinymm.workflows.pictures import cosines
+from tinymm.viz import SimilarityExplorer, charts, grids, tables
+from tinymm.viz.retrieval import filmstrip
+from tinymm.viz.widgets import lesson
+from tinymm.workflows.runs.figures_clip import cosines
 
 lesson.edition("0.1.0")
 
@@ -85,7 +88,7 @@ why |= {"I_e": "joint space, length 1", "T_e": "the same space, length 1", "logi
 why |= {"labels": "pair i is on the diagonal", "loss_i": "softmax down the columns", "loss_t": "softmax along the rows", "loss": "both, equally"}
 m = fresh()
 made = names_made_by(figure_3, m.image_encoder, m.text_encoder, pairs.images, ids, m.W_i, m.W_t, m.t)
-print(lesson.table(["name", "shape", "why"], [[name, str(np.shape(value)), why[name]] for name, value in made.items()]))
+print(tables.table(["name", "shape", "why"], [[name, str(np.shape(value)), why[name]] for name, value in made.items()]))
 
 # %% [markdown]
 # No line says "this is a heart". The labels are `arange(n)`, the same in every batch, and yet something is learned: they say that the diagonal is
@@ -110,7 +113,7 @@ one_per_row = [axis for axis in shares if np.allclose(shares[axis].sum(axis=1), 
 lesson.predicted("the axis", guess_axis, one_per_row[0])
 asked = {0: "each text", 1: "each picture"}
 rows = [[asked[axis], -np.log(np.diag(shares[axis])).mean(), cross_entropy_loss(logits, np.arange(3), axis=axis).item()] for axis in shares]
-print(lesson.table(["asked is", "mean of −ln of the diagonal", "cross_entropy_loss"], rows))
+print(tables.table(["asked is", "mean of −ln of the diagonal", "cross_entropy_loss"], rows))
 
 # %%
 three = ["heart", "note", "arrow"]
@@ -129,7 +132,7 @@ lesson.show(
 plain, favorite = 4 * np.eye(6), 3.0 * (np.arange(6) == 0)
 cases = {"as it should be": plain, "text 0 suits all pictures": plain + favorite, "picture 0 suits all texts": plain + favorite[:, None]}
 halves = [[name] + [cross_entropy_loss(case, np.arange(6), axis=axis).item() for axis in (0, 1)] for name, case in cases.items()]
-print(lesson.table(["n = 6", "loss_i (axis=0)", "loss_t (axis=1)"], halves))
+print(tables.table(["n = 6", "loss_i (axis=0)", "loss_t (axis=1)"], halves))
 
 # %% [markdown]
 # ## Three losses that you can know beforehand
@@ -164,7 +167,7 @@ found |= {f"perfect, each caption {m} times": loss_of(copies[m], copies[m], 100.
 lesson.predicted("all scores equal", guess_equal, found["all scores equal"])
 lesson.predicted("random vectors at 1/0.07", guess_random, found["random, scale 1/0.07"])
 lesson.predicted("perfect, every caption twice", guess_twice, found["perfect, each caption 2 times"])
-print("standard deviation from one draw of random vectors to the next, at 1/0.07:", lesson.number(np.std(random_pairs(1 / 0.07))))
+print("standard deviation from one draw of random vectors to the next, at 1/0.07:", tables.number(np.std(random_pairs(1 / 0.07))))
 lesson.show(charts.bars(found, references={"ln 128": np.log(n)}, log=True, unit="loss (nats)", title="Knowing nothing costs ln n; being sure of nonsense costs more"))
 
 # %% [markdown]
@@ -204,7 +207,7 @@ lesson.show(
 
 # %%
 rows = [["as CLIP begins", np.log(1 / 0.07), 1 / 0.07, 0.07], ["the limit", np.log(100), 100.0, 0.01]]
-print(lesson.table(["", "t", "scale e^t", "temperature 1/e^t"], rows))
+print(tables.table(["", "t", "scale e^t", "temperature 1/e^t"], rows))
 
 # %% [markdown]
 # ## The gradient
@@ -278,7 +281,7 @@ lesson.show(filmstrip.filmstrip(frames, pictures / 255, captions, curves, title=
 asked = SimilarityExplorer(pictures / 255, captions, cosines_now, before=fresh_cosines, scale=scale_now)
 lesson.show(asked)
 rows = [[f"{scale:g}", asked.loss("before", scale), asked.loss("after", scale)] for scale in (0, 1, 3, 10, 30, 100)]
-print(lesson.table(["scale", "fresh", "trained"], rows))
+print(tables.table(["scale", "fresh", "trained"], rows))
 
 # %% [markdown]
 # The control learns one thing, and quickly: to be unsure. It falls from above the line *to* the line and stays. A loss that has fallen is not yet a
@@ -321,8 +324,8 @@ lesson.caught(lambda: check.contrastive_loss(loss_of))
 # ## Read the source
 #
 # [models/clip.py](../tinymm/models/clip.py) · [losses/contrastive.py](../tinymm/losses/contrastive.py) ·
-# [losses/classification.py](../tinymm/losses/classification.py) · [testing/contrastive.py](../tinymm/testing/contrastive.py) ·
-# [testing/temperature.py](../tinymm/testing/temperature.py) · [viz/filmstrip.py](../tinymm/viz/filmstrip.py)
+# [losses/classification.py](../tinymm/losses/classification.py) · [testing/check/contrastive.py](../tinymm/testing/check/contrastive.py) ·
+# [testing/check/temperature.py](../tinymm/testing/check/temperature.py) · [viz/retrieval/filmstrip.py](../tinymm/viz/retrieval/filmstrip.py)
 #
 # ## Exercises
 #

@@ -16,16 +16,19 @@
 # %%
 import numpy as np
 
-from tinymm.data import glyphs
+from tinymm.data.builtin import glyphs
 from tinymm.models import text, vit
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.testing import check
 from tinymm.training import evaluate
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import charts, lesson, retrieval, similarity
-from tinymm.workflows.mine import use_mine
-from tinymm.workflows.pictures import cosines, show_pairs
+from tinymm.viz import charts, tables
+from tinymm.viz.retrieval import gallery as retrieval
+from tinymm.viz.retrieval import similarity
+from tinymm.viz.widgets import lesson
+from tinymm.workflows.course.mine import use_mine
+from tinymm.workflows.runs.figures_clip import cosines, show_pairs
 
 lesson.edition("0.1.0")
 
@@ -45,7 +48,7 @@ never = {"alpha", "omega"}
 data = glyphs.load()
 data.trained = np.array([i for i in data.trained if not never & set(data.names[i].split())])
 rows = [[name, len(pairs), len(pairs.captions)] for name, pairs in tests.items()]
-print(lesson.table(["test", "pictures", "captions"], rows))
+print(tables.table(["test", "pictures", "captions"], rows))
 print(f"\ntrained on: {len(whole):,} characters in the full run, {len(data):,} in the small one; five faces each")
 
 # %%
@@ -136,7 +139,7 @@ first = scores.argmax(axis=1)
 missed = first != np.arange(150)
 rows = [["first answers that are wrong", int(missed.sum()), common[missed, first[missed]].mean()]]
 rows += [["any other name", int(missed.sum()), (common[missed].sum(axis=1) - 1).mean() / 149]]
-print(lesson.table(["", "characters", "share of the right words"], rows))
+print(tables.table(["", "characters", "share of the right words"], rows))
 
 # %% [markdown]
 # They are wrong, and not at random.
@@ -286,7 +289,7 @@ I, T = evaluate.embed_images(model, unseen.images), evaluate.embed_texts(model, 
 other = ~np.eye(150, dtype=bool)
 rows = [["picture and its name", np.diag(I @ T.T).mean()], ["picture and another name", (I @ T.T)[other].mean()]]
 rows += [["two pictures", (I @ I.T)[other].mean()], ["two names", (T @ T.T)[other].mean()]]
-print(lesson.table(["mean cosine of", ""], rows))
+print(tables.table(["mean cosine of", ""], rows))
 task = whole.zero_shot()["script"]
 weights = evaluate.classifier_weights(model, task.classes, task.templates, data.tokenizer)
 raised = np.exp(np.exp(model.t.item()) * evaluate.embed_images(model, task.images) @ weights.T)
@@ -315,7 +318,7 @@ recall = {size: np.mean(run["unseen_characters"]) for size, run in sizes.items()
 lesson.predicted("the best batch size", guess_batch, max(recall, key=recall.get))
 spread = [f"{min(run['unseen_characters']):.2f} to {max(run['unseen_characters']):.2f}" for run in sizes.values()]
 rows = [[str(n), kept["pictures"] // n, run["rate"], np.mean(run["loss"]), np.log(n), seeds] for (n, run), seeds in zip(sizes.items(), spread, strict=True)]
-print(lesson.table(["batch", "steps", "rate", "loss at the end", "ln n", "R@1, three seeds"], rows))
+print(tables.table(["batch", "steps", "rate", "loss at the end", "ln n", "R@1, three seeds"], rows))
 bars = {f"batch {size}": value for size, value in recall.items()}
 title = "At equal pictures the small batch wins here, with sixteen times the steps"
 lesson.show(charts.bars(bars, references={"chance": 1 / 150}, unit="R@1 of unseen characters, mean of three seeds", title=title))
@@ -340,7 +343,7 @@ def my_recall(S, k):
 
 
 rows = [[name, my_recall(S, 1), evaluate.recall_at_k(S, 1)] for name, S in (("small run", scores), ("collapsed", np.ones((150, 150))))]
-print(lesson.table(["R@1", "mine", "the library's"], rows))
+print(tables.table(["R@1", "mine", "the library's"], rows))
 
 # %%
 lesson.caught(lambda: check.recall(my_recall))
@@ -360,8 +363,8 @@ lesson.caught(lambda: check.recall(my_recall))
 # ## Read the source
 #
 # [training/evaluate.py](../tinymm/training/evaluate.py) · [training/loop.py](../tinymm/training/loop.py) ·
-# [data/glyphs.py](../tinymm/data/glyphs.py) · [testing/retrieval.py](../tinymm/testing/retrieval.py) ·
-# [viz/retrieval.py](../tinymm/viz/retrieval.py) · [workflows/train.py](../tinymm/workflows/train.py)
+# [data/builtin/glyphs.py](../tinymm/data/builtin/glyphs.py) · [testing/check/retrieval.py](../tinymm/testing/check/retrieval.py) ·
+# [viz/retrieval/gallery.py](../tinymm/viz/retrieval/gallery.py) · [workflows/runs/clip.py](../tinymm/workflows/runs/clip.py)
 #
 # ## Exercises
 #

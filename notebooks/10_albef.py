@@ -17,15 +17,16 @@
 import numpy as np
 
 from tinymm.autodiff import no_grad
-from tinymm.data import shapes
+from tinymm.data.builtin import shapes
 from tinymm.losses import hard_negatives, l2_normalize, soft_targets
 from tinymm.losses.matching import ITM_PRIOR
 from tinymm.models.albef import ALBEF, ALBEFConfig
 from tinymm.models.momentum import Queue, moving_average
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import charts, lesson
-from tinymm.viz.ring import ring
+from tinymm.viz import charts, tables
+from tinymm.viz.models.queue_ring import ring
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -45,7 +46,7 @@ queue, rng = Queue(8, 4, np.random.default_rng(0)), np.random.default_rng(1)
 for step in range(5):
     queue.push(rng.normal(size=(2, 4)), rng.normal(size=(2, 4)), np.array([10 * step, 10 * step + 1]))
 lesson.predicted("pointer", guess_pointer, queue.pointer)
-print(lesson.table(["slot", "picture", "rows since"], [[str(i), int(queue.ids.data[i]), int(age)] for i, age in enumerate(queue.ages())]))
+print(tables.table(["slot", "picture", "rows since"], [[str(i), int(queue.ids.data[i]), int(age)] for i, age in enumerate(queue.ages())]))
 
 # %% [markdown]
 # The rows are *features*, computed when their batch was there; the pictures are gone. Three reasons for it: wrong answers become as many as one likes
@@ -147,7 +148,7 @@ lesson.predicted("target of the own text", guess_target, float(soft_targets(np.z
 twin_says = np.array([[6.0, 1.0, 0.0, 5.0, 0.0, 2.0]])
 rows = np.concatenate([soft_targets(twin_says, alpha) for alpha in (0.0, 0.4, 1.0)])
 drawn = ring(queue.ages(), queue.pointer, 2, rows, title="A queue of eight rows by age; and one row of targets over a batch of two and four of the queue")
-drawn.table = lesson.table(["share of the twin", *(f"column {j}" for j in range(6))], [[f"{a:g}", *row] for a, row in zip((0, 0.4, 1), rows, strict=True)])
+drawn.table = tables.table(["share of the twin", *(f"column {j}" for j in range(6))], [[f"{a:g}", *row] for a, row in zip((0, 0.4, 1), rows, strict=True)])
 lesson.show(drawn)
 
 # %% [markdown]
@@ -206,7 +207,7 @@ hardest = {name: row["ITM, hardest"] for name, row in record["rows"].items()}
 lesson.predicted("ITM on the hardest, random negatives", guess_random, hardest["random negatives"])
 lesson.show(charts.bars(hardest, references={"knows nothing": 2 / 3}, unit="share right on the hardest pairs", title="Of all changes, random wrong pairs cost most on the hard ones"))
 columns = ["ITC R@1", "re-ranked R@1", "attribute swaps, ITM", "relation swaps, ITM", "MLM"]
-print(lesson.table(["", *columns], [[name, *(row[c] for c in columns)] for name, row in (record["rows"] | {"knowing nothing": record["chance"]}).items()]))
+print(tables.table(["", *columns], [[name, *(row[c] for c in columns)] for name, row in (record["rows"] | {"knowing nothing": record["chance"]}).items()]))
 
 # %% [markdown]
 # Random negatives cost the most on the hard pairs, and nothing on the swaps: a batch of 64 holds scenes that differ in one thing only, so even an even draw

@@ -17,14 +17,15 @@
 import numpy as np
 
 from tinymm.autodiff import no_grad
-from tinymm.data import shapes
+from tinymm.data.builtin import shapes
 from tinymm.data.text import WordTokenizer
 from tinymm.losses import language_loss
 from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import charts, lesson
-from tinymm.viz.stack import stack
+from tinymm.viz import charts, tables
+from tinymm.viz.models.blip_stack import stack
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -71,7 +72,7 @@ parts = {"word embedding": model.towers.text_encoder.embedding.words.weight, "se
          "self-attention of the writer": writer.attentions[0].qkv.weight, "ITM's head": model.itm_head.weight}  # fmt: skip
 rows = {name: moved_by(parameter) for name, parameter in parts.items()}
 lesson.predicted("outputs that a cross-attention moves", guess_moved, sum(rows["cross-attention"]))
-print(lesson.table(["a weight of", "[CLS] ITC", "[ENC] ITM", "[DEC] LM"], [[name, *("moves" if m else "–" for m in row)] for name, row in rows.items()]))
+print(tables.table(["a weight of", "[CLS] ITC", "[ENC] ITM", "[DEC] LM"], [[name, *("moves" if m else "–" for m in row)] for name, row in rows.items()]))
 
 # %% [markdown]
 # This table is the architecture, measured; below it is drawn. The words and the feed-forward parts serve all three; cross-attention only those who look at the picture; and the
@@ -100,7 +101,7 @@ target = np.full(V, 0.1 / V)
 target[0] += 0.9
 floor = -(target * np.log(target)).sum()
 lesson.predicted("loss of a model that is right and sure, smoothing 0.1", guess_floor, found[0.1])
-print(lesson.table(["smoothing", "right and sure", "least possible"], [["0", found[0.0], 0.0], ["0.1", found[0.1], floor]]))
+print(tables.table(["smoothing", "right and sure", "least possible"], [["0", found[0.0], 0.0], ["0.1", found[0.1], floor]]))
 
 # %% [markdown]
 # With smoothing, being *too* sure is punished: the least loss is the entropy of the smoothed target, and it is not 0. So the perplexities below are always taken
@@ -180,7 +181,7 @@ lesson.predicted("recovered of ITM accuracy", guess_recovered, recovered)
 # %%
 found = {row: {name: table[row][name] for name in shown} for row in ("all true", "as they came", "filtered", "CapFilt")}
 lesson.show(charts.bars(found, unit="share right", title="Filtering brings back most of what 40 % wrong captions cost"))
-print(lesson.table(["chance", *shown], [["", *shown.values()]]))
+print(tables.table(["chance", *shown], [["", *shown.values()]]))
 
 # %% [markdown]
 # The rows: captions that are all true; as they came; only filtered; filtered and rewritten. Three honest remarks. The filter keeps few (13 % of the web captions, 94 % of
@@ -191,7 +192,7 @@ print(lesson.table(["chance", *shown], [["", *shown.values()]]))
 # %%
 share = {name: run["capfilt"][name] for name in ("web_kept", "web_precision", "web_true", "written_precision", "written_true")}
 print(", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in share.items()))
-print(lesson.table(["captions", "LM perplexity", "captions exactly right"], [[row, table[row]["LM perplexity"], table[row]["captions exact"]] for row in found]))
+print(tables.table(["captions", "LM perplexity", "captions exactly right"], [[row, table[row]["LM perplexity"], table[row]["captions exact"]] for row in found]))
 
 # %% [markdown]
 # ## Break it
@@ -228,7 +229,7 @@ lesson.caught(lambda: check.lm_loss(my_loss, only="T03"))
 # ## Read the source
 #
 # [models/blip.py](../tinymm/models/blip.py) · [models/bert.py](../tinymm/models/bert.py) · [models/decoding.py](../tinymm/models/decoding.py) ·
-# [workflows/capfilt.py](../tinymm/workflows/capfilt.py) · [losses/language.py](../tinymm/losses/language.py) · [docs: BLIP](../docs/blip.md)
+# [workflows/runs/capfilt.py](../tinymm/workflows/runs/capfilt.py) · [losses/language.py](../tinymm/losses/language.py) · [docs: BLIP](../docs/blip.md)
 #
 # ## Exercises
 #

@@ -19,15 +19,18 @@
 import numpy as np
 
 from tinymm.autodiff import no_grad
-from tinymm.data import shapes
+from tinymm.data.builtin import shapes
 from tinymm.layers import bidirectional_mask, reachability, unimodal_mask
 from tinymm.losses import ITM_PRIOR, max_over_queries
 from tinymm.models import blip2, qformer, vit
 from tinymm.testing import check
 from tinymm.training import evaluate_matching as evaluate
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import MaskExplorer, charts, lesson, masks, objectives
-from tinymm.viz.mask_cells import Panel
+from tinymm.viz import MaskExplorer, charts, tables
+from tinymm.viz.masks import figure as masks
+from tinymm.viz.masks import objectives
+from tinymm.viz.masks.cells import Panel
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -128,7 +131,7 @@ with no_grad():
         panels.append(Panel(found, names, {"query": Q, "text": ids.shape[1]}, real, name.upper(), "Dark: this output (row) moved with that input (column)."))
         rows.append([name.upper(), int(found.sum()), int(law.sum()), int((found != law).sum())])
 lesson.show(masks.side_by_side(panels, title="What moves in a real model is what its mask, composed twice, lets through"))
-print(lesson.table(["", "cells that moved", "cells by the law", "cells that differ"], rows))
+print(tables.table(["", "cells that moved", "cells by the law", "cells that differ"], rows))
 
 # %% [markdown]
 # No cell differs. (In this picture a dark cell is one that moved; all three have [CLS] in front here.) The change is an uneven one on purpose: a constant added to a whole row would be erased by the layer norm, and the test would see
@@ -186,7 +189,7 @@ rows = []
 for name, pictures, captions in (("ITM, another text", [0, 0], [0, 1]), ("ITC's text, another picture", [0, 1], [0, 0])):
     moves = [np.abs(np.diff(answers(wrong, pictures, captions)[name], axis=0)).max() for wrong in ({}, leaks)]
     rows.append([name, *(float(move) for move in moves)])
-print(lesson.table(["the answer moves by", "right mask", "wrong mask"], rows))
+print(tables.table(["the answer moves by", "right mask", "wrong mask"], rows))
 
 # %% [markdown]
 # (1e-16 is rounding: the same sums in another order.) Under the wrong mask ITM gives *every* text the same answer, whatever it is trained on. And ITC's text is no longer a text's: you could not store it and
@@ -269,7 +272,7 @@ print("\n".join(f"truth: {a}\n  right mask:   {b}\n  leaking mask: {c}" for a, b
 record = lesson.kept("blip2_ablation")
 columns, table = record["columns"], {"*knows nothing*": record["chance"]} | record["rows"]
 short = ["ITC R@1", "ITM accuracy", "ITG perplexity", "captions exact", "relation swaps ITC", "relation swaps ITM"]
-print(lesson.table(["", *short], [[name, *(row[columns.index(c)] for c in short)] for name, row in table.items()]))
+print(tables.table(["", *short], [[name, *(row[columns.index(c)] for c in short)] for name, row in table.items()]))
 
 # %%
 swaps = {name: row[columns.index("attribute swaps ITM")] for name, row in record["rows"].items()}
@@ -322,8 +325,8 @@ lesson.caught(lambda: check.qformer_masks(lambda Q, is_real, objective: objectiv
 # ## Read the source
 #
 # [layers/masks.py](../tinymm/layers/masks.py) · [models/qformer.py](../tinymm/models/qformer.py) · [models/blip2.py](../tinymm/models/blip2.py) ·
-# [losses/matching.py](../tinymm/losses/matching.py) · [testing/qformer_masks.py](../tinymm/testing/qformer_masks.py) ·
-# [viz/objectives.py](../tinymm/viz/objectives.py) · [workflows/ablate.py](../tinymm/workflows/ablate.py)
+# [losses/matching.py](../tinymm/losses/matching.py) · [testing/check/qformer_masks.py](../tinymm/testing/check/qformer_masks.py) ·
+# [viz/masks/objectives.py](../tinymm/viz/masks/objectives.py) · [workflows/studies/ablate_blip2.py](../tinymm/workflows/studies/ablate_blip2.py)
 #
 # ## Exercises
 #

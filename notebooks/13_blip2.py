@@ -22,14 +22,17 @@ import hashlib
 import numpy as np
 
 from tinymm.autodiff import no_grad
-from tinymm.data import scenes, sentences, shapes, text
+from tinymm.data import text
 from tinymm.data.batches import PairSet
+from tinymm.data.builtin import scenes, sentences, shapes
 from tinymm.layers import record_attention
 from tinymm.models import blip2_stage2, opt, qformer, vit
 from tinymm.testing import check
 from tinymm.training import evaluate_matching as evaluate
 from tinymm.training.optimizers import AdamW
-from tinymm.viz import AttentionExplorer, charts, lesson, strip
+from tinymm.viz import AttentionExplorer, charts, tables
+from tinymm.viz.models import blip2_strip as strip
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -127,7 +130,7 @@ names = ["[PAD]", "[UNK]", *words.vocabulary, "[SEP]", "[CLS]", "[DEC]"]
 row = [*(f"soft {i}" for i in range(4)), *(names[i] for i in ids[0])]
 target = [False] * 4 + list(is_real[0])
 lines = [[i, row[i], row[i + 1] if target[i + 1] else "–", "yes" if target[i + 1] else "no"] for i in range(len(row) - 1)]
-print(lesson.table(["place", "reads", "foretells", "counts"], lines))
+print(tables.table(["place", "reads", "foretells", "counts"], lines))
 
 # %% [markdown]
 # ## Does a gradient pass through what is frozen?
@@ -193,7 +196,7 @@ after = {name: fingerprint(model.language_model) for name, model in models.items
 lesson.predicted("share exactly right, deaf", guess_deaf, list(learned["deaf"][0].values())[-1])
 lesson.predicted("language models that changed", guess_changed, sum(before[name] != after[name] for name in before))
 ends = {name: [float(np.mean([*loss.values()][part])) for part in (slice(10), slice(-30, None))] for name, (_, loss) in learned.items()}
-print(lesson.table(["", "loss, steps 1–10", "loss, last 30", "before", "after"], [[n, *ends[n], before[n], after[n]] for n in before]))
+print(tables.table(["", "loss, steps 1–10", "loss, last 30", "before", "after"], [[n, *ends[n], before[n], after[n]] for n in before]))
 
 # %%
 curves = {f"{name} model": (list(exact), list(exact.values())) for name, (exact, _) in learned.items()}
@@ -230,7 +233,7 @@ share_of = {
 }  # fmt: skip
 means = [[np.mean([is_so(*pair) for pair in zip(texts, asked, strict=True)]) for is_so in share_of.values()] for texts in answered.values()]
 rows = [[" · ".join(key), *mean, len(set(texts))] for (key, texts), mean in zip(answered.items(), means, strict=True)]
-print(lesson.table(["", *share_of, "different captions"], rows))
+print(tables.table(["", *share_of, "different captions"], rows))
 
 # %% [markdown]
 # The listening model sees every color, and the shape about half of the time; another picture's answer is as fluent, and about another picture. The deaf model says
@@ -247,7 +250,7 @@ soft, table = model.soft_words(model.image_tokens(images[:1])).data[0], model.la
 cosines = soft @ table.T / np.linalg.norm(soft, axis=1)[:, None] / np.linalg.norm(table, axis=1)
 longer = np.linalg.norm(soft, axis=1) / np.linalg.norm(table, axis=1).mean()
 print(f"truth: {true[0][0]}")
-print(lesson.table(["", "nearest word", "cosine", "times as long"], [[f"soft {i}", names[c.argmax()], c.max(), longer[i]] for i, c in enumerate(cosines)]))
+print(tables.table(["", "nearest word", "cosine", "times as long"], [[f"soft {i}", names[c.argmax()], c.max(), longer[i]] for i, c in enumerate(cosines)]))
 
 # %% [markdown]
 # ## Where a query looks
@@ -280,7 +283,7 @@ greedy = written["listening"]["its picture"]
 beam = evaluate.write_captions(model, images, words, beams=3)
 drawn = evaluate.write_captions(model, images, words, nucleus=0.9, rng=np.random.default_rng(0))
 print("with and without a cache the same:", without_cache(model, images) == greedy)
-print(lesson.table(["truth", "greedy", "beam of 3", "nucleus 0.9"], [[true[i][0], greedy[i], beam[i], drawn[i]] for i in range(5)]))
+print(tables.table(["truth", "greedy", "beam of 3", "nucleus 0.9"], [[true[i][0], greedy[i], beam[i], drawn[i]] for i in range(5)]))
 
 # %% [markdown]
 # ## The whole of it
@@ -328,7 +331,7 @@ lesson.caught(lambda: check.lm_loss(caption_loss, smoothing=False))
 # ## Read the source
 #
 # [models/blip2_stage2.py](../tinymm/models/blip2_stage2.py) · [models/opt.py](../tinymm/models/opt.py) · [models/decoding.py](../tinymm/models/decoding.py) ·
-# [data/sentences.py](../tinymm/data/sentences.py) · [losses/language.py](../tinymm/losses/language.py) · [viz/strip.py](../tinymm/viz/strip.py)
+# [data/builtin/sentences.py](../tinymm/data/builtin/sentences.py) · [losses/language.py](../tinymm/losses/language.py) · [viz/models/blip2_strip.py](../tinymm/viz/models/blip2_strip.py)
 #
 # ## Exercises
 #

@@ -27,7 +27,8 @@ from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.testing import check
 from tinymm.training.chunks import in_chunks
 from tinymm.training.gathers import gradient_errors
-from tinymm.viz import charts, lesson
+from tinymm.viz import charts, tables
+from tinymm.viz.widgets import lesson
 
 lesson.edition("0.1.0")
 
@@ -149,7 +150,7 @@ lesson.predicted("error, gathered features detached", guess_detached, wrong["own
 lesson.show(charts.bars({n: max(e, 1e-16) for n, e in wrong.items()}, log=True, unit="relative error of the towers' gradient", title="Three of six ways to gather are right; three are off by a third to three quarters"))
 
 # %%
-print(lesson.table(["scheme", "length of the gradient"], [[name, round(one["length"], 6)] for name, one in schemes.items()]))
+print(tables.table(["scheme", "length of the gradient"], [[name, round(one["length"], 6)] for name, one in schemes.items()]))
 
 # %% [markdown]
 # The fourth is wrong by exactly the number of machines: every gradient of the towers is ¼ of the right one. An
@@ -233,7 +234,7 @@ lesson.caught(lambda: check.contrastive_loss(over_two_ranks, inputs="raw", scale
 #
 # ## Read the source
 #
-# [pretrained/key_maps.py](../tinymm/pretrained/key_maps.py) · [pretrained/pickle_reader.py](../tinymm/pretrained/pickle_reader.py) ·
+# [pretrained/key_maps.py](../tinymm/pretrained/key_maps.py) · [pretrained/files/pickle_reader.py](../tinymm/pretrained/files/pickle_reader.py) ·
 # [training/parallel.py](../tinymm/training/parallel.py) · [training/gathers.py](../tinymm/training/gathers.py) · [training/chunks.py](../tinymm/training/chunks.py) ·
 # [arrays/backend.py](../tinymm/arrays/backend.py)
 #

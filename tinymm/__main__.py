@@ -10,8 +10,11 @@ from typing import Any
 from tinymm import __version__
 from tinymm.arrays.backend import find_backend
 from tinymm.arrays.errors import TinymmError, not_installed
-from tinymm.workflows import commands, commands_course, commands_train, replicas, terminal
-from tinymm.workflows.opened import BUILT_IN_NAMES
+from tinymm.workflows import commands, terminal
+from tinymm.workflows import mpiexec as replicas
+from tinymm.workflows.course import commands as commands_course
+from tinymm.workflows.open_model import BUILT_IN_NAMES
+from tinymm.workflows.studies import commands as commands_train
 
 STOPPED = 130
 
@@ -48,7 +51,7 @@ def _own_functions() -> contextlib.AbstractContextManager:
     """Put the functions of the file that TINYMM_MINE names in the place of the library's, while a command runs."""
     if not os.environ.get("TINYMM_MINE"):
         return contextlib.nullcontext()
-    from tinymm.workflows.mine import use_mine
+    from tinymm.workflows.course.mine import use_mine
 
     return use_mine()
 
@@ -152,7 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _caption(out: str | None, **options: Any) -> None:
     from tinymm.training.records import write_json
-    from tinymm.workflows import caption
+    from tinymm.workflows.use import caption
 
     found = caption.run(**options)
     if out:
@@ -160,14 +163,14 @@ def _caption(out: str | None, **options: Any) -> None:
 
 
 def _evaluate(**options: Any) -> None:
-    from tinymm.workflows import evaluate
+    from tinymm.workflows.use import evaluate
 
     evaluate.run(**options)
 
 
 def _classify(picture: str, labels: str, template: list[str] | None, out: str | None, **options: Any) -> None:
     from tinymm.training.records import write_json
-    from tinymm.workflows import classify
+    from tinymm.workflows.use import classify
 
     shares = classify.run(picture, labels.split(","), templates=template or ("{}",), **options)
     if out:
@@ -176,7 +179,7 @@ def _classify(picture: str, labels: str, template: list[str] | None, out: str | 
 
 def _search(out: str | None, **options: Any) -> None:
     from tinymm.training.records import write_json
-    from tinymm.workflows import search
+    from tinymm.workflows.use import search
 
     found = search.run(**options)
     if out:
@@ -184,26 +187,26 @@ def _search(out: str | None, **options: Any) -> None:
 
 
 def _masks(**options: Any) -> None:
-    from tinymm.workflows import masks
+    from tinymm.workflows.inspect import masks
 
     masks.run(**options)
 
 
 def _data_check(path: str, out: str | None, tokenizer: str | None, vocabulary: str) -> int:
-    from tinymm.workflows import data
+    from tinymm.workflows.inspect import data
 
     return 0 if data.run(path, tokenizer=tokenizer, vocabulary=vocabulary, out=out) else 2
 
 
 def _data_show(out: str | None, **options: Any) -> None:
-    from tinymm.workflows import data
+    from tinymm.workflows.inspect import data
 
     data.show(out=out or "samples.png", **options)
 
 
 def _check(out: str | None, **options: Any) -> None:
     from tinymm.training.records import write_json
-    from tinymm.workflows import check
+    from tinymm.workflows.inspect import ops as check
 
     errors = check.run(**options)
     if out:
@@ -211,13 +214,13 @@ def _check(out: str | None, **options: Any) -> None:
 
 
 def _arithmetic(**options: Any) -> None:
-    from tinymm.workflows import arithmetic
+    from tinymm.workflows.bench import scale as arithmetic
 
     arithmetic.run(**options)
 
 
 def _bench(**options: Any) -> None:
-    from tinymm.workflows import bench
+    from tinymm.workflows.bench import run as bench
 
     bench.run(**options)
 

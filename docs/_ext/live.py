@@ -13,10 +13,10 @@ from docutils import nodes
 from sphinx.transforms import SphinxTransform
 from tree import PACKAGE, ROOT
 
-from tinymm.data import glyphs
+from tinymm.data.builtin import glyphs
 from tinymm.viz import AttentionExplorer, MaskExplorer, SimilarityExplorer
-from tinymm.viz.explorer import Explorer
-from tinymm.workflows.pictures import show_pairs
+from tinymm.viz.widgets.explorer import Explorer
+from tinymm.workflows.runs.figures_clip import show_pairs
 
 RECORD = ROOT / "notebooks" / "kept" / "unseen.json"
 
@@ -63,7 +63,7 @@ class Live(SphinxTransform):
         """Replace a paragraph that holds such a picture and nothing else."""
         for picture in list(self.document.findall(nodes.image)):
             if picture["uri"] in LIVE and isinstance(picture.parent, nodes.paragraph) and len(picture.parent) == 1:
-                for path in [RECORD, Path(__file__), *sorted((PACKAGE / "viz").glob("explore*"))]:
+                for path in [RECORD, Path(__file__), *sorted((PACKAGE / "viz" / "widgets").glob("*.*"))]:
                     self.env.note_dependency(str(path))
                 page = LIVE[picture["uri"]]()._repr_html_()
                 picture.parent.replace_self(nodes.raw("", f'<div class="live">{page}</div>', format="html"))

@@ -5,8 +5,8 @@ import html
 import numpy as np
 
 from tinymm.layers import masks
-from tinymm.viz.mask_cells import ALLOWED, sentence, states
-from tinymm.viz.mask_svg import marks
+from tinymm.viz.masks.cells import ALLOWED, sentence, states
+from tinymm.viz.widgets.mask_svg import marks
 
 SIDE, LEFT, TOP = 17, 46, 40  # pixels of a cell, and before the first row and column
 OPEN = 'fill="currentColor" fill-opacity=".82"', 'fill="var(--color-background-primary)"'

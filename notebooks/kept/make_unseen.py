@@ -20,8 +20,8 @@ import tinymm  # noqa: E402
 from tinymm import pretrained  # noqa: E402
 from tinymm.layers import record_attention  # noqa: E402
 from tinymm.training.records import read_json  # noqa: E402
-from tinymm.workflows.pictures import cosines, show_pairs  # noqa: E402
-from tinymm.workflows.train import Settings, prepare  # noqa: E402
+from tinymm.workflows.runs.clip import Settings, prepare  # noqa: E402
+from tinymm.workflows.runs.figures_clip import cosines, show_pairs  # noqa: E402
 
 LOOKED_AT = 2  # of the ten: g with caron
 DIGITS, WHOLE = 4, 10_000

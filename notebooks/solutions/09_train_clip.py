@@ -6,7 +6,7 @@
 # %%
 import numpy as np
 
-from tinymm.data import glyphs
+from tinymm.data.builtin import glyphs
 from tinymm.testing import check
 
 # %% [markdown]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tinymm.arrays.errors import DataError
-from tinymm.data.captions import Options
-from tinymm.data.listing import find
+from tinymm.data.your_data.captions import Options
+from tinymm.data.your_data.listing import find
 
 CAPTIONS = {"a.png": ["red, on the left", "a red square"], "b.png": ['the "blue" one'], "c.jpg": ["größer", "third", "last"]}
 PAIRS = [(name, caption) for name, captions in CAPTIONS.items() for caption in captions]

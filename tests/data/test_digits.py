@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tinymm.arrays.errors import UsageError
-from tinymm.data import digits
-from tinymm.data.check import check_source
+from tinymm.data.builtin import digits
+from tinymm.data.your_data.check import check_source
 
 pytestmark = pytest.mark.data
 pytest.importorskip("sklearn")

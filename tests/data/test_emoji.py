@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tinymm.arrays.errors import DataError, UsageError
-from tinymm.data import artists, emoji
-from tinymm.data.check import check_source
+from tinymm.data.builtin import emoji
+from tinymm.data.builtin import emoji_artists as artists
+from tinymm.data.your_data.check import check_source
 
 pytestmark = pytest.mark.data
 pytest.importorskip("emoji")

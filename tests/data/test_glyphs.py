@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tinymm.arrays.errors import UsageError
-from tinymm.data import glyphs
-from tinymm.data.faces import FACES
+from tinymm.data.builtin import glyphs
+from tinymm.data.builtin.fonts import FACES
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from test_caption_formats import coco, draw, picture_bytes, shard, table, write_json, write_lines
 
 from tinymm.arrays.errors import DataError
-from tinymm.data import pairs, texts
-from tinymm.data.columns import MAX_CAPTION, Remarks
-from tinymm.data.listing import find, is_there
-from tinymm.data.names import clean, printable
+from tinymm.data.your_data import pairs, texts
+from tinymm.data.your_data.columns import MAX_CAPTION, Remarks
+from tinymm.data.your_data.listing import find, is_there
+from tinymm.data.your_data.names import clean, printable
 
 
 def said(listing):

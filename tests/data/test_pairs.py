@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tinymm.arrays.errors import DataError, UsageError
-from tinymm.data import pairs
 from tinymm.data.images import Preprocess
 from tinymm.data.text import WordTokenizer
+from tinymm.data.your_data import pairs
 
 
 def build(folder, count=20, damaged=(), columns=("file_name", "text")):

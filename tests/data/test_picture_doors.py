@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tinymm.arrays.errors import DataError
-from tinymm.data import images, pairs
+from tinymm.data import images
 from tinymm.data.images import Preprocess, frames_of, preprocess, read
+from tinymm.data.your_data import pairs
 
 COLORS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
 RAMP = np.linspace(0, 65535, 20 * 30).reshape(20, 30)

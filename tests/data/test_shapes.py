@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
-from tinymm.data import shapes
 from tinymm.data.batches import Swaps
-from tinymm.data.scenes import OPPOSITE, all_scenes, drawn
-from tinymm.data.sentences import Sentences
+from tinymm.data.builtin import shapes
+from tinymm.data.builtin.scenes import OPPOSITE, all_scenes, drawn
+from tinymm.data.builtin.sentences import Sentences
 
 SOURCE = shapes.load()
 scenes = st.sampled_from(all_scenes())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinymm.data import digits, glyphs, shapes
+from tinymm.data.builtin import digits, glyphs, shapes
 from tinymm.data.text import WordTokenizer
 from tinymm.data.words import _split_before, joined_words, split_words
 

@@ -7,8 +7,8 @@ from test_caption_formats import coco as coco_file
 from test_caption_formats import draw, picture_bytes, shard, table, write_json, write_lines
 
 from tinymm.arrays.errors import DataError
-from tinymm.data import pairs, splits
-from tinymm.data.listing import Entry, find
+from tinymm.data.your_data import pairs, splits
+from tinymm.data.your_data.listing import Entry, find
 
 words = st.sampled_from(
     [(split, word) for split, some in splits.WORDS.items() for word in some.split()]

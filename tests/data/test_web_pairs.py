@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinymm.arrays.errors import DataError
-from tinymm.data.shapes import RENDERINGS, split
-from tinymm.data.web_pairs import BY_PEOPLE, WebPairs
+from tinymm.data.builtin.shapes import RENDERINGS, split
+from tinymm.data.builtin.web_pairs import BY_PEOPLE, WebPairs
 
 WEB, CLEAN = WebPairs(), WebPairs(wrong=0.0)
 HELD_OUT, SCENES = split()

@@ -59,7 +59,7 @@ def picture(kind: str = "PNG", side: int = 8) -> bytes:
 
 def loader(path: Path, **options: Any) -> Any:
     """Return the call that reads pictures and captions as training does, a batch and the tests' too."""
-    from tinymm.data import pairs
+    from tinymm.data.your_data import pairs
 
     def act() -> Any:
         found = pairs.load(path, resolution=8, **options)

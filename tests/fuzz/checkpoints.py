@@ -38,7 +38,7 @@ def models() -> dict[str, tuple[Arrays, dict[str, Any], dict[str, int] | None]]:
     from tinymm.models.clip import CLIP, CLIPConfig
     from tinymm.models.opt import OPT, OPTConfig
     from tinymm.models.qformer import QFormer, QFormerConfig
-    from tinymm.pretrained.families import family_of
+    from tinymm.pretrained.models.families import family_of
 
     rng = np.random.default_rng(0)
     plain = {"norm_before": False, "norm_after": False, "patch_bias": True}
@@ -497,7 +497,7 @@ def shards(
 
 def judge(found: Any, arrays: Arrays, gone: list[str]) -> Iterator[str]:
     """Yield what is wrong with what was made of the arrays: each is used with its numbers, or named."""
-    from tinymm.pretrained.families import family_of
+    from tinymm.pretrained.models.families import family_of
 
     model, report = found
     used = {key for keys in report.keys.values() for key in keys}

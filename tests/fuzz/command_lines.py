@@ -287,7 +287,8 @@ def case(rng: random.Random, folder: Path) -> Trial:
 def ran(words: list[str]) -> tuple[int, str, str]:
     """Run a command in this process, and return its code, what it printed, and what it complained of."""
     from tinymm.__main__ import main
-    from tinymm.workflows import train, train_towers
+    from tinymm.workflows.runs import clip as train
+    from tinymm.workflows.runs import towers as train_towers
 
     kept = sys.stdout, sys.stderr, sys.stdin
     out, errors = (

@@ -302,7 +302,7 @@ def preparation(rng: random.Random, folder: Path) -> Trial:
     words(folder)
 
     def act() -> Any:
-        from tinymm.workflows.opened import open_model
+        from tinymm.workflows.open_model import open_model
 
         return open_model(str(folder)).preprocess
 

@@ -142,7 +142,7 @@ def planted(bench_kind, monkeypatch, target, change):
 
 
 def test_a_reader_that_drops_rows_is_noticed(monkeypatch):
-    from tinymm.data import captions
+    from tinymm.data.your_data import captions
 
     whole = captions.read
 
@@ -150,12 +150,12 @@ def test_a_reader_that_drops_rows_is_noticed(monkeypatch):
         layout, rows = whole(*arguments)
         return layout, (row for number, row in enumerate(rows) if number != 2)
 
-    found = planted("tables", monkeypatch, "tinymm.data.captions.read", without_the_third)
+    found = planted("tables", monkeypatch, "tinymm.data.your_data.captions.read", without_the_third)
     assert sum("dropped: k2" in outcome.symptom for outcome in found) > 10
 
 
 def test_a_loader_that_forgets_a_tensor_is_noticed(monkeypatch):
-    from tinymm.pretrained import checkpoints
+    from tinymm.pretrained.store import checkpoints
 
     whole = checkpoints.load_with_report
 

@@ -50,7 +50,7 @@ def own(frame: bool) -> dict[str, Any]:
 @cache
 def pairs() -> tuple[dict[str, int], list[str]]:
     """Return a vocabulary of CLIP's kind, and its merges."""
-    from tinymm.pretrained.tokenization import printable_bytes
+    from tinymm.pretrained.tokenizers.bpe import printable_bytes
 
     merges = ["r e", "re d</w>", "b a", "ba l", "bal l</w>"]
     letters = printable_bytes()

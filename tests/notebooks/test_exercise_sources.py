@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tinymm.workflows import exercises, percent
+from tinymm.workflows.course import exercises, percent
 
 ROOT = Path(__file__).parents[2]
 SOURCES = exercises.sources()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tinymm.workflows import exercises
+from tinymm.workflows.course import exercises
 
 ROOT, NAME = Path(__file__).parents[2], "07_attention_and_masks"
 SCORES = """

@@ -14,7 +14,7 @@ SMALL = """# %% [markdown]
 
 # %%
 import numpy as np
-from tinymm.viz import charts, lesson
+from tinymm.viz import charts; from tinymm.viz.widgets import lesson
 
 print("one")
 lesson.show(charts.lines({"loss": ([1, 2], [3.0, 2.0])}, title="It falls from three to two", x="step", y="nats"))

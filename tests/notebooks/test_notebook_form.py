@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tinymm
-from tinymm.workflows import percent
+from tinymm.workflows.course import percent
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))

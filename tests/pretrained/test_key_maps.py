@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tinymm.arrays.errors import CheckpointError
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.resnet import ResNetConfig
-from tinymm.pretrained.clip import HUGGING_FACE, OPEN_CLIP_RESNET, OPEN_CLIP_VIT, OPENAI_RESNET, OPENAI_VIT, TINYMM, recognize
 from tinymm.pretrained.key_maps import Layout, Rule
+from tinymm.pretrained.models.clip import HUGGING_FACE, OPEN_CLIP_RESNET, OPEN_CLIP_VIT, OPENAI_RESNET, OPENAI_VIT, TINYMM, recognize
 
 VIT_LAYOUTS, RESNET_LAYOUTS = [OPENAI_VIT, OPEN_CLIP_VIT, HUGGING_FACE, TINYMM], [OPENAI_RESNET, OPEN_CLIP_RESNET, TINYMM]
 AXES = {"same": 1, "transpose": 2, "convolution": 4}

@@ -5,7 +5,7 @@ import pytest
 from tiny import TinySource, clip_for
 
 from tinymm.arrays.errors import CheckpointError
-from tinymm.pretrained import safetensors_files
+from tinymm.pretrained.files import safetensors as safetensors_files
 from tinymm.training.checkpoint import FILE, load_checkpoint, read_progress, save_checkpoint
 from tinymm.training.optimizers import AdamW
 

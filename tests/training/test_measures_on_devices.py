@@ -14,8 +14,9 @@ from tinymm.models.bert import BertConfig
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.training import evaluate_matching as measures
-from tinymm.viz.grounding import ground
-from tinymm.workflows import pictures_blip2, pictures_towers
+from tinymm.viz.attention.grounding import ground
+from tinymm.workflows.runs import figures_blip2 as pictures_blip2
+from tinymm.workflows.runs import figures_towers as pictures_towers
 
 IMAGES, IDS, IS_REAL = batch(6)
 WORDS = [" ".join(map(str, row[real])) for row, real in zip(IDS, IS_REAL, strict=True)]

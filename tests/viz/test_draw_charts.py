@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.viz import charts, grids
-from tinymm.viz.lesson import number
+from tinymm.viz.tables import number
 
 values = st.floats(-100, 100).map(lambda x: round(x, 3))
 

@@ -44,7 +44,7 @@ def command(capsys, monkeypatch):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave the pictures out of a run folder, for tests that do not look at them."""
-    from tinymm.workflows import train
+    from tinymm.workflows.runs import clip as train
 
     monkeypatch.setattr(train, "draw_run", lambda path, *_: (path / "report.html").write_text(""))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinymm.data.scenes import OPPOSITE, all_scenes, drawn
+from tinymm.data.builtin.scenes import OPPOSITE, all_scenes, drawn
 
 #: Per language: colors, shapes and relations in place of the English words, and three ways to say what a scene shows.
 LANGUAGES = {

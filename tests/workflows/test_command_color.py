@@ -5,7 +5,7 @@ import pytest
 
 from tinymm.arrays.errors import UsageError
 from tinymm.training.records import read_json
-from tinymm.workflows import opened
+from tinymm.workflows import open_model as opened
 
 pytestmark = pytest.mark.data
 pytest.importorskip("emoji")

@@ -180,7 +180,7 @@ def test_a_python_without_numpy_is_one_sentence():
 
 def test_a_package_that_is_missing_is_one_sentence(monkeypatch, command):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    from tinymm.workflows import check
+    from tinymm.workflows.inspect import ops as check
 
     def drawing(*_, **__):
         import matplotlib  # noqa: F401
@@ -213,7 +213,7 @@ def test_debug_shows_the_traceback(here):
 
 
 def test_an_interrupt_gives_130_and_says_how_to_go_on(monkeypatch, command):
-    from tinymm.workflows import check
+    from tinymm.workflows.inspect import ops as check
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -224,7 +224,7 @@ def test_an_interrupt_gives_130_and_says_how_to_go_on(monkeypatch, command):
 
 
 def test_demo_passes_what_was_given_and_leaves_the_rest_to_the_defaults(monkeypatch, trained, command):
-    from tinymm.workflows import train
+    from tinymm.workflows.runs import clip as train
 
     seen = {}
 
@@ -240,7 +240,7 @@ def test_demo_passes_what_was_given_and_leaves_the_rest_to_the_defaults(monkeypa
 
 
 def test_flags_are_settings_with_their_defaults():
-    from tinymm.workflows.train import Settings
+    from tinymm.workflows.runs.clip import Settings
 
     given = vars(build_parser().parse_args(["train", "clip"]))
     shared = Settings.__dataclass_fields__.keys() & given.keys()

@@ -115,5 +115,5 @@ def test_a_rank_that_fails_alone_says_why_and_ends_the_other(pictures, launched,
 
 
 def test_a_step_on_ranks_is_timed_and_told_once(launched):
-    done = launched("W1", "--steps", 1, module="tinymm.workflows.bench_ranks")
+    done = launched("W1", "--steps", 1, module="tinymm.workflows.bench.ranks")
     assert done.returncode == 0 and re.fullmatch(r"W1 ranks 2 threads 1: step ms min [\d.]+ med [\d.]+\n", done.stdout), done.stdout + done.stderr

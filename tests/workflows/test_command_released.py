@@ -11,13 +11,13 @@ from small_runs import draw
 from tiny import randomized
 
 from tinymm import pretrained
-from tinymm.data.shapes import load as load_shapes
+from tinymm.data.builtin.shapes import load as load_shapes
 from tinymm.models.albef import ALBEF, ALBEFConfig
 from tinymm.models.bert import BertConfig
 from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.training.records import read_json
-from tinymm.workflows import blip2_start
-from tinymm.workflows.opened import open_model
+from tinymm.workflows.open_model import open_model
+from tinymm.workflows.runs import blip2_setup as blip2_start
 
 pytest.importorskip("tokenizers")
 

@@ -12,7 +12,10 @@ from small_runs import draw, start, train_command
 
 from tinymm.training import records
 from tinymm.training.checkpoint import FILE as CHECKPOINT
-from tinymm.workflows import runs, train, train_blip2, train_towers
+from tinymm.workflows import run_folder as runs
+from tinymm.workflows.runs import blip2 as train_blip2
+from tinymm.workflows.runs import clip as train
+from tinymm.workflows.runs import towers as train_towers
 
 SMALL = "--resolution 16 --patch 8 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 8 --warmup 2 --workers 1".split()
 QUERIES = "--drop 0 --queries 2 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 6 --warmup 2 --workers 1".split()

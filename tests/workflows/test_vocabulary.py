@@ -10,8 +10,8 @@ from small_runs import TINY, draw, train_command
 from tinymm import pretrained
 from tinymm.data.text import WordTokenizer
 from tinymm.training.records import read_json
-from tinymm.workflows import train
-from tinymm.workflows.opened import open_model
+from tinymm.workflows.open_model import open_model
+from tinymm.workflows.runs import clip as train
 
 TOWERS = [*TINY, "--queue", "1"]
 SHORT = ["--steps", 2, "--validate-every", 2]

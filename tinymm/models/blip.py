@@ -4,7 +4,7 @@ The multimodal mixture of encoder-decoder (MED, §3.1) is a unimodal encoder of 
 image-grounded text encoder, [ENC]; and an image-grounded text decoder, [DEC]. They share embeddings,
 cross-attention and feed-forward; only the decoder has a self-attention of its own, since it is
 causal. The training step, ITC, ITM and LM, is in `tasks/blip.py`. Decoder and matching head also clean
-captions: CapFilt (§3.3, `workflows/capfilt.py`).
+captions: CapFilt (§3.3, `workflows/runs/capfilt.py`).
 """
 
 from dataclasses import dataclass, replace

@@ -1,16 +1,13 @@
-"""Chapter 7, weights of others: reading and writing the files in which the papers' models were released, without their frameworks.
+"""Chapter 7, weights of others: the files of the papers' models, read and written here.
 
-Read `safetensors_files`, `pickle_reader` and `torch_files` for how arrays lie in a file (and how a stranger's file is
-kept from running anything), `folders` for which file is read, `key_maps` with `clip`, `bert`, `opt`, `blip2` and
-`towers` (ALBEF, BLIP) for how names and axes correspond, `unwrapped` for what training programs put around them,
-`settings`, `open_clip_settings` and `sizes` (CLIP) or `config_classes`, `blip2_settings`, `towers_settings` and `measured` (the others)
-for the config, `frozen` for the parts that some files lack, `positions` for pictures of another size, `preprocessing`
-for the pictures, `cleaning`, `tokenization`, `wordpiece` and `learned` for the words, `families` for which models there are, and
-`checkpoints` for all of it together.
+Read `key_maps` for how names and axes correspond. Then the folders: `files/` (how arrays are stored
+in a file, and how a stranger's file is kept from running anything), `models/` (one file or two for
+each family: its keys and its config), `store/` (a whole model and its preprocessing, loaded and
+saved) and `tokenizers/` (the words). The names below are all that most callers need.
 """
 
-from .checkpoints import export, load, load_with_report, save
-from .preprocessing import preprocess
-from .tokenization import tokenizer
+from .store.checkpoints import export, load, load_with_report, save
+from .store.preprocessing import preprocess
+from .tokenizers.bpe import tokenizer
 
 __all__ = ["export", "load", "load_with_report", "preprocess", "save", "tokenizer"]

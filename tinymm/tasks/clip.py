@@ -231,6 +231,7 @@ spec = register(
                 "Which text of the batch is this image's, and which image is this text's?",
                 chance_loss,
                 "ln B",
+                ability=CONTRAST,
             ),
         ),
         prepare=prepare,

@@ -5,13 +5,12 @@ which property broke, what was found, the smallest input that breaks it, why it 
 go in and arrays come out, so a function of any library can be checked; `on_torch`, `on_jax` and `on_cupy`
 adapt one of PyTorch, JAX or CuPy.
 
-Read `strategies` (what is drawn), `contract` (what is promised), `suite` (how a property is declared and run), then a
-family: `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`, `temperature`; for what the Q-Former learns from
-`qformer_masks`, `queries` (ITC), `negatives` and `matching` (ITM), `language` (ITG); for SigLIP `sigmoid`; for ALBEF `momentum_contrast` (its
-targets and its ITC), `masking` (MLM), and the twin's `ema` and `fifo`, its queue; for anything at all `gradients` (a vjp) and `leaks` (a model
-with a mask). `check` is the door, `plugin` the same for pytest; `causes`, `causes_blip2`, `causes_momentum` and `causes_models` are the tables
-behind "likely cause", `adapters` what makes a function of another library one of arrays, `hints` what a check says that keeps failing.
-A further family is a module of its own with a `Contract` and a `Suite`, and one line in `check`.
+Read `strategies` (what is drawn), `contract` (what is promised) and `suite` (how a property is
+declared and run), `hints` (what a check says that keeps failing), `adapters` (what makes a function of
+another library one of arrays), and the tables behind "likely cause": `causes`, `causes_blip2`,
+`causes_momentum` and `causes_models`. Then `check/`, one file a suite and the door to all of them, and
+`pytest_plugin/`, the same for pytest. A further suite is a file of its own with a `Contract` and a
+`Suite`, and one line in `check/__init__.py`.
 
 Nothing is proved about speed, training dynamics, or values outside the drawn ranges: sizes up to 8, normal numbers.
 """

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinymm.arrays.errors import CheckpointError
 from tinymm.layers import Module
-from tinymm.pretrained.safetensors_files import write_safetensors
+from tinymm.pretrained.files.safetensors import write_safetensors
 
 from .optimizers import AdamW
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.viz import style
-from tinymm.viz.lesson import number, table
+from tinymm.viz.tables import number, table
 
 LINES = (("#0072B2", "o"), ("#C14E00", "D"), ("#00805D", "s"), ("#A3469B", "^"), ("#7A6400", "v"), ("#4D4D4D", "P"))
 MOST_ROWS = 12  # of a curve's table

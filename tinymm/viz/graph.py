@@ -13,7 +13,7 @@ from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import UsageError
 from tinymm.autodiff import Tensor
 from tinymm.viz import style
-from tinymm.viz.lesson import number, table
+from tinymm.viz.tables import number, table
 
 #: More numbers than this are no picture any more; signs of the commonest ops.
 MOST = 24

@@ -7,7 +7,7 @@ import numpy as np
 
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.viz import style
-from tinymm.viz.lesson import number
+from tinymm.viz.tables import number
 
 MOST = 12  # rows and columns whose numbers can be read
 CELL = 0.5  # inches

@@ -11,7 +11,7 @@ from typing import Any
 from tinymm.arrays.errors import UsageError
 from tinymm.training.records import from_home, read_json
 
-from .opened import BUILT_IN_NAMES
+from .open_model import BUILT_IN_NAMES
 
 #: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own.
 CLIP = {

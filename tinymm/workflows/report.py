@@ -171,3 +171,16 @@ def _steps(records: list[dict[str, Any]]) -> Iterator[str]:
     names = [name for name in records[-1] if any(record.get(name) is not None for record in shown.values())]
     table = _rows(map(_words, names), ([_number(record.get(name)) for name in names] for record in shown.values()))
     yield f'<details><summary>The curve in numbers</summary><div class="wide">{table}</div></details>'
+
+
+def table(results: dict[str, Any]) -> list[str]:
+    """Return the numbers that have a chance level as lines, the chance beside each, and what it is.
+
+    >>> table({"unseen_face_r1": 0.5, "chance": {"unseen_face_r1": 0.01}})
+    ['unseen face R@1                    0.500   chance 0.010   known characters in a face never trained on']
+    """
+    lines = []
+    for name, level in results["chance"].items():
+        words = name.replace("_r1", " R@1").replace("_", " ")
+        lines.append(f"{words:<32}{results[name]:>8.3f}   chance {level:.3f}   {meaning(name)}".rstrip())
+    return lines

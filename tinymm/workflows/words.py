@@ -7,9 +7,9 @@ from typing import Any
 from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
 from tinymm.data.batches import Source
-from tinymm.data.reading import useless
 from tinymm.data.text import WordTokenizer
-from tinymm.pretrained.learned import learned
+from tinymm.data.your_data.reading import useless
+from tinymm.pretrained.tokenizers.learned import learned
 
 #: What `--vocabulary` may be.
 VOCABULARIES = ("words", "bpe")

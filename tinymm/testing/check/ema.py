@@ -1,0 +1,102 @@
+# ruff: noqa: D401 (a property's docstring is a statement, not a command)
+"""Properties of a momentum twin, a moving average of a model's weights: it follows slowly, and remembers (He et al. 2020, §3.2; ALBEF §3.2).
+
+Trap: m·w + (1 − m)·w is w up to rounding only. That the twin has no gradient, and is in the checkpoint but not in the optimizer (E06), is no
+property of arrays: the tests of the models look there.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..contract import Contract, never
+from ..strategies import one_of, sizes
+from ..suite import Suite
+
+Array = np.ndarray
+Rng = np.random.Generator
+moved: dict[str, Any] = {"n": sizes(1, 6), "m": one_of(0.5, 0.0, 0.9, 0.995, 1.0)}
+WEIGHTS = "with the weights swapped the twin is the model of a step ago: it forgets at once and its targets say nothing new"
+APART = "a twin that shares the model's memory follows each step by itself, and is no twin"
+
+
+@dataclass
+class Ema(Contract):
+    """`fn(twin (n,), online (n,), m) -> (n,)`: the twin after one step, m·twin + (1 − m)·online.
+
+    `in_place=True` for a function that writes into the twin, and returns what it likes.
+    """
+
+    in_place: bool = field(default=False, kw_only=True)
+    choices: ClassVar[dict[str, tuple]] = {"in_place": (False, True)}
+
+    def __call__(self, twin: Array, online: Array, m: float) -> Array:
+        """Return the twin after a step: the very array that fn returned, or wrote into."""
+        value = self.result("fn", twin, online, m)
+        if self.in_place:
+            value = self.passed[0]
+        self.numbers("fn", value, twin.shape)
+        return np.asarray(value)
+
+    def online(self) -> Array:
+        """Return the online weights that the last call was given, as it left them."""
+        return self.passed[1]
+
+
+ema = Suite("ema", Ema)
+
+
+def pair(rng: Rng, n: int) -> tuple[Array, Array]:
+    """Return a twin and online weights."""
+    return rng.normal(size=n), rng.normal(size=n)
+
+
+@ema.property("E01", why=WEIGHTS, n=moved["n"])
+def rests(step: Ema, rng: Rng, n: int) -> None:
+    """At m = 1 the twin stays what it was."""
+    twin, online = pair(rng, n)
+    step.agree(step(twin, online, 1.0), twin, "twin after a step at m = 1")
+
+
+@ema.property("E02a", why=WEIGHTS, n=moved["n"])
+def follows(step: Ema, rng: Rng, n: int) -> None:
+    """At m = 0 the twin becomes the online weights."""
+    twin, online = pair(rng, n)
+    step.agree(step(twin, online, 0.0), online, "twin after a step at m = 0")
+
+
+@ema.property("E02b", memory="fn", why=APART, **moved)
+def shares_nothing(step: Ema, rng: Rng, n: int, m: float) -> None:
+    """What happens later to the online weights does not reach the twin."""
+    found = step(*pair(rng, n), m)
+    before, online = found.copy(), step.online()
+    online += 1
+    never(found != before, f"number {{0}} of the twin changed with the online weights, after a step at m = {m:g}")
+
+
+@ema.property("E03", why=WEIGHTS, steps=sizes(1, 5), **moved)
+def remembers(step: Ema, rng: Rng, n: int, m: float, steps: int) -> None:
+    """After k steps beside constant online weights, mᵏ of what the twin was apart from them is left."""
+    first, online = pair(rng, n)
+    twin = first
+    for _ in range(steps):
+        twin = step(twin, online, m)
+    step.agree(twin, online + m**steps * (first - online), f"twin after {steps} steps at m = {m:g}")
+
+
+@ema.property("E04", memory="fn", why="the twin learns from the model; the other way round, training is undone a little at each step", **moved)
+def online_unchanged(step: Ema, rng: Rng, n: int, m: float) -> None:
+    """The online weights are unchanged after a step."""
+    twin, online = pair(rng, n)
+    step(twin, online, m)
+    never(online.astype(step.dtype) != step.online(), f"number {{0}} of the online weights changed in a step at m = {m:g}")
+
+
+@ema.property("E05", why="an average lies between what it is of; beyond, the twin's weights grow without end", **moved)
+def between(step: Ema, rng: Rng, n: int, m: float) -> None:
+    """The twin comes to lie between the old twin and the online weights."""
+    twin, online = pair(rng, n)
+    found, near = step(twin, online, m), 5 * step.tolerance
+    outside = (found < np.minimum(twin, online) - near) | (found > np.maximum(twin, online) + near)
+    never(outside, f"number {{0}} of the twin lies outside of what it averages, after a step at m = {m:g}")

@@ -1,0 +1,69 @@
+"""`classify`: which of these words fits the picture best? Zero-shot classification by prompts (CLIP, §3.1)."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinymm.arrays.errors import UsageError
+from tinymm.training.evaluate import classifier_weights, embed_images
+
+from ..open_model import Opened, clip_for, introduce
+from ..terminal import tell
+
+
+def run(
+    picture: str,
+    labels: Sequence[str],
+    *,
+    model: str | None = None,
+    templates: Sequence[str] = ("{}",),
+    invert: bool = False,
+    backend: str = "numpy",
+    tokenizer: str | None = None,
+    say: Callable[[str], None] = tell,
+    **told: Any,
+) -> dict[str, float]:
+    """Print and return the probability of each label for a picture file: the softmax of the scaled cosines with the labels' prompts.
+
+    `invert` swaps dark and light first: glyphs are white on black, and scans and screenshots mostly the other way round. UsageError for fewer than 2
+    labels, or a template without one `{}`.
+    """
+    chosen = list(dict.fromkeys(label.strip() for label in labels if label.strip()))
+    if len(chosen) < 2:
+        raise UsageError(f"classify chooses among labels and needs at least 2 different ones; {chosen} came: give --labels cat,dog")
+    without = [template for template in templates if template.count("{}") != 1]
+    if without:
+        raise UsageError(f"a template has one {{}} for the label, and {without[0]!r} came; write --template 'a photo of a {{}}'")
+    opened = clip_for("classify", model, backend, tokenizer, **told)
+    warn_unknown(opened, chosen, say)
+    image = embed_images(opened.model, prepared(opened, picture, invert)[None])
+    weights = classifier_weights(opened.model, tuple(chosen), tuple(templates), opened.tokenizer)
+    scores = float(np.exp(opened.model.t.data)) * (image @ weights.T)[0]
+    shares = np.exp(scores - scores.max())
+    shares /= shares.sum()
+    introduce(opened, model)
+    width = max(map(len, chosen))
+    for i in np.argsort(-shares):
+        say(f"{chosen[i]:<{width}}  {shares[i]:6.1%}  {'█' * round(30 * shares[i])}")
+    return {label: float(share) for label, share in zip(chosen, shares, strict=True)}
+
+
+def prepared(opened: Opened, picture: str | Path, invert: bool = False) -> np.ndarray:
+    """Return a picture file as the model takes it, (h, w, c), dark and light swapped if asked."""
+    pixels = opened.preprocess.pixels(picture)
+    return opened.preprocess.normalize(255 - pixels if invert else pixels)
+
+
+def warn_unknown(opened: Opened, texts: Sequence[str], say: Callable[[str], None]) -> None:
+    """Name words that a word-level vocabulary lacks; UsageError for texts that have no other: all such texts look alike to the model."""
+    unknown = getattr(opened.tokenizer, "unknown", None)
+    if unknown is None:
+        return
+    words = unknown(list(texts))
+    lost = [text for text in texts if not set(opened.tokenizer.split(text)) - set(words)]  # type: ignore[attr-defined]
+    if lost:
+        raise UsageError(f"the model knows no word of {lost[0]!r}; use words of its captions (the vocabulary stands in {opened.path}/tokenizer.json)")
+    if words:
+        say(f"unknown words, read as one and the same: {', '.join(sorted(words)[:10])}")

@@ -1,0 +1,66 @@
+"""`search`: the pictures of a folder that fit some words best."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinymm.arrays.errors import DataError, UsageError
+from tinymm.data.images import SUFFIXES
+from tinymm.training.evaluate import embed_images, embed_texts
+
+from ..open_model import clip_for, introduce
+from ..terminal import tell
+from .classify import prepared, warn_unknown
+
+
+def run(
+    folder: str,
+    words: str,
+    *,
+    top: int = 5,
+    model: str | None = None,
+    invert: bool = False,
+    backend: str = "numpy",
+    tokenizer: str | None = None,
+    say: Callable[[str], None] = tell,
+    **told: Any,
+) -> list[tuple[str, float]]:
+    """Print and return the `top` pictures below a folder by cosine with the words; pictures that cannot be read are skipped and named.
+
+    `invert` swaps dark and light first, as in `classify`. UsageError for no words, no pictures or a `top` below 1; DataError if none of them can be
+    read.
+    """
+    place = Path(folder)
+    if top < 1:
+        raise UsageError(f"search names at least 1 picture, and --top {top} came; leave it out for 5")
+    if not words.strip():
+        raise UsageError(f"search needs words to look for, and {words!r} came; say what the picture shows")
+    if not place.is_dir():
+        raise UsageError(f"search looks through a folder of pictures, and {folder} is none; check the path")
+    files = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise UsageError(f"{folder} holds no picture ({', '.join(SUFFIXES)}); give another folder")
+    opened = clip_for("search", model, backend, tokenizer, **told)
+    warn_unknown(opened, [words], say)
+    query = embed_texts(opened.model, [words], opened.tokenizer)[0]
+    found: list[tuple[str, float]] = []
+    batch, names = [], []
+    for i, file in enumerate(files):
+        try:
+            batch.append(prepared(opened, file, invert))
+            names.append(str(file.relative_to(place)))
+        except DataError as problem:
+            say(f"skipped: {problem}")
+        # A folder may hold more pictures than memory: embed a few at a time, keep the scores.
+        if batch and (len(batch) == 64 or i == len(files) - 1):
+            found += zip(names, embed_images(opened.model, np.stack(batch)) @ query, strict=True)
+            batch, names = [], []
+    if not found:
+        raise DataError(f"none of the {len(files)} pictures in {folder} could be read; see the lines above")
+    best = sorted(found, key=lambda pair: -pair[1])[:top]
+    introduce(opened, model)
+    for name, score in best:
+        say(f"{score:6.3f}  {name}")
+    return [(name, float(score)) for name, score in best]
