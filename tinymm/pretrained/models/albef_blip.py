@@ -1,7 +1,7 @@
 """ALBEF's and BLIP's key maps: the released code's layouts and Hugging Face's two models of BLIP, each declared once and read both ways.
 
-A released file of pretraining holds everything, the slow twin (`…_m`) and the queues too. One of retrieval lacks what names words, one
-of captioning all but the picture encoder and the writer; what a file lacks raises when it is used, or is left out, as twin and queues are.
+A released file of pretraining holds everything, the momentum encoder (`…_m`) and the queues too. One of retrieval lacks what names words, one
+of captioning all but the image encoder and the decoder; what a file lacks raises when it is used, or is left out, as momentum encoder and queues are.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,23 +43,23 @@ def _text(theirs: str, layer: tuple[Rule, ...] | None = None) -> tuple[Rule, ...
     )
 
 
-def _towers(twin: str, text: str, *more: Rule) -> tuple[Rule, ...]:
-    """Return the rules of the two towers, or with `_m` of their twin; `text` is what stands between `text_encoder` and BERT's own words."""
+def _encoders(momentum: str, text: str, *more: Rule) -> tuple[Rule, ...]:
+    """Return the rules of the encoders, or with `_m` of their EMA; `text` is what stands between `text_encoder` and BERT's own words."""
     return under(
-        "twin.copy." if twin else "towers.",
+        MOMENTUM if momentum else ONLINE,
         (
-            *_image(f"visual_encoder{twin}"),
-            *_text(f"text_encoder{twin}.{text}"),
-            *(replace(rule, theirs=tuple(name.replace("{m}", twin) for name in rule.theirs)) for rule in more),
-            *linear("image_projection", f"vision_proj{twin}"),
-            *linear("text_projection", f"text_proj{twin}"),
+            *_image(f"visual_encoder{momentum}"),
+            *_text(f"text_encoder{momentum}.{text}"),
+            *(replace(rule, theirs=tuple(name.replace("{m}", momentum) for name in rule.theirs)) for rule in more),
+            *linear("image_projection", f"vision_proj{momentum}"),
+            *linear("text_projection", f"text_proj{momentum}"),
         ),
     )
 
 
 def _released(text: str, pointer: str, *more: Rule) -> tuple[Rule, ...]:
-    """Return the rules of a released file with towers, twin and queues."""
-    both = (rule for twin in ("", "_m") for rule in _towers(twin, text, *more))
+    """Return the rules of a released file with encoders, momentum encoder and queues."""
+    both = (rule for momentum in ("", "_m") for rule in _encoders(momentum, text, *more))
     return (
         *both,
         *linear("itm_head", "itm_head"),
@@ -75,7 +75,7 @@ _IGNORED = (r"(text_encoder|text_decoder)(_m)?\.(bert\.)?embeddings\.position_id
 _HEAD = tuple(language_head("language_head", "text_encoder{m}.cls.predictions"))
 #: In ours only: how many pairs a queue has seen, and in pretraining of which pictures they are.
 _OURS = ("queue.pushed",)
-_LANGUAGE_HEADS = tuple(rule.ours for twin in ("towers.", "twin.copy.") for rule in under(twin, _HEAD))
+_LANGUAGE_HEADS = tuple(rule.ours for each in (ONLINE, MOMENTUM) for rule in under(twin, _HEAD))
 
 _ALBEF_TIED = tuple(
     pair for twin in ("", "_m") for pair in tied_head(f"text_encoder{twin}.cls.predictions", f"text_encoder{twin}.bert.embeddings")
@@ -146,7 +146,7 @@ HF_CAPTIONING = Layout(
 
 
 def _own(layout: Layout) -> Layout:
-    built_as_clip = _ours(*(rule for twin in ("towers.", "twin.copy.") for rule in norm(f"{twin}image_encoder.norm_before", "")))
+    built_as_clip = _ours(*(rule for each in (ONLINE, MOMENTUM) for rule in norm(f"{twin}image_encoder.norm_before", "")))
     names = dict.fromkeys((*_ours(*layout.rules), *layout.homeless, *built_as_clip))
     return Layout("tinymm", tuple(Rule(name, (name,)) for name in names))
 
