@@ -14,7 +14,8 @@ from tinymm.workflows import commands, terminal
 from tinymm.workflows import mpiexec as replicas
 from tinymm.workflows.course import commands as commands_course
 from tinymm.workflows.open_model import BUILT_IN_NAMES
-from tinymm.workflows.studies import commands as commands_train
+from tinymm.workflows.runs import commands as commands_train
+from tinymm.workflows.studies import commands as commands_studies
 
 STOPPED = 130
 
@@ -32,7 +33,7 @@ def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
         find_backend(options.get("backend", "numpy"))  # before a second is spent on what needs it
         if options.pop("out_is_file", False):
             commands.check_out(options["out"])
-        with _own_functions(), replicas.together(options, shares_batches=command in commands_train.SHARE_BATCHES) as own:
+        with _own_functions(), replicas.together(options, shares_batches=command in (*commands_train.SHARE_BATCHES, *commands_studies.SHARE_BATCHES)) as own:
             return command(**own) or 0
     except KeyboardInterrupt as stop:
         terminal.aside("\n" + "; ".join(["stopped, and what was written is whole", *map(str, stop.args)]))
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     commands_train.declare(parsers)
+    commands_studies.declare(parsers)
 
     caption = commands.add(parsers, "caption", "say what pictures show", "caption a.png --beams 3", _caption)
     caption.add_argument("pictures", nargs="+", metavar="PICTURE")

@@ -246,6 +246,7 @@ spec = register(
         noted=("scale",),
         fine_tune=fine_tune,
         idle=idle,
+        scale=lambda model: float(np.exp(model.t.data)),
         order=1,
     )
 )

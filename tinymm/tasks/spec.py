@@ -122,6 +122,11 @@ CONTRAST, MATCH, FILL, GENERATE = "contrast", "match", "fill", "generate"
 GROUND, QUERIES, QUEUE = "ground", "queries", "queue"
 
 
+def _no_scale(model: Any) -> float:
+    """Return 1: similarities are compared as they are."""
+    return 1.0
+
+
 def _same_source(source: Any) -> Any:
     """Return the source itself: the model is trained on its images and captions."""
     return source
@@ -142,8 +147,8 @@ class ModelSpec:
     by the reason. `noted` are the columns of `task.notes`. `parts` names, for each ability, the
     beginnings of the names of the weights that it needs: some files lack them. `adapted(source)` is
     what of a source the model is trained on. Specs of one `group` are trained by one command, which
-    tells them apart by `--stage`, described by a `sentence`; `order` is that of the list of commands.
-    `reranks_by_logit` is ALBEF's: re-ranking goes by ITM's logit
+    tells them apart by `--stage`, described by a `sentence`. `scale(model)` is what multiplies the
+    similarities in a softmax over texts. `order` is that of the list of commands. `reranks_by_logit` is ALBEF's: re-ranking goes by ITM's logit
     alone, where BLIP and BLIP-2 add the similarity.
     """
 
@@ -170,6 +175,7 @@ class ModelSpec:
     group: str = ""
     stage: int | None = None
     sentence: str = ""
+    scale: Callable[[Any], float] = _no_scale
     order: int = 9
     reranks_by_logit: bool = False
 

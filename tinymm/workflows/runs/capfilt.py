@@ -71,7 +71,7 @@ def fine_tuned(model: Any, people: Any, objectives: tuple[str, ...], recipe: Rec
     return tuned.eval()
 
 
-def judge(captioner: BLIP, filter_: Any, source: Any, seed: int, say: Callable[[str], None] = tell) -> list[Judged]:
+def judge(captioner: Any, filter_: Any, source: Any, seed: int, say: Callable[[str], None] = tell) -> list[Judged]:
     """Write a caption for each web picture and judge it and the picture's own ones; `seed` names the captioner's draws."""
     pictures, judged = source.web_pictures(), []
     for start in range(0, len(pictures), _BATCH):

@@ -11,8 +11,9 @@ from typing import Any
 
 from tinymm import pretrained
 from tinymm.data.batches import Source
-from tinymm.tasks import CONTRAST, ModelSpec, spec_named
+from tinymm.tasks import CONTRAST, ModelSpec, Task, spec_named
 from tinymm.training.checkpoint import load_checkpoint
+from tinymm.training.loop import train
 from tinymm.training.optimizers import AdamW
 from tinymm.training.records import RunFolder, next_folder, write_json
 
@@ -159,6 +160,18 @@ def _trained(
         lambda: measure(best, source, settings) | known | notes,
         lambda results: figures.draw(folder.path, planned, best, before, results),
     )
+
+
+def trained(planned: Plan, task: Task | None = None) -> Any:
+    """Return the plan's model in eval mode after training, without a run folder, as studies do.
+
+    `task` replaces that of the plan.
+    """
+    model, settings = planned.model, planned.settings
+    optimizer = AdamW(model, decay=settings.decay, **ADAMW)
+    for _ in train(model, planned.source, optimizer, planned.recipe, task=task or planned.task):
+        pass
+    return model.eval()
 
 
 def introduction(planned: Plan) -> str:
