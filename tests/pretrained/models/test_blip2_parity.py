@@ -11,7 +11,7 @@ from tinymm.layers import bidirectional_mask, multimodal_causal_mask  # noqa: E4
 from tinymm.models.blip2 import BLIP2Stage1  # noqa: E402
 from tinymm.models.blip2_stage2 import BLIP2Stage2  # noqa: E402
 from tinymm.models.qformer import QFormer  # noqa: E402
-from tinymm.tasks import losses
+from tinymm.tasks import losses  # noqa: E402
 
 pytestmark = pytest.mark.parity
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}

@@ -14,7 +14,7 @@ from tinymm.models.decoding import draw_from_nucleus  # noqa: E402
 from tinymm.models.opt import OPT, OPTConfig  # noqa: E402
 from tinymm.pretrained.key_maps import Layout  # noqa: E402
 from tinymm.pretrained.models.opt import HUGGING_FACE, RELEASED, recognize, rules  # noqa: E402
-from tinymm.tasks import losses
+from tinymm.tasks import losses  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("torch")]
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
