@@ -23,6 +23,7 @@ from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.tasks import losses
 
 ROOT = Path(tinymm.__file__).parent
 MODULES = ["tinymm", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "tinymm.") if not m.name.endswith("__main__"))]
@@ -207,10 +208,10 @@ def run_blip2():
     rng = np.random.default_rng(0)
     images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
     first = BLIP2Stage1(BLIP2Config.tiny(), rng)
-    first.losses(images, ids, np.ones(ids.shape, bool), rng=rng)
-    first.caption(images, max_new_tokens=2)
+    losses(first, images, ids, np.ones(ids.shape, bool), rng=rng)
+    first.generate(images, max_new_tokens=2)
     second = BLIP2Stage2(BLIP2Stage2Config.tiny(), rng)
-    second.losses(images, ids)
+    losses(second, images, ids)
     second.language_model(ids)
     bert = Bert(BertConfig.tiny(memory_width=24), rng)
     bert(ids, np.ones(ids.shape, bool), memory=np.zeros((3, 4, 24), np.float32))

@@ -15,7 +15,6 @@ import numpy as np
 from tinymm.arrays.backend import beside
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
-from tinymm.autodiff import Tensor
 from tinymm.data.text import DEC
 from tinymm.losses import (
     ITM_PRIOR,
