@@ -249,5 +249,6 @@ spec = register(
         noted=("temperature",),
         frame=(MASK,),
         cleaning="albef",
+        released=True,
     )
 )

@@ -226,5 +226,6 @@ spec = register(
         frame=(DEC, ENC),
         cleaning="blip",
         idle=idle,
+        released=True,
     )
 )

@@ -351,5 +351,6 @@ spec = register(
         },
         group="blip2",
         stage=1,
+        released=True,
     )
 )

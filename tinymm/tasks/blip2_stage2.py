@@ -219,5 +219,6 @@ spec = register(
         idle=idle,
         group="blip2",
         stage=2,
+        released=True,
     )
 )

@@ -248,5 +248,6 @@ spec = register(
         idle=idle,
         scale=lambda model: float(np.exp(model.t.data)),
         order=1,
+        released=True,
     )
 )

@@ -115,5 +115,6 @@ spec = register(
         frame=(DEC,),
         idle=idle,
         adapted=captions_alone,
+        released=True,
     )
 )

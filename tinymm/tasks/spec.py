@@ -136,6 +136,97 @@ def _same_source(source: Any) -> Any:
 class ModelSpec:
     """A model, its training step, and how it is named, built, trained, evaluated and drawn.
 
+    - `name`: that of `train NAME`, and the beginning of its run folders' names. Specs of one `group`
+      are trained by one command, `train GROUP --stage N`, where `sentence` describes the stage;
+      `order` is that of the list of commands.
+    - `task`, `objectives`, `noted`: its step, its losses, and the columns of `task.notes`.
+    - `prepare(settings, source, parts)`: a randomly initialized model for this data, whose texts are
+      framed by the special tokens `frame` (None: not framed), cleaned as the paper's code does
+      (`cleaning`); `adapted(source)` is what of a source it is trained on. `parts` are the models
+      that it `requires`, each under the name of its setting.
+    - `fine_tune(settings, model)`: what training with `--init` begins with.
+    - `can`: its abilities: CONTRAST (`encode_image`, `encode_text`, `similarity`), MATCH
+      (`itm_logits`), FILL (`mlm_logits`), GENERATE (`generate`, `lm_logits`), and what of it can be
+      drawn. `parts` names, for each, the beginnings of the names of the weights that it needs, since
+      some files lack them.
+    - `best`: the validation metric that chooses the best checkpoint, "" for the last step.
+    - `metrics`: what its numbers are, in words. `scale(model)` multiplies its similarities in a
+      softmax over texts. `reranks_by_logit` is ALBEF's: re-ranking goes by ITM's logit alone, where
+      BLIP and BLIP-2 add the similarity.
+    - `released`: whether files of other programs hold such models (`pretrained.models`); else its
+      files hold its own names, and its `config` as JSON.
+    - `idle(settings)`: which fields of the settings have no effect, by the reason.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    chance: Callable[[Any, int], float]
+    formula: str
+    mask: str | None = None
+    ability: str | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of results.json: the regular expression of its `key`, and what it is in `words`.
+
+    `control` says what stands beside it: the chance level, or the run without an image.
+    """
+
+    key: str
+    words: str
+    control: str = "chance"
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A trained model that another one needs: the image encoder of BLIP-2, its language model.
+
+    `setting` is the field that names a run of it, and `spec` the name of its spec. Where the field
+    is None it is the last run of that model (`last_run`), or it is trained first, into the folder
+    `setting` of the run, with `settings(outer)`: what of the outer run's settings it is trained
+    with, on the outer run's own source of data where it is to have the same words (`same_words`).
+    """
+
+    setting: str
+    spec: str
+    settings: Callable[[Any], dict[str, Any]] = lambda outer: {}
+    last_run: bool = False
+    same_words: bool = False
+
+
+def _as_it_is(settings: Any, model: Any) -> Any:
+    """Return the model itself: fine-tuning changes nothing of it beforehand."""
+    return model
+
+
+def _nothing_idle(settings: Any) -> dict[str, tuple[str, ...]]:
+    """Return no fields: all settings have an effect."""
+    return {}
+
+
+#: What a model can do. Commands ask for these, never for a class.
+CONTRAST, MATCH, FILL, GENERATE = "contrast", "match", "fill", "generate"
+#: What of a model can be drawn: the words' cross-attention to patches, a Q-Former's queries, and
+#: the queue of a momentum encoder's features.
+GROUND, QUERIES, QUEUE = "ground", "queries", "queue"
+
+
+def _no_scale(model: Any) -> float:
+    """Return 1: similarities are compared as they are."""
+    return 1.0
+
+
+def _same_source(source: Any) -> Any:
+    """Return the source itself: the model is trained on its images and captions."""
+    return source
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model, its training step, and how it is named, built, trained, evaluated and drawn.
+
     `name` is that of `train NAME` and the beginning of its run folders' names. `can` are its
     abilities: CONTRAST (`encode_image`, `encode_text`, `similarity`), MATCH (`itm_logits`), FILL
     (`mlm_logits`) and GENERATE (`generate`, `lm_logits`). `prepare(settings, source, parts)` returns
@@ -178,6 +269,7 @@ class ModelSpec:
     scale: Callable[[Any], float] = _no_scale
     order: int = 9
     reranks_by_logit: bool = False
+    released: bool = False
 
     def able(self, model: Any) -> frozenset[str]:
         """Return the abilities for which the model has all weights: some files lack a part."""
@@ -239,6 +331,11 @@ def register(spec: ModelSpec) -> ModelSpec:
             f"{there.model.__name__}; choose another"
         )
     _SPECS[spec.name] = spec
+    if not spec.released:
+        from tinymm.pretrained.models.families import register_family
+        from tinymm.pretrained.models.own import own_family
+
+        register_family(own_family(spec.name, spec.model, spec.config))
     return spec
 
 

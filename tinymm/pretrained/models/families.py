@@ -45,12 +45,25 @@ class Family:
     describe: Callable[[Weights, Layout, list[str]], dict[str, Any]] = lambda weights, layout, unused: weights.settings
 
 
+_REGISTERED: list[Family] = []
+
+
+def register_family(family: Family) -> None:
+    """Make the files of a further model known; one that is registered again takes the place of the first."""
+    _REGISTERED[:] = [other for other in _REGISTERED if other.model is not family.model] + [family]
+
+
+def families() -> tuple[Family, ...]:
+    """Return the kinds of models that files may hold: those that were registered first."""
+    return (*_REGISTERED, *FAMILIES)
+
+
 def family_of(model: Module) -> Family:
     """Return the family that a model belongs to; UsageError if it has none."""
-    for family in FAMILIES:
+    for family in families():
         if type(model) is family.model:
             return family
-    raise UsageError(f"models with files of their own are {', '.join(f.model.__name__ for f in FAMILIES)}, and {type(model).__name__} came")
+    raise UsageError(f"models with files of their own are {', '.join(f.model.__name__ for f in families())}, and {type(model).__name__} came")
 
 
 # ---------------------------------------------------------------------- CLIP
