@@ -18,7 +18,7 @@ from tinymm.models.albef import ALBEF
 from tinymm.models.blip import BLIP, BLIPConfig  # noqa: F401 (the example)
 from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
-from tinymm.models.towers import MomentumContrast
+from tinymm.models.dual_encoder import DualEncoderModel
 
 from .evaluate import chosen_class, recalls, swap_accuracy
 
@@ -26,7 +26,7 @@ from .evaluate import chosen_class, recalls, swap_accuracy
 RERANKED = 16
 _BATCH = 128
 #: What looks at pictures and compares them with texts.
-Matcher = BLIP2Stage1 | MomentumContrast
+Matcher = BLIP2Stage1 | DualEncoderModel
 
 
 def on_device(model: Any, x: Any) -> Any:
@@ -40,19 +40,20 @@ def on_device(model: Any, x: Any) -> Any:
 
 def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
     """Return the picture encoder's tokens of pictures (N, h, w, c), a batch at a time, on the host: (N, P+1, M)."""
-    return np.concatenate(
-        [
-            to_host(model.image_tokens(on_device(model, images[i : i + _BATCH])))
-            for i in range(0, max(1, len(images)), _BATCH)
-        ]
-    )
+    with no_grad():
+        return np.concatenate(
+            [
+                to_host(model.image_tokens(on_device(model, images[i : i + _BATCH])).data)
+                for i in range(0, max(1, len(images)), _BATCH)
+            ]
+        )
 
 
 def itc_scores(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
-    """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); towers have one "query"."""
+    """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); ALBEF and BLIP have one "query"."""
     tokens = on_device(model, tokens)
     with no_grad():
-        rows = model.project_queries(tokens) if isinstance(model, BLIP2Stage1) else model.towers.project_image(tokens)[:, None]
+        rows = model.query_features(tokens) if isinstance(model, BLIP2Stage1) else model.project_image(tokens)[:, None]
         queries = to_host(rows.data)
         texts = to_host(model.encode_text(ids, is_real).data)
     return np.einsum("nqe,me->nqm", queries, texts)
@@ -64,8 +65,8 @@ def itm_logits(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.
     with no_grad():
         for i in range(0, max(1, len(ids)), _BATCH):
             part = slice(i, i + _BATCH)
-            logits = to_host(model.match(on_device(model, tokens[part]), ids[part], is_real[part]).data)
-            parts.append(logits.mean(axis=1) if logits.ndim == 3 else logits)
+            logits = model.itm_logits(on_device(model, tokens[part]), ids[part], is_real[part])
+            parts.append(to_host(logits.data))
     return np.concatenate(parts)
 
 
@@ -111,11 +112,11 @@ def can_match(model: Any) -> bool:
 
 def can_name_words(model: Any) -> bool:
     """Say whether the model has the weights that name words, hidden ones or the next."""
-    return not _lacks(model, "writer", "language_head")
+    return not _lacks(model, "decoder", "language_head")
 
 
 def _lacks(model: Any, *parts: str) -> bool:
-    names = (name.removeprefix("towers.") for name in model.missing())
+    names = (name.removeprefix("encoders.") for name in model.missing())
     return any(name.startswith(parts) for name in names)
 
 
@@ -172,7 +173,7 @@ def mlm_accuracy(model: ALBEF, tokens: np.ndarray, ids: np.ndarray, is_real: np.
             row, place = rows[i : i + _BATCH], places[i : i + _BATCH]
             hidden, each = ids[row].copy(), np.arange(len(row))
             hidden[each, place] = model.config.mask
-            logits = to_host(model.towers.words(on_device(model, tokens[row]), hidden, is_real[row]).data)
+            logits = to_host(model.mlm_logits(on_device(model, tokens[row]), hidden, is_real[row]).data)
             right.append(chosen_class(logits[each, place]) == ids[row, place])
     return float(np.concatenate(right).mean())
 
@@ -186,7 +187,7 @@ def perplexity(model: BLIP | BLIP2Stage1, tokens: np.ndarray, ids: np.ndarray, i
     with no_grad():
         for i in range(0, len(ids), _BATCH):
             part = slice(i, i + _BATCH)
-            words = model.words(on_device(model, tokens[part]), ids[part], is_real[part])
+            words = model.lm_logits(on_device(model, tokens[part]), ids[part], is_real[part])
             surprise += float(to_host(language_loss(words, ids[part], is_real[part]).data)) * int(is_real[part, 1:].sum())
             V = words.shape[-1]
     return math.exp(surprise / int(is_real[:, 1:].sum())), float(V)
@@ -263,7 +264,7 @@ def write_captions(model: BLIP | BLIP2Stage1 | BLIP2Stage2, images: np.ndarray, 
     """Return a caption for each of the pictures (N, h, w, c); `options` are those of `decoding.generate`."""
     written: list[list[int]] = []
     for i in range(0, len(images), _BATCH):
-        written += model.caption(on_device(model, images[i : i + _BATCH]), **options)
+        written += model.generate(on_device(model, images[i : i + _BATCH]), **options)
     return [tokenizer.decode(np.array([row], int))[0] if row else "" for row in written]
 
 
