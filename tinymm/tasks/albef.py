@@ -27,6 +27,9 @@ from tinymm.models.albef import ALBEF, ALBEFConfig
 from tinymm.models.text import real
 
 from .momentum import (
+    CONTRAST_PARTS,
+    MATCH_PARTS,
+    TEXT,
     Features,
     Momentum,
     MomentumSettings,
@@ -41,7 +44,18 @@ from .momentum import (
     word_chance,
 )
 from .settings import setting
-from .spec import CONTRAST, FILL, MATCH, ModelSpec, Objective, StepResult, Task, register
+from .spec import (
+    CONTRAST,
+    FILL,
+    GROUND,
+    MATCH,
+    QUEUE,
+    ModelSpec,
+    Objective,
+    StepResult,
+    Task,
+    register,
+)
 from .step import (
     Sharded,
     Split,
@@ -226,6 +240,7 @@ spec = register(
                 "Which text of batch and queue is this image's, and which image is this text's?",
                 itc_chance,
                 "ln(B + K)",
+                ability=CONTRAST,
             ),
             Objective(
                 "itm",
@@ -233,6 +248,7 @@ spec = register(
                 "Does this text belong to this image, or is it a hard negative?",
                 itm_chance,
                 "ln 3 - ⅔ ln 2",
+                ability=MATCH,
             ),
             Objective(
                 "mlm",
@@ -240,15 +256,21 @@ spec = register(
                 "Which token was masked here, given the image and the text on both sides?",
                 word_chance,
                 "ln V",
+                ability=FILL,
             ),
         ),
         prepare=prepare,
         settings=ALBEFSettings,
-        can=frozenset({CONTRAST, MATCH, FILL}),
+        can=frozenset({CONTRAST, MATCH, FILL, GROUND, QUEUE}),
         best="validation_itm_accuracy",
         noted=("temperature",),
         frame=(MASK,),
         cleaning="albef",
+<<<<<<< HEAD
         released=True,
+=======
+        parts=CONTRAST_PARTS | MATCH_PARTS | {FILL: (*TEXT, "encoders.language_head")},
+        reranks_by_logit=True,
+>>>>>>> m1
     )
 )

@@ -25,6 +25,8 @@ from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.text import real
 
 from .momentum import (
+    CONTRAST_PARTS,
+    MATCH_PARTS,
     Features,
     Momentum,
     MomentumSettings,
@@ -39,7 +41,18 @@ from .momentum import (
     word_chance,
 )
 from .settings import Settings, changed, setting
-from .spec import CONTRAST, GENERATE, MATCH, ModelSpec, Objective, StepResult, Task, register
+from .spec import (
+    CONTRAST,
+    GENERATE,
+    GROUND,
+    MATCH,
+    QUEUE,
+    ModelSpec,
+    Objective,
+    StepResult,
+    Task,
+    register,
+)
 from .step import (
     Sharded,
     Split,
@@ -202,6 +215,7 @@ spec = register(
                 "Which text of batch and queue is this image's, and which image is this text's?",
                 itc_chance,
                 "ln(B + K)",
+                ability=CONTRAST,
             ),
             Objective(
                 "itm",
@@ -209,6 +223,7 @@ spec = register(
                 "Does this text belong to this image, or is it a hard negative?",
                 itm_chance,
                 "ln 3 - ⅔ ln 2",
+                ability=MATCH,
             ),
             Objective(
                 "lm",
@@ -216,15 +231,17 @@ spec = register(
                 "Which token comes next, given the image and the text before it?",
                 word_chance,
                 "ln V",
+                ability=GENERATE,
             ),
         ),
         prepare=prepare,
         settings=BLIPSettings,
-        can=frozenset({CONTRAST, MATCH, GENERATE}),
+        can=frozenset({CONTRAST, MATCH, GENERATE, GROUND, QUEUE}),
         best="validation_itm_accuracy",
         noted=("temperature",),
         frame=(DEC, ENC),
         cleaning="blip",
+        parts=CONTRAST_PARTS | MATCH_PARTS | {GENERATE: ("decoder.",)},
         idle=idle,
         released=True,
     )

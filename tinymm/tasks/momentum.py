@@ -16,6 +16,7 @@ from tinymm.models.momentum import alpha_warmup
 from tinymm.models.vit import ViTConfig
 
 from .settings import Settings, setting
+from .spec import CONTRAST, GROUND, MATCH, QUEUE
 from .step import Sharded, Split
 
 #: The learned temperature stays in this range (the released code).
@@ -23,6 +24,14 @@ TEMPERATURES = (0.001, 0.5)
 #: Standard deviations of the initial embeddings of words and of image positions: inputs that are to
 #: be told apart should begin apart (docs/blip2.md).
 EMBEDDING_STD, POSITION_STD = 0.2, 0.5
+
+#: How the names of the weights begin that each ability needs; some released files lack them.
+TEXT = ("encoders.text_encoder.",)
+CONTRAST_PARTS = {
+    CONTRAST: (*TEXT, "encoders.image_projection.", "encoders.text_projection."),
+    QUEUE: ("momentum_encoder.", "queue."),
+}
+MATCH_PARTS = {MATCH: (*TEXT, "itm_head."), GROUND: (*TEXT, "itm_head.")}
 
 
 class Momentum(NamedTuple):
