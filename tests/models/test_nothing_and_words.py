@@ -78,11 +78,7 @@ def test_the_other_models_of_nothing(model, config):
         == len(image_tokens(model, none))
         == 0
     )
-<<<<<<< HEAD
-    assert not hasattr(model, "generate") or model.generate(none) == []
-=======
     assert not hasattr(model, "caption") or model.generate(none) == []
->>>>>>> m1
 
 
 def test_parts_of_nothing():

@@ -20,7 +20,6 @@ from tinymm.layers import Linear, Module, record_attention
 from tinymm.models import clip
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
-from tinymm.tasks import losses
 from tinymm.training.chunks import in_chunks
 from tinymm.training.parallel import threads
 
@@ -81,11 +80,7 @@ def test_both_stages_of_blip2_in_chunks_have_the_gradient_of_the_whole():
     images, ids = rng.standard_normal((5, 16, 16, 3)), rng.integers(3, 20, (5, 4))
     for model in (first.astype("float64"), second.astype("float64")):
         whole, parts = (
-<<<<<<< HEAD
-            gradients(model, lambda: sum(losses(model, images, ids, rng=np.random.default_rng(3), split=split).values()))  # noqa: B023
-=======
             gradients(model, lambda: sum(tasks.losses(model, images, ids, rng=np.random.default_rng(3), split=split).values()))  # noqa: B023
->>>>>>> m1
             for split in (plain, in_chunks(plain, 2))
         )
         assert_same(parts, whole)

@@ -13,7 +13,6 @@ from tinymm import tasks
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
-from tinymm.tasks import spec_of
 from tinymm.training import loop
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
@@ -38,17 +37,12 @@ def built(kind):
 
 def one_step(model, optimizer, images, ids, is_real, image_ids):
     """Take a step with everything that belongs to it and return its losses."""
-<<<<<<< HEAD
-    task = spec_of(model).task
-    result = task.step(model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
-    sum(result.losses.values()).backward()
-=======
     found = tasks.losses(model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
     sum(found.values()).backward()
->>>>>>> m1
     optimizer.step(1e-2, clip=1.0)
-    task.after_step(model, result.memory)
-    return result.losses
+    if hasattr(model, "after_step"):
+        model.after_step()
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)

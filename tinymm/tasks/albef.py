@@ -266,11 +266,9 @@ spec = register(
         noted=("temperature",),
         frame=(MASK,),
         cleaning="albef",
-<<<<<<< HEAD
-        released=True,
-=======
         parts=CONTRAST_PARTS | MATCH_PARTS | {FILL: (*TEXT, "encoders.language_head")},
         reranks_by_logit=True,
->>>>>>> m1
+        order=2,
+        released=True,
     )
 )

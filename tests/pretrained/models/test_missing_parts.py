@@ -18,7 +18,6 @@ from tinymm.models.qformer import QFormerConfig
 from tinymm.models.vit import ViTConfig
 from tinymm.pretrained.files.safetensors import write_safetensors
 from tinymm.pretrained.models.blip2 import HF_QFORMER
-from tinymm.tasks import losses
 from tinymm.training.optimizers import AdamW
 
 HEADS = {"image": 5, "text": 4}
@@ -61,15 +60,9 @@ USES = {
     "cosines": lambda model: model(pictures(model), IDS, REAL),
     "matching": lambda model: model.itm_probability(pictures(model), IDS, REAL),
     "captions": lambda model: model.generate(pictures(model), max_new_tokens=3),
-<<<<<<< HEAD
-    "hidden words": lambda model: model.towers.words(model.image_tokens(pictures(model)), IDS, REAL),
-    "itc and itm": lambda model: losses(model, pictures(model), IDS, REAL, rng=np.random.default_rng(0), objectives=("itc", "itm")),
-    "all losses": lambda model: losses(model, pictures(model), IDS, REAL, rng=np.random.default_rng(0)),
-=======
     "hidden words": lambda model: model.mlm_logits(model.image_tokens(pictures(model)), IDS, REAL),
     "itc and itm": lambda model: tasks.losses(model, pictures(model), IDS, REAL, rng=np.random.default_rng(0), objectives=("itc", "itm")),
     "all losses": lambda model: tasks.losses(model, pictures(model), IDS, REAL, rng=np.random.default_rng(0)),
->>>>>>> m1
 }
 #: How it is opened, what it can still do, and for each thing that it cannot, the part that the sentence names.
 MODELS = {
@@ -129,11 +122,7 @@ def test_what_is_there_can_be_trained_and_the_rest_stays_missing(name, tmp_path)
     before, missing = model.state_dict(), model.missing()
     optimizer = AdamW(model)
     if "captioning" in name:
-<<<<<<< HEAD
-        loss = losses(model, pictures(model), IDS, REAL, objectives=("lm",))["lm"]
-=======
         loss = tasks.losses(model, pictures(model), IDS, REAL, objectives=("lm",))["lm"]
->>>>>>> m1
     else:
         loss = np.sum(model(pictures(model), IDS, REAL))
     loss.backward()

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
-from tinymm.data.registry import one_size_names
 from tinymm.tasks import ModelSpec, all_specs, spec_named
 from tinymm.training.records import read_json
 from tinymm.viz import fonts
 
 from .. import commands, flags
+from ..open_model import ONE_SIZE
 from ..report import table
 from ..run_folder import model_of
 from ..terminal import tell
@@ -125,7 +125,7 @@ def _idle(spec: ModelSpec, settings: Any) -> dict[str, tuple[str, ...]]:
     if settings.init and not any(need.setting == "init" for need in spec.requires):
         return {f"the model of --init {settings.init} brings its own": spec.size_settings}
     found = dict(spec.idle(settings))
-    if settings.data in one_size_names():
+    if settings.data in ONE_SIZE:
         found[f"{settings.data} are drawn at one size"] = ("resolution",)
     return found
 
