@@ -100,7 +100,7 @@ def settings_from(spec: ModelSpec, given: Mapping[str, Any], config: str | None 
                 f"{spec.title} has no setting{stage} --{name.replace('_', '-')}, and "
                 f"{given[name]} came; leave it out"
             )
-    return spec.settings(**(_kept(spec, config) if config else {}) | given)
+    return spec.settings(**{**(_kept(spec, config) if config else {}), **given})
 
 
 def _kept(spec: ModelSpec, config: str) -> dict[str, Any]:

@@ -112,7 +112,8 @@ def _chosen(
     specs: list[ModelSpec], stage: int | None, resume: str | None, config: str | None
 ) -> ModelSpec:
     """Return the spec that is trained: of the stage, or of the run that is named."""
-    named = model_of(resume or config) if resume or config else None
+    run_of = resume or config
+    named = model_of(run_of) if run_of else None
     for spec in specs:
         if spec.name == named and stage in (None, spec.stage):
             return spec

@@ -16,7 +16,7 @@ from tinymm.data.batches import Batch, PairSet, Source
 from tinymm.layers import record_attention
 from tinymm.losses import soft_targets
 from tinymm.tasks import CONTRAST, GENERATE, GROUND, MATCH, QUERIES, QUEUE, spec_of
-from tinymm.training.evaluate import embed_images, embed_texts
+from tinymm.training.evaluate import similarities
 from tinymm.training.evaluate_matching import (
     image_tokens,
     itc_scores,
@@ -89,11 +89,12 @@ def shown_set(source: Source) -> PairSet:
 def cosines_of_shown(model: Any, source: Source) -> np.ndarray:
     """Return the cosines (n, n) of the pairs of the similarity matrix, the model in eval mode."""
     model.eval()
-    return _cosines(model, _few(shown_set(source)), source)
+    return _cosines(model, show_pairs(source), source)
 
 
-def _few(pairs: PairSet, n: int = SHOWN) -> PairSet:
-    """Return a few of the pairs, spread evenly, each with its first caption."""
+def show_pairs(source: Source, n: int = SHOWN) -> PairSet:
+    """Return a few pairs to be drawn, spread evenly, each with its first caption."""
+    pairs = shown_set(source)
     images = np.linspace(0, len(pairs) - 1, min(n, len(pairs))).astype(int)
     few = [pairs.captions[_first_caption(pairs, i)] for i in images]
     return PairSet(pairs.images[images], few, np.arange(len(images)))
@@ -104,9 +105,7 @@ def _first_caption(pairs: PairSet, image: int) -> int:
 
 
 def _cosines(model: Any, pairs: PairSet, source: Source) -> np.ndarray:
-    images = embed_images(model, pairs.images)
-    texts = embed_texts(model, list(pairs.captions), source.tokenizer)
-    return np.asarray(model.similarity(images, texts))
+    return similarities(model, pairs.images, list(pairs.captions), source.tokenizer)
 
 
 def _draw_contrast(
@@ -119,11 +118,12 @@ def _draw_contrast(
     matches: bool,
 ) -> None:
     """Write similarity.png, before and after training, and retrieval.png, failures first."""
-    few = _few(pairs)
+    few = show_pairs(source)
     matrices = {"before training": before, "after training": _cosines(model, few, source)}
     small = source.preprocess.denormalize(few.images)
     style.save(similarity(matrices, small, few.captions), path / "similarity.png")
-    scores, options = _cosines(model, pairs, source), {}
+    scores = _cosines(model, pairs, source)
+    options: dict[str, Any] = {}
     if matches:
         tokens, texts = image_tokens(model, pairs.images), source.tokenizer(list(pairs.captions))
         # The unit is what `rerank_both` sorts by.
