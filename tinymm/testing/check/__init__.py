@@ -242,8 +242,8 @@ ema = Check(_ema.ema)
 queue = Check(_fifo.queue)
 no_leak = Check(_leaks.no_leak)
 vjp = Check(_gradients.vjp)
-#: All of them by name, in this order. The names of files such as `softmax` are the package's own until a check takes them, so
-#: the order of its globals is no order of checks.
+#: All of them by name, in the order of the page of properties. The package's globals have another:
+#: a file's name, such as `softmax`, is among them before a check takes it.
 CHECKS = {
     one.suite.name: one
     for one in (
