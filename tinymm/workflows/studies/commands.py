@@ -46,13 +46,12 @@ def declare(parsers: Any) -> None:
 
 
 def _declare_ablate(parsers: Any) -> None:
-    from tinymm.workflows.studies import ablate_albef
-    from tinymm.workflows.studies import ablate_blip2 as ablate
+    from tinymm.workflows.studies import ablate_albef, ablate_blip2
 
     said = "do without parts of a model and print what that costs: BLIP-2's losses and masks, BLIP's clean captions, ALBEF's twin and negatives"
     models = parsers.add_parser("ablate", help=said).add_subparsers(title="models", metavar="MODEL", required=True)
     every = {
-        "blip2": ("BLIP-2 without one of its losses, or under another mask", 400, tuple(ablate.VARIANTS)),
+        "blip2": ("BLIP-2 without one of its losses, or under another mask", 400, tuple(ablate_blip2.VARIANTS)),
         "albef": ("ALBEF without its hard negatives, its queue or its twin", 1000, tuple(ablate_albef.ROWS)),
         "blip": ("BLIP on true captions, wrong ones, and what CapFilt makes of these", 500, ()),
     }
@@ -87,16 +86,16 @@ def _train_clip(**options: Any) -> None:
 
 def _train_towers(**options: Any) -> None:
     from tinymm.workflows.runs import towers as train_towers
-    from tinymm.workflows.runs import towers_setup as towers_start
+    from tinymm.workflows.runs import towers_setup
 
-    _train(train_towers, towers_start.Settings, **options)
+    _train(train_towers, towers_setup.Settings, **options)
 
 
 def _train_blip2(**options: Any) -> None:
     from tinymm.workflows.runs import blip2 as train_blip2
-    from tinymm.workflows.runs import blip2_setup as blip2_start
+    from tinymm.workflows.runs import blip2_setup
 
-    _train(train_blip2, blip2_start.Settings, **options)
+    _train(train_blip2, blip2_setup.Settings, **options)
 
 
 def _train(workflow: Any, kind: Any, out: str | None, resume: str | None, given: tuple[str, ...], **options: Any) -> None:
@@ -123,10 +122,9 @@ def _tell(path: Any) -> None:
 
 
 def _ablate(model: str, **options: Any) -> None:
-    from tinymm.workflows.studies import ablate_albef, ablate_blip
-    from tinymm.workflows.studies import ablate_blip2 as ablate
+    from tinymm.workflows.studies import ablate_albef, ablate_blip, ablate_blip2
 
-    {"blip2": ablate, "albef": ablate_albef, "blip": ablate_blip}[model].run(**options)
+    {"blip2": ablate_blip2, "albef": ablate_albef, "blip": ablate_blip}[model].run(**options)
 
 
 def _compare(**options: Any) -> None:

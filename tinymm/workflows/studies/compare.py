@@ -23,10 +23,9 @@ from ..open_model import settings_of
 from ..report import write_report
 from ..run_folder import finished
 from ..runs import blip2 as train_blip2
-from ..runs import blip2_setup as blip2_start
+from ..runs import blip2_setup, towers_setup
 from ..runs import clip as train
 from ..runs import towers as train_towers
-from ..runs import towers_setup as towers_start
 from ..terminal import doing, tell
 
 #: Row of the table → name of the panel and series, and the results that it is read from, the first that a system has.
@@ -62,12 +61,12 @@ def run(
     common: dict[str, Any] = {
         "data": data, "steps": steps, "batch_size": batch_size, "seed": seed, "workers": workers, "backend": backend, "validate_every": steps,
     }  # fmt: skip
-    clip = train.Settings(**{**blip2_start.ENCODER, **common})  # type: ignore[arg-type]
-    queries = replace(blip2_start.Settings(**common, rate=blip2_start.RATES[1]), encoder=str(path / "clip"))
+    clip = train.Settings(**{**blip2_setup.ENCODER, **common})  # type: ignore[arg-type]
+    queries = replace(blip2_setup.Settings(**common, rate=blip2_setup.RATES[1]), encoder=str(path / "clip"))
     trainings: dict[str, Callable[..., Any]] = {
         "CLIP": partial(train.run, clip),
-        "ALBEF": partial(train_towers.run, towers_start.Settings(model="albef", **common)),
-        "BLIP": partial(train_towers.run, towers_start.Settings(model="blip", **common)),
+        "ALBEF": partial(train_towers.run, towers_setup.Settings(model="albef", **common)),
+        "BLIP": partial(train_towers.run, towers_setup.Settings(model="blip", **common)),
         "BLIP-2": partial(train_blip2.run, queries),
     }
     for name in trainings:
