@@ -10,8 +10,7 @@ from typing import Any
 from tinymm import __version__
 from tinymm.arrays.backend import find_backend
 from tinymm.arrays.errors import TinymmError, not_installed
-from tinymm.workflows import commands, terminal
-from tinymm.workflows import mpiexec as replicas
+from tinymm.workflows import commands, mpiexec, terminal
 from tinymm.workflows.course import commands as commands_course
 from tinymm.workflows.open_model import BUILT_IN_NAMES
 from tinymm.workflows.runs import commands as commands_train
@@ -22,7 +21,7 @@ STOPPED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for input that cannot be used (with one sentence), 130 when stopped by Ctrl-C."""
-    with replicas.one_voice():
+    with mpiexec.one_voice():
         options = vars(build_parser().parse_args(arguments))
         with terminal.awake(), terminal.doing("at work"):
             return _run(options.pop("command"), options.pop("debug"), options)
@@ -33,7 +32,8 @@ def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
         find_backend(options.get("backend", "numpy"))  # before a second is spent on what needs it
         if options.pop("out_is_file", False):
             commands.check_out(options["out"])
-        with _own_functions(), replicas.together(options, shares_batches=command in (*commands_train.SHARE_BATCHES, *commands_studies.SHARE_BATCHES)) as own:
+        sharing = (*commands_train.SHARE_BATCHES, *commands_studies.SHARE_BATCHES)
+        with _own_functions(), mpiexec.together(options, shares_batches=command in sharing) as own:
             return command(**own) or 0
     except KeyboardInterrupt as stop:
         terminal.aside("\n" + "; ".join(["stopped, and what was written is whole", *map(str, stop.args)]))

@@ -19,7 +19,6 @@ def declare(parsers: Any) -> None:
 
 def _declare_ablate(parsers: Any) -> None:
     from tinymm.workflows.studies import ablate_albef
-    from tinymm.workflows.studies import ablate_blip2 as ablate
 
     said = "do without parts of a model and print what that costs: BLIP-2's losses and masks, BLIP's captions, ALBEF's momentum"
     models = parsers.add_parser("ablate", help=said).add_subparsers(title="models", metavar="MODEL", required=True)
@@ -44,10 +43,9 @@ def _declare_ablate(parsers: Any) -> None:
 
 
 def _ablate(model: str, **options: Any) -> None:
-    from tinymm.workflows.studies import ablate_albef, ablate_blip
-    from tinymm.workflows.studies import ablate_blip2 as ablate
+    from tinymm.workflows.studies import ablate_albef, ablate_blip, ablate_blip2
 
-    {"blip2": ablate, "albef": ablate_albef, "blip": ablate_blip}[model].run(**options)
+    {"blip2": ablate_blip2, "albef": ablate_albef, "blip": ablate_blip}[model].run(**options)
 
 
 def _compare(**options: Any) -> None:
