@@ -18,12 +18,12 @@ def declare(parsers: Any) -> None:
 
 
 def _declare_ablate(parsers: Any) -> None:
-    from tinymm.workflows.studies import ablate_albef
+    from tinymm.workflows.studies import ablate_albef, ablate_blip2
 
     said = "do without parts of a model and print what that costs: BLIP-2's losses and masks, BLIP's captions, ALBEF's momentum"
     models = parsers.add_parser("ablate", help=said).add_subparsers(title="models", metavar="MODEL", required=True)
     every = {
-        "blip2": ("BLIP-2 without one of its losses, or under another mask", 400, tuple(ablate.VARIANTS)),
+        "blip2": ("BLIP-2 without one of its losses, or under another mask", 400, tuple(ablate_blip2.VARIANTS)),
         "albef": ("ALBEF without its hard negatives, its queue or its momentum encoder", 1000, tuple(ablate_albef.ROWS)),
         "blip": ("BLIP on true captions, wrong ones, and what CapFilt makes of these", 500, ()),
     }
