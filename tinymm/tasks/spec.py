@@ -138,7 +138,7 @@ class ModelSpec:
     (None: not framed) and cleaned as the paper's code does (`cleaning`). `parts` are the `requires`:
     models that were trained before, each under the name of its setting. `fine_tune(settings, model)`
     returns what training with `--init` begins with. `best` is the validation metric by which the
-    best checkpoint is chosen. `idle(settings)` returns which fields of the settings have no effect,
+    best checkpoint is chosen, "" for the last one. `idle(settings)` returns which fields of the settings have no effect,
     by the reason. `noted` are the columns of `task.notes`. `parts` names, for each ability, the
     beginnings of the names of the weights that it needs: some files lack them. `adapted(source)` is
     what of a source the model is trained on. Specs of one `group` are trained by one command, which
@@ -197,7 +197,7 @@ class ModelSpec:
         """The columns that a validation adds to a record."""
         columns = list(RETRIEVAL_COLUMNS) if CONTRAST in self.can else []
         columns += ["validation_itm_accuracy"] if MATCH in self.can else []
-        return tuple(dict.fromkeys((*columns, self.best)))
+        return tuple(dict.fromkeys([*columns, *filter(None, [self.best])]))
 
     def chance_losses(self, model: Any, B: int) -> dict[str, float]:
         """Return each objective's loss of a uniform prediction for a batch of B pairs."""
