@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny import PAIRS, randomized, tiny_batch, tiny_clip
 
+from tinymm import tasks
 from tinymm import no_grad
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import DataError, DtypeError, ShapeError, UsageError
@@ -20,7 +21,7 @@ rng = np.random.default_rng
 
 def gradients(model, seed=0):
     images, ids = tiny_batch(model, seed=seed)
-    model.losses(images, ids)["itc"].backward()
+    tasks.losses(model, images, ids)["itc"].backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
@@ -61,7 +62,7 @@ def test_away_from_initialization_only_key_biases_have_none(image, text):
 def test_the_sigmoid_loss_is_of_the_logits_with_their_bias(image, text):
     model = randomized(CLIP(CLIPConfig.tiny(image, text, loss="sigmoid"), rng(0)).astype("float64"))
     images, ids = tiny_batch(model)
-    loss = model.losses(images, ids)["itc"]
+    loss = tasks.losses(model, images, ids)["itc"]
     S = model(images, ids).data
     I, T = (features.data / np.linalg.norm(features.data, axis=1, keepdims=True) for features in (model.encode_image(images), model.encode_text(ids)))
     np.testing.assert_allclose(S, np.exp(model.t.data) * I @ T.T + model.b.data, atol=1e-12)
@@ -82,7 +83,7 @@ def test_of_many_pairs_the_loss_is_taken_in_blocks_and_is_the_same(image, text, 
         monkeypatch.setattr(clip, right.__name__, lambda *x, right=right: taken.append(right.__name__) or right(*x))
     for many in (6, 5):
         monkeypatch.setattr(clip, "MANY", many)
-        model.losses(images, ids)["itc"].backward()
+        tasks.losses(model, images, ids)["itc"].backward()
         found.append([parameter.grad for parameter in model.parameters()])
         for parameter in model.parameters():
             parameter.grad = None
@@ -100,7 +101,7 @@ def test_permuting_the_batch_permutes_the_logits_and_leaves_loss_and_gradients(i
     np.testing.assert_allclose(model(images[rows], ids[columns]).data, logits[rows][:, columns], atol=1e-9)
     found = []
     for order in (np.arange(5), rows):
-        loss = model.losses(images[order], ids[order])["itc"]
+        loss = tasks.losses(model, images[order], ids[order])["itc"]
         loss.backward()
         found.append([loss.data, *(parameter.grad for parameter in model.parameters())])
         for parameter in model.parameters():
@@ -124,9 +125,9 @@ def test_four_pairs_can_be_learned_by_heart(image, text):
     model = tiny_clip(image, text)
     images, ids = tiny_batch(model)
     optimizer = AdamW(model, decay=0.0)
-    start = model.losses(images, ids)["itc"].item()
+    start = tasks.losses(model, images, ids)["itc"].item()
     for _ in range(30):
-        loss = model.losses(images, ids)["itc"]
+        loss = tasks.losses(model, images, ids)["itc"]
         loss.backward()
         optimizer.step(5e-3, clip=1.0)
         model.after_step()
@@ -142,7 +143,7 @@ def test_a_training_step_is_the_same_wherever_arrays_live(image, text, backend):
     for model, home in zip(models, ("numpy", backend), strict=True):
         images, ids = tiny_batch(models[0])
         optimizer = AdamW(model)
-        loss = model.losses(to_backend(images, home), ids)["itc"]
+        loss = tasks.losses(model, to_backend(images, home), ids)["itc"]
         loss.backward()
         norm = optimizer.step(1e-3, clip=1.0)
         model.after_step()
@@ -185,7 +186,7 @@ def test_the_scale_is_clamped_after_the_step_and_not_inside_the_loss(scale, afte
 def test_bad_batches_are_refused_with_what_came_and_the_way_out(spoil, error, message):
     model = tiny_clip()
     with pytest.raises(error, match=message):
-        model.losses(*spoil(*tiny_batch(model)))
+        tasks.losses(model, *spoil(*tiny_batch(model)))
 
 
 @pytest.mark.parametrize(

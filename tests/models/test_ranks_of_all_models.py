@@ -7,10 +7,10 @@ import pytest
 from tiny import randomized
 from tiny_towers import batch, model_of, state, total
 
+from tinymm import tasks
 from tinymm.losses import matching
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
-from tinymm.tasks import losses
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import threads
 from tinymm.training.ranks import simulate
@@ -31,9 +31,9 @@ def two_steps(model, workers, ranks=None):
     optimizer, found = AdamW(model, decay=0.1), {}
     with threads(workers, ranks) as split:
         for n in range(2):
-            terms = losses(model, *batch(seed=n), rng=np.random.default_rng(n), image_ids=np.array([n, n, n + 1, n + 2]), split=split)
-            total(terms).backward()
-            found |= {f"step {n} {name}": loss.data for name, loss in terms.items()}
+            losses = tasks.losses(model, *batch(seed=n), rng=np.random.default_rng(n), image_ids=np.array([n, n, n + 1, n + 2]), split=split)
+            total(losses).backward()
+            found |= {f"step {n} {name}": loss.data for name, loss in losses.items()}
             found |= {f"step {n} gradient of {name}": p.grad for name, p in model.trainable().items() if p.grad is not None}
             optimizer.step(1e-3, 1.0)
     return found | state(model)

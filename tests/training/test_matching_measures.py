@@ -85,7 +85,7 @@ def test_chance_of_hidden_words_is_another_s_picture():
 
     model = model_of("albef").eval()
     PICTURES = model.image_tokens(IMAGES)
-    model.towers.words = words
+    model.mlm_logits = words
     found = measures.matching(model, PAIRS, Spelled())
     places = [(row, place) for row in range(4) for place in range(1, IS_REAL[row].sum() - 1)]
     assert found["mlm_accuracy"] == 1.0
@@ -179,7 +179,7 @@ def test_every_number_has_its_chance(kind):
     assert {"itc_r1", "itm_accuracy"} <= quick.keys() and not [name for name in quick if name.startswith(("itm_reranked", "mlm", "lm"))]
     if kind == "blip":
         assert chance["lm_perplexity"] == 50 and chance["lm_captions_exact"] == chance["lm_captions_words_right"] == 0
-        words = model.words(model.image_tokens(IMAGES), IDS, IS_REAL)
+        words = model.lm_logits(model.image_tokens(IMAGES), IDS, IS_REAL)
         assert found["lm_perplexity"] == pytest.approx(math.exp(language_loss(words, IDS, IS_REAL).item()))  # without smoothing
 
 

@@ -22,7 +22,7 @@ def setting(
     """Return a dataclass field that is also a command-line flag.
 
     `least` and `most` bound a number, most excluded where it is infinite; `choices` are all values
-    that there are.
+    that there are. A default of False makes a flag without a value, which means True.
     """
     about = {"help": said, "least": least, "most": most, "choices": choices}
     return field(default=default, metadata=about)

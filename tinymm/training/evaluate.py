@@ -49,14 +49,13 @@ def _chance_of_hit(places: int, mine: int, others: int) -> float:
 
 
 def embed(encode: Any, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Return unit features of pictures or ids, a batch at a time and without a graph: (N, …) -> (N, E) on the host."""
+    """Return what `encode` makes of images or ids, a batch at a time and without a graph: (N, …) -> (N, E) on the host."""
     parts = []
     with no_grad():
         for start in range(
             0, max(1, len(inputs)), batch_size
         ):  # nothing at all has features too, of their width
-            features = to_host(encode(inputs[start : start + batch_size]).data)
-            parts.append(features / np.linalg.norm(features, axis=-1, keepdims=True))
+            parts.append(to_host(encode(inputs[start : start + batch_size]).data))
     return np.concatenate(parts)
 
 

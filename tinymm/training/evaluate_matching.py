@@ -18,7 +18,7 @@ from tinymm.models.albef import ALBEF
 from tinymm.models.blip import BLIP, BLIPConfig  # noqa: F401 (the example)
 from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
-from tinymm.models.towers import MomentumContrast
+from tinymm.models.dual_encoder import DualEncoderModel
 
 from .evaluate import chosen_class, recalls, swap_accuracy
 
@@ -26,7 +26,7 @@ from .evaluate import chosen_class, recalls, swap_accuracy
 RERANKED = 16
 _BATCH = 128
 #: What looks at pictures and compares them with texts.
-Matcher = BLIP2Stage1 | MomentumContrast
+Matcher = BLIP2Stage1 | DualEncoderModel
 
 
 def on_device(model: Any, x: Any) -> Any:
@@ -50,10 +50,10 @@ def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
 
 
 def itc_scores(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
-    """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); towers have one "query"."""
+    """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); ALBEF and BLIP have one "query"."""
     tokens = on_device(model, tokens)
     with no_grad():
-        rows = model.query_features(tokens) if isinstance(model, BLIP2Stage1) else model.towers.project_image(tokens)[:, None]
+        rows = model.query_features(tokens) if isinstance(model, BLIP2Stage1) else model.project_image(tokens)[:, None]
         queries = to_host(rows.data)
         texts = to_host(model.encode_text(ids, is_real).data)
     return np.einsum("nqe,me->nqm", queries, texts)
@@ -112,11 +112,11 @@ def can_match(model: Any) -> bool:
 
 def can_name_words(model: Any) -> bool:
     """Say whether the model has the weights that name words, hidden ones or the next."""
-    return not _lacks(model, "writer", "language_head")
+    return not _lacks(model, "decoder", "language_head")
 
 
 def _lacks(model: Any, *parts: str) -> bool:
-    names = (name.removeprefix("towers.") for name in model.missing())
+    names = (name.removeprefix("encoders.") for name in model.missing())
     return any(name.startswith(parts) for name in names)
 
 
@@ -173,7 +173,7 @@ def mlm_accuracy(model: ALBEF, tokens: np.ndarray, ids: np.ndarray, is_real: np.
             row, place = rows[i : i + _BATCH], places[i : i + _BATCH]
             hidden, each = ids[row].copy(), np.arange(len(row))
             hidden[each, place] = model.config.mask
-            logits = to_host(model.towers.words(on_device(model, tokens[row]), hidden, is_real[row]).data)
+            logits = to_host(model.mlm_logits(on_device(model, tokens[row]), hidden, is_real[row]).data)
             right.append(chosen_class(logits[each, place]) == ids[row, place])
     return float(np.concatenate(right).mean())
 

@@ -41,7 +41,7 @@ BROKEN = {
         (without("temp"), ["missing: 'temp'"]),
         (without("text_queue"), ["missing: 'text_queue'"]),
         (without("image_queue"), ["lacks the array for queue.images"]),
-        (without("text_encoder.bert.embeddings.word_embeddings.weight"), ["lacks the array for towers.text_encoder.embedding.words.weight"]),
+        (without("text_encoder.bert.embeddings.word_embeddings.weight"), ["lacks the array for encoders.text_encoder.embedding.words.weight"]),
         (with_("vqa_head.weight", np.ones(2)), ["unexpected: 'vqa_head.weight'"]),
         (with_("text_encoder.bert.pooler.dense.weight", np.ones((2, 2))), ["unexpected: 'text_encoder.bert.pooler.dense.weight'"]),
         (with_(f"{TEXT}.encoder.layer.0.crossattention.self.key.bias", np.ones(32)), [f"unexpected: '{TEXT}.encoder.layer.0.crossattention."]),

@@ -18,9 +18,7 @@ from tinymm.models.qformer import QFormer
 
 from ..files.folders import Weights
 from ..key_maps import Imported, Layout
-from . import albef_blip as towers
-from . import albef_blip_config as towers_settings
-from . import bert, blip2, clip, opt
+from . import albef_blip, albef_blip_config, bert, blip2, clip, opt
 from . import blip2_config as blip2_settings
 from . import clip_config as settings
 from .clip_sizes import config_of
@@ -103,9 +101,9 @@ def _blip2(model: type[Module], kind: str, build: Callable, layouts: dict[str, L
 
 
 # ---------------------------------------------------------------------- ALBEF and BLIP
-def _towers(model: type[Module], build: Callable, layouts: dict[str, Layout]) -> Family:
+def _albef_blip(model: type[Module], build: Callable, layouts: dict[str, Layout]) -> Family:
     def recognize(keys: Iterable[str], said: dict[str, Any]) -> Layout | None:
-        found = towers.recognize(keys, said)
+        found = albef_blip.recognize(keys, said)
         return found[1] if found and found[0] == model.__name__ else None
 
     def layout_for(config: Any, name: str) -> Layout:
@@ -115,7 +113,7 @@ def _towers(model: type[Module], build: Callable, layouts: dict[str, Layout]) ->
             raise UsageError(f"format {name!r} knows the original ViT only, and this one is built as CLIP's; use \"tinymm\"")
         return layouts[name]
 
-    return Family(model, recognize, build, layout_for, towers_settings.settings_for, lambda config: "tinymm")
+    return Family(model, recognize, build, layout_for, albef_blip_config.settings_for, lambda config: "tinymm")
 
 
 FAMILIES = (
@@ -128,12 +126,12 @@ FAMILIES = (
         {"lavis": blip2.LAVIS_STAGE_2, "huggingface": blip2.HF_GENERATION, "tinymm": blip2.TINYMM_STAGE_2},
     ),
     _blip2(QFormer, "Q-Former", blip2_settings.build_qformer, {"huggingface": blip2.HF_QFORMER}),
-    _towers(ALBEF, towers_settings.build_albef, {"albef": towers.ALBEF_PRETRAINING, "tinymm": towers.TINYMM_ALBEF}),
-    _towers(
-        BLIP, towers_settings.build_blip,
+    _albef_blip(ALBEF, albef_blip_config.build_albef, {"albef": albef_blip.ALBEF_PRETRAINING, "tinymm": albef_blip.TINYMM_ALBEF}),
+    _albef_blip(
+        BLIP, albef_blip_config.build_blip,
         {
-            "blip": towers.BLIP_PRETRAINING, "huggingface": towers.HF_CAPTIONING, "huggingface_retrieval": towers.HF_RETRIEVAL,
-            "tinymm": towers.TINYMM_BLIP,
+            "blip": albef_blip.BLIP_PRETRAINING, "huggingface": albef_blip.HF_CAPTIONING, "huggingface_retrieval": albef_blip.HF_RETRIEVAL,
+            "tinymm": albef_blip.TINYMM_BLIP,
         },
     ),
     Family(BertLanguageModel, bert.recognize, bert.build, lambda config, name: bert.HUGGING_FACE, bert.settings_for, lambda config: "huggingface"),
