@@ -131,7 +131,8 @@ def test_captions_of_one_picture_are_no_wrong_answers():
     image_ids = np.array([7, 7, 8])
     drawn = [losses(model, images, ids, is_real, rng=np.random.default_rng(s), image_ids=image_ids)["itm"].item() for s in range(3)]
     # Rows 0 and 1 show one picture, so row 2 is their only wrong answer, and either of them is row 2's.
-    allowed = {losses(model, images, ids, is_real, negatives=(np.array([2, 2, a]), np.array([2, 2, b])))["itm"].item() for a in (0, 1) for b in (0, 1)}
+    draws = [(np.array([2, 2, a]), np.array([2, 2, b])) for a in (0, 1) for b in (0, 1)]
+    allowed = {losses(model, images, ids, is_real, negatives=negatives)["itm"].item() for negatives in draws}
     assert all(min(abs(d - a) for a in allowed) < 1e-12 for d in drawn)
     same, alone = (losses(model, images, ids, is_real, negatives=NEGATIVES, image_ids=i)["itc"].item() for i in (image_ids, None))
     assert same != alone
@@ -207,7 +208,11 @@ def test_raw_features_are_those_that_are_normalized():
         (UsageError, lambda m, i, t, r: losses(m, i, t, r, objectives=("itx",)), "some of itc, itm, itg, and itx came"),
         (DataError, lambda m, i, t, r: losses(m, i, t, r, image_ids=np.zeros(3), rng=np.random.default_rng(0)), "no candidate, because all 3"),
         (DataError, lambda m, i, t, r: losses(m, i, t + 50, r, negatives=NEGATIVES), r"ids must lie in \[0, 50\)"),
-        (ShapeError, lambda m, i, t, r: losses(m, i, np.ones((3, 13), int), np.ones((3, 13), bool), negatives=NEGATIVES), "1 to 12 tokens .* 13 came"),
+        (
+            ShapeError,
+            lambda m, i, t, r: losses(m, i, np.ones((3, 13), int), np.ones((3, 13), bool), negatives=NEGATIVES),
+            "1 to 12 tokens .* 13 came",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(error, call, said):

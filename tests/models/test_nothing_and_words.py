@@ -78,7 +78,7 @@ def test_the_other_models_of_nothing(model, config):
         == len(image_tokens(model, none))
         == 0
     )
-    assert not hasattr(model, "caption") or model.generate(none) == []
+    assert not hasattr(model, "generate") or model.generate(none) == []
 
 
 def test_parts_of_nothing():

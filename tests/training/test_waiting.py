@@ -37,8 +37,9 @@ def built(kind):
 
 def one_step(model, optimizer, images, ids, is_real, image_ids):
     """Take a step with everything that belongs to it and return its losses."""
-    found = tasks.losses(model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
-    sum(found.values()).backward()
+    task = tasks.spec_of(model).task
+    result = task.step(model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
+    sum(result.losses.values()).backward()
     optimizer.step(1e-2, clip=1.0)
     if hasattr(model, "after_step"):
         model.after_step()
@@ -72,10 +73,10 @@ def test_a_step_is_the_same_wherever_arrays_live(kind, backend):
 
 @pytest.mark.parametrize("kind", ["albef", "blip", "stage 1"])
 def test_hard_negatives_are_drawn_where_the_similarities_are_and_are_the_same(kind, backend, monkeypatch):
-    from tinymm.models import blip2, towers
+    from tinymm.tasks import albef, blip, blip2_stage1
 
     drawn = []
-    for module in (towers, blip2):
+    for module in (albef, blip, blip2_stage1):
         draw = module.hard_negatives
         monkeypatch.setattr(module, "hard_negatives", lambda *given, draw=draw: drawn.append(draw(*given)) or drawn[-1])
     for where in ("numpy", backend):

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import beside
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
+from tinymm.autodiff import Tensor
 from tinymm.data.text import DEC
 from tinymm.losses import (
     ITM_PRIOR,
@@ -44,7 +44,16 @@ from .spec import (
     Task,
     register,
 )
-from .step import Sharded, Split, check_draws, check_image_ids, check_objectives, check_pairs, whole
+from .step import (
+    Sharded,
+    Split,
+    check_draws,
+    check_image_ids,
+    check_objectives,
+    check_pairs,
+    rows,
+    whole,
+)
 
 #: The losses, which are added 1 : 1 : 1.
 OBJECTIVES = ("itc", "itm", "itg")
@@ -52,7 +61,17 @@ OBJECTIVES = ("itc", "itm", "itg")
 SHARED = ("image_tokens", "unimodal_features", "itm_logits", "lm_logits")
 
 
-def blip2_stage1_step(model, images, ids, is_real, image_ids, rng, negatives, objectives):
+def blip2_stage1_step(
+    model: Any,
+    images: Any,
+    ids: np.ndarray,
+    is_real: np.ndarray,
+    image_ids: np.ndarray,
+    *,
+    negatives: tuple[Any, Any] | None = None,
+    rng: Any = None,
+    objectives: tuple[str, ...] = OBJECTIVES,
+) -> dict[str, Tensor]:
     """Return {"itc", "itm", "itg"} of B pairs: §3.2 of the paper, in the order of its code.
 
     images (B, h, w, c), texts ids and is_real (B, T); pairs of equal image_ids (B,) have one image.
@@ -80,7 +99,7 @@ def blip2_stage1_step(model, images, ids, is_real, image_ids, rng, negatives, ob
         i, j, is_match = itm_pairs(*negatives)  # (3B,) each: true, wrong image, wrong text
         # "feed each output query embedding into a two-class linear classifier to obtain a logit, and
         # average the logits across all queries as the output matching score"
-        logits = model.itm_logits(image_tokens[i], _take(ids, j), _take(is_real, j))  # (3B, 2)
+        logits = model.itm_logits(image_tokens[i], rows(ids, j), rows(is_real, j))  # (3B, 2)
         losses["itm"] = itm_loss(logits, is_match)
 
     # Image-grounded Text Generation: "we employ a multimodal causal self-attention mask", where
@@ -90,11 +109,6 @@ def blip2_stage1_step(model, images, ids, is_real, image_ids, rng, negatives, ob
         logits = model.lm_logits(image_tokens, ids, is_real)  # (B, T, V)
         losses["itg"] = language_loss(logits, ids, is_real, smoothing)
     return losses
-
-
-def _take(x: np.ndarray, index: Any) -> Any:
-    """Return rows of x, moved next to the indices first: they were drawn where the features are."""
-    return beside(x, index)[index]
 
 
 def step(
@@ -122,11 +136,17 @@ def step(
     if draws:
         check_draws(rng, negatives, "ITM draws hard negatives", "negatives")
     check_image_ids(image_ids, len(ids), draws=draws)
-    image_ids = np.arange(len(ids)) if image_ids is None else image_ids
     sharded = Sharded(model, SHARED, split)
     is_real = real(ids, is_real)
     losses = blip2_stage1_step(
-        sharded, images, ids, is_real, image_ids, rng, negatives, objectives
+        sharded,
+        images,
+        ids,
+        is_real,
+        np.arange(len(ids)) if image_ids is None else image_ids,
+        negatives=negatives,
+        rng=rng,
+        objectives=objectives,
     )
     return StepResult(losses)
 

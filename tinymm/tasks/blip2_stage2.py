@@ -11,6 +11,7 @@ import numpy as np
 
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
+from tinymm.autodiff import Tensor
 from tinymm.data.text import DEC
 from tinymm.losses import language_loss
 from tinymm.models.blip2 import BLIP2Stage1
@@ -36,7 +37,9 @@ from .step import Sharded, Split, check_pairs, whole
 SHARED = ("image_tokens", "visual_prompts", "prompted_logits")
 
 
-def blip2_stage2_step(model, images, ids, is_real, is_target):
+def blip2_stage2_step(
+    model: Any, images: Any, ids: np.ndarray, is_real: np.ndarray, is_target: np.ndarray
+) -> dict[str, Tensor]:
     """Return {"lm"} of B pairs: §3.3 of the paper, with a decoder-based language model.
 
     images (B, h, w, c), texts ids and is_real (B, T); is_target (B, T) are the tokens to predict.

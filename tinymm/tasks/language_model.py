@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.random import generator
+from tinymm.autodiff import Tensor
 from tinymm.data.builtin.sentences import Sentences
 from tinymm.data.text import DEC
 from tinymm.losses import language_loss
@@ -22,7 +23,7 @@ from .spec import ModelSpec, Objective, StepResult, Task, register
 from .step import Split, whole
 
 
-def language_model_step(model, ids, is_real):
+def language_model_step(model: Any, ids: np.ndarray, is_real: np.ndarray) -> dict[str, Tensor]:
     """Return {"lm"}, the mean cross-entropy of each next token: texts ids and is_real (B, T)."""
     logits = model(ids, is_real)  # (B, T, V), each from the tokens before and its own
     # a text's first token is no target, nor is its first real one behind padding on the left
