@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
+from tinymm.data.datasets import dataset_names
 from tinymm.training.records import from_home, read_json
 
-from .open_model import BUILT_IN_NAMES
-
-#: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own.
+#: What each field of the training commands' settings is for; the flags, types and defaults are the fields' own. DATASETS are their names.
 CLIP = {
-    "data": f"{BUILT_IN_NAMES} or a path to pictures and captions", "image": "picture encoder: vit or resnet",
+    "data": "DATASETS or a path to pictures and captions", "image": "picture encoder: vit or resnet",
     "text": "text encoder: transformer or cbow",
     "resolution": "side of the pictures in pixels (own data, emoji and digits; default: 32 or --init's)",
     "init_heads": "attention heads of an --init that does not tell them, such as image=12,text=8",
@@ -117,8 +116,9 @@ def add(parser: argparse.ArgumentParser, workflow: str, said: dict[str, str]) ->
             kind = {int: int, float: float, int | None: int, float | None: float}.get(field.type, str)  # type: ignore[arg-type, call-overload]
             flag = "--" + field.name.replace("_", "-")
             shown = f" (default: {field.default})" if field.default is not None else ""
+            meaning = said[field.name].replace("DATASETS", dataset_names())
             parser.add_argument(
-                flag, type=kind, default=field.default, choices=choices.get(field.name), help=said[field.name] + shown, action=Noted
+                flag, type=kind, default=field.default, choices=choices.get(field.name), help=meaning + shown, action=Noted
             )
     parser.set_defaults(given=())
     parser.add_argument("--resume", metavar="FOLDER", help="go on with a run that was stopped, by its own settings")

@@ -14,14 +14,9 @@ def validated(model: Any, source: Source) -> dict[str, float]:
         return {}
     model.eval()
     if isinstance(model, BLIP2Stage2):
-        return {"validation_captions_exact": measures.captions(model, pairs, source.tokenizer, references(source, pairs))["exact"]}
+        return {"validation_captions_exact": measures.captions(model, pairs, source.tokenizer, source.references(pairs))["exact"]}
     found = measures.matching(model, pairs, source.tokenizer, thorough=False)
     return {"validation_r1": found["itc_r1"], "validation_itm_accuracy": found["itm_accuracy"]}
-
-
-def references(source: Any, pairs: Any) -> list[tuple[str, ...]] | None:
-    """Return all that may be said of each picture, where the source knows more than its captions."""
-    return source.references(pairs) if hasattr(source, "references") else None
 
 
 def measure(model: Any, source: Source) -> dict[str, Any]:
@@ -30,7 +25,7 @@ def measure(model: Any, source: Source) -> dict[str, Any]:
     chance: dict[str, float] = {}
     model.eval()
     for name, pairs in (source.tests() or {"validation": source.validation()}).items():
-        true = references(source, pairs)
+        true = source.references(pairs)
         if isinstance(model, BLIP2Stage2):
             written = measures.captions(model, pairs, source.tokenizer, true)
             found: dict[str, Any] = {f"captions_{key}": value for key, value in written.items()}
@@ -40,8 +35,8 @@ def measure(model: Any, source: Source) -> dict[str, Any]:
             levels = found.pop("chance")
         results |= {f"{name}_{key}": value for key, value in found.items()}
         chance |= {f"{name}_{key}": value for key, value in levels.items()}
-    if not isinstance(model, BLIP2Stage2) and hasattr(source, "swaps"):
-        found = measures.swaps(model, source.swaps(), source.tokenizer)
+    if not isinstance(model, BLIP2Stage2) and (swapped := source.swaps()):
+        found = measures.swaps(model, swapped, source.tokenizer)
         results |= found
         chance |= dict.fromkeys(found, 0.5)
     return results | {"chance": chance}

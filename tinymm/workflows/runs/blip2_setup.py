@@ -12,6 +12,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.data.batches import Source
 from tinymm.data.builtin.sentences import Sentences
+from tinymm.data.datasets import datasets
 from tinymm.data.text import DEC
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
@@ -24,7 +25,7 @@ from tinymm.training.parallel import default_workers
 from tinymm.training.records import RunFolder, last_run, read_metrics, write_json
 
 from ..flags import at_least
-from ..open_model import BUILT_IN, STAGE_1, Opened, a, open_model, open_source, settings_of
+from ..open_model import STAGE_1, Opened, a, open_model, open_source, settings_of
 from ..run_folder import finished
 from ..run_loop import learn
 from ..words import reads_any_text
@@ -236,12 +237,12 @@ def framed_source(data: str, seed: int, opened: Opened, frame: tuple[str, ...] =
     words, while a tokenizer that frames captions already, as BERT's does, is taken as it is.
     """
     seen = opened.model.config.image
-    given: dict[str, Any] = {} if data in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
+    given: dict[str, Any] = {} if data in datasets() else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     source: Any = open_source(data, seed=seed, channels=seen.channels, resolution=seen.resolution, **given)
     words = getattr(opened.tokenizer, "vocabulary", None)
-    if data in BUILT_IN and reads_any_text(opened.tokenizer):
+    if data in datasets() and reads_any_text(opened.tokenizer):
         source.tokenizer = opened.tokenizer
-    elif not to_train and data in BUILT_IN and source.tokenizer.vocabulary != words:
+    elif not to_train and data in datasets() and source.tokenizer.vocabulary != words:
         raise UsageError(f"{opened.path} speaks other words than {data} do; evaluate it on pictures and captions of yours with --data")
     as_it_is = not to_train and getattr(source.tokenizer, "begin", None) is not None
     side, channels = source.preprocess.resolution, source.preprocess.channels

@@ -109,7 +109,7 @@ def quality(source: Any, judged: list[Judged]) -> dict[str, float]:
             continue
         kept = np.array([item.kept for item in some])
         found |= {f"{name}_captions": float(len(some)), f"{name}_kept": float(kept.mean())}
-        if hasattr(source, "is_true"):
+        if source.is_true(some[0].picture, some[0].caption) is not None:
             true = np.array([source.is_true(item.picture, item.caption) for item in some])
             found[f"{name}_true"] = float(true.mean())
             found[f"{name}_precision"] = float(true[kept].mean()) if kept.any() else 0.0
@@ -124,8 +124,8 @@ def clean(model: BLIP, source: Any, recipe: Recipe, say: Callable[[str], None] =
     is both. UsageError where nothing passes the filter.
     """
     captioner = filter_ = model.eval()
-    if hasattr(source, "by_people"):
-        people = source.by_people()
+    people = source.by_people()
+    if people is not None:
         say(f"CapFilt: captioner and filter are tuned for {recipe.steps} steps each on {sum(map(len, people.texts)):,} pairs that people have seen")
         captioner = fine_tuned(model, people, ("lm",), replace(recipe, seed=recipe.seed + 1))
         filter_ = fine_tuned(model, people, ("itc", "itm"), replace(recipe, seed=recipe.seed + 2))

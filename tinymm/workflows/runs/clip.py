@@ -12,6 +12,7 @@ from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.data.batches import PairSet, Source
+from tinymm.data.datasets import datasets, is_drawn_at_one_size
 from tinymm.layers.init import normal
 from tinymm.models.cbow import CBOWConfig
 from tinymm.models.clip import CLIP, CLIPConfig
@@ -28,7 +29,7 @@ from tinymm.training.records import RunFolder, next_folder, write_json
 
 from .. import words as vocabularies
 from ..flags import at_least
-from ..open_model import BUILT_IN, ONE_SIZE, clip_for, open_source
+from ..open_model import clip_for, open_source
 from ..run_folder import finish, own_settings, remember, stopped
 from ..run_loop import learn
 from ..terminal import tell
@@ -44,7 +45,7 @@ COLUMNS = (
 class Settings:
     """All that a run depends on, as `run.json` keeps it; the defaults are those of `demo`.
 
-    `data` is the name of built-in data, `open_model.BUILT_IN`, or a path. `vocabulary` is "words" or "bpe", learned from
+    `data` is the name of built-in data, one of `datasets()`, or a path. `vocabulary` is "words" or "bpe", learned from
     the captions. Sizes are ignored with `init`, which brings its own, as it does its loss; but a `resolution` that is
     given resizes its position embeddings, and `init_heads` and `init_activation` say what a bare file does not.
     Without `init`, no `resolution` means 32. `workers` None means the machine's cores, up to four.
@@ -164,7 +165,7 @@ def unused(settings: Settings) -> dict[str, tuple[str, ...]]:
         idle["a ResNet is not cut into patches and has stages of its own"] = ("patch", "layers")
     if settings.text == "cbow":
         idle["a mean of words has no layers"] = ("text_layers",)
-    if settings.data in ONE_SIZE:
+    if is_drawn_at_one_size(settings.data):
         idle[f"{settings.data} are drawn at one size"] = ("resolution",)
     return idle
 
@@ -208,7 +209,7 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
                 f"a model goes on with the loss that it was trained on; --loss is {settings.loss} and that of {settings.init} "
                 f"{opened.model.config.loss}; leave --loss out, or train a model anew without --init"
             )
-        if settings.data in BUILT_IN:
+        if settings.data in datasets():
             source = open_source(settings.data, seed=settings.seed, resolution=opened.model.config.image.resolution)
             if not vocabularies.shared(source, words):
                 raise UsageError(
@@ -221,7 +222,7 @@ def prepare(settings: Settings, run: str | None = None) -> tuple[Source, CLIP]:
                 preprocess=opened.preprocess,
             )  # fmt: skip
         return source, opened.model
-    own: dict[str, Any] = {"tokenizer": pretrained.tokenizer(run)} if run and settings.data not in BUILT_IN else {}
+    own: dict[str, Any] = {"tokenizer": pretrained.tokenizer(run)} if run and settings.data not in datasets() else {}
     source = open_source(settings.data, seed=settings.seed, resolution=settings.resolution or 32, **own)
     channels = source.preprocess.channels
     width = settings.width
@@ -279,12 +280,11 @@ def measure(model: CLIP, source: Source, settings: Settings | None = None) -> di
         found = retrieval(model, pairs, source.tokenizer)
         results |= {f"{name}_{key}": value for key, value in found.items() if not key.startswith("chance")}
         chance[f"{name}_r1"] = found["chance_r1"]
-    if hasattr(source, "swaps"):
-        for kind, swapped in source.swaps().items():
-            features = embed_images(model, swapped.images)
-            sides = [np.sum(features * embed_texts(model, list(texts), source.tokenizer), axis=1) for texts in (swapped.right, swapped.wrong)]
-            results[f"swap_{kind.replace(' ', '_')}"] = swap_accuracy(*sides)
-            chance[f"swap_{kind.replace(' ', '_')}"] = 0.5
+    for kind, swapped in source.swaps().items():
+        features = embed_images(model, swapped.images)
+        sides = [np.sum(features * embed_texts(model, list(texts), source.tokenizer), axis=1) for texts in (swapped.right, swapped.wrong)]
+        results[f"swap_{kind.replace(' ', '_')}"] = swap_accuracy(*sides)
+        chance[f"swap_{kind.replace(' ', '_')}"] = 0.5
     for name, task in source.zero_shot().items():
         found = zero_shot(model, task, source.tokenizer)
         results[f"zero_shot_{name}"] = found["mean_class_accuracy"]

@@ -33,8 +33,7 @@ def draw(path: Path, source: Any, model: Any, chances: dict[str, float], results
         style.save(_winners(model, source, pairs, tokens, pixels), path / "queries.png")
     weights, grid = query_attention(model, tokens[:1])
     style.save(queries.query_heat(pixels[0], weights, grid), path / "attention.png")
-    first = [int(np.flatnonzero(pairs.image_of_caption == i)[0]) for i in range(len(pairs))]
-    true = source.references(pairs) if hasattr(source, "references") else [(pairs.captions[j],) for j in first]
+    true = source.references(pairs)
     style.save(captions(pixels, write_captions(model, pairs.images, source.tokenizer), true), path / "captions.png")
     write_report(path)
 

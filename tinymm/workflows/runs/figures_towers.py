@@ -48,7 +48,7 @@ def draw(path: Path, source: Any, model: Any, chances: dict[str, float], batch_s
     if model.queue is not None:
         style.save(_queue(model, batch_at(source, Recipe(1, batch_size), 0)), path / "queue.png")
     if isinstance(model, BLIP):
-        true = source.references(pairs) if hasattr(source, "references") else [(pairs.captions[j],) for j in first]
+        true = source.references(pairs)
         style.save(captions(pixels, write_captions(model, pairs.images, source.tokenizer), true), path / "captions.png")
     write_report(path)
 
@@ -80,7 +80,7 @@ def draw_capfilt(path: Path, source: Any, judged: list[Judged]) -> None:
     own = {item.picture: item for item in judged if not item.written}
     written = {item.picture: item for item in judged if item.written}
     chosen = sorted(own.keys() & written.keys())
-    if not chosen or not hasattr(source, "is_true"):
+    if not chosen or source.is_true(chosen[0], own[chosen[0]].caption) is None:
         return
     rows = [(own[i], written[i]) for i in chosen]
     wrong = [[not source.is_true(item.picture, item.caption) for item in row] for row in rows]

@@ -13,6 +13,7 @@ from typing import Any
 
 from tinymm import pretrained
 from tinymm.arrays.files import atomic
+from tinymm.data.datasets import is_drawn_at_one_size
 from tinymm.losses import ITM_PRIOR
 from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.loop import Recipe
@@ -20,7 +21,6 @@ from tinymm.training.optimizers import AdamW
 from tinymm.training.records import RunFolder, next_folder, read_json
 
 from ..measure import measure, validated
-from ..open_model import ONE_SIZE
 from ..run_folder import finish, finished, own_settings, remember, stopped
 from ..run_loop import learn
 from ..terminal import doing, tell
@@ -102,7 +102,7 @@ def run(
 def unused(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Return which fields do nothing under these settings, by what decides instead."""
     idle: dict[str, tuple[str, ...]] = {} if settings.capfilt else {"nothing is tuned without --capfilt": ("tuning_steps",)}
-    return idle | ({f"{settings.data} are drawn at one size": ("resolution",)} if settings.data in ONE_SIZE else {})
+    return idle | ({f"{settings.data} are drawn at one size": ("resolution",)} if is_drawn_at_one_size(settings.data) else {})
 
 
 def recipe_of(settings: Settings, source: Any, model: Any) -> Recipe:

@@ -6,6 +6,7 @@ from typing import Any
 from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
+from tinymm.data.datasets import datasets
 from tinymm.data.text import DEC, ENC, MASK
 from tinymm.layers.init import normal
 from tinymm.models.albef import ALBEF, ALBEFConfig
@@ -14,7 +15,7 @@ from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.vit import ViTConfig
 
 from ..flags import at_least
-from ..open_model import BUILT_IN, open_source
+from ..open_model import open_source
 from ..words import choose
 
 #: Of fresh words and positions: what is to be told apart should begin apart (see docs/blip2.md).
@@ -88,10 +89,10 @@ def opened(settings: Settings, run: str | None = None) -> Any:
     """
     cleaning = "albef" if settings.model == "albef" else "blip"
     own: dict[str, Any] = {}
-    if run and settings.data not in BUILT_IN:
+    if run and settings.data not in datasets():
         own["tokenizer"] = pretrained.tokenizer(run, cleaning=cleaning)
     source: Any = open_source(settings.data, seed=settings.seed, resolution=settings.resolution, **own)
-    if settings.capfilt and not hasattr(source, "web_pictures"):
+    if settings.capfilt and not source.noisy:
         raise UsageError(f"--capfilt cleans captions that may be wrong, and those of {settings.data} are right; give --data web-shapes, or a folder")
     if len(source) < 2:
         raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")

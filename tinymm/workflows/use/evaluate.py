@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import DataError, UsageError
+from tinymm.data.datasets import datasets
 from tinymm.data.images import open_picture
 from tinymm.data.text import split_words
 from tinymm.data.your_data.fingerprint import fingerprint
@@ -14,7 +15,7 @@ from tinymm.models.clip import CLIP
 from tinymm.training.records import write_json
 
 from .. import measure as measured
-from ..open_model import BUILT_IN, CLIPS, STAGE_1, STAGE_2, TOWERS, Opened, introduce, open_model, open_source
+from ..open_model import CLIPS, STAGE_1, STAGE_2, TOWERS, Opened, introduce, open_model, open_source
 from ..report import table
 from ..run_folder import not_new, seen_by
 from ..runs.blip2_setup import framed_source
@@ -68,9 +69,9 @@ def run(
 def as_it_is(where: str, seed: int, opened: Opened) -> Any:
     """Return data in the words and the preprocessing of a CLIP; UsageError for built-in data of other words or another size."""
     image = opened.model.config.image
-    given: dict[str, Any] = {} if where in BUILT_IN else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
+    given: dict[str, Any] = {} if where in datasets() else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     source: Any = open_source(where, seed=seed, channels=image.channels, resolution=image.resolution, **given)
-    if where in BUILT_IN and not shared(source, opened.tokenizer):
+    if where in datasets() and not shared(source, opened.tokenizer):
         raise UsageError(f"{opened.path} speaks other words than {where} do; evaluate it on pictures and captions of yours with --data")
     side, channels = source.preprocess.resolution, source.preprocess.channels
     if (side, channels) != (image.resolution, image.channels):
@@ -84,7 +85,7 @@ def as_it_is(where: str, seed: int, opened: Opened) -> Any:
 def remarks(opened: Opened, source: Any, where: str) -> list[str]:
     """Return what the numbers of a model on data that is foreign to it suffer from: unknown words, colors and sizes that it does not see."""
     found: list[str] = []
-    if where in BUILT_IN or not hasattr(source, "splits"):
+    if not source.splits:
         return found
     entries = [entry for entries in source.splits.values() for entry in entries]
     words = Counter(word for entry in entries for caption in entry.captions for word in split_words(caption))
