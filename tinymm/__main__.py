@@ -10,9 +10,9 @@ from typing import Any
 from tinymm import __version__
 from tinymm.arrays.backend import find_backend
 from tinymm.arrays.errors import TinymmError, not_installed
+from tinymm.data.datasets import dataset_names
 from tinymm.workflows import commands, mpiexec, terminal
 from tinymm.workflows.course import commands as commands_course
-from tinymm.workflows.open_model import BUILT_IN_NAMES
 from tinymm.workflows.runs import commands as commands_train
 from tinymm.workflows.studies import commands as commands_studies
 
@@ -117,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     data = parsers.add_parser("data", help="look at pictures and captions before training on them")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     check_data = commands.add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _data_check)
-    named = f"pictures and captions, or the name of built-in data: {BUILT_IN_NAMES}"
+    named = f"pictures and captions, or the name of built-in data: {dataset_names()}"
     check_data.add_argument("path", help=named)
     check_data.add_argument("--tokenizer", metavar="PATH", help="say what captions are cut into by the tokenizer of this folder or file")
     said = "the same for words, or for bpe: pieces learned from the captions (default: words)"

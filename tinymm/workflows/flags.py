@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
+from tinymm.data.datasets import dataset_names
 from tinymm.tasks import ModelSpec
 from tinymm.training.records import from_home, read_json
 
@@ -49,7 +50,7 @@ def _add_field(
     first, flag = own[0], "--" + name.replace("_", "-")
     about = first.metadata
     said = dict.fromkeys(item.metadata["help"] for item in own)
-    text = "; ".join(said)
+    text = "; ".join(said).replace("built-in data", dataset_names())
     if len(specs) < of:
         text = f"stage {specs[0].stage}: {text}"
     if first.default is False:

@@ -1,34 +1,17 @@
 """A model with what belongs to it, opened from a run folder or somebody else's checkpoint: weights, tokenizer, preprocessing."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tinymm import pretrained, tasks
 from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.data.batches import Source, Tokenizer
-from tinymm.data.builtin import digits, emoji, glyphs, shapes
-from tinymm.data.builtin.web_pairs import WebPairs
-from tinymm.data.your_data import pairs
-from tinymm.data.your_data.listing import is_there
+from tinymm.data.your_data import open as your_data
 from tinymm.training.records import FORMAT, from_home, last_run, read_json
 
 from .terminal import aside, tell
-
-#: Data that is there without a download, by name: what makes it of a seed and of the pictures' side, which those that are drawn at one size ignore.
-BUILT_IN: dict[str, Callable[[int, int], Source]] = {
-    "glyphs": lambda seed, _: glyphs.load(seed), "shapes": lambda seed, _: shapes.load(seed),
-    "scattered-shapes": lambda seed, _: shapes.load(seed, neighbors=False), "web-shapes": lambda seed, _: WebPairs(seed),
-    "digits": digits.load, "emoji": emoji.load, **{f"emoji-{code}": partial(emoji.load, language=code) for code in emoji.OTHER_LANGUAGES},
-}  # fmt: skip
-#: The same as a reader needs it in a sentence.
-BUILT_IN_NAMES = ", ".join(repr(name) for name in BUILT_IN if not name.startswith("emoji-")) + " (or 'emoji-de', 'emoji-zh' …)"
-
-#: Built-in data that is drawn at one size.
-ONE_SIZE = ("glyphs", "shapes", "scattered-shapes", "web-shapes")
 
 
 @dataclass(frozen=True)
@@ -221,20 +204,6 @@ def settings_of(run: Path) -> dict[str, Any]:
     return {name: from_home(value) for name, value in kept["settings"].items()}
 
 
-def open_source(
-    data: str, *, seed: int = 0, channels: int = 3, resolution: int = 64, say: Callable[[str], None] = tell, **given: Any
-) -> Source:
-    """Return the built-in data of that name, or the pairs of pictures and captions at that path; UsageError for neither.
-
-    What such data holds and is not used goes to `say`, line by line.
-    """
-    if data in BUILT_IN:
-        return BUILT_IN[data](seed, resolution)
-    if not is_there(data):
-        near = difflib.get_close_matches(data, BUILT_IN, n=1)
-        hint = f"did you mean {near[0]}?" if near else "check the path"
-        raise UsageError(f"--data is {BUILT_IN_NAMES} or a path to your pictures and captions, and {data!r} is none of these; {hint}")
-    source = pairs.load(data, resolution=resolution, channels=channels, seed=seed, **given)
-    for remark in source.remarks():
-        say(f"{data}: {remark}")
-    return source
+def open_source(data: str, *, say: Callable[[str], None] = tell, **options: Any) -> Source:
+    """Return data by its name or its path, as `your_data.open` does; its remarks are told."""
+    return your_data.open_source(data, say=say, **options)

@@ -5,10 +5,11 @@ from typing import Any
 from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
 from tinymm.data.batches import Source
+from tinymm.data.datasets import datasets
 from tinymm.tasks import ModelSpec
 
 from . import words as vocabularies
-from .open_model import BUILT_IN, Opened, open_source
+from .open_model import Opened, open_source
 
 
 def fresh_source(spec: ModelSpec, settings: Any, *, run: str | None = None) -> Source:
@@ -17,7 +18,7 @@ def fresh_source(spec: ModelSpec, settings: Any, *, run: str | None = None) -> S
     A `run` that goes on has its tokenizer already.
     """
     own: dict[str, Any] = {}
-    if run and settings.data not in BUILT_IN:
+    if run and settings.data not in datasets():
         own["tokenizer"] = pretrained.tokenizer(run, cleaning=spec.cleaning)
     source = open_source(
         settings.data, seed=settings.seed, resolution=settings.resolution or 32, **own
@@ -38,12 +39,12 @@ def source_for(opened: Opened, data: str, seed: int, *, part_of: ModelSpec | Non
     """
     seen = opened.model.config.image
     given: dict[str, Any] = {}
-    if data not in BUILT_IN:
+    if data not in datasets():
         given = {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
     source = open_source(
         data, seed=seed, channels=seen.channels, resolution=seen.resolution, **given
     )
-    shared = data not in BUILT_IN or vocabularies.shared(source, opened.tokenizer)
+    shared = data not in datasets() or vocabularies.shared(source, opened.tokenizer)
     if not shared and part_of is None:
         raise UsageError(
             f"{opened.path} speaks other words than {data} do; use it with --data on pictures and "

@@ -6,7 +6,7 @@ installed. A nearest picture, pixel by pixel, is the right one for 13 in 100 of 
 """
 
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 
 from ..augment import repainted, wobble
-from ..batches import Batch, PairSet, ZeroShot
+from ..batches import Batch, PairSet, Source, ZeroShot
+from ..datasets import DatasetSpec, register_dataset
 from ..images import Preprocess
 from ..text import WordTokenizer
 from . import emoji_artists
@@ -23,8 +24,9 @@ TEST, VALIDATION = 80, 40
 #: A held-out name has two words or more, each of which stands in so many names, and still in two that are trained.
 STANDS_IN, STAYS_IN = 3, 2
 TEMPLATES = ("picture of {}", "drawing of {}")
-#: Languages of names beside English, by their codes; `emoji_artists.languages` asks the package.
-OTHER_LANGUAGES = ("ar", "de", "es", "fa", "fr", "id", "it", "ja", "ko", "pt", "ru", "tr", "zh")
+#: Languages of names beside English, by their codes, the two first that a list of data sets shows;
+#: `emoji_artists.languages` asks the package.
+OTHER_LANGUAGES = ("de", "zh", "ar", "es", "fa", "fr", "id", "it", "ja", "ko", "pt", "ru", "tr")
 #: Words of English names that say what kind of thing is drawn, or in which color.
 KINDS = ("arrow", "button", "cat", "circle", "face", "hand", "heart", "moon", "square")
 COLORS = ("black", "blue", "brown", "green", "orange", "purple", "red", "white", "yellow")
@@ -42,7 +44,7 @@ def load(seed: int = 0, resolution: int = 32, *, language: str = "en", template_
     return Emoji(seed, resolution, language=language, template_share=template_share, strength=strength)
 
 
-class Emoji:
+class Emoji(Source):
     """About 1,390 emoji of one code point: training has all but 120 of them, each in one drawing, distorted and repainted.
 
     Index i of a batch is an *emoji*, so no batch holds a name twice. `template_share` of the captions become prompts ("picture of red heart"),
@@ -181,3 +183,18 @@ def class_words(name: str) -> list[str]:
     (['red', 'heart'], [])
     """
     return [word for word in name.split() if word in KINDS or word in COLORS]
+
+
+register_dataset(
+    DatasetSpec("emoji", load, "emoji and their names, and the same things by another artist", place=60)
+)
+for _code in OTHER_LANGUAGES:
+    register_dataset(
+        DatasetSpec(
+            f"emoji-{_code}",
+            partial(load, language=_code),
+            f"emoji and their names in {_code!r}",
+            variant_of="emoji",
+            place=60,
+        )
+    )

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
+from tinymm.data.datasets import is_drawn_at_one_size
 from tinymm.tasks import ModelSpec, all_specs, spec_named
 from tinymm.training.records import read_json
 from tinymm.viz import fonts
 
 from .. import commands, flags
-from ..open_model import ONE_SIZE
 from ..report import table
 from ..run_folder import model_of
 from ..terminal import tell
@@ -126,7 +126,7 @@ def _idle(spec: ModelSpec, settings: Any) -> dict[str, tuple[str, ...]]:
     if settings.init and not any(need.setting == "init" for need in spec.requires):
         return {f"the model of --init {settings.init} brings its own": spec.size_settings}
     found = dict(spec.idle(settings))
-    if settings.data in ONE_SIZE:
+    if is_drawn_at_one_size(settings.data or ""):
         found[f"{settings.data} are drawn at one size"] = ("resolution",)
     return found
 

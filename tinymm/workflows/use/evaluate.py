@@ -14,7 +14,7 @@ from tinymm.tasks import CONTRAST, GENERATE, MATCH
 from tinymm.training.records import write_json
 
 from ..measure import measure
-from ..open_model import BUILT_IN, Opened, introduce, open_model
+from ..open_model import Opened, introduce, open_model
 from ..report import table
 from ..run_folder import not_new, seen_by
 from ..sources import source_for
@@ -73,7 +73,7 @@ def run(
 def remarks(opened: Opened, source: Any, where: str) -> list[str]:
     """Return what the numbers of a model on data that is foreign to it suffer from: unknown words, colors and sizes that it does not see."""
     found: list[str] = []
-    if where in BUILT_IN or not hasattr(source, "splits"):
+    if not source.splits:
         return found
     entries = [entry for entries in source.splits.values() for entry in entries]
     words = Counter(word for entry in entries for caption in entry.captions for word in split_words(caption))
