@@ -129,16 +129,16 @@ def test_four_pairs_can_be_learned_by_heart():
     assert model.itm_probability(images[[1, 2, 3, 0]], ids, is_real).max() < 0.1
     captions = [row[1 : real.sum() - 1].tolist() for row, real in zip(ids, is_real, strict=True)]
     assert model.generate(images) == model.generate(images, beams=3) == captions
-    assert model.generate(images, ids[:, 1:2]) == [caption[1:] for caption in captions]
+    assert model.generate(images, ids[:, :2]) == [caption[1:] for caption in captions]
 
 
 # ---------------------------------------------------------------------- what is refused
 @pytest.mark.parametrize(
     "error, call, said",
     [
-        (ShapeError, lambda m, i: m.generate(i, np.ones((4, 11), int)), r"an answer among 12 tokens, and \(4, 11\) came; .* shorten"),
+        (ShapeError, lambda m, i: m.generate(i, np.ones((4, 12), int)), r"an answer among 12 tokens, and \(4, 12\) came; .* shorten"),
         (ShapeError, lambda m, i: m.generate(i, np.ones((3, 2), int)), r"for each of 4 images .* and \(3, 2\) came; give one to each"),
-        (ShapeError, lambda m, i: m.generate(i, np.ones(4, int)), r"a prompt \(B, T\) for each of 4 images .* and \(4,\) came"),
+        (ShapeError, lambda m, i: m.generate(i, np.ones(4, int)), r"a prompt \(B, T\), \[CLS\] first, for each of 4 images .* and \(4,\) came"),
         (UsageError, lambda m, i: m.generate(i, beams=0), "beams 0 came; correct them"),
         (UsageError, lambda m, i: m.generate(i, max_new_tokens=0), "max_new_tokens 0, min_new_tokens 0, beams 1 came"),
         (UsageError, lambda m, i: m.generate(i, min_new_tokens=12), "max_new_tokens 11, min_new_tokens 12"),

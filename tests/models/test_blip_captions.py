@@ -79,9 +79,9 @@ def test_remembered_keys_of_the_picture_are_those_computed_anew():
 
 def test_greedy_captions_are_what_the_whole_pass_says_word_by_word():
     images, ids, _ = batch()
-    for prompt in (None, ids[:, 1:3]):
+    for prompt in (None, ids[:, :3]):
         written = MODEL.generate(images, prompt, max_new_tokens=5, min_new_tokens=5)
-        tokens, text = MODEL.image_tokens(images), np.full((4, 1), 1) if prompt is None else np.concatenate([np.full((4, 1), 1), prompt], axis=1)
+        tokens, text = MODEL.image_tokens(images), np.full((4, 1), 1) if prompt is None else prompt
         given_ = text.shape[1]
         for _ in range(5):
             logits = MODEL.lm_logits(tokens, text, np.ones(text.shape, bool)).data[:, -1]
@@ -127,7 +127,7 @@ def test_one_beam_is_greedy_and_more_find_captions_at_least_as_likely(monkeypatc
 @pytest.mark.parametrize("beams", [1, 3])
 def test_each_picture_s_caption_is_what_it_would_be_alone(beams, prompted):
     images, ids, _ = batch()
-    prompts = ids[:, 1:3] if prompted else [None] * 4
+    prompts = ids[:, :3] if prompted else [None] * 4
     together = MODEL.generate(images, prompts if prompted else None, max_new_tokens=4, beams=beams)
     for row in range(4):
         prompt = prompts[row : row + 1] if prompted else None
@@ -143,13 +143,13 @@ def test_one_generator_draws_the_same_captions():
 @pytest.mark.parametrize("beams", [1, 3])
 def test_captions_are_the_same_wherever_arrays_live(beams, backend):
     images, ids, _ = batch()
-    expected = MODEL.generate(images, ids[:, 1:3], max_new_tokens=3, beams=beams)
+    expected = MODEL.generate(images, ids[:, :3], max_new_tokens=3, beams=beams)
     model = model_of("blip").to(backend)
-    assert model.generate(to_backend(images, backend), ids[:, 1:3], max_new_tokens=3, beams=beams) == expected
+    assert model.generate(to_backend(images, backend), ids[:, :3], max_new_tokens=3, beams=beams) == expected
 
 
 def test_a_caption_fills_the_context_and_no_more():
     images, ids, _ = batch()
-    for prompt, room in ((None, 11), (ids[:, :5], 6), (np.full((4, 10), 7), 1)):
+    for prompt, room in ((None, 11), (ids[:, :5], 7), (np.full((4, 11), 7), 1)):
         assert {len(text) for text in MODEL.generate(images, prompt, min_new_tokens=room)} == {room}
         assert {len(text) for text in MODEL.generate(images, prompt, min_new_tokens=room, max_new_tokens=1000)} == {room}

@@ -1,5 +1,7 @@
 """What is measured and drawn of a model is the same wherever its weights live: host arrays are brought to them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from test_matching_measures import Spelled
@@ -97,6 +99,15 @@ LONG = " ".join(f"w{i}" for i in range(30))
 )
 def test_of_a_long_caption_the_first_words_are_drawn(caption, drawn):
     model = model_of("blip", text=BertConfig.tiny(memory_width=24, context=20))  # the text is cut at 18 words, the picture has room for 12
-    ids = np.array([1, *range(5, 5 + min(len(split_words(caption)), 18)), 2])
-    drawing = pictures_towers._words(model, IMAGES[0], np.zeros((16, 16, 3)), split_words(caption), ids)
+    ids = np.array([[1, *range(5, 5 + min(len(split_words(caption)), 18)), 2]])
+
+    class Words:
+        tokens = staticmethod(split_words)
+
+        def __call__(self, texts):
+            return ids, np.ones_like(ids, bool)
+
+    source = SimpleNamespace(tokenizer=Words())
+    pairs = PairSet(IMAGES[:1], [caption], np.arange(1))
+    drawing = figures._words(model, source, pairs, np.zeros((1, 16, 16, 3)))
     assert [line.split("“")[1].split("”")[0] for line in drawing.alt.splitlines()[1:]] == drawn

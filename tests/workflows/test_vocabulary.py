@@ -84,7 +84,7 @@ def test_byte_pairs_are_learned_saved_and_found_again(chinese, here, command, un
     wrong = command(
         *train_command(chinese, here / "no", *SHORT, "--init", here / "run", "--vocabulary", "bpe")
     )
-    assert wrong.code == 2 and "keeps its words" in wrong.error and not (here / "no").exists()
+    assert wrong.code == 2 and "keeps its vocabulary" in wrong.error and not (here / "no").exists()
 
 
 def pieces(folder):
@@ -142,7 +142,7 @@ def test_a_folder_s_own_tokenizer_is_trained_on(model, chinese, here, command, u
 
 def test_blip2_reads_byte_pairs_through_both_stages(chinese, here, command):
     pytest.importorskip("tokenizers")
-    flags = "--width 32 --layers 1 --heads 2 --joint 16 --queries 2 --batch-size 8 --warmup 2 --workers 1 --drop 0 --steps 2".split()
+    flags = "--width 32 --layers 1 --heads 2 --joint 16 --batch-size 8 --warmup 2 --workers 1 --steps 2".split()
     assert command(*train_command(chinese, here / "clip", *SHORT, "--vocabulary", "bpe")).code == 0
     said = command(
         "train",
@@ -154,6 +154,7 @@ def test_blip2_reads_byte_pairs_through_both_stages(chinese, here, command):
         "--out",
         here / "s1",
         *flags,
+        *("--queries", 2, "--drop", 0),
     )
     assert said.code == 0, said.error
     said = command(

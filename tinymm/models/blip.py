@@ -193,20 +193,20 @@ class BLIP(DualEncoderModel):
         max_new_tokens: int | None = None,
         **options: Any,
     ) -> list[list[int]]:
-        """Return a caption's ids for each image (B, h, w, c), without [DEC], prompt and [SEP].
+        """Return a caption's ids for each image (B, h, w, c), without prompt and [SEP].
 
-        `ids` (B, T) are a prompt after [DEC], of one length, such as "a picture of"; `options` are
+        `ids` (B, T) are prompts of one length, such as "[CLS] a picture of"; `options` are
         those of `decoding.generate`. Keys and values of the image and of earlier tokens are computed
         once and cached. ShapeError where the prompt leaves no room for an answer.
         """
         B, context = len(images), self.config.text.context
-        ids = np.zeros((B, 0), int) if ids is None else ids
-        if ids.ndim != 2 or len(ids) != B or ids.shape[1] > context - 2:
+        ids = np.full((B, 1), self.config.decode) if ids is None else ids
+        if ids.ndim != 2 or len(ids) != B or not 1 <= ids.shape[1] < context:
             raise ShapeError(
-                f"a prompt (B, T) for each of {B} images leaves room for [DEC] and an answer among "
+                f"a prompt (B, T), [CLS] first, for each of {B} images leaves room for an answer among "
                 f"{context} tokens, and {ids.shape} came; give one to each image, or shorten them"
             )
-        prompt = np.concatenate([np.full((B, 1), self.config.decode), ids], axis=1)
+        prompt = beginning(ids, self.config.decode)
         room = context - prompt.shape[1]
         most = room if max_new_tokens is None else min(max_new_tokens, room)
         caches = [Cache() for _ in range(2 * self.config.text.layers)]

@@ -1,6 +1,6 @@
 """A model with what belongs to it, opened from a run folder or somebody else's checkpoint: weights, tokenizer, preprocessing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ class Opened:
     def able(self) -> frozenset[str]:
         """The abilities for which the model has all weights."""
         return self.spec.able(self.model)
+
+    def lacking(self, abilities: Iterable[str]) -> list[str]:
+        """Return the parts for which the file had no weights, of those that these abilities need."""
+        missing = tuple(self.model.missing())
+        parts = {part for ability in abilities for part in self.spec.parts.get(ability, ())}
+        return sorted(part for part in parts if any(name.startswith(part) for name in missing))
 
 
 def open_model(
@@ -138,7 +144,7 @@ def _cannot(opened: Opened, can: tuple[str, ...], command: str) -> str:
     asked = " or ".join(ABILITIES[ability] for ability in can)
     lacking = [ability for ability in can if ability in opened.spec.can]
     if lacking:
-        parts = ", ".join(dict.fromkeys(p for ability in lacking for p in opened.spec.parts[ability]))
+        parts = ", ".join(opened.lacking(lacking))
         return (
             f"{command} needs a model that {asked}, and {opened.path} holds {a(opened.model)} without "
             f"the weights for that ({parts}); use a file that has them"

@@ -24,7 +24,7 @@ def test_the_table_has_a_row_for_each_change_and_its_chance_levels(tiny, command
     assert done.code == 0, done.error
     found = read_json(here / "table.json")
     assert [*found["rows"]] == ["ALBEF", "random negatives"] and found["settings"]["steps"] == 2
-    for name, row in (found["rows"] | {"knowing nothing": found["chance"]}).items():
+    for name, row in (found["rows"] | {"chance level": found["chance"]}).items():
         assert [*row] == list(ablate_albef.COLUMNS)
         (line,) = (line for line in done.lines if line.startswith(f"{name:<20}"))
         assert line[20:].split() == [f"{value:.3f}" for value in row.values()]

@@ -99,6 +99,11 @@ def plan(
     `words` is the folder of a run that goes on, which has its tokenizer already. `source` and
     `parts` are those of the run that this one is trained for. UsageError for what does not fit.
     """
+    if settings.init and settings.vocabulary != "words":
+        raise UsageError(
+            "a model that is fine-tuned keeps its vocabulary, and --vocabulary "
+            f"{settings.vocabulary} came; leave it out"
+        )
     begins_with = opened_models(spec, settings)
     settings = with_data(spec, settings, begins_with, say)
     paths = tuple(opened.path for opened in begins_with.values())

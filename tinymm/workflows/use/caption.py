@@ -44,13 +44,13 @@ def run(
     if nucleus is not None:
         options["rng"] = generator(seed)
     if prompt:
-        ids, is_real = opened.tokenizer([prompt])
+        ids, _ = opened.tokenizer([prompt])  # one prompt, so without padding
         if getattr(opened.tokenizer, "cut", 0):
             room = getattr(opened.tokenizer, "context", None)
             raise UsageError(f"a prompt is read whole and leaves room for an answer, and {prompt!r} is too long for {room} tokens; shorten it")
         if ids[0, -1] == getattr(opened.tokenizer, "end_of_text", None):
-            ids, is_real = ids[:, :-1], is_real[:, :-1]  # the text goes on
-        options |= {"ids": ids, "is_real": is_real}
+            ids = ids[:, :-1]  # the text goes on
+        options["ids"] = ids
     found: dict[str, str] = {}
     for picture in pictures:
         text = write_captions(opened.model, np.stack([prepared(opened, picture)]), opened.tokenizer, **options)[0]

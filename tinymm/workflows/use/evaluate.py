@@ -60,7 +60,7 @@ def run(
     source = source_for(opened, where, opened.settings.get("seed", seed))
     introduce(opened, model)
     if without := opened.spec.can - opened.able:
-        parts = ", ".join(sorted({p for ability in without for p in opened.spec.parts[ability]}))
+        parts = ", ".join(opened.lacking(without))
         say(f"{opened.path} has no weights for {parts}; what these decide is left out")
     for remark in remarks(opened, source, where):
         say(remark)
