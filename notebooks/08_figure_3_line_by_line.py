@@ -24,7 +24,8 @@ from tinymm.data import augment, batches
 from tinymm.data.builtin import glyphs
 from tinymm.losses import cross_entropy_loss, l2_normalize
 from tinymm.models import text, vit
-from tinymm.models.clip import CLIP, CLIPConfig, figure_3
+from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.tasks.clip import figure_3
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import SimilarityExplorer, charts, grids, tables
@@ -323,7 +324,7 @@ lesson.caught(lambda: check.contrastive_loss(loss_of))
 #
 # ## Read the source
 #
-# [models/clip.py](../tinymm/models/clip.py) · [losses/contrastive.py](../tinymm/losses/contrastive.py) ·
+# [tasks/clip.py](../tinymm/tasks/clip.py) · [models/clip.py](../tinymm/models/clip.py) · [losses/contrastive.py](../tinymm/losses/contrastive.py) ·
 # [losses/classification.py](../tinymm/losses/classification.py) · [testing/check/contrastive.py](../tinymm/testing/check/contrastive.py) ·
 # [testing/check/temperature.py](../tinymm/testing/check/temperature.py) · [viz/retrieval/filmstrip.py](../tinymm/viz/retrieval/filmstrip.py)
 #
