@@ -223,7 +223,9 @@ def run_towers():
     images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
     for model, config in ((ALBEF, ALBEFConfig), (BLIP, BLIPConfig)):
         for momentum in (0.9, None):
-            losses(model(config.tiny(momentum=momentum), rng), images, ids, rng=rng)
+            built = model(config.tiny(momentum=momentum), rng)
+            losses(built, images, ids, rng=rng)
+            built(images, ids)
     BLIP(BLIPConfig.tiny(), rng).generate(images, max_new_tokens=2)
 
 
