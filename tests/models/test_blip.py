@@ -136,14 +136,14 @@ def test_four_pairs_can_be_learned_by_heart():
 @pytest.mark.parametrize(
     "error, call, said",
     [
-        (ShapeError, lambda m, i: m.generate(i, np.ones((4, 11), int)), r"an answer among 12 tokens, and \(4, 11\) came; give one to each .* shorten"),
+        (ShapeError, lambda m, i: m.generate(i, np.ones((4, 11), int)), r"an answer among 12 tokens, and \(4, 11\) came; .* shorten"),
         (ShapeError, lambda m, i: m.generate(i, np.ones((3, 2), int)), r"for each of 4 images .* and \(3, 2\) came; give one to each"),
         (ShapeError, lambda m, i: m.generate(i, np.ones(4, int)), r"a prompt \(B, T\) for each of 4 images .* and \(4,\) came"),
         (UsageError, lambda m, i: m.generate(i, beams=0), "beams 0 came; correct them"),
         (UsageError, lambda m, i: m.generate(i, max_new_tokens=0), "max_new_tokens 0, min_new_tokens 0, beams 1 came"),
         (UsageError, lambda m, i: m.generate(i, min_new_tokens=12), "max_new_tokens 11, min_new_tokens 12"),
-        (ShapeError, lambda m, i: m.lm_logits(np.zeros((4, 5, 23)), np.ones((4, 3), int), None), r"looks at \(B, tokens, 24\) and \(4, 5, 23\) came"),
-        (ShapeError, lambda m, i: m.lm_logits(np.zeros((3, 5, 24)), np.ones((4, 3), int), None), "4 rows with 3 pictures came; repeat the pictures"),
+        (ShapeError, lambda m, i: m.lm_logits(np.zeros((4, 5, 23)), np.ones((4, 3), int)), r"looks at \(B, tokens, 24\) and \(4, 5, 23\) came"),
+        (ShapeError, lambda m, i: m.lm_logits(np.zeros((3, 5, 24)), np.ones((4, 3), int)), "4 rows with 3 pictures came; repeat the pictures"),
     ],
 )
 def test_what_does_not_fit_is_named(error, call, said):

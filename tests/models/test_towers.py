@@ -81,7 +81,8 @@ def test_itc_is_its_definition_and_the_queue_comes_after_it(kind, alpha, image_i
     # By hand, row by row: among the batch as the EMA encodes it, and the queue as it was *before* this batch.
     model, images, ids, is_real = model_of(kind, alpha=alpha), *batch()
     image_ids = None if image_ids is None else np.array(image_ids)
-    trained_on(model, *batch(seed=5), rng=np.random.default_rng(0), image_ids=np.array([8, 20, 21, 22]))  # one of them is a picture of this batch, too
+    one_of_them = np.array([8, 20, 21, 22])  # is an image of this batch, too
+    trained_on(model, *batch(seed=5), rng=np.random.default_rng(0), image_ids=one_of_them)
     twin, then = deepcopy(model.momentum_encoder), deepcopy(model.queue)
     (I, T), (I_m, T_m) = (
         (t.project_image(t.image_tokens(images)).data, t.project_text(t.text_tokens(ids, is_real)).data) for t in (model.encoders, twin.model)
@@ -117,7 +118,8 @@ def test_itm_is_its_definition(kind):
 
 def test_without_a_twin_it_is_contrast_in_the_batch_and_alpha_asks_nobody(kind):
     model, (images, ids, is_real) = model_of(kind, momentum=None, alpha=0.9), batch()
-    assert model.momentum_encoder is None and model.queue is None and not any(name.startswith(("momentum_encoder", "queue")) for name in model.state_dict())
+    assert model.momentum_encoder is None and model.queue is None
+    assert not any(name.startswith(("momentum_encoder", "queue")) for name in model.state_dict())
     found = step(model, kind, images, ids, is_real)["itc"].item()
     S = model(images, ids, is_real).data / model.temperature.data
     expected = -(np.diag(log_softmax(S)) + np.diag(log_softmax(S.T))).mean() / 2

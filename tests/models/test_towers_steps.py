@@ -10,6 +10,7 @@ from tiny_towers import KINDS, NEGATIVES, batch, model_of, numbers, state, total
 from tinymm import tasks
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import DataError, DtypeError, ShapeError, UsageError
+from tinymm.tasks import losses
 from tinymm.training.checkpoint import load_checkpoint, save_checkpoint
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import threads
@@ -103,17 +104,17 @@ def test_a_step_is_the_same_wherever_arrays_live(kind, backend):
 
 # ---------------------------------------------------------------------- what is refused
 REFUSED = {
-    "a batch of one": (UsageError, lambda m, i, t, r: tasks.losses(m, i[:1], t[:1], r[:1], rng=rng()), "at least 2 pairs and 1 came: .* raise the batch size"),
-    "other texts": (UsageError, lambda m, i, t, r: tasks.losses(m, i, t[:3], r[:3], rng=rng()), "4 pictures with 3 texts came; align the batch"),
-    "no draws": (UsageError, lambda m, i, t, r: tasks.losses(m, i, t, r), "ITM draws hard negatives, and neither rng nor negatives came; pass rng="),
-    "a queue": (UsageError, lambda m, i, t, r: tasks.losses(m, *batch(5), rng=rng()), "a queue of 24 takes batches that divide it, .* and 5 rows came"),
-    "a loss": (UsageError, lambda m, i, t, r: tasks.losses(m, i, t, r, rng=rng(), objectives=("itx",)), "are some of itc, itm, .* and itx came; correct"),
-    "picture ids": (ShapeError, lambda m, i, t, r: tasks.losses(m, i, t, r, rng=rng(), image_ids=np.arange(3)), r"each of 4 pairs shows, and \(3,\) came"),
-    "one picture": (DataError, lambda m, i, t, r: tasks.losses(m, i, t, r, rng=rng(), image_ids=np.full(4, 7)), "all 4 pictures of the batch have its id 7"),
-    "an id": (DataError, lambda m, i, t, r: tasks.losses(m, i, t + 48, r, rng=rng()), r"ids must lie in \[0, 50\) and 9\d came; use the tokenizer"),
-    "context": (ShapeError, lambda m, i, t, r: tasks.losses(m, i, np.ones((4, 13), int), rng=rng()), r"1 to 12 tokens \(the context\) and 13 came; cut"),
-    "pictures": (ShapeError, lambda m, i, t, r: tasks.losses(m, i[:, :8], t, r, rng=rng()), r"16, 16, 3\) with channels last, and \(4, 8, 16, 3\) came"),
-    "numbers for is_real": (DtypeError, lambda m, i, t, r: tasks.losses(m, i, t, r.astype(int), rng=rng()), "is_real is boolean .* int64 came; write ids"),
+    "a batch of one": (UsageError, lambda m, i, t, r: losses(m, i[:1], t[:1], r[:1], rng=rng()), "at least 2 pairs and 1 came: .* raise"),
+    "other texts": (UsageError, lambda m, i, t, r: losses(m, i, t[:3], r[:3], rng=rng()), "4 pictures with 3 texts came; align the batch"),
+    "no draws": (UsageError, lambda m, i, t, r: losses(m, i, t, r), "ITM draws hard negatives, and neither rng nor negatives came; pass rng="),
+    "a queue": (UsageError, lambda m, i, t, r: losses(m, *batch(5), rng=rng()), "a queue of 24 takes batches that divide it, .* and 5 rows came"),
+    "a loss": (UsageError, lambda m, i, t, r: losses(m, i, t, r, rng=rng(), objectives=("itx",)), "are some of itc, itm, .* and itx came; correct"),
+    "picture ids": (ShapeError, lambda m, i, t, r: losses(m, i, t, r, rng=rng(), image_ids=np.arange(3)), r"4 pairs shows, and \(3,\) came"),
+    "one picture": (DataError, lambda m, i, t, r: losses(m, i, t, r, rng=rng(), image_ids=np.full(4, 7)), "all 4 pictures .* have its id 7"),
+    "an id": (DataError, lambda m, i, t, r: losses(m, i, t + 48, r, rng=rng()), r"ids must lie in \[0, 50\) and 9\d came; use the tokenizer"),
+    "context": (ShapeError, lambda m, i, t, r: losses(m, i, np.ones((4, 13), int), rng=rng()), r"1 to 12 tokens \(the context\) and 13 came; cut"),
+    "pictures": (ShapeError, lambda m, i, t, r: losses(m, i[:, :8], t, r, rng=rng()), r"16, 16, 3\) with channels last, and \(4, 8, .* came"),
+    "numbers for is_real": (DtypeError, lambda m, i, t, r: losses(m, i, t, r.astype(int), rng=rng()), "is_real is boolean .* int64 came; write ids"),
 }  # fmt: skip
 
 

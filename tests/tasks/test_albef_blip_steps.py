@@ -9,9 +9,9 @@ from tiny import TinySource
 from tiny_towers import NEGATIVES, THIRD, batch, masked, model_of, numbers, state, unchanged
 
 from tinymm import tasks
+from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.data.text import DEC, ENC, MASK
-from tinymm.arrays.errors import UsageError
 from tinymm.losses import ITM_PRIOR
 from tinymm.tasks import albef, blip
 from tinymm.training.loop import Recipe, train

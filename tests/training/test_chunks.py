@@ -12,14 +12,13 @@ from test_parallel import made
 from tiny import randomized, tiny_batch, tiny_clip
 from tiny_towers import batch, model_of, step, total
 
-from tinymm import tasks
-from tinymm import Tensor, no_grad
+from tinymm import Tensor, no_grad, tasks
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import GraphError, UsageError
 from tinymm.layers import Linear, Module, record_attention
-from tinymm.models import clip
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
+from tinymm.tasks import clip
 from tinymm.training.chunks import in_chunks
 from tinymm.training.parallel import threads
 
@@ -55,7 +54,7 @@ def test_clip_in_chunks_has_the_gradient_of_the_whole(text, pairs, size, workers
     images, ids = tiny_batch(model, pairs, seed)
     whole = gradients(model, lambda: tasks.losses(model, images, ids)["itc"])
     with threads(workers) as split, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip, "MANY", 2 if many else 1024)
+        patch.setattr(clip, "BLOCKWISE_FROM", 2 if many else 1024)
         assert_same(gradients(model, lambda: tasks.losses(model, images, ids, split=in_chunks(split, size))["itc"]), whole)
 
 

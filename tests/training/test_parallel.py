@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import randomized, tiny_batch, tiny_clip
 
-from tinymm import tasks
-from tinymm import Tensor, no_grad
+from tinymm import Tensor, no_grad, tasks
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.autodiff.tensor import MODE
 from tinymm.layers import Linear, Module

@@ -37,12 +37,12 @@ def built(kind):
 
 def one_step(model, optimizer, images, ids, is_real, image_ids):
     """Take a step with everything that belongs to it and return its losses."""
-    found = tasks.losses(model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
-    sum(found.values()).backward()
+    task = tasks.spec_of(model).task
+    result = task.step(model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
+    sum(result.losses.values()).backward()
     optimizer.step(1e-2, clip=1.0)
-    if hasattr(model, "after_step"):
-        model.after_step()
-    return found
+    task.after_step(model, result.memory)
+    return result.losses
 
 
 @pytest.mark.parametrize("kind", KINDS)

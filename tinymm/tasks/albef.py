@@ -80,7 +80,7 @@ def albef_step(
     image_ids: np.ndarray | None = None,
     negatives: tuple[Any, Any] | None = None,
     masked: tuple[np.ndarray, np.ndarray] | None = None,
-    rng: np.random.Generator | None = None,
+    rng: Any = None,
     objectives: tuple[str, ...] = OBJECTIVES,
 ) -> tuple[dict[str, Tensor], Features | None]:
     """Return ALBEF's losses, to be added 1 : 1 : 1, and the features that the queue takes in.
@@ -110,23 +110,25 @@ def albef_step(
         )  # fmt: skip
         memory = Features(I_m, T_m, image_ids)
 
-    # §3.2 image-text matching: true pairs, and hard negatives drawn by the contrastive similarity
+    # §3.2 image-text matching, of the multimodal encoder's [CLS]: true pairs, and hard negatives
+    # drawn by the contrastive similarity
     if "itm" in objectives:
         own = np.arange(len(ids)) if image_ids is None else image_ids
         negatives = negatives or hard_negatives(image_to_text.data, own, rng, text_to_image.data)
-        i, t, labels = itm_pairs(*negatives)  # (3B,) each
-        logits = model.fused_itm_logits(v[i], w[t], rows(is_real, t))  # multimodal encoder: (3B, 2)
+        i, t, labels = itm_pairs(*negatives)  # each (3*B,)
+        logits = model.fused_itm_logits(v[i], w[t], rows(is_real, t))  # (3*B, 2)
         losses["itm"] = itm_loss(logits, labels)
 
     # §3.2 masked language modeling; §3.3 pseudo-targets of the momentum encoder
     if "mlm" in objectives:
-        masked_ids, labels = masked or mask_tokens(model.config, ids, is_real, rng)  # (B, T) each
-        logits, pseudo = model.mlm_logits(v, masked_ids, is_real), None  # (B, T, V)
-        if momentum is not None and momentum.alpha:
+        masked_ids, labels = masked or mask_tokens(model.config, ids, is_real, rng)  # each (B, T)
+        logits = model.mlm_logits(v, masked_ids, is_real)  # (B, T, V)
+        if momentum is None or not momentum.alpha:
+            losses["mlm"] = masked_language_loss(logits, labels)
+        else:
             with no_grad():
                 pseudo = momentum.encoder.mlm_logits(v_m, masked_ids, is_real).data  # (B, T, V)
-        alpha = 0.0 if momentum is None else momentum.alpha
-        losses["mlm"] = masked_language_loss(logits, labels, pseudo, alpha)
+            losses["mlm"] = masked_language_loss(logits, labels, pseudo, momentum.alpha)
     return losses, memory
 
 

@@ -76,7 +76,7 @@ def blip_step(
     *,
     image_ids: np.ndarray | None = None,
     negatives: tuple[Any, Any] | None = None,
-    rng: np.random.Generator | None = None,
+    rng: Any = None,
     objectives: tuple[str, ...] = OBJECTIVES,
 ) -> tuple[dict[str, Tensor], Features | None]:
     """Return BLIP's losses, to be added 1 : 1 : 1, and the features that the queue takes in.
@@ -111,8 +111,8 @@ def blip_step(
     if "itm" in objectives:
         own = np.arange(len(ids)) if image_ids is None else image_ids
         negatives = negatives or hard_negatives(image_to_text.data, own, rng, text_to_image.data)
-        i, t, labels = itm_pairs(*negatives)  # (3B,) each
-        logits = model.itm_logits(v[i], rows(ids, t), rows(is_real, t))  # (3B, 2)
+        i, t, labels = itm_pairs(*negatives)  # each (3*B,)
+        logits = model.itm_logits(v[i], rows(ids, t), rows(is_real, t))  # (3*B, 2)
         losses["itm"] = itm_loss(logits, labels)
 
     # §3.2 LM activates the image-grounded text decoder, "[DEC] text [SEP]", with label smoothing

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinymm import tasks
-from tinymm import pretrained
+from tinymm import pretrained, tasks
 from tinymm.models.clip import CLIP, CLIPConfig, figure_3
 from tinymm.models.resnet import Bottleneck, ConvNorm, ResNetConfig
 from tinymm.pretrained.files.torch import read_torch_file

@@ -8,8 +8,7 @@ import pytest
 from test_towers_files import albef_retrieval, blip_captioning, blip_retrieval
 from tiny import randomized
 
-from tinymm import tasks
-from tinymm import pretrained
+from tinymm import pretrained, tasks
 from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.layers import MissingParameter
 from tinymm.models.blip import BLIP, BLIPConfig

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from tiny import randomized
 
-from tinymm import tasks
-from tinymm import pretrained
+from tinymm import pretrained, tasks
 from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.models.albef import ALBEF, ALBEFConfig
 from tinymm.models.blip import BLIP, BLIPConfig
@@ -48,11 +47,12 @@ def blip_captioning():
 #: Each kind of file, and what begins anew in a model that it is loaded into, as patterns of our names.
 FILES = {
     "ALBEF pretraining": (lambda: pretraining("albef"), ["queue.ids", "queue.pushed"]),
-    "ALBEF retrieval": (albef_retrieval, ["queue.pushed", r"encoders\.language_head\..*", r"momentum_encoder\.copy\.language_head\..*"]),
+    "ALBEF retrieval": (albef_retrieval, ["queue.pushed", r"encoders\.language_head\..*", r"momentum_encoder\.model\.language_head\..*"]),
     "BLIP pretraining": (lambda: pretraining("blip"), ["queue.ids", "queue.pushed"]),
     "BLIP retrieval": (blip_retrieval, ["queue.pushed", r"decoder\..*"]),
     "BLIP captioning": (
-        blip_captioning, [r"itm_head\..*", "temperature", r"encoders\..*_projection\..*", r"encoders\.text_encoder\.blocks\.\d\.(attention|norm_1)\..*"],
+        blip_captioning,
+        [r"itm_head\..*", "temperature", r"encoders\..*_projection\..*", r"encoders\.text_encoder\.blocks\.\d\.(attention|norm_1)\..*"],
     ),
 }  # fmt: skip
 

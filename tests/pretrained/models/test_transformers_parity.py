@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tinymm import tasks
-from tinymm import pretrained
+from tinymm import pretrained, tasks
 from tinymm.models.clip import CLIP, CLIPConfig
 
 torch = pytest.importorskip("torch")
