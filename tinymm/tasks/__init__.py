@@ -1,9 +1,10 @@
 """Chapter 8, what each paper asks of its model in one training step.
 
 One file a paper: `clip` (Figure 3), `albef` (ITC with momentum distillation, ITM, MLM), `blip`
-(ITC, ITM, LM), `blip2` (stage 1: ITC, ITM, ITG under their masks) and `blip2_stage2`. Each begins
-with the paper's step as one function to lay beside the paper's section; training calls exactly that
-function. Below it the file declares a `ModelSpec` (`spec`), from which commands, flags, tables,
+(ITC, ITM, LM), `blip2_stage1` (ITC, ITM, ITG under their masks), `blip2_stage2` (visual prompts of a
+frozen language model) and `language_model` (which is trained here). Each begins with the paper's
+step as one function to lay beside the paper's section; training calls exactly that function. Below
+it the file declares a `ModelSpec` (`spec`), from which commands, flags, tables,
 curves and reports are derived, and the settings that differ from the common ones (`settings`).
 
 A model of your own is one such file, or a test that calls `register`.
