@@ -21,7 +21,7 @@ import numpy as np
 from tinymm import Tensor
 from tinymm.arrays.errors import GraphError
 from tinymm.autodiff.answers import ANSWERS
-from tinymm.models.clip import figure_3
+from tinymm.tasks.clip import figure_3
 from tinymm.testing import check
 from tinymm.viz import charts, tables
 from tinymm.viz.widgets import lesson

@@ -372,5 +372,8 @@ spec = register(
         },
         group="blip2",
         stage=1,
+        sentence="the queries learn from images and texts",
+        order=4,
+        released=True,
     )
 )
