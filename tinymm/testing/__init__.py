@@ -9,8 +9,8 @@ Read `strategies` (what is drawn), `contract` (what is promised) and `suite` (ho
 declared and run), `hints` (what a check says that keeps failing), `adapters` (what makes a function of
 another library one of arrays), and the tables behind "likely cause": `causes`, `causes_blip2`,
 `causes_momentum` and `causes_models`. Then `check/`, one file a suite and the door to all of them, and
-`pytest_plugin/`, the same for pytest. A further suite is a file of its own with a `Contract` and a
-`Suite`, and one line in `check/__init__.py`.
+`pytest_plugin/`, the same for pytest. A further suite is a file of its own in `check/` with a
+`Contract` and a `Suite`; one of yours, in a file of yours, joins them with `check.register`.
 
 Nothing is proved about speed, training dynamics, or values outside the drawn ranges: sizes up to 8, normal numbers.
 """
