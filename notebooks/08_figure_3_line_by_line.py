@@ -31,7 +31,7 @@ from tinymm.training.optimizers import AdamW
 from tinymm.viz import SimilarityExplorer, charts, grids, tables
 from tinymm.viz.retrieval import filmstrip
 from tinymm.viz.widgets import lesson
-from tinymm.workflows.runs.figures_clip import cosines
+from tinymm.training.evaluate import similarities
 
 lesson.edition("0.1.0")
 
@@ -252,7 +252,7 @@ def taught(dealt_anew, steps=150, looked_at=(0, 10, 25, 50, 90, 150)):
     model, draws, curve, frames = fresh(), np.random.default_rng(0), [], {}
     optimizer = AdamW(model, decay=0.05)
     for step in lesson.within(range(steps + 1)):
-        frames |= {step: (cosines(model, pairs, data.tokenizer), np.exp(model.t.item()))} if step in looked_at else {}
+        frames |= {step: (similarities(model, pairs.images, pairs.captions, data.tokenizer), np.exp(model.t.item()))} if step in looked_at else {}
         I, order = data.preprocess.normalize(255 * augment.wobble(pictures / np.float32(255), draws)), draws.permutation(8)
         loss, _ = figure_3(model.image_encoder, model.text_encoder, I, ids[order] if dealt_anew else ids, model.W_i, model.W_t, model.t)
         loss.backward()

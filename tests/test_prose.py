@@ -212,6 +212,7 @@ def run_blip2():
     first.generate(images, max_new_tokens=2)
     second = BLIP2Stage2(BLIP2Stage2Config.tiny(), rng)
     losses(second, images, ids)
+    losses(second.language_model, images, ids)
     second.language_model(ids)
     bert = Bert(BertConfig.tiny(memory_width=24), rng)
     bert(ids, np.ones(ids.shape, bool), memory=np.zeros((3, 4, 24), np.float32))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from tinymm.arrays.backend import to_backend
-from tinymm.data.batches import Batch, PairSet, ZeroShot
+from tinymm.data.batches import Batch, PairSet, Source, ZeroShot
 from tinymm.data.images import Preprocess
 from tinymm.data.text import WordTokenizer
 from tinymm.models.cbow import CBOWConfig
@@ -52,7 +52,7 @@ def moved(images, backend):
     return to_backend(images, backend)
 
 
-class TinySource:
+class TinySource(Source):
     """Pictures of noise, one or more captions of three words each; what a data set is to the training loop, in milliseconds."""
 
     name = "tiny"
@@ -65,9 +65,9 @@ class TinySource:
         self.pictures = rng.standard_normal((pairs + 6, resolution, resolution, 1)).astype(np.float32)
         combinations = list(itertools.combinations(words, 3))
         chosen = rng.permutation(len(combinations))[: (pairs + 6) * captions_each]
-        self.captions = [" ".join(combinations[i]) for i in chosen]
+        self.sentences = [" ".join(combinations[i]) for i in chosen]
         if repeated_caption:
-            self.captions = [self.captions[0]] * len(self.captions)
+            self.sentences = [self.sentences[0]] * len(self.sentences)
         self.captions_each, self.pairs = captions_each, pairs
 
     def __len__(self):
@@ -75,17 +75,18 @@ class TinySource:
 
     def batch(self, indices, rng):
         noise = 0.1 * rng.standard_normal((len(indices), *self.pictures.shape[1:]), dtype=np.float32)
-        captions = tuple(self.captions[i * self.captions_each] for i in indices)
+        captions = tuple(self.sentences[i * self.captions_each] for i in indices)
         ids, is_real = self.tokenizer(captions)
         return Batch(self.pictures[indices] + noise, ids, is_real, np.asarray(indices), captions)
 
     def validation(self):
         each = self.captions_each
         owners = np.repeat(np.arange(6), each)
-        return PairSet(self.pictures[self.pairs :], self.captions[self.pairs * each :], owners)
+        return PairSet(self.pictures[self.pairs :], self.sentences[self.pairs * each :], owners)
 
-    def tests(self):
-        return {}
+    def captions(self):
+        each = self.captions_each
+        return [tuple(self.sentences[i * each : (i + 1) * each]) for i in range(self.pairs)]
 
     def zero_shot(self):
         return {"word": ZeroShot(self.pictures[:6], ("w0", "w1", "w2"), np.arange(6) % 3, ("{}", "{} w4"))}

@@ -10,18 +10,18 @@ from typing import Any
 from tinymm import __version__
 from tinymm.arrays.backend import find_backend
 from tinymm.arrays.errors import TinymmError, not_installed
-from tinymm.workflows import commands, terminal
-from tinymm.workflows import mpiexec as replicas
+from tinymm.data.datasets import dataset_names
+from tinymm.workflows import commands, mpiexec, terminal
 from tinymm.workflows.course import commands as commands_course
-from tinymm.workflows.open_model import BUILT_IN_NAMES
-from tinymm.workflows.studies import commands as commands_train
+from tinymm.workflows.runs import commands as commands_train
+from tinymm.workflows.studies import commands as commands_studies
 
 STOPPED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for input that cannot be used (with one sentence), 130 when stopped by Ctrl-C."""
-    with replicas.one_voice():
+    with mpiexec.one_voice():
         options = vars(build_parser().parse_args(arguments))
         with terminal.awake(), terminal.doing("at work"):
             return _run(options.pop("command"), options.pop("debug"), options)
@@ -32,7 +32,8 @@ def _run(command: Any, debug: bool, options: dict[str, Any]) -> int:
         find_backend(options.get("backend", "numpy"))  # before a second is spent on what needs it
         if options.pop("out_is_file", False):
             commands.check_out(options["out"])
-        with _own_functions(), replicas.together(options, shares_batches=command in commands_train.SHARE_BATCHES) as own:
+        sharing = (*commands_train.SHARE_BATCHES, *commands_studies.SHARE_BATCHES)
+        with _own_functions(), mpiexec.together(options, shares_batches=command in sharing) as own:
             return command(**own) or 0
     except KeyboardInterrupt as stop:
         terminal.aside("\n" + "; ".join(["stopped, and what was written is whole", *map(str, stop.args)]))
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     commands_train.declare(parsers)
+    commands_studies.declare(parsers)
 
     caption = commands.add(parsers, "caption", "say what pictures show", "caption a.png --beams 3", _caption)
     caption.add_argument("pictures", nargs="+", metavar="PICTURE")
@@ -115,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     data = parsers.add_parser("data", help="look at pictures and captions before training on them")
     actions = data.add_subparsers(title="actions", metavar="ACTION", required=True)
     check_data = commands.add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _data_check)
-    named = f"pictures and captions, or the name of built-in data: {BUILT_IN_NAMES}"
+    named = f"pictures and captions, or the name of built-in data: {dataset_names()}"
     check_data.add_argument("path", help=named)
     check_data.add_argument("--tokenizer", metavar="PATH", help="say what captions are cut into by the tokenizer of this folder or file")
     said = "the same for words, or for bpe: pieces learned from the captions (default: words)"

@@ -119,8 +119,8 @@ def blip2() -> str:
     images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
 
     def run() -> None:
-        BLIP2Stage1(BLIP2Config.tiny(), rng).losses(images, ids, np.ones(ids.shape, bool), rng=rng)
-        BLIP2Stage2(BLIP2Stage2Config.tiny(), rng).losses(images, ids)
+        losses(BLIP2Stage1(BLIP2Config.tiny(), rng), images, ids, np.ones(ids.shape, bool), rng=rng)
+        losses(BLIP2Stage2(BLIP2Stage2Config.tiny(), rng), images, ids)
 
     paper, language = BLIP2Config.paper(), BLIP2Stage2Config.paper().language
     sizes = {"P": paper.image.patches, "Q": paper.qformer.queries, "D": paper.qformer.width, "M": paper.image.width, "E": paper.joint_width}

@@ -15,7 +15,7 @@ STOPS = (
     ("models/momentum", "Where is a row of the queue overwritten?", "renewed[rows_taken] = beside(rows, renewed)"),
     ("models/blip", "Which weights has the decoder for itself, beside its head and norms?", "self.attentions = ["),
     ("models/qformer", "Where do queries look at the picture, and words do not?", "queries + self.cross(queries, memory)"),
-    ("models/blip2_stage2", "Where do soft words and words become one sequence?", "[self.soft_words(tokens), model.embed(ids)]"),
+    ("models/blip2_stage2", "Where do visual prompts and the text become one sequence?", "[visual_prompts, model.embed(ids)]"),
 )
 
 

@@ -102,7 +102,7 @@ def test_embeddings_are_unit_rows_without_a_graph_and_do_not_depend_on_the_batch
     rows = embed_images(model, images, batch_size=4)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(rows, embed_images(model, images), atol=1e-6)
-    texts = [source.captions[0], *source.captions[:7]]
+    texts = [source.sentences[0], *source.sentences[:7]]
     found = embed_texts(model, texts, source.tokenizer, batch_size=3)
     np.testing.assert_allclose(found, embed_texts(model, texts, source.tokenizer), atol=1e-6)
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -4,10 +4,13 @@ Arrays only, and one convention for all: pictures are channels last and already 
 which tokens are real. Which pictures stand in a batch is a function of the seed and the step, with no state to save.
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -130,39 +133,125 @@ class Tokenizer(Protocol):
     def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]: ...  # noqa: D102
 
 
-class Source(Protocol):
-    """What training reads: any object with these names is a data set.
+class Record(NamedTuple):
+    """What is remembered of one picture: name, captions, split, and 8 bytes that tell its content.
 
-    `len(source)` counts the training pictures, `batch` draws their captions and augmentation from `rng`; `validation()` is
-    for choosing a checkpoint and is never trained on; `tests()` are for the report and are never chosen by. A source may also
-    say which pictures stand together, `batch_indices(batch_size, step, seed)`, and have wrong captions, `swaps()`.
+    There are no such bytes (b"") of a picture that is drawn.
+    """
+
+    name: str
+    captions: tuple[str, ...]
+    split: str
+    content: bytes = b""
+
+
+def digest(content: bytes) -> bytes:
+    """Return the 8 bytes that tell one content from another."""
+    return blake2b(content, digest_size=8).digest()
+
+
+class Source(ABC):
+    """What training reads: a data set is a subclass with a `name`, a `preprocess` and a `tokenizer`.
+
+    Each data set defines `__len__`, `batch`, `validation` and `captions`. Everything else is a
+    question that a data set may answer, and that has an honest answer here for one that knows no
+    more: no tests, no wrong captions, batches of any pictures. Nobody asks whether a method exists.
     """
 
     name: str
     preprocess: Preprocess
+    #: What makes ids of this data's captions; training may put another in its place.
+    tokenizer: Tokenizer
+    #: Whether captions may be wrong, so that CapFilt has something to clean: a `NoisySource`.
+    noisy: bool = False
+    #: The training pictures and the others, split by split, where they are files.
+    splits: Mapping[str, Sequence[Any]] = MappingProxyType({})
 
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """What makes ids of this data's captions."""
-        ...
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of training pictures."""
 
-    def __len__(self) -> int: ...
-
+    @abstractmethod
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
         """Return the training pictures of indices (B,), each with a caption drawn from `rng`."""
-        ...
 
+    @abstractmethod
     def validation(self) -> PairSet:
         """Return pairs that no step is trained on, by which a checkpoint is chosen."""
-        ...
+
+    @abstractmethod
+    def captions(self) -> list[tuple[str, ...]]:
+        """Return what may be said of each training picture, which a language model may read."""
+
+    def batch_indices(self, batch_size: int, step: int, seed: int) -> np.ndarray:
+        """Return the pictures (batch_size,) that stand together in batch `step`: any of them."""
+        return batch_indices(len(self), batch_size, step, seed)
 
     def tests(self) -> dict[str, PairSet]:
-        """Return by name the pairs that only the report sees."""
-        ...
+        """Return by name the pairs that only the report sees, and nothing is chosen by."""
+        return {}
 
     def zero_shot(self) -> dict[str, ZeroShot]:
-        """Return by name the classifications by words; none is an answer too."""
-        ...
+        """Return by name the classifications by words."""
+        return {}
+
+    def swaps(self) -> dict[str, Swaps]:
+        """Return by the kind of mistake pictures with a right and a wrong caption."""
+        return {}
+
+    def references(self, pairs: PairSet) -> list[tuple[str, ...]]:
+        """Return all true captions of each picture of `pairs`: here those that stand there."""
+        return [tuple(pairs.captions[i] for i in own) for own in pairs.targets_of_images()]
+
+    def remarks(self) -> list[str]:
+        """Return in sentences what of the data is not used, or odd."""
+        return []
+
+    @property
+    def about(self) -> str:
+        """What the pictures are and where they come from, for `data check`."""
+        return ""
+
+    def records(self) -> Iterator[Record]:
+        """Yield what is remembered of every picture: here by number, as pictures have no names."""
+        for number, captions in enumerate(self.captions()):
+            yield Record(f"training {number}", tuple(captions), "train")
+        held_out = self.validation()
+        for number, own in enumerate(held_out.targets_of_images()):
+            captions = tuple(held_out.captions[i] for i in own)
+            content = digest(held_out.images[number].tobytes())
+            yield Record(f"validation {number}", captions, "validation", content)
+
+
+class NoisySource(Source):
+    """A source whose captions may be wrong, and what CapFilt asks of it (BLIP, §3.3)."""
+
+    noisy = True
+
+    @property
+    def texts(self) -> list[tuple[str, ...]]:
+        """The captions of each picture, () for none: here those of the training pictures."""
+        return self.captions()
+
+    @abstractmethod
+    def web_pictures(self) -> np.ndarray:
+        """Return the numbers (n,) of the pictures whose captions nobody has looked at."""
+
+    @abstractmethod
+    def images(self, pictures: np.ndarray) -> np.ndarray:
+        """Return these pictures as a test sees them, normalized: (n,) -> (n, h, w, c)."""
+
+    @abstractmethod
+    def with_captions(self, texts: Sequence[tuple[str, ...]]) -> "NoisySource":
+        """Return the same pictures with other captions, in the same words."""
+
+    def by_people(self) -> "NoisySource | None":
+        """Return only the pairs that people have looked at; None where there are none."""
+        return None
+
+    def is_true(self, picture: int, caption: str) -> bool | None:
+        """Say whether a caption is true of a picture; None where the truth is not known."""
+        return None
 
 
 def batch_indices(n: int, batch_size: int, step: int, seed: int) -> np.ndarray:

@@ -171,9 +171,9 @@ class BLIP2Stage1(Module):
     # ------------------------------------------------------------------ the shared embedding space
     def encode_image(self, images: Any, *, normalize: bool = True) -> Tensor:
         """Return each query's features in the shared space: images (B, h, w, c) -> (B, Q, E)."""
-        return self.query_features(self.image_tokens(images), normalize=normalize)
+        return self.project_image(self.image_tokens(images), normalize=normalize)
 
-    def query_features(self, image_tokens: Any, *, normalize: bool = True) -> Tensor:
+    def project_image(self, image_tokens: Any, *, normalize: bool = True) -> Tensor:
         """Return what `encode_image` does, of image tokens (B, P+1, M): (B, Q, E)."""
         features = self.image_projection(self.query_tokens(image_tokens))
         return l2_normalize(features) if normalize else features

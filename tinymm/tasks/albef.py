@@ -270,5 +270,7 @@ spec = register(
         cleaning="albef",
         parts=CONTRAST_PARTS | MATCH_PARTS | {FILL: (*TEXT, "encoders.language_head")},
         reranks_by_logit=True,
+        order=2,
+        released=True,
     )
 )

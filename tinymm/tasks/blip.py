@@ -243,5 +243,7 @@ spec = register(
         cleaning="blip",
         parts=CONTRAST_PARTS | MATCH_PARTS | {GENERATE: ("decoder.",)},
         idle=idle,
+        order=3,
+        released=True,
     )
 )

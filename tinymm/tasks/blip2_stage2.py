@@ -222,5 +222,8 @@ spec = register(
         idle=idle,
         group="blip2",
         stage=2,
+        sentence="they learn to prompt a frozen language model",
+        order=4,
+        released=True,
     )
 )

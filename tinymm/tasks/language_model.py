@@ -116,5 +116,6 @@ spec = register(
         frame=(DEC,),
         idle=idle,
         adapted=captions_alone,
+        released=True,
     )
 )

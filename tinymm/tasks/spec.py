@@ -5,7 +5,7 @@ nothing outside of this chapter asks what class a model is of.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -122,6 +122,11 @@ CONTRAST, MATCH, FILL, GENERATE = "contrast", "match", "fill", "generate"
 GROUND, QUERIES, QUEUE = "ground", "queries", "queue"
 
 
+def _no_scale(model: Any) -> float:
+    """Return 1: similarities are compared as they are."""
+    return 1.0
+
+
 def _same_source(source: Any) -> Any:
     """Return the source itself: the model is trained on its images and captions."""
     return source
@@ -131,19 +136,26 @@ def _same_source(source: Any) -> Any:
 class ModelSpec:
     """A model, its training step, and how it is named, built, trained, evaluated and drawn.
 
-    `name` is that of `train NAME` and the beginning of its run folders' names. `can` are its
-    abilities: CONTRAST (`encode_image`, `encode_text`, `similarity`), MATCH (`itm_logits`), FILL
-    (`mlm_logits`) and GENERATE (`generate`, `lm_logits`). `prepare(settings, source, parts)` returns
-    a randomly initialized model for this data, whose texts are framed by the special tokens `frame`
-    (None: not framed) and cleaned as the paper's code does (`cleaning`). `parts` are the `requires`:
-    models that were trained before, each under the name of its setting. `fine_tune(settings, model)`
-    returns what training with `--init` begins with. `best` is the validation metric by which the
-    best checkpoint is chosen, "" for the last one. `idle(settings)` returns which fields of the settings have no effect,
-    by the reason. `noted` are the columns of `task.notes`. `parts` names, for each ability, the
-    beginnings of the names of the weights that it needs: some files lack them. `adapted(source)` is
-    what of a source the model is trained on. Specs of one `group` are trained by one command, which
-    tells them apart by `--stage`. `reranks_by_logit` is ALBEF's: re-ranking goes by ITM's logit
-    alone, where BLIP and BLIP-2 add the similarity.
+    - `name`: that of `train NAME`, and the beginning of its run folders' names. Specs of one `group`
+      are trained by one command, `train GROUP --stage N`, where `sentence` describes the stage;
+      `order` is that of the list of commands.
+    - `task`, `objectives`, `noted`: its step, its losses, and the columns of `task.notes`.
+    - `prepare(settings, source, parts)`: a randomly initialized model for this data, whose texts are
+      framed by the special tokens `frame` (None: not framed), cleaned as the paper's code does
+      (`cleaning`); `adapted(source)` is what of a source it is trained on. `parts` are the models
+      that it `requires`, each under the name of its setting.
+    - `fine_tune(settings, model)`: what training with `--init` begins with.
+    - `can`: its abilities: CONTRAST (`encode_image`, `encode_text`, `similarity`), MATCH
+      (`itm_logits`), FILL (`mlm_logits`), GENERATE (`generate`, `lm_logits`), and what of it can be
+      drawn. `parts` names, for each, the beginnings of the names of the weights that it needs, since
+      some files lack them.
+    - `best`: the validation metric that chooses the best checkpoint, "" for the last step.
+    - `metrics`: what its numbers are, in words. `scale(model)` multiplies its similarities in a
+      softmax over texts. `reranks_by_logit` is ALBEF's: re-ranking goes by ITM's logit alone, where
+      BLIP and BLIP-2 add the similarity.
+    - `released`: whether files of other programs hold such models (`pretrained.models`); else its
+      files hold its own names, and its `config` as JSON.
+    - `idle(settings)`: which fields of the settings have no effect, by the reason.
     """
 
     name: str
@@ -168,7 +180,11 @@ class ModelSpec:
     adapted: Callable[[Any], Any] = _same_source
     group: str = ""
     stage: int | None = None
+    sentence: str = ""
+    scale: Callable[[Any], float] = _no_scale
+    order: int = 9
     reranks_by_logit: bool = False
+    released: bool = False
 
     def able(self, model: Any) -> frozenset[str]:
         """Return the abilities for which the model has all weights: some files lack a part."""
@@ -179,6 +195,11 @@ class ModelSpec:
             if any(name.startswith(parts) for name in missing)
         }
         return self.can - lacks
+
+    @property
+    def size_settings(self) -> tuple[str, ...]:
+        """The settings that say how large a new model is, which a fine-tuned one brings itself."""
+        return tuple(item.name for item in fields(self.settings) if item.metadata.get("size"))
 
     @property
     def language_objective(self) -> str | None:
@@ -225,6 +246,11 @@ def register(spec: ModelSpec) -> ModelSpec:
             f"{there.model.__name__}; choose another"
         )
     _SPECS[spec.name] = spec
+    if not spec.released:
+        from tinymm.pretrained.models.families import register_family
+        from tinymm.pretrained.models.own import own_family
+
+        register_family(own_family(spec.name, spec.model, spec.config))
     return spec
 
 

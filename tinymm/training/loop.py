@@ -124,7 +124,7 @@ def batch_at(source: Source, recipe: Recipe, step: int) -> Batch:
     if recipe.overfit is not None:
         # The same batches with the same augmentation again and again: the question is whether the model *can* learn these pairs.
         step %= pairs // batch_size
-    elif hasattr(source, "batch_indices"):
+    else:
         return source.batch(source.batch_indices(batch_size, step, recipe.seed), generator(recipe.seed, 1, step))
     return source.batch(batch_indices(pairs, batch_size, step, recipe.seed), generator(recipe.seed, 1, step))
 

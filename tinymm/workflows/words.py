@@ -58,7 +58,7 @@ def choose(
 
 def training_texts(source: Source) -> list[str]:
     """Return all training captions of a source."""
-    return [caption for some in source.captions() for caption in some]  # type: ignore[attr-defined]
+    return [caption for some in source.captions() for caption in some]
 
 
 def reads_any_text(tokenizer: Any) -> bool:

@@ -8,6 +8,7 @@ from tiny import TinySource
 
 from tinymm import Tensor
 from tinymm.arrays.errors import UsageError
+from tinymm.data.batches import NoisySource
 from tinymm.data.text import DEC, ENC, WordTokenizer
 from tinymm.training.loop import Recipe
 from tinymm.workflows.runs import capfilt
@@ -19,15 +20,25 @@ WORDS = WordTokenizer(tuple("abcdefgh"), context=6).with_frame(DEC, ENC)
 QUIET = {"say": lambda _: None}
 
 
-class Web:
+class Web(NoisySource):
     """Pictures that are their numbers, with captions; `people` have looked at the first of them, and what is true of one is known."""
 
-    tokenizer = WORDS
+    tokenizer, texts = WORDS, ()
 
     def __init__(self, texts, people=0, true=None):
         self.texts, self.people = list(texts), people
-        if true is not None:
-            self.is_true = lambda picture, caption: caption in true[picture]
+        self.true = true
+
+    def __len__(self):
+        return len(self.texts)
+
+    def batch(self, indices, rng):
+        raise AssertionError("nothing here is trained on")
+
+    validation = captions = None  # nobody asks
+
+    def is_true(self, picture, caption):
+        return None if self.true is None else caption in self.true[picture]
 
     def web_pictures(self):
         return np.arange(self.people, len(self.texts))
@@ -188,13 +199,17 @@ def test_without_people_the_model_itself_writes_and_judges():
 
 
 # ---------------------------------------------------------------------- captioner and filter
-class Framed(TinySource):
+class Framed(TinySource, NoisySource):
     """The tiny source in framed words, with the names that CapFilt asks for."""
+
+    texts = ()
 
     def __init__(self):
         super().__init__()
         self.tokenizer = self.tokenizer.with_frame(DEC, ENC)
-        self.texts = [(caption,) for caption in self.captions[: self.pairs]]
+        self.texts = [(caption,) for caption in self.sentences[: self.pairs]]
+
+    with_captions = None  # nobody asks
 
     def web_pictures(self):
         return np.arange(4, self.pairs)

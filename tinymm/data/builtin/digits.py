@@ -12,7 +12,8 @@ from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 
 from ..augment import wobble
-from ..batches import Batch, PairSet, ZeroShot
+from ..batches import Batch, PairSet, Source, ZeroShot
+from ..datasets import DatasetSpec, register_dataset
 from ..images import Preprocess
 from ..text import WordTokenizer
 
@@ -34,8 +35,10 @@ def load(seed: int = 0, resolution: int = 32, *, strength: float = 0.5) -> "Digi
     return Digits(seed, resolution, strength=strength)
 
 
-class Digits:
+class Digits(Source):
     """Pictures of 8 × 8 gray values enlarged to the model's resolution; a caption is a digit's word in one of five templates.
+
+    There is no retrieval test: a caption that fits 36 pictures has no right one.
 
     Distortion is half as strong as for glyphs, and nothing is mirrored or turned far: a six on its head is a nine. UsageError for a negative
     `strength`.
@@ -72,10 +75,6 @@ class Digits:
         chosen = [rng.choice(self.held_back[self.targets[self.held_back] == target]) for target in range(len(CLASSES))]
         captions = [TEMPLATES[0].format(word) for word in CLASSES]
         return PairSet(self.preprocess.normalize(self.pictures[chosen]), captions, np.arange(len(CLASSES)))
-
-    def tests(self) -> dict[str, PairSet]:
-        """Return no retrieval test: a caption that fits 36 pictures has no right one."""
-        return {}
 
     def zero_shot(self) -> dict[str, ZeroShot]:
         """Return the task digit: 360 pictures that are in no batch, to be named by prompts alone; chance is 0.1."""
@@ -117,3 +116,8 @@ def split(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the indices (n,) of the test, of validation and of training; the draw is fixed for good."""
     order = generator(0).permutation(count)
     return np.sort(order[:TEST]), np.sort(order[TEST : TEST + HELD_BACK]), np.sort(order[TEST + HELD_BACK :])
+
+
+register_dataset(
+    DatasetSpec("digits", load, "handwritten digits, named by words in five templates", place=50)
+)

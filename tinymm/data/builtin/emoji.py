@@ -6,7 +6,7 @@ installed. A nearest picture, pixel by pixel, is the right one for 13 in 100 of 
 """
 
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -14,17 +14,19 @@ from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 
 from ..augment import repainted, wobble
-from ..batches import Batch, PairSet, ZeroShot
+from ..batches import Batch, PairSet, Source, ZeroShot
+from ..datasets import DatasetSpec, register_dataset
 from ..images import Preprocess
 from ..text import WordTokenizer
-from . import emoji_artists as artists
+from . import emoji_artists
 
 TEST, VALIDATION = 80, 40
 #: A held-out name has two words or more, each of which stands in so many names, and still in two that are trained.
 STANDS_IN, STAYS_IN = 3, 2
 TEMPLATES = ("picture of {}", "drawing of {}")
-#: Languages of names beside English, by their codes; `emoji_artists.languages` asks the package.
-OTHER_LANGUAGES = ("ar", "de", "es", "fa", "fr", "id", "it", "ja", "ko", "pt", "ru", "tr", "zh")
+#: Languages of names beside English, by their codes, the two first that a list of data sets shows;
+#: `emoji_artists.languages` asks the package.
+OTHER_LANGUAGES = ("de", "zh", "ar", "es", "fa", "fr", "id", "it", "ja", "ko", "pt", "ru", "tr")
 #: Words of English names that say what kind of thing is drawn, or in which color.
 KINDS = ("arrow", "button", "cat", "circle", "face", "hand", "heart", "moon", "square")
 COLORS = ("black", "blue", "brown", "green", "orange", "purple", "red", "white", "yellow")
@@ -42,7 +44,7 @@ def load(seed: int = 0, resolution: int = 32, *, language: str = "en", template_
     return Emoji(seed, resolution, language=language, template_share=template_share, strength=strength)
 
 
-class Emoji:
+class Emoji(Source):
     """About 1,390 emoji of one code point: training has all but 120 of them, each in one drawing, distorted and repainted.
 
     Index i of a batch is an *emoji*, so no batch holds a name twice. `template_share` of the captions become prompts ("picture of red heart"),
@@ -59,11 +61,11 @@ class Emoji:
             )
         self.name = "emoji" if language == "en" else f"emoji-{language}"
         self.seed, self.language, self.template_share, self.strength = seed, language, template_share, strength
-        self.characters, everything = drawn_characters(), artists.names(language)
+        self.characters, everything = drawn_characters(), emoji_artists.names(language)
         self.names = tuple(everything[character] for character in self.characters)
         self.templates = TEMPLATES if language == "en" else ("{}",)
-        self.drawn = artists.pictures(artists.OPENMOJI, resolution)
-        self.drawn_by_another = artists.pictures(artists.NOTO, resolution)
+        self.drawn = emoji_artists.pictures(emoji_artists.OPENMOJI, resolution)
+        self.drawn_by_another = emoji_artists.pictures(emoji_artists.NOTO, resolution)
         self.test, self.held_back, self.trained = split(self.names)
         self.preprocess = Preprocess(resolution, channels=3, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         self.tokenizer = WordTokenizer.from_captions(template.format(name) for name in self.names for template in self.templates)
@@ -136,10 +138,11 @@ class Emoji:
     @property
     def about(self) -> str:
         """What is drawn by whom, and what is left out, for `data check`."""
-        _, left_out = artists.single_emoji()
-        another = f"tested on {artists.NOTO}" if self.drawn_by_another else f"{artists.NOTO} is not installed, so no other artist to test on"
+        _, left_out = emoji_artists.single_emoji()
+        noto = emoji_artists.NOTO
+        another = f"tested on {noto}" if self.drawn_by_another else f"{noto} is not installed, so no other artist to test on"
         sequences = ", ".join(f"{count} × {kind}" for kind, count in left_out.items())
-        return f"{artists.OPENMOJI} with names in {self.language!r}; {another}; sequences left out: {sequences}"
+        return f"{emoji_artists.OPENMOJI} with names in {self.language!r}; {another}; sequences left out: {sequences}"
 
     def _pairs(self, chosen: np.ndarray, drawn: dict[str, np.ndarray]) -> PairSet:
         there = [i for i in chosen if self.characters[i] in drawn]
@@ -150,8 +153,8 @@ class Emoji:
 @lru_cache(maxsize=1)
 def drawn_characters() -> tuple[str, ...]:
     """Return the emoji that OpenMoji draws, look-alikes merged, in the order of their code points; the same at every resolution."""
-    drawn = artists.pictures(artists.OPENMOJI)
-    return artists.merged(tuple(drawn), drawn)
+    drawn = emoji_artists.pictures(emoji_artists.OPENMOJI)
+    return emoji_artists.merged(tuple(drawn), drawn)
 
 
 def split(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -180,3 +183,18 @@ def class_words(name: str) -> list[str]:
     (['red', 'heart'], [])
     """
     return [word for word in name.split() if word in KINDS or word in COLORS]
+
+
+register_dataset(
+    DatasetSpec("emoji", load, "emoji and their names, and the same things by another artist", place=60)
+)
+for _code in OTHER_LANGUAGES:
+    register_dataset(
+        DatasetSpec(
+            f"emoji-{_code}",
+            partial(load, language=_code),
+            f"emoji and their names in {_code!r}",
+            variant_of="emoji",
+            place=60,
+        )
+    )

@@ -14,7 +14,8 @@ from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 
 from ..augment import wobble
-from ..batches import Batch, PairSet, ZeroShot
+from ..batches import Batch, PairSet, Source, ZeroShot
+from ..datasets import DatasetSpec, register_dataset
 from ..images import Preprocess
 from ..text import WordTokenizer
 from .fonts import FACES, RESOLUTION, named_pictures
@@ -43,7 +44,7 @@ def load(seed: int = 0, *, template_share: float = 0.1, strength: float = 1.0) -
     return Glyphs(seed, template_share=template_share, strength=strength)
 
 
-class Glyphs:
+class Glyphs(Source):
     """1,881 characters in six faces: training has 1,731 of them in five faces.
 
     Index i of a batch is a *character*; its face and distortion are drawn with `rng`, so a batch never holds two pictures
@@ -218,3 +219,14 @@ def _spread(indices: list[int], count: int) -> list[int]:
     if len(indices) <= count:
         return list(indices)
     return [indices[place * len(indices) // count] for place in range(count)]
+
+
+register_dataset(
+    DatasetSpec(
+        "glyphs",
+        lambda seed, _: load(seed),
+        "characters and their names, drawn in six faces, one of which training never sees",
+        one_size=True,
+        place=10,
+    )
+)

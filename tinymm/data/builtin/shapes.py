@@ -12,7 +12,8 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 
-from ..batches import Batch, PairSet, Swaps, ZeroShot, batch_indices
+from ..batches import Batch, PairSet, Source, Swaps
+from ..datasets import DatasetSpec, register_dataset
 from ..images import Preprocess
 from ..text import WordTokenizer
 from .scenes import RESOLUTION, Scene, all_scenes, drawn
@@ -33,13 +34,14 @@ def load(seed: int = 0, *, neighbors: bool = True) -> "Shapes":
     return Shapes(seed, neighbors=neighbors)
 
 
-class Shapes:
+class Shapes(Source):
     """288 scenes: training has 231 of them, each drawn 48 times; 57 are never shown in training, nor are their captions.
 
     Index i of a batch is a training *scene*; its rendering and which of its two true captions it gets are drawn with `rng`.
     """
 
     name = "shapes"
+    tokenizer: WordTokenizer
 
     def __init__(self, seed: int = 0, *, neighbors: bool = True) -> None:
         self.seed, self.neighbors = seed, neighbors
@@ -60,7 +62,7 @@ class Shapes:
         if batch_size > len(self):
             raise UsageError(f"a batch holds no scene twice, and {batch_size} of {len(self)} came; lower --batch-size")
         if not self.neighbors:
-            return batch_indices(len(self), batch_size, step, seed)
+            return super().batch_indices(batch_size, step, seed)
         order = generator(seed, 3, step).permutation(len(self._groups))
         return np.concatenate([self._groups[i] for i in order])[:batch_size]
 
@@ -83,10 +85,6 @@ class Shapes:
     def tests(self) -> dict[str, PairSet]:
         """Return the 57 held-out scenes, new combinations of known words, each with its caption."""
         return {"held_out": PairSet(self._held_out_images(), [str(scene) for scene in self.held_out], np.arange(HELD_OUT))}
-
-    def zero_shot(self) -> dict[str, ZeroShot]:
-        """Return no task: scenes have no class names."""
-        return {}
 
     def swaps(self) -> dict[str, Swaps]:
         """Return, for each kind of mistake, the held-out pictures with their right captions and that mistake in them."""
@@ -132,3 +130,23 @@ def _groups(scenes: tuple[Scene, ...]) -> list[np.ndarray]:
     for i, scene in enumerate(scenes):
         found.setdefault(frozenset((scene.first, scene.second)), []).append(i)
     return [np.array(indices) for indices in found.values()]
+
+
+register_dataset(
+    DatasetSpec(
+        "shapes",
+        lambda seed, _: load(seed),
+        "drawn scenes of two things, neighbors side by side in a batch",
+        one_size=True,
+        place=20,
+    )
+)
+register_dataset(
+    DatasetSpec(
+        "scattered-shapes",
+        lambda seed, _: load(seed, neighbors=False),
+        "the scenes of shapes, any of them side by side in a batch",
+        one_size=True,
+        place=30,
+    )
+)

@@ -13,14 +13,15 @@ import numpy as np
 from tinymm.arrays.errors import DataError
 from tinymm.arrays.random import generator
 
-from ..batches import Batch
+from ..batches import Batch, NoisySource
+from ..datasets import DatasetSpec, register_dataset
 from .shapes import RENDERINGS, Shapes, split
 
 #: Of each scene's renderings, the first are captioned by people.
 BY_PEOPLE = 2
 
 
-class WebPairs(Shapes):
+class WebPairs(Shapes, NoisySource):
     """The training scenes of `shapes`, each picture with captions of its own, of which a share `wrong` is another scene's.
 
     Picture number i is rendering i % 48 of scene i // 48. `texts` holds the captions of each picture, none for one that was filtered out;
@@ -37,7 +38,7 @@ class WebPairs(Shapes):
             raise DataError(f"the share of wrong captions lies in [0, 1], and {wrong} came; the default is 0.4")
         super().__init__(seed, neighbors=neighbors)
         self.wrong = wrong
-        self.texts = list(_texts(wrong) if texts is None else texts)
+        self._texts = list(_texts(wrong) if texts is None else texts)
         if len(self.texts) != len(self.scenes) * RENDERINGS:
             raise DataError(f"{len(self.scenes) * RENDERINGS} pictures have a tuple of captions each, and {len(self.texts)} came; give () for none")
         of_scene = np.array_split(np.arange(len(self.texts)), len(self.scenes))
@@ -45,6 +46,11 @@ class WebPairs(Shapes):
         if not all(self._pairs):
             scene = [len(pairs) for pairs in self._pairs].index(0)
             raise DataError(f"each scene stands in batches with a caption, and scene {scene} has one left for none of its pictures; filter less")
+
+    @property
+    def texts(self) -> list[tuple[str, ...]]:
+        """The captions of each picture, none for one that was filtered out."""
+        return self._texts
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
         """Return one pair of each of these training scenes: any picture of it that has a caption, with one of its captions."""
@@ -106,3 +112,14 @@ def _near(captions: tuple[tuple[str, str], ...]) -> list[list[str]]:
         }
         near.append(sorted(found - set(both)))
     return near
+
+
+register_dataset(
+    DatasetSpec(
+        "web-shapes",
+        lambda seed, _: WebPairs(seed),
+        "the scenes of shapes with one caption a picture, 40 % of which are another scene's",
+        one_size=True,
+        place=40,
+    )
+)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tinymm.arrays.errors import DataError
 
+from ..batches import Source
 from ..images import frames_of, open_picture
 from ..text import split_words
 from . import splits
@@ -128,17 +129,20 @@ def check(
     )
 
 
-def check_source(source: Any, tokenizer: Any = None) -> Report:
-    """Return the same about data that is built in, or about any source with `captions()`: there is no file that could be broken."""
+def check_source(source: Source, tokenizer: Any = None, about: str = "built in") -> Report:
+    """Return the same about any source, such as data that is built in: there is no file that could be broken.
+
+    `about` says what it is where the source itself does not.
+    """
     captions = source.captions()
-    sets = {"validation": source.validation(), **source.tests(), **source.zero_shot()}
+    sets: dict[str, Any] = {"validation": source.validation(), **source.tests(), **source.zero_shot()}
     texts = [caption for some in captions for caption in some]
     counts = Counter(word for caption in texts for word in split_words(caption))
     owners = Counter(caption for some in captions for caption in set(some))
     length, caption = max((len(split_words(caption)), caption) for caption in texts)
     return Report(
         path=source.name,
-        layout=getattr(source, "about", "built in"),
+        layout=source.about or about,
         pictures=len(captions),
         captions=len(texts),
         splits={"train": len(source), **{name: len(pairs) for name, pairs in sets.items()}},

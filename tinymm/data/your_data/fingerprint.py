@@ -8,7 +8,7 @@ Whoever resumes on other captions goes on with another task, and whoever evaluat
 import base64
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -16,34 +16,12 @@ import numpy as np
 
 from tinymm.arrays.errors import DataError
 
+from ..batches import Record, digest
+
+__all__ = ["SPLITS", "Record", "difference", "digest", "fingerprint", "trained_on"]
+
 SPLITS = ("train", "validation", "test")
 _WIDTH, _MOST_BYTES, _EXAMPLES = 8, 2**30, 3
-
-
-class Record(NamedTuple):
-    """One picture of a source: its name, its captions, its split, and 8 bytes that tell its content (none where it is drawn)."""
-
-    name: str
-    captions: tuple[str, ...]
-    split: str
-    content: bytes = b""
-
-
-def records_of(source: Any) -> Iterator[Record]:
-    """Yield the pictures of a source: what its `records()` says, or, where pictures have no names, its captions by number."""
-    if hasattr(source, "records"):
-        yield from source.records()
-        return
-    for number, captions in enumerate(source.captions()):
-        yield Record(f"training {number}", tuple(captions), "train")
-    kept = source.validation()
-    for number, targets in enumerate(kept.targets_of_images()):
-        yield Record(
-            f"validation {number}",
-            tuple(kept.captions[i] for i in targets),
-            "validation",
-            digest(kept.images[number].tobytes()),
-        )
 
 
 def fingerprint(source: Any) -> dict[str, Any]:
@@ -55,7 +33,7 @@ def fingerprint(source: Any) -> dict[str, Any]:
     >>> {key: value for key, value in fingerprint(Two()).items() if key in ("pictures", "captions", "splits")}
     {'pictures': 2, 'captions': 2, 'splits': {'train': 1, 'validation': 1}}
     """
-    records = sorted(records_of(source), key=lambda record: record.name)
+    records = sorted(source.records(), key=lambda record: record.name)
     names = "\0".join(record.name for record in records).encode("utf-8", "surrogateescape")
     marks = b"".join(
         bytes([SPLITS.index(record.split)])
@@ -125,11 +103,6 @@ def trained_on(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for name, mark in _unpacked(new).items()
         if mark.split != "train" and (name in seen or mark.content in contents)
     ]
-
-
-def digest(content: bytes) -> bytes:
-    """Return the 8 bytes that tell one content from another."""
-    return blake2b(content, digest_size=_WIDTH).digest()
 
 
 class _Mark(NamedTuple):

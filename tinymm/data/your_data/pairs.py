@@ -16,13 +16,12 @@ import numpy as np
 from tinymm.arrays.errors import DataError, UsageError
 
 from ..augment import random_crop
-from ..batches import Batch, PairSet, Tokenizer, ZeroShot
+from ..batches import Batch, NoisySource, PairSet, Record, Tokenizer
 from ..images import Preprocess, check_header
 from ..text import WordTokenizer, split_words
 from . import splits
 from .check import VALIDATION_SHARE, Report, check
 from .columns import Options
-from .fingerprint import Record
 from .listing import Entry, Listing, find
 
 __all__ = ["Pairs", "Report", "check", "load"]
@@ -79,7 +78,7 @@ def _with_headers(listing: Listing) -> Iterable[Entry]:
             listing.skip(entry.name, str(problem))
 
 
-class Pairs:
+class Pairs(NoisySource):
     """Pictures with one or more captions each, as training reads them; built by `load`. DataError without any to train on.
 
     `skipped` lists `(file, reason)` of everything left out. Headers are checked when loading, pixels only when they are
@@ -139,10 +138,6 @@ class Pairs:
         """Return the data's own test split as `test`, or nothing where it has none."""
         return {"test": self._pair_set("test")} if self.splits["test"] else {}
 
-    def zero_shot(self) -> dict[str, ZeroShot]:
-        """Return no task: captions have no classes."""
-        return {}
-
     def captions(self) -> list[tuple[str, ...]]:
         """Return the captions of each training picture, what a language model may read."""
         return [tuple(entry.captions) for entry in self.training]
@@ -162,11 +157,6 @@ class Pairs:
                 yield Record(entry.name, tuple(entry.captions), name, entry.digest())
 
     # ------------------------------------------------------------------ what CapFilt reads and writes
-    @property
-    def texts(self) -> list[tuple[str, ...]]:
-        """The captions of each training picture."""
-        return self.captions()
-
     def web_pictures(self) -> np.ndarray:
         """Return the numbers of the training pictures that can be read: nobody has looked at any of their captions."""
         return np.array([i for i in range(len(self.training)) if self._attempt(i) is not None], np.int64)

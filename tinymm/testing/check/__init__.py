@@ -22,9 +22,9 @@ from tinymm.arrays.errors import UsageError
 from tinymm.testing.check import attention as _attention
 from tinymm.testing.check import contrastive as _contrastive
 from tinymm.testing.check import ema as _ema
-from tinymm.testing.check import feature_queue as _fifo
+from tinymm.testing.check import feature_queue as _feature_queue
 from tinymm.testing.check import gradients as _gradients
-from tinymm.testing.check import hard_negatives as _negatives
+from tinymm.testing.check import hard_negatives as _hard_negatives
 from tinymm.testing.check import language as _language
 from tinymm.testing.check import leaks as _leaks
 from tinymm.testing.check import masking as _masking
@@ -230,7 +230,7 @@ recall = Check(_retrieval.recall)
 temperature = Check(_temperature.temperature)
 qformer_masks = Check(_qformer_masks.qformer)
 max_over_queries = Check(_queries.max_over_queries)
-hard_negatives = Check(_negatives.hard_negatives)
+hard_negatives = Check(_hard_negatives.hard_negatives)
 itm_pairs = Check(_matching.itm_pairs)
 itm_loss = Check(_matching.itm_loss)
 lm_loss = Check(_language.lm)
@@ -239,7 +239,17 @@ soft_targets = Check(_momentum_contrast.soft_targets)
 itc_queue = Check(_momentum_contrast.itc_queue)
 mlm_masking = Check(_masking.mlm_masking)
 ema = Check(_ema.ema)
-queue = Check(_fifo.queue)
+queue = Check(_feature_queue.queue)
 no_leak = Check(_leaks.no_leak)
 vjp = Check(_gradients.vjp)
-CHECKS = {name: item for name, item in globals().items() if isinstance(item, Check)}
+#: All of them by name, in the order of the page of properties. The package's globals have another:
+#: a file's name, such as `softmax`, is among them before a check takes it.
+CHECKS = {
+    one.suite.name: one
+    for one in (
+        causal_mask, padding_mask, prefix_mask, mask_algebra, reachability, attention, softmax,
+        log_softmax, masked_softmax, layer_norm, contrastive_loss, recall, temperature,
+        qformer_masks, max_over_queries, hard_negatives, itm_pairs, itm_loss, lm_loss,
+        sigmoid_loss, soft_targets, itc_queue, mlm_masking, ema, queue, no_leak, vjp,
+    )
+}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import UsageError
+from tinymm.data.datasets import dataset_names, datasets
 from tinymm.data.your_data import pairs
 from tinymm.data.your_data.check import check_source
 from tinymm.data.your_data.listing import is_there
@@ -15,7 +16,7 @@ from tinymm.training.records import write_json
 from tinymm.viz import fonts, style
 from tinymm.viz.samples import samples
 
-from ..open_model import BUILT_IN, BUILT_IN_NAMES, open_source
+from ..open_model import open_source
 from ..terminal import tell
 from ..words import choose
 
@@ -31,15 +32,16 @@ def run(
     `tokenizer` or `vocabulary` that training would get. With `out`, the whole report goes to that
     JSON file too. UsageError if nothing is there.
     """
-    there = path if path in BUILT_IN else _existing(path)
+    built_in = datasets().get(path)
+    there = path if built_in else _existing(path)
     words = (
         choose(open_source(there), tokenizer, vocabulary)
         if tokenizer or vocabulary != "words"
         else None
     )
     report = (
-        check_source(open_source(path), words)
-        if path in BUILT_IN
+        check_source(open_source(path), words, built_in.sentence)
+        if built_in
         else pairs.check(path, tokenizer=words)
     )
     for line in report.lines():
@@ -56,7 +58,7 @@ def show(
     fonts.not_drawn()  # of what was drawn before nothing is to be told
     rows: dict[str, tuple[np.ndarray, list[str]]] = {}
     for path in paths:
-        source: Any = open_source(path if path in BUILT_IN else _existing(path), seed=seed, resolution=resolution)
+        source: Any = open_source(path if path in datasets() else _existing(path), seed=seed, resolution=resolution)
         batch = source.batch(np.linspace(0, len(source) - 1, min(SHOWN, len(source))).astype(int), np.random.default_rng(seed))
         rows[f"{source.name}: training"] = source.preprocess.denormalize(batch.images), list(batch.captions)
         sets = source.tests() or {"validation": source.validation()}
@@ -75,7 +77,7 @@ def show(
 
 def _existing(path: str) -> str:
     if not is_there(path):
-        near = difflib.get_close_matches(path, BUILT_IN, n=1)
-        hint = f"did you mean the built-in {near[0]}?" if near else f"check the path, or name built-in data: {BUILT_IN_NAMES}"
+        near = difflib.get_close_matches(path, datasets(), n=1)
+        hint = f"did you mean the built-in {near[0]}?" if near else f"check the path, or name built-in data: {dataset_names()}"
         raise UsageError(f"data is a path to pictures and captions, and {path} does not exist; {hint}")
     return path
