@@ -22,6 +22,7 @@ from tinymm.losses import hard_negatives, l2_normalize, soft_targets
 from tinymm.losses.matching import ITM_PRIOR
 from tinymm.models.albef import ALBEF, ALBEFConfig
 from tinymm.models.momentum import FeatureQueue, moving_average
+from tinymm.tasks import albef
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, tables
@@ -103,8 +104,10 @@ def drift(momentum, steps=60):
     optimizer = AdamW(model, decay=0.01)
     for step in range(steps):
         images, ids, is_real, image_ids = batch_of(step)
-        sum(model.losses(images, ids, is_real, rng=np.random.default_rng(step), image_ids=image_ids).values()).backward()
+        result = albef.step(model, images, ids, is_real, rng=np.random.default_rng(step), image_ids=image_ids)
+        sum(result.losses.values()).backward()
         optimizer.step(rate=2e-3, clip=1.0)
+        albef.after_step(model, result.memory)
         stored[step] = model.queue.images.data[(np.arange(8) + 8 * step) % 96].copy()
     return model, stored
 

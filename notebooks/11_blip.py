@@ -21,6 +21,7 @@ from tinymm.data.builtin import shapes
 from tinymm.data.text import WordTokenizer
 from tinymm.losses import language_loss
 from tinymm.models.blip import BLIP, BLIPConfig
+from tinymm.tasks import losses
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, tables

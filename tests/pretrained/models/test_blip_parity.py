@@ -12,7 +12,7 @@ transformers = pytest.importorskip("transformers")
 
 from tinymm import pretrained  # noqa: E402
 from tinymm.autodiff import no_grad  # noqa: E402
-from tinymm.losses import language_loss
+from tinymm.losses import language_loss  # noqa: E402
 from tinymm.models.blip import BLIP, BLIPConfig  # noqa: E402
 
 pytestmark = pytest.mark.parity
