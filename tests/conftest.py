@@ -28,7 +28,7 @@ def pytest_configure(config):
 
 
 #: Files whose tests share nothing and take long: two processes (`-n 2 --dist loadfile`) share these out test by test.
-BY_TEST = ("test_notebook_build.py", "test_properties.py")
+BY_TEST = ("test_notebook_build.py", "test_our_numbers.py", "test_properties.py")
 
 
 @pytest.hookimpl(optionalhook=True)
