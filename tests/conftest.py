@@ -1,6 +1,7 @@
 """Hypothesis profiles, the backends that a test of arrays runs on, and what two processes of tests share out."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -19,6 +20,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 #: Said to this run of pytest, and not to those that tests start.
 os.environ.pop("PYTEST_ADDOPTS", None)
+
+# A shell that starts this in its background has it ignore Ctrl-C, and so would the commands that are stopped here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):
