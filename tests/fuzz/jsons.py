@@ -1,8 +1,10 @@
 """JSON that holds captions: COCO's, Karpathy's splits, BLIP's lists. Fields are removed, retyped,
 renamed, wrapped, repeated, and keys written twice; ids are equal, or of another type; bytes change."""
 
+import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,8 @@ def judge(
     found: Any, value: Any, data: bytes, splits: dict[int, str], whole: bool
 ) -> Iterator[str]:
     """Yield what is wrong with what was made of a file of JSON."""
+    with suppress(ValueError):  # changed bytes may still be JSON, of other records
+        value = json.loads(data.decode("utf-8-sig"))
     ids: dict[int, set[str]] = {}
     files = {repr(image.get("id")): image.get("file_name") for image in _dicts(_items(value, "images"))}
     for key in ("images", "annotations"):
