@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tinymm import pretrained
 from tinymm.arrays.errors import CheckpointError, DataError, UsageError
 from tinymm.data.text import WordTokenizer
+from tinymm.pretrained import tokenization
 from tinymm.pretrained.tokenization import END, START, BytePairTokenizer, cleaned, printable_bytes
 
 MERGES = ["c a", "ca t</w>", "a t", "o f</w>", "p h", "ph o", "t o</w>", "pho to</w>", "a n", "an d</w>", "1 2</w>", "Ã ©</w>", "' s</w>"]
@@ -178,6 +179,36 @@ def test_transformers_tokenizer_agrees_and_its_folder_opens(tmp_path):
     ids, is_real = ours(texts)
     for row, real, text in zip(ids, is_real, texts, strict=True):
         assert row[real].tolist() == theirs(text)["input_ids"]
+
+
+@pytest.mark.parametrize("model", ["WordLevel", "WordPiece"])
+def test_a_tokenizer_without_its_unknown_token_is_refused_when_it_is_opened(model, tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    made = getattr(tokenizers.models, model)({"a": 0, "[UNK]": 1}, unk_token="[UNK]")
+    tokenizers.Tokenizer(made).save(str(tmp_path / "tokenizer.json"))
+    assert pretrained.tokenizer(tmp_path)(["zebra"])[0].tolist() == [[1]]
+    said = json.loads((tmp_path / "tokenizer.json").read_text())
+    del said["model"]["vocab"]["[UNK]"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match=r"cannot read it \(.*\[UNK\].*copy its files again"):
+        pretrained.tokenizer(tmp_path)
+
+
+def test_a_panic_of_the_library_is_one_sentence(tmp_path, capfd):
+    tokenizers = pytest.importorskip("tokenizers")
+    library = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "<s>": 1}, unk_token="a"))
+    library.post_processor = tokenizers.processors.TemplateProcessing("<s> $A", None, [("<s>", 1)])
+    fails = json.loads(library.to_str())
+    fails["post_processor"]["special_tokens"] = {}
+    panics = tokenizers.Tokenizer.from_str(json.dumps(fails)).encode
+    with pytest.raises(CheckpointError, match="cannot read it"):
+        tokenization.asked(panics, "a")
+    assert "panicked" in capfd.readouterr().err
+    with pytest.raises(CheckpointError, match="cannot read it"), tokenization._without_traces():
+        tokenization.asked(panics, "a")
+    assert not capfd.readouterr().err
+    print("heard again", file=sys.stderr)
+    assert capfd.readouterr().err == "heard again\n"
 
 
 def test_a_frame_of_a_token_that_nobody_knows_is_refused(tmp_path, capfd):

@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import asdict, replace
 
 import pytest
 from small_runs import draw, start, train_command
 
+from tinymm.arrays.errors import DataError
 from tinymm.training import records
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.workflows import runs, train, train_blip2, train_towers
@@ -46,6 +48,42 @@ def interrupt(monkeypatch):
         monkeypatch.setattr(records.RunFolder, "append", appended)
 
     return stop
+
+
+# ---------------------------------------------------------------------- a run.json that somebody has changed
+@pytest.mark.parametrize("settings", [train.Settings, train_towers.Settings, train_blip2.Settings], ids=lambda kind: kind.__module__)
+def test_every_setting_of_a_wrong_kind_is_said(settings, tmp_path):
+    whole = records.plain(asdict(settings()))
+    stop = runs.Stopped(tmp_path, whole, {"step": 0}, False)
+    assert records.plain(asdict(runs.own_settings(settings, stop))) == whole
+    for name in whole:
+        for value in ([2], {"a": 1}):
+            with pytest.raises(DataError, match=f"has the setting {name}, which is "):
+                runs.own_settings(settings, replace(stop, settings=whole | {name: value}))
+    with pytest.raises(DataError, match="has 'rates', which is none; did you mean rate"):
+        runs.own_settings(settings, replace(stop, settings={"rates" if key == "rate" else key: item for key, item in whole.items()}))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("settings", None, "its settings"), ("settings", ..., "its settings"), ("columns", [1], "its columns"),
+        ("resumed", [{"step": "2", "time": "x"}], "its resumed"), ("started", 3, "its started"), ("settings", {"data": 3}, "the setting data"),
+        ("settings", {"data": "x", "steps": "many"}, "the setting steps, which is a whole number"),
+    ],
+)  # fmt: skip
+def test_a_part_of_run_json_of_a_wrong_kind_is_said_by_every_command(part, value, said, trained, here, command):
+    shutil.copytree(trained, here / "runs" / "one")
+    run = records.read_json(trained / "run.json")
+    run |= {part: value} if value is not ... else {}
+    if value is ...:
+        del run[part]
+    (here / "runs" / "one" / "run.json").write_text(json.dumps(run))
+    ways = [["classify", "a.png", "--labels", "red,blue"]]
+    ways += [["eval", "--model", "runs/one"]] if part == "settings" else []
+    for way in ways:
+        found = command(*way)
+        assert found.code == 2 and said in found.error and "restore it" in found.error
 
 
 # ---------------------------------------------------------------------- the same data

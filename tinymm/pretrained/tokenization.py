@@ -10,8 +10,10 @@ import gzip
 import json
 import os
 import re
+import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ _CONTEXT, _LONGEST = 77, 2**20  # of every released CLIP; no text is longer
 PIECES_CONTEXT = 32  # of BERT's, as BLIP-2 has it; ALBEF and BLIP have 25 to 40, and the tables of positions 512
 _MERGES = 49152 - 256 - 2  # as many of the list's lines as make 49,408 entries
 _LARGEST = 64 * 2**20  # bytes of an unpacked list of merges; the released one has three million
+#: What a file that is opened reads at once: nothing, a letter, and a sign that no vocabulary has.
+TRIALS = ("", "a", "\U0010fffd")
 _WORDS = rf"{re.escape(START)}|{re.escape(END)}|'s|'t|'re|'ve|'m|'ll|'d|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
 
 
@@ -108,7 +112,7 @@ class BytePairTokenizer:
         """Return the texts' ids and which of them are no padding."""
         if isinstance(texts, str):
             raise DataError(f"a tokenizer takes a list of texts, the single text {texts[:40]!r} came; write [text]")
-        encoded = self.library.encode_batch([self.prepared(text) for text in texts])
+        encoded = asked(self.library.encode_batch, [self.prepared(text) for text in texts])
         rows = [row.ids for row in encoded]
         self.cut += sum(len(row) > self.context for row in rows)
         rows = [row if len(row) <= self.context else row[: self.context - 1] + row[-1:] for row in rows]
@@ -136,7 +140,7 @@ class BytePairTokenizer:
 
     def tokens(self, text: str) -> list[str]:
         """Return the pieces that a text is read as, without its frame."""
-        row = self.library.encode(self.prepared(text), add_special_tokens=False)
+        row = asked(self.library.encode, self.prepared(text), add_special_tokens=False)
         spelled = [self.library.decode([i], skip_special_tokens=False).strip() for i in row.ids]
         return [
             text if text and "\ufffd" not in text else token
@@ -295,17 +299,11 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
         except TinymmError:
             pass  # somebody else's word-level rules: the library knows them
     library = needed_library()
-    try:
-        opened = library.Tokenizer.from_file(str(path))
-        _check_frame(said.get("post_processor"), path.name)  # would end the library in a panic, with a trace of its own
-        for text in ("", "a"):  # whatever else does not fit together shows here at the latest
-            opened.encode(text)
-    except CheckpointError:
-        raise
-    except BaseException as problem:  # the library raises nothing more special, and its panics are no Exception
-        if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
-            raise
-        raise CheckpointError(f"{path.name}: the tokenizers package cannot read the file ({problem}); copy it again") from None
+    with _without_traces():
+        opened = asked(library.Tokenizer.from_file, str(path), what=path.name)
+        _check_frame(said.get("post_processor"), path.name)
+        for text in TRIALS:  # whatever does not fit together shows here at the latest
+            asked(opened.encode, text, what=path.name)
     context, beside = _context(path.parent, opened.truncation), _beside(path.parent)
     if isinstance(model, dict) and model.get("type") == "WordPiece" and None not in map(opened.token_to_id, ("[CLS]", "[SEP]")):
         from .wordpiece import WordPieceTokenizer
@@ -314,6 +312,37 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
     return BytePairTokenizer(
         opened, context, cleaning is not None and opened.token_to_id(START) is not None, beside
     )
+
+
+def asked(function: Callable[..., Any], *arguments: Any, what: str = "a tokenizer", **options: Any) -> Any:
+    """Return what a function of the tokenizers package returns; CheckpointError where it fails, be it in a panic."""
+    try:
+        return function(*arguments, **options)
+    except TypeError:  # of what it was asked with
+        raise
+    except BaseException as problem:  # the library raises nothing more special, and its panics are no Exception
+        if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
+            raise
+        raise CheckpointError(f"{what}: the tokenizers package cannot read it ({problem}); copy its files again") from None
+
+
+@contextmanager
+def _without_traces() -> Iterator[None]:
+    """Keep what a panic writes past Python, a trace through the library, off the standard error output."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _check_frame(processor: Any, name: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
-from tinymm.training.records import from_home, read_json
+from tinymm.training.records import from_home, read_run
 
 from .opened import BUILT_IN_NAMES
 
@@ -68,13 +68,20 @@ BLIP2 = {
 }  # fmt: skip
 
 
+#: Sizes of a model have fewer digits than its numbers of steps.
+SIZES = ("resolution", "patch", "width", "expansion", "layers", "text_layers", "heads", "joint", "queries", "queue")
+
+
 def at_least(settings: Any, lowest: Mapping[str, float]) -> None:
-    """Raise UsageError, with the flag's name, for the first field that is below its lowest value or no number; None is left alone."""
+    """Raise UsageError, with the flag's name, for the first field that is below its lowest value, beyond reason or no number; None is left alone."""
     for name, low in lowest.items():
         value = getattr(settings, name)
         if value is not None and not low <= value < math.inf:
             reason = ": with one pair there is nothing to contrast" if low == 2 else ""
             raise UsageError(f"--{name.replace('_', '-')} is at least {low}{reason}, and {value} came; give another, or leave it out")
+        most = math.inf if name == "seed" else 2**16 if name in SIZES else 2**31
+        if isinstance(value, int) and value >= most:
+            raise UsageError(f"--{name.replace('_', '-')} is below {most:,}, and {value} came; give another, or leave it out")
 
 
 class Noted(argparse.Action):
@@ -89,7 +96,7 @@ class Noted(argparse.Action):
 def refuse_beside_resume(given: Sequence[str], options: Mapping[str, Any], resume: str) -> None:
     """Raise UsageError for the first flag that differs from the settings of the run that goes on, which are its own."""
     run = Path(resume) / "run.json"
-    kept = read_json(run)["settings"] if run.is_file() else {}
+    kept = read_run(run, "settings")["settings"] if run.is_file() else {}
     for name in given:
         flag, value = f"--{name.replace('_', '-')}", options[name]
         if name in kept and from_home(kept[name]) != value:

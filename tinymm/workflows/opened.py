@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tinymm import pretrained
-from tinymm.arrays.errors import CheckpointError, UsageError
+from tinymm.arrays.errors import CheckpointError, DataError, UsageError
 from tinymm.data import digits, emoji, glyphs, pairs, shapes
 from tinymm.data.batches import Source, Tokenizer
 from tinymm.data.images import Preprocess
@@ -16,7 +16,7 @@ from tinymm.data.listing import is_there
 from tinymm.data.web_pairs import WebPairs
 from tinymm.models.albef import ALBEF
 from tinymm.models.clip import CLIP
-from tinymm.training.records import from_home, last_run, read_json
+from tinymm.training.records import from_home, last_run, of_kind, read_run
 
 from .terminal import aside, tell
 
@@ -125,8 +125,22 @@ def introduce(opened: Opened, asked: str | None) -> None:
 
 
 def settings_of(run: Path) -> dict[str, Any]:
-    """Return the settings that a run.json keeps; a path below the reader's home, which the record calls ~, is a path again."""
-    return {name: from_home(value) for name, value in read_json(run)["settings"].items()}
+    """Return the settings that a run.json keeps; a path below the reader's home, which the record calls ~, is a path again.
+
+    DataError where one that commands ask for is of another kind than training writes.
+    """
+    settings = {name: from_home(value) for name, value in read_run(run, "settings")["settings"].items()}
+    for name, kind in (("data", str | None), ("init", str | None), ("steps", int | None), ("seed", int | None)):
+        check_kind(run, name, settings.get(name), kind)
+    return settings
+
+
+def check_kind(run: Path, name: str, value: Any, kind: Any) -> None:
+    """Raise DataError for a setting of a run.json that is not of its kind."""
+    if not of_kind(value, kind):
+        names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        said = next(names[one] for one in get_args(kind) or (kind,) if one in names)
+        raise DataError(f"{run} has the setting {name}, which is {said}, as {value!r:.60}; restore it, or start another run")
 
 
 def open_source(

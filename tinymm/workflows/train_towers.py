@@ -17,7 +17,7 @@ from tinymm.losses import ITM_PRIOR
 from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.loop import Recipe
 from tinymm.training.optimizers import AdamW
-from tinymm.training.records import RunFolder, next_folder, read_json
+from tinymm.training.records import RunFolder, next_folder, read_results
 
 from . import capfilt, train
 from .blip2_start import keep
@@ -130,7 +130,7 @@ def filtered(settings: Settings, source: Any, path: Path, say: Callable[[str], N
     judged = [capfilt.Judged(**json.loads(line)) for line in (path / JUDGED).read_text().splitlines()]
     draw_capfilt(path, source, judged)
     found = {f"capfilt_{name}": value for name, value in capfilt.quality(source, judged).items()}
-    before = {f"noisy_{name}": value for name, value in read_json(first / "results.json").items() if name != "chance"}
+    before = {f"noisy_{name}": value for name, value in read_results(first).items() if name != "chance"}
     return capfilt.bootstrapped(source, judged), found | before
 
 
