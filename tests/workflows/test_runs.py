@@ -6,15 +6,15 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 from small_runs import draw, start, train_command
 
-from tinymm.arrays.errors import DataError
+from tinymm.arrays.errors import DataError, UsageError
 from tinymm.training import records
 from tinymm.training.checkpoint import FILE as CHECKPOINT
-from tinymm.workflows import runs, train, train_blip2, train_towers
+from tinymm.workflows import flags, runs, train, train_blip2, train_towers
 
 SMALL = "--resolution 16 --patch 8 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 8 --warmup 2 --workers 1".split()
 QUERIES = "--drop 0 --queries 2 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 6 --warmup 2 --workers 1".split()
@@ -62,6 +62,14 @@ def test_every_setting_of_a_wrong_kind_is_said(settings, tmp_path):
                 runs.own_settings(settings, replace(stop, settings=whole | {name: value}))
     with pytest.raises(DataError, match="has 'rates', which is none; did you mean rate"):
         runs.own_settings(settings, replace(stop, settings={"rates" if key == "rate" else key: item for key, item in whole.items()}))
+
+
+@pytest.mark.parametrize("settings", [train.Settings, train_towers.Settings, train_blip2.Settings], ids=lambda kind: kind.__module__)
+def test_sizes_and_steps_beyond_reason_are_refused_by_name(settings):
+    for name in {field.name for field in fields(settings)} & {*flags.SIZES, "steps", "batch_size", "warmup", "workers"}:
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} is below "):
+            settings(**{name: 2**70})
+    assert settings(seed=2**70).seed == 2**70
 
 
 @pytest.mark.parametrize(
