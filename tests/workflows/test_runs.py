@@ -14,7 +14,7 @@ from small_runs import draw, start, train_command
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.training import records
 from tinymm.training.checkpoint import FILE as CHECKPOINT
-from tinymm.workflows import flags, runs, train, train_blip2, train_towers
+from tinymm.workflows import capfilt, compare, flags, runs, train, train_blip2, train_towers
 
 SMALL = "--resolution 16 --patch 8 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 8 --warmup 2 --workers 1".split()
 QUERIES = "--drop 0 --queries 2 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 6 --warmup 2 --workers 1".split()
@@ -62,6 +62,28 @@ def test_every_setting_of_a_wrong_kind_is_said(settings, tmp_path):
                 runs.own_settings(settings, replace(stop, settings=whole | {name: value}))
     with pytest.raises(DataError, match="has 'rates', which is none; did you mean rate"):
         runs.own_settings(settings, replace(stop, settings={"rates" if key == "rate" else key: item for key, item in whole.items()}))
+
+
+@pytest.mark.parametrize("line", ['{"picture": 2}', "3", "{", '{"picture": 5, "caption": "a", "written": true, "probability": 0.5}'])
+def test_captions_that_capfilt_has_judged_are_checked_line_by_line(line, tmp_path):
+    whole = {"picture": 1, "caption": "a", "written": False, "probability": 1}
+    (tmp_path / "judged.jsonl").write_text(json.dumps(whole) + "\n")
+    assert train_towers.judged_in(tmp_path / "judged.jsonl", 5) == [capfilt.Judged(**whole)]
+    (tmp_path / "judged.jsonl").write_text(f"{json.dumps(whole)}\n{line}\n")
+    with pytest.raises(DataError, match="line 2 of .* is not .*delete the file"):
+        train_towers.judged_in(tmp_path / "judged.jsonl", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("results.json", "[]"), ("results.json", '{"chance": 3}'), ("data.json", '{"before": 3}'), ("data.json", "[]"), ("seconds.json", '"many"')],
+)  # fmt: skip
+def test_records_beside_run_json_are_of_their_kinds_or_refused(name, said, tmp_path):
+    read = {"results.json": records.read_results, "data.json": runs.fingerprint_in}
+    read["seconds.json"] = lambda path: compare.seconds_in(path / "seconds.json")
+    (tmp_path / name).write_text(said)
+    with pytest.raises(DataError, match=name):
+        read[name](tmp_path)
 
 
 @pytest.mark.parametrize("settings", [train.Settings, train_towers.Settings, train_blip2.Settings], ids=lambda kind: kind.__module__)

@@ -353,7 +353,8 @@ def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_type: t
     for file in runs:
         if not (file.parent / holding).exists():
             continue
-        if of_type and read_json(file.parent / "config.json").get("model_type") not in of_type:
+        config = read_json(file.parent / "config.json") if of_type else {}
+        if of_type and (config.get("model_type") if isinstance(config, dict) else None) not in of_type:
             continue
         description = read_run(file, "started", "resumed")
         if (description.get("command") or TRAINING[0]) not in TRAINING:

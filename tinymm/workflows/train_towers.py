@@ -6,18 +6,19 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tinymm import pretrained
+from tinymm.arrays.errors import DataError
 from tinymm.arrays.files import atomic
 from tinymm.losses import ITM_PRIOR
 from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.loop import Recipe
 from tinymm.training.optimizers import AdamW
-from tinymm.training.records import RunFolder, next_folder, read_results
+from tinymm.training.records import RunFolder, next_folder, of_kind, read_results
 
 from . import capfilt, train
 from .blip2_start import keep
@@ -127,11 +128,27 @@ def filtered(settings: Settings, source: Any, path: Path, say: Callable[[str], N
             judged, _ = capfilt.clean(model, source, capfilt.tuning(recipe_of(settings, source, model), settings.tuning_steps), say)
         with atomic(path / JUDGED) as file:
             file.writelines(json.dumps(asdict(item)).encode() + b"\n" for item in judged)
-    judged = [capfilt.Judged(**json.loads(line)) for line in (path / JUDGED).read_text().splitlines()]
+    judged = judged_in(path / JUDGED, len(source))
     draw_capfilt(path, source, judged)
     found = {f"capfilt_{name}": value for name, value in capfilt.quality(source, judged).items()}
     before = {f"noisy_{name}": value for name, value in read_results(first).items() if name != "chance"}
     return capfilt.bootstrapped(source, judged), found | before
+
+
+def judged_in(path: Path, pictures: int) -> list[capfilt.Judged]:
+    """Return the captions that CapFilt has judged, one a line; DataError names a line that is none, or is of another picture than the data's."""
+    kinds, found = {field.name: field.type for field in fields(capfilt.Judged)}, []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            said = json.loads(line.decode("utf-8"))
+            if not isinstance(said, dict) or said.keys() != kinds.keys() or not all(of_kind(said[name], kind) for name, kind in kinds.items()):
+                raise ValueError("no caption with its judgment")
+            if not 0 <= said["picture"] < pictures:
+                raise ValueError(f"picture {said['picture']} of {pictures}")
+        except ValueError as problem:
+            raise DataError(f"each line of {path.name} is a judged caption: line {number} of {path} is not ({problem}); delete the file") from None
+        found.append(capfilt.Judged(**said))
+    return found
 
 
 def chance_levels(model: Any, batch_size: int) -> dict[str, float]:
