@@ -225,4 +225,14 @@ def test_a_frame_of_a_token_that_nobody_knows_is_refused(tmp_path, capfd):
         (tmp_path / "tokenizer.json").write_text(json.dumps(said))
         with pytest.raises(CheckpointError, match="'<t>' is not there"):
             pretrained.tokenizer(tmp_path)
+    for number, found in ((7, "None"), (0, "'a'")):
+        said = json.loads(text)
+        said["post_processor"]["special_tokens"]["<s>"]["ids"] = [number]
+        (tmp_path / "tokenizer.json").write_text(json.dumps(said))
+        with pytest.raises(CheckpointError, match=f"'<s>' as number {number}, which is {found} in the vocabulary"):
+            pretrained.tokenizer(tmp_path)
+        said["post_processor"] = {"type": "BertProcessing", "sep": ["<s>", number], "cls": ["<s>", 1]}
+        (tmp_path / "tokenizer.json").write_text(json.dumps(said))
+        with pytest.raises(CheckpointError, match=f"'<s>' as number {number}, which is {found} in the vocabulary"):
+            pretrained.tokenizer(tmp_path)
     assert "panicked" not in capfd.readouterr().err

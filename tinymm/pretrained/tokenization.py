@@ -301,7 +301,7 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
     library = needed_library()
     with _without_traces():
         opened = asked(library.Tokenizer.from_file, str(path), what=path.name)
-        _check_frame(said.get("post_processor"), path.name)
+        _check_frame(said.get("post_processor"), path.name, opened)
         for text in TRIALS:  # whatever does not fit together shows here at the latest
             asked(opened.encode, text, what=path.name)
     context, beside = _context(path.parent, opened.truncation), _beside(path.parent)
@@ -345,16 +345,24 @@ def _without_traces() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _check_frame(processor: Any, name: str) -> None:
-    """Raise CheckpointError where the frame around a text has tokens that the library, which has read it, would look up in vain."""
+def _check_frame(processor: Any, name: str, library: Any) -> None:
+    """Raise CheckpointError where the frame around a text has tokens that the library would look up in vain, or under another number."""
     processor = processor or {}
     for inner in processor.get("processors", ()):
-        _check_frame(inner, name)
+        _check_frame(inner, name, library)
     frames = [piece for side in ("single", "pair") for piece in processor.get(side) or () if isinstance(piece, dict)]
     for token in (piece["SpecialToken"]["id"] for piece in frames if "SpecialToken" in piece):
         if token not in processor.get("special_tokens", {}):
             raise CheckpointError(
                 f"{name}: the frame around a text has tokens that its special_tokens list, {token!r} is not there; copy the file again"
+            )
+    listed = processor.get("special_tokens") or {}
+    numbered = [pair for special in listed.values() for pair in zip(special["tokens"], special["ids"], strict=False)]
+    for token, number in [*numbered, *(processor[side] for side in ("cls", "sep") if isinstance(processor.get(side), list))]:
+        if library.id_to_token(number) != token:
+            raise CheckpointError(
+                f"{name}: the frame around a text has {token!r} as number {number}, which is {library.id_to_token(number)!r} in the vocabulary; "
+                "copy the file again"
             )
 
 
