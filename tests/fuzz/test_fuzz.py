@@ -187,6 +187,22 @@ def test_a_remark_that_counts_too_few_files_is_noticed(monkeypatch):
     assert "dropped: k" in outcome.symptom
 
 
+def test_a_remark_that_counts_too_few_captions_is_noticed(monkeypatch):
+    from tinymm.data import columns
+
+    whole = columns.Remarks.add
+    bench = Bench({"shards": KINDS["shards"]})
+    assert bench.run("shards:807512").status == "named"
+
+    def without_captions(self, place, kind, items, *said):
+        return None if kind == "caption" else whole(self, place, kind, items, *said)
+
+    monkeypatch.setattr(columns.Remarks, "add", without_captions)
+    outcome = bench.run("shards:807512")
+    bench.close()
+    assert "dropped: k" in outcome.symptom
+
+
 def test_a_reader_of_json_that_drops_annotations_is_noticed(monkeypatch):
     from tinymm.data import captions
 

@@ -194,6 +194,19 @@ def test_a_tokenizer_without_its_unknown_token_is_refused_when_it_is_opened(mode
         pretrained.tokenizer(tmp_path)
 
 
+def test_half_a_character_beside_a_tokenizer_is_kept_or_refused(tmp_path):
+    pytest.importorskip("tokenizers")
+    write_vocabulary(tmp_path)
+    config = {"model_max_length": 9, "note": "\ud800"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "out").mkdir()
+    pretrained.tokenizer(tmp_path).save(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text()) == config
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"pad_token": "\ud800"}))
+    with pytest.raises(CheckpointError, match="the pad_token of tokenizer_config.json"):
+        pretrained.tokenizer(tmp_path)
+
+
 def test_a_panic_of_the_library_is_one_sentence(tmp_path, capfd):
     tokenizers = pytest.importorskip("tokenizers")
     library = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "<s>": 1}, unk_token="a"))

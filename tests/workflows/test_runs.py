@@ -64,6 +64,19 @@ def test_every_setting_of_a_wrong_kind_is_said(settings, tmp_path):
         runs.own_settings(settings, replace(stop, settings={"rates" if key == "rate" else key: item for key, item in whole.items()}))
 
 
+def test_weights_that_are_no_numbers_are_refused_before_they_are_used(trained, here, command):
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(trained, here / "one")
+    weights = load_file(here / "one" / "model.safetensors")
+    name = max(weights, key=lambda key: weights[key].size)
+    weights[name] = weights[name].copy()
+    weights[name].flat[3] = float("nan")
+    save_file(weights, here / "one" / "model.safetensors", {"format": "pt"})
+    found = command("classify", "a.png", "--labels", "red,blue", "--model", "one")
+    assert found.code == 2 and "has 1 of " in found.error and "that are not; copy it again" in found.error
+
+
 @pytest.mark.parametrize("line", ['{"picture": 2}', "3", "{", '{"picture": 5, "caption": "a", "written": true, "probability": 0.5}'])
 def test_captions_that_capfilt_has_judged_are_checked_line_by_line(line, tmp_path):
     whole = {"picture": 1, "caption": "a", "written": False, "probability": 1}

@@ -81,8 +81,8 @@ class BytePairTokenizer:
         self.pad: int = next(
             (
                 i
-                for i in map(library.token_to_id, filter(None, [self._named("pad_token")]))
-                if i is not None
+                for token in filter(None, [self._named("pad_token")])
+                if (i := asked(library.token_to_id, token, what=f"the pad_token of {CONFIG}")) is not None
             ),
             0,
         )
@@ -225,7 +225,7 @@ class BytePairTokenizer:
                 | {"model_max_length": min(self.context, _sane(said.get("model_max_length")))}
             )
             with atomic(path.with_name(name)) as file:
-                file.write(json.dumps(said, indent=2, ensure_ascii=False).encode() + b"\n")
+                file.write(_json(said))
         if CONFIG not in self.beside:
             write_config(folder, self.context, self._roles(), split=False)
         with atomic(path) as file:
@@ -438,6 +438,14 @@ def _byte_pairs(ids: dict[str, int], merges: list[tuple[str, str]]) -> Any:
     ends = [(START, ids[START]), (END, ids[END])]
     built.post_processor = library.processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=ends)
     return built
+
+
+def _json(said: dict[str, Any]) -> bytes:
+    """Return a record as JSON: as people read it, or with escapes where it has half a character, which UTF-8 cannot say."""
+    try:
+        return json.dumps(said, indent=2, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(said, indent=2).encode() + b"\n"
 
 
 def _beside(folder: Path) -> dict[str, dict[str, Any]]:

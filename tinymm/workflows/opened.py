@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from tinymm import pretrained
 from tinymm.arrays.errors import CheckpointError, DataError, UsageError
 from tinymm.data import digits, emoji, glyphs, pairs, shapes
@@ -75,6 +77,12 @@ def open_model(
     counts = _by_part(heads) if isinstance(heads, str) else heads
     bent = _by_part(activation) if isinstance(activation, str) and "=" in activation else activation
     model, report = pretrained.load_with_report(folder, heads=counts, activation=bent, resolution=resolution)
+    for name, array in model.state_dict().items():
+        if array.dtype.kind == "f" and not (fine := np.isfinite(array)).all():
+            raise CheckpointError(
+                f"weights are finite numbers, and {folder} has {int((~fine).sum()):,} of {array.size:,} in {name} that are not; copy it again, or "
+                "train anew with a lower --rate"
+            )
     cleaning = "albef" if isinstance(model, ALBEF) else "blip"
     words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent), cleaning=cleaning)
     if not hasattr(model.config, "image"):
