@@ -77,7 +77,8 @@ def _scene(queries: int, patches: int, text: str, padding: int, layers: int, ask
     if not words:
         raise UsageError(f"masks are shown for the words of a text, and {text!r} has none; say something, as in --text 'a red ball'")
     scene = Scene(queries, words, padding, patches)
-    kinds = {OBJECTIVES[name].front: len(scene.front(name)) for name in asked}
+    fronts = {OBJECTIVES[name].front for name in asked}
+    kinds = {front: queries if front == "query" else 1 + patches for front in fronts}  # counted, not made: they may be many
     front, before = max(kinds.items(), key=lambda item: item[1])
     count = before + len(words) + 2 + padding
     if count > MOST:
