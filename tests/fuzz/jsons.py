@@ -65,7 +65,7 @@ def case(rng: random.Random, folder: Path) -> Trial:
         inner = [path for path in some if len(path) >= 2] or some
         said.append(changed_json(rng, value, inner if rng.random() < 0.9 else some))
     if layout == "karpathy" and rng.random() < 0.2:
-        for image in value.get("images") or [] if isinstance(value, dict) else []:
+        for image in _items(value, "images"):
             if isinstance(image, dict) and rng.random() < 0.5:
                 image["split"] = rng.choice(list(accounts.SPLITS))
         said.append("other words for splits")

@@ -277,7 +277,9 @@ def judge(
             return [*lines_near, "not used ("]
         columns = {name for row in rows for name, cell in row.items() if f"k{number}s" in str(cell)}
         # A quotation mark that came to a column's name belongs to the name.
-        columns |= {cell for cell in HEAD.split(lines[0]) for name in columns if name in cell}
+        cells = [cell.strip() for cell in HEAD.split(lines[0])]
+        cells += [cell[1:-1].replace('""', '"') for cell in cells if cell[:1] == cell[-1:] == '"']
+        columns |= {cell for cell in cells for name in columns if name in cell}
         called = (
             row[key]
             for row in rows if f"k{number}s" in str(row)
