@@ -73,11 +73,14 @@ def _scene(queries: int, patches: int, text: str, padding: int, layers: int, ask
     for flag, value, least in (("--queries", queries, 0), ("--patches", patches, 1), ("--padding", padding, 0), ("--layers", layers, 1)):
         if value < least:
             raise UsageError(f"{flag} is at least {least}, and {value} came; leave it out for the default")
+    if layers > 1000:
+        raise UsageError(f"--layers is at most 1,000, and {layers:,} came; what is known changes no more after as many layers as there are tokens")
     words = split_words(text)
     if not words:
         raise UsageError(f"masks are shown for the words of a text, and {text!r} has none; say something, as in --text 'a red ball'")
     scene = Scene(queries, words, padding, patches)
-    kinds = {OBJECTIVES[name].front: len(scene.front(name)) for name in asked}
+    fronts = {OBJECTIVES[name].front for name in asked}
+    kinds = {front: queries if front == "query" else 1 + patches for front in fronts}  # counted, not made: they may be many
     front, before = max(kinds.items(), key=lambda item: item[1])
     count = before + len(words) + 2 + padding
     if count > MOST:
