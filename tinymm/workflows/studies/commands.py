@@ -7,22 +7,28 @@ from tinymm.arrays.errors import UsageError
 from .. import commands, flags
 from ..terminal import tell
 
+#: Where they stand in --help.
+PLACE = 10
+
 
 def declare(parsers: Any) -> None:
     """Add demo, train, ablate and compare."""
-    demo = commands.add(parsers, "demo", "train a small CLIP on the built-in glyphs and evaluate it", "demo --out runs/first", _demo)
+    said = "train a small CLIP on the built-in glyphs and evaluate it"
+    demo = commands.add(parsers, "demo", said, "demo --out runs/first", _demo, shares_batches=True)
     commands.common(demo, out="the run folder (default: the next free runs/demo-N)", folder=True)
     demo.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
     demo.add_argument("--steps", type=int, metavar="N", help="fewer steps for a first look (default: 1100)")
 
     train = parsers.add_parser("train", help="train a model on glyphs or on your own pictures and captions")
     models = train.add_subparsers(title="models", metavar="MODEL", required=True)
-    clip = commands.add(models, "clip", "train CLIP", "train clip --data my_pictures --steps 2000 --image resnet --text cbow", _train_clip)
+    example = "train clip --data my_pictures --steps 2000 --image resnet --text cbow"
+    clip = commands.add(models, "clip", "train CLIP", example, _train_clip, shares_batches=True)
     commands.common(clip, out="the run folder (default: the next free runs/clip-N)", folder=True)
     flags.add(clip, "runs.clip", flags.CLIP)
 
     for name, what, loss in (("albef", "ALBEF", "ITC with a slow twin and queues, ITM, MLM"), ("blip", "BLIP", "ITC, ITM and a writer")):
-        towers = commands.add(models, name, f"train {what}: {loss}", f"train {name} --steps 500 --out runs/first-{name}", _train_towers)
+        example = f"train {name} --steps 500 --out runs/first-{name}"
+        towers = commands.add(models, name, f"train {what}: {loss}", example, _train_towers, shares_batches=True)
         towers.set_defaults(model=name)
         commands.common(towers, out=f"the run folder (default: the next free runs/{name}-N)", folder=True)
         others = {"hidden_share"} if name == "blip" else {"tuning_steps"}
@@ -31,14 +37,14 @@ def declare(parsers: Any) -> None:
             towers.add_argument("--capfilt", action="store_true", help="clean noisy captions with a first model, and train on what is left")
 
     said = "train BLIP-2: the Q-Former (stage 1), then in front of a language model (stage 2)"
-    blip2 = commands.add(models, "blip2", said, "train blip2 --stage 1 --out runs/queries", _train_blip2)
+    blip2 = commands.add(models, "blip2", said, "train blip2 --stage 1 --out runs/queries", _train_blip2, shares_batches=True)
     commands.common(blip2, out="the run folder (default: the next free runs/blip2-stage1-N or -stage2-N)", folder=True)
     flags.add(blip2, "runs.blip2_setup", flags.BLIP2)
 
     _declare_ablate(parsers)
 
     said = "train CLIP, ALBEF, BLIP and BLIP-2 on the same data and budget: one table, one picture"
-    compare = commands.add(parsers, "compare", said, "compare --steps 400", _compare)
+    compare = commands.add(parsers, "compare", said, "compare --steps 400", _compare, shares_batches=True)
     compare.add_argument("--steps", type=int, default=800, metavar="N", help="training steps of each system (default: 800)")
     compare.add_argument("--batch-size", type=int, default=64, metavar="N", help="pairs a step (default: 64)")
     compare.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
@@ -133,7 +139,3 @@ def _compare(**options: Any) -> None:
     from tinymm.workflows.studies import compare
 
     compare.run(**options)
-
-
-#: They train on batches that ranks may share.
-SHARE_BATCHES = (_demo, _train_clip, _train_towers, _train_blip2, _compare)
