@@ -50,7 +50,8 @@ add_module_names = False
 default_role = "literal"
 nitpicky = True  # a name that is written as a link leads somewhere
 elsewhere = r"(numpy|torch|jax|_pytest|threading|contextlib|collections\.abc|pathlib|os|re|ast|argparse|hypothesis)\..*"
-nitpick_ignore_regex = [("py:class", elsewhere + r"|Axes|Image\.Image|(dict|list)\[.*|tinymm\.data\.splits\.[TE]")]  # the last: letters for types
+letters = r"tinymm\.data\.your_data\.splits\.[TE]"  # that stand for types
+nitpick_ignore_regex = [("py:class", elsewhere + r"|Axes|Image\.Image|(dict|list)\[.*|" + letters)]
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "github-dark"
 
 

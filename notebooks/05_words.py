@@ -22,7 +22,7 @@ from tinymm.data.text import WordTokenizer
 from tinymm.layers import Block, Embedding, LayerNorm, Linear, Module, padding_mask
 from tinymm.losses import language_loss
 from tinymm.models.cbow import CBOW, CBOWConfig
-from tinymm.models.clip import figure_3
+from tinymm.tasks.clip import figure_3
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, tables

@@ -24,13 +24,14 @@ from tinymm.data import augment, batches
 from tinymm.data.builtin import glyphs
 from tinymm.losses import cross_entropy_loss, l2_normalize
 from tinymm.models import text, vit
-from tinymm.models.clip import CLIP, CLIPConfig, figure_3
+from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.tasks.clip import figure_3
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import SimilarityExplorer, charts, grids, tables
 from tinymm.viz.retrieval import filmstrip
 from tinymm.viz.widgets import lesson
-from tinymm.workflows.runs.figures_clip import cosines
+from tinymm.training.evaluate import similarities
 
 lesson.edition("0.1.0")
 
@@ -251,7 +252,7 @@ def taught(dealt_anew, steps=150, looked_at=(0, 10, 25, 50, 90, 150)):
     model, draws, curve, frames = fresh(), np.random.default_rng(0), [], {}
     optimizer = AdamW(model, decay=0.05)
     for step in lesson.within(range(steps + 1)):
-        frames |= {step: (cosines(model, pairs, data.tokenizer), np.exp(model.t.item()))} if step in looked_at else {}
+        frames |= {step: (similarities(model, pairs.images, pairs.captions, data.tokenizer), np.exp(model.t.item()))} if step in looked_at else {}
         I, order = data.preprocess.normalize(255 * augment.wobble(pictures / np.float32(255), draws)), draws.permutation(8)
         loss, _ = figure_3(model.image_encoder, model.text_encoder, I, ids[order] if dealt_anew else ids, model.W_i, model.W_t, model.t)
         loss.backward()
@@ -323,7 +324,7 @@ lesson.caught(lambda: check.contrastive_loss(loss_of))
 #
 # ## Read the source
 #
-# [models/clip.py](../tinymm/models/clip.py) · [losses/contrastive.py](../tinymm/losses/contrastive.py) ·
+# [tasks/clip.py](../tinymm/tasks/clip.py) · [models/clip.py](../tinymm/models/clip.py) · [losses/contrastive.py](../tinymm/losses/contrastive.py) ·
 # [losses/classification.py](../tinymm/losses/classification.py) · [testing/check/contrastive.py](../tinymm/testing/check/contrastive.py) ·
 # [testing/check/temperature.py](../tinymm/testing/check/temperature.py) · [viz/retrieval/filmstrip.py](../tinymm/viz/retrieval/filmstrip.py)
 #

@@ -28,7 +28,8 @@ from tinymm.viz.retrieval import gallery as retrieval
 from tinymm.viz.retrieval import similarity
 from tinymm.viz.widgets import lesson
 from tinymm.workflows.course.mine import use_mine
-from tinymm.workflows.runs.figures_clip import cosines, show_pairs
+from tinymm.training.evaluate import similarities
+from tinymm.workflows.runs.figures import show_pairs
 
 lesson.edition("0.1.0")
 
@@ -113,7 +114,7 @@ lesson.show(
 
 # %%
 shown = show_pairs(whole, 8)
-panels = {"before training": cosines(small_clip(), shown, data.tokenizer), "after training": cosines(model, shown, data.tokenizer)}
+panels = {"before training": cosines(small_clip(), shown, data.tokenizer), "after training": similarities(model, shown.images, shown.captions, data.tokenizer)}
 lesson.show(similarity.similarity(panels, data.preprocess.denormalize(shown.images), shown.captions))
 
 # %% [markdown]
@@ -123,7 +124,7 @@ lesson.show(similarity.similarity(panels, data.preprocess.denormalize(shown.imag
 
 # %%
 unseen = tests["unseen_characters"]
-scores = cosines(model, unseen, data.tokenizer)
+scores = similarities(model, unseen.images, unseen.captions, data.tokenizer)
 lesson.show(retrieval.gallery(scores, data.preprocess.denormalize(unseen.images), unseen.captions, rows=3))
 
 # %% [markdown]

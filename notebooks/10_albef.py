@@ -21,7 +21,7 @@ from tinymm.data.builtin import shapes
 from tinymm.losses import hard_negatives, l2_normalize, soft_targets
 from tinymm.losses.matching import ITM_PRIOR
 from tinymm.models.albef import ALBEF, ALBEFConfig
-from tinymm.models.momentum import Queue, moving_average
+from tinymm.models.momentum import FeatureQueue, moving_average
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, tables
@@ -42,7 +42,7 @@ lesson.edition("0.1.0")
 guess_pointer = None  # 0 to 7
 
 # %%
-queue, rng = Queue(8, 4, np.random.default_rng(0)), np.random.default_rng(1)
+queue, rng = FeatureQueue(8, 4, np.random.default_rng(0)), np.random.default_rng(1)
 for step in range(5):
     queue.push(rng.normal(size=(2, 4)), rng.normal(size=(2, 4)), np.array([10 * step, 10 * step + 1]))
 lesson.predicted("pointer", guess_pointer, queue.pointer)
@@ -112,7 +112,8 @@ def drift(momentum, steps=60):
 # %%
 def cosine_now(model, kept, step, other=0):
     with no_grad():
-        today = model.twin.copy.project_image(model.twin.copy.look(batch_of(step)[0])).data
+        ema = model.momentum_encoder.model
+        today = ema.project_image(ema.image_tokens(batch_of(step)[0])).data
     own = [l2_normalize(features - features.mean(axis=0)) for features in (np.roll(kept, other, axis=0), today)]
     return float((own[0] * own[1]).sum(axis=1).mean())
 
@@ -250,7 +251,7 @@ with np.errstate(invalid="ignore"):
 #
 # ## Read the source
 #
-# [models/momentum.py](../tinymm/models/momentum.py) · [models/towers.py](../tinymm/models/towers.py) · [models/albef.py](../tinymm/models/albef.py) ·
+# [models/momentum.py](../tinymm/models/momentum.py) · [models/dual_encoder.py](../tinymm/models/dual_encoder.py) · [models/albef.py](../tinymm/models/albef.py) ·
 # [losses/contrastive.py](../tinymm/losses/contrastive.py) · [losses/matching.py](../tinymm/losses/matching.py) · [docs: ALBEF](../docs/albef.md)
 #
 # ## Exercises

@@ -53,8 +53,8 @@ real = np.ones(ids.shape, bool)
 
 def three_outputs():
     with no_grad():
-        tokens = model.towers.look(images)
-        return [model.encode_text(ids, real).data, model.match(tokens, ids, real).data, model.words(tokens, ids, real).data]
+        tokens = model.image_tokens(images)
+        return [model.encode_text(ids, real).data, model.itm_logits(tokens, ids, real).data, model.lm_logits(tokens, ids, real).data]
 
 
 # %%
@@ -66,8 +66,8 @@ def moved_by(parameter):
 
 
 # %%
-block, writer = model.towers.text_encoder.blocks[0], model.writer
-parts = {"word embedding": model.towers.text_encoder.embedding.words.weight, "self-attention of the stack": block.attention.qkv.weight,
+block, writer = model.encoders.text_encoder.blocks[0], model.decoder
+parts = {"word embedding": model.encoders.text_encoder.embedding.words.weight, "self-attention of the stack": block.attention.qkv.weight,
          "cross-attention": block.cross.query.weight, "feed-forward": block.mlp.expand.weight,
          "self-attention of the writer": writer.attentions[0].qkv.weight, "ITM's head": model.itm_head.weight}  # fmt: skip
 rows = {name: moved_by(parameter) for name, parameter in parts.items()}
@@ -134,15 +134,15 @@ def some_pairs(step, size=24):
 def perplexity_beside(shift):
     images, ids, real = some_pairs(10_000, 200)
     with no_grad():
-        tokens = np.roll(writer.towers.look(images).data, shift, axis=0)
-        return float(np.exp(language_loss(writer.words(tokens, ids, real), ids, real).item()))
+        tokens = np.roll(writer.image_tokens(images).data, shift, axis=0)
+        return float(np.exp(language_loss(writer.lm_logits(tokens, ids, real), ids, real).item()))
 
 
 # %%
 optimizer, curves = AdamW(writer, decay=0.01), {"its own picture": ([], []), "control: another picture": ([], [])}
 for step in lesson.within(range(1, 401), seconds=40):
     images, ids, real = some_pairs(step)
-    writer.losses(images, ids, real, objectives=("lm",))["lm"].backward()
+    losses(writer, images, ids, real, objectives=("lm",))["lm"].backward()
     optimizer.step(rate=4e-3 if step < 280 else 1e-3, clip=1.0)
     if step in (1, 10, 25, 50, 100, 150, 200, 250, 300, 350, 400):
         for (xs, ys), shift in zip(curves.values(), (0, 1), strict=True):

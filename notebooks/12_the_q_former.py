@@ -23,6 +23,7 @@ from tinymm.data.builtin import shapes
 from tinymm.layers import bidirectional_mask, reachability, unimodal_mask
 from tinymm.losses import ITM_PRIOR, max_over_queries
 from tinymm.models import blip2, qformer, vit
+from tinymm.tasks import losses
 from tinymm.testing import check
 from tinymm.training import evaluate_matching as evaluate
 from tinymm.training.optimizers import AdamW
@@ -144,7 +145,7 @@ print(tables.table(["", "cells that moved", "cells by the law", "cells that diff
 
 # %%
 batch = data.batch(data.batch_indices(32, 1, 0), np.random.default_rng(0))
-start = fresh.losses(batch.images, batch.ids, batch.is_real, rng=np.random.default_rng(0), image_ids=batch.image_ids)
+start = losses(fresh, batch.images, batch.ids, batch.is_real, rng=np.random.default_rng(0), image_ids=batch.image_ids)
 nothing = {"itc": np.log(32), "itm": ITM_PRIOR, "itg": np.log(len(words))}
 side = {name.upper(): {"fresh": loss.item(), "knows nothing": nothing[name]} for name, loss in start.items()}
 lesson.show(charts.bars(side, unit="loss (nats)", title="A fresh model has opinions: each loss is above that of one who knows nothing"))
@@ -180,7 +181,7 @@ def answers(wrong, pictures, captions):
     model = blip2.BLIP2Stage1(config, np.random.default_rng(0)).astype(np.float64)
     model.masks |= wrong
     pair = model.image_tokens(batch.images)[pictures], batch.ids[captions], batch.is_real[captions]
-    return {"ITM, another text": model.match(*pair).data.mean(axis=1), "ITC's text, another picture": model.features(*pair).data[:, -1]}
+    return {"ITM, another text": model.itm_logits(*pair).data, "ITC's text, another picture": model.unimodal_features(*pair).data[:, -1]}
 
 
 # %%
@@ -217,10 +218,10 @@ held_ids, held_real = words(list(held.captions))
 def taught(mask=None, steps=300):
     model, curve = blip2.BLIP2Stage1(config, np.random.default_rng(0)).astype(np.float32), {}
     model.masks |= {} if mask is None else {"itg": mask}
-    optimizer, seen = AdamW(model, decay=0.05), model.image_tokens(held.images)
+    optimizer, seen = AdamW(model, decay=0.05), model.image_tokens(held.images).data
     for step in lesson.within(range(1, steps + 1), 60):
         batch = data.batch(data.batch_indices(32, step, 0), np.random.default_rng([0, step]))
-        model.losses(batch.images, batch.ids, batch.is_real, objectives=("itg",))["itg"].backward()
+        losses(model, batch.images, batch.ids, batch.is_real, objectives=("itg",))["itg"].backward()
         optimizer.step(rate=3e-3 * min(step / 30, 1 - 0.95 * step / steps), clip=1.0)
         if step % 30 == 0 or step == 1:
             curve[step] = np.log(evaluate.perplexity(model, seen, held_ids, held_real)[0])

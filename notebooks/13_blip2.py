@@ -27,6 +27,7 @@ from tinymm.data.batches import PairSet
 from tinymm.data.builtin import scenes, sentences, shapes
 from tinymm.layers import record_attention
 from tinymm.models import blip2_stage2, opt, qformer, vit
+from tinymm.tasks import losses
 from tinymm.testing import check
 from tinymm.training import evaluate_matching as evaluate
 from tinymm.training.optimizers import AdamW
@@ -87,7 +88,7 @@ def language_model(pairs, steps=300):
         chosen = rng.integers(0, 16, 32)
         some = source.batch(chosen, rng)
         read = (some.ids, some.is_real) if pairs else words([wordings(things[i])[rng.integers(2)] for i in chosen])
-        model.losses(None, *read)["lm"].backward()
+        losses(model, None, *read)["lm"].backward()
         optimizer.step(rate=3e-3 * min(step / 30, 1 - 0.95 * step / steps), clip=1.0)
     return model
 
@@ -144,7 +145,7 @@ guess_arrives = None  # 1 or 0
 
 # %%
 model = put_together(speakers["listening"])
-model.losses(*batch(0))["lm"].backward()
+losses(model, *batch(0))["lm"].backward()
 parts = {"picture encoder": model.image_encoder, "Q-Former": model.qformer, "projection": model.projection, "language model": model.language_model}
 arrived = {name: [float(np.square(p.grad).sum()) for p in part.parameters() if p.grad is not None] for name, part in parts.items()}
 lesson.predicted("arrays of the language model with a gradient", guess_stored, len(arrived["language model"]))
@@ -181,7 +182,7 @@ def fingerprint(speaker):
 def taught(model, steps=400):
     optimizer, exact, loss = AdamW(model, decay=0.05), {0: 0.0}, {}
     for step in lesson.within(range(1, steps + 1), 90):
-        found = model.losses(*batch(step))["lm"]
+        found = losses(model, *batch(step))["lm"]
         found.backward()
         optimizer.step(rate=2e-3 * min(step / 30, 1 - 0.95 * step / steps), clip=1.0)
         loss[step] = found.item()
@@ -246,7 +247,7 @@ print(tables.table(["", *share_of, "different captions"], rows))
 
 # %%
 model = models["listening"]
-soft, table = model.soft_words(model.image_tokens(images[:1])).data[0], model.language_model.token_embedding.weight.data
+soft, table = model.visual_prompts(model.image_tokens(images[:1])).data[0], model.language_model.token_embedding.weight.data
 cosines = soft @ table.T / np.linalg.norm(soft, axis=1)[:, None] / np.linalg.norm(table, axis=1)
 longer = np.linalg.norm(soft, axis=1) / np.linalg.norm(table, axis=1).mean()
 print(f"truth: {true[0][0]}")
@@ -261,7 +262,7 @@ print(tables.table(["", "nearest word", "cosine", "times as long"], [[f"soft {i}
 
 # %%
 with record_attention() as maps, no_grad():
-    model.soft_words(model.image_tokens(images[:1]))
+    model.visual_prompts(model.image_tokens(images[:1]))
 picture = images[0] * data.preprocess.std + data.preprocess.mean  # back to [0, 1]
 lesson.show(AttentionExplorer(maps[-1:], [f"query {i}" for i in range(4)], picture=data.preprocess.denormalize(images[0])))
 

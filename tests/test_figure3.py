@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import PAIRS, tiny_batch, tiny_clip
 
-from tinymm import Tensor
+from tinymm import Tensor, tasks
 from tinymm import losses as clip_losses
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.autodiff import gradcheck
-from tinymm.models import clip
-from tinymm.models.clip import figure_3
+from tinymm.tasks import clip
+from tinymm.tasks.clip import figure_3
 
 #: Radford et al. 2021, Figure 3, without its comments on what the names mean.
 THE_PAPER = """\
@@ -119,9 +119,9 @@ def test_training_calls_these_lines(image, text, monkeypatch):
         loss, logits = figure_3(image_encoder, text_encoder, I, T, W_i, W_t, t)
         return loss * 3.0, logits
 
-    right = model.losses(images, ids)["itc"].item()
+    right = tasks.losses(model, images, ids)["itc"].item()
     monkeypatch.setattr(clip, "figure_3", spy)
-    assert model.losses(images, ids)["itc"].item() == pytest.approx(3 * right, rel=1e-9)
+    assert tasks.losses(model, images, ids)["itc"].item() == pytest.approx(3 * right, rel=1e-9)
     assert seen == [(True,) * 5]
 
 
@@ -136,12 +136,12 @@ def test_training_calls_these_lines(image, text, monkeypatch):
 def test_a_changed_helper_changes_training(name, broken, monkeypatch):
     model = tiny_clip(dtype="float64")
     images, ids = tiny_batch(model)
-    right = model.losses(images, ids)["itc"]
+    right = tasks.losses(model, images, ids)["itc"]
     right.backward()
     gradient = model.W_t.grad
     model.W_t.grad = None
     monkeypatch.setattr(clip, name, broken)
-    wrong = model.losses(images, ids)["itc"]
+    wrong = tasks.losses(model, images, ids)["itc"]
     wrong.backward()
     assert abs(wrong.item() - right.item()) > 1e-6 and not np.allclose(model.W_t.grad, gradient)
 
@@ -153,17 +153,21 @@ def test_a_released_resnet_passes_the_identity_for_the_projection_that_it_lacks(
     model = clip.CLIP(replace(config, image=replace(config.image, output_width=config.joint_width)), np.random.default_rng(0)).astype("float64")
     assert model.W_i is None and not any("W_i" in name for name in model.state_dict())
     images, ids = tiny_batch(model)
-    right = by_hand(model.encode_image(images).data, model.encode_text(ids).data, np.eye(16), np.eye(16), model.t.data)
+    raw = model.encode_image(images, normalize=False).data, model.encode_text(ids, normalize=False).data
+    right = by_hand(*raw, np.eye(16), np.eye(16), model.t.data)
     model.to(backend)
-    loss = model.losses(to_backend(images, backend), ids)["itc"]
+    loss = tasks.losses(model, to_backend(images, backend), ids)["itc"]
     loss.backward()
     assert loss.item() == pytest.approx(right, abs=1e-9)
     assert np.abs(to_host(model.image_encoder.pool.attention.output.weight.grad)).max() > 0
 
 
-def test_forward_gives_the_logits_of_the_figure():
+def test_the_model_gives_logits_and_cosines_of_the_figure():
     model = tiny_clip(dtype="float64")
     images, ids = tiny_batch(model)
     _, logits = figure_3(model.image_encoder, model.text_encoder, images, ids, model.W_i, model.W_t, model.t)
-    np.testing.assert_allclose(model(images, ids).data, logits.data, rtol=1e-12)
-    np.testing.assert_allclose(model(images, ids[:2]).data, logits.data[:, :2], rtol=1e-12)
+    np.testing.assert_allclose(model.logits(images, ids).data, logits.data, rtol=1e-12)
+    np.testing.assert_allclose(model.logits(images, ids[:2]).data, logits.data[:, :2], rtol=1e-12)
+    cosines = logits.data / np.exp(model.t.data)
+    np.testing.assert_allclose(model(images, ids).data, cosines, rtol=1e-12)
+    np.testing.assert_allclose(model.similarity(model.encode_image(images), model.encode_text(ids)).data, cosines, rtol=1e-12)

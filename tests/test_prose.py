@@ -23,6 +23,7 @@ from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.tasks import losses
 
 ROOT = Path(tinymm.__file__).parent
 MODULES = ["tinymm", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "tinymm.") if not m.name.endswith("__main__"))]
@@ -188,7 +189,7 @@ def test_the_look_for_gaps_finds_them(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------------- shape comments
-FILES = sorted(path for folder in ("layers", "losses", "models") for path in (ROOT / folder).glob("*.py"))
+FILES = sorted(path for folder in ("layers", "losses", "models", "tasks") for path in (ROOT / folder).glob("*.py"))
 
 
 def run_clip(image, text):
@@ -197,7 +198,7 @@ def run_clip(image, text):
     model = CLIP(CLIPConfig.tiny(image, text), rng)
     images = rng.standard_normal((3, 32, 32, 3)).astype(np.float32)
     ids = np.array([[5, 7, 49, 0, 0], [6, 49, 0, 0, 0], [7, 8, 9, 10, 49]])
-    model.losses(images, ids)["itc"].backward()
+    losses(model, images, ids)["itc"].backward()
     with record_attention():
         model(images, ids)
 
@@ -207,23 +208,26 @@ def run_blip2():
     rng = np.random.default_rng(0)
     images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
     first = BLIP2Stage1(BLIP2Config.tiny(), rng)
-    first.losses(images, ids, np.ones(ids.shape, bool), rng=rng)
-    first.caption(images, max_new_tokens=2)
+    losses(first, images, ids, np.ones(ids.shape, bool), rng=rng)
+    first.generate(images, max_new_tokens=2)
     second = BLIP2Stage2(BLIP2Stage2Config.tiny(), rng)
-    second.losses(images, ids)
+    losses(second, images, ids)
+    losses(second.language_model, images, ids)
     second.language_model(ids)
     bert = Bert(BertConfig.tiny(memory_width=24), rng)
     bert(ids, np.ones(ids.shape, bool), memory=np.zeros((3, 4, 24), np.float32))
 
 
 def run_towers():
-    """Run ALBEF and BLIP with their twins and without, and a caption."""
+    """Run ALBEF and BLIP with momentum and without, and a caption."""
     rng = np.random.default_rng(0)
     images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
     for model, config in ((ALBEF, ALBEFConfig), (BLIP, BLIPConfig)):
         for momentum in (0.9, None):
-            model(config.tiny(momentum=momentum), rng).losses(images, ids, rng=rng)
-    BLIP(BLIPConfig.tiny(), rng).caption(images, max_new_tokens=2)
+            built = model(config.tiny(momentum=momentum), rng)
+            losses(built, images, ids, rng=rng)
+            built(images, ids)
+    BLIP(BLIPConfig.tiny(), rng).generate(images, max_new_tokens=2)
 
 
 def test_every_shape_comment_is_executed_and_true():

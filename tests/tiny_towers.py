@@ -3,6 +3,7 @@
 import numpy as np
 from tiny import randomized
 
+from tinymm import tasks
 from tinymm.models.albef import ALBEF, ALBEFConfig
 from tinymm.models.blip import BLIP, BLIPConfig
 
@@ -14,7 +15,7 @@ HIDDEN[[0, 1, 2, 3], [1, 2, 3, 1]] = True
 
 
 def model_of(kind, dtype="float64", **changes):
-    """Return a tiny model without a parameter at its initialization, and a twin that is somewhere else."""
+    """Return a tiny model without a parameter at its initialization, and an EMA that is somewhere else."""
     model, config = KINDS[kind]
     return randomized(model(config.tiny(**{"momentum": 0.8} | changes), np.random.default_rng(0))).astype(dtype)
 
@@ -38,7 +39,21 @@ def masked(kind, ids):
 
 def step(model, kind, images, ids, is_real, **given):
     """Return the losses of a step whose draws are made already."""
-    return model.losses(images, ids, is_real, **{"negatives": NEGATIVES, **masked(kind, ids)} | given)
+    return tasks.losses(model, images, ids, is_real, **{"negatives": NEGATIVES, **masked(kind, ids)} | given)
+
+
+def advance(model, kind, images, ids, is_real, **given):
+    """Return the losses of such a step, and move EMA and queue after it, as training does."""
+    given = {"negatives": NEGATIVES, **masked(kind, ids)} | given
+    return trained_on(model, images, ids, is_real, **given)
+
+
+def trained_on(model, images, ids, is_real, **given):
+    """Return the losses of a step whose draws are the generator's or given, and move EMA and queue after it."""
+    task = tasks.spec_of(model).task
+    result = task.step(model, images, ids, is_real, **given)
+    task.after_step(model, result.memory)
+    return result.losses
 
 
 def total(losses):

@@ -8,8 +8,7 @@ from typing import Any
 
 from tinymm.arrays.backend import find_backend
 from tinymm.arrays.errors import TinymmError, not_installed
-from tinymm.workflows import mpiexec as replicas
-from tinymm.workflows import terminal
+from tinymm.workflows import mpiexec, terminal
 from tinymm.workflows.commands import build_parser, check_out
 
 STOPPED = 130
@@ -17,7 +16,7 @@ STOPPED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0, 2 for input that cannot be used (with one sentence), 130 when stopped by Ctrl-C."""
-    with replicas.one_voice():
+    with mpiexec.one_voice():
         options = vars(build_parser().parse_args(arguments))
         with terminal.awake(), terminal.doing("at work"):
             return _run(options.pop("command"), options.pop("debug"), options.pop("shares_batches"), options)
@@ -28,7 +27,7 @@ def _run(command: Any, debug: bool, shares_batches: bool, options: dict[str, Any
         find_backend(options.get("backend", "numpy"))  # before a second is spent on what needs it
         if options.pop("out_is_file", False):
             check_out(options["out"])
-        with _own_functions(), replicas.together(options, shares_batches=shares_batches) as own:
+        with _own_functions(), mpiexec.together(options, shares_batches=shares_batches) as own:
             return command(**own) or 0
     except KeyboardInterrupt as stop:
         terminal.aside("\n" + "; ".join(["stopped, and what was written is whole", *map(str, stop.args)]))

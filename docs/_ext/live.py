@@ -16,7 +16,7 @@ from tree import PACKAGE, ROOT
 from tinymm.data.builtin import glyphs
 from tinymm.viz import AttentionExplorer, MaskExplorer, SimilarityExplorer
 from tinymm.viz.widgets.explorer import Explorer
-from tinymm.workflows.runs.figures_clip import show_pairs
+from tinymm.workflows.runs.figures import show_pairs
 
 RECORD = ROOT / "notebooks" / "kept" / "unseen.json"
 

@@ -18,7 +18,7 @@ import sheet_masks
 import sheet_shapes
 import stops
 import symbols
-from tree import PACKAGE, ROOT, children, dotted, modules, page, passes_on, rewritten, tests_of
+from tree import PACKAGE, ROOT, children, defines, dotted, modules, page, passes_on, rewritten, tests_of
 
 DOCS = ROOT / "docs"
 MADE = ("annotated", "api", "sheets", "tutorials", "_made")
@@ -62,7 +62,7 @@ def api(folder: Path) -> str:
     """Return the page of a chapter's public names, one section a file."""
     text = heading(f"tinymm.{folder.name}")
     for path in modules(folder):
-        name, members = dotted(path), "   :members:\n" if path.name != "__init__.py" else ""
+        name, members = dotted(path), "   :members:\n" if defines(path) else ""
         title = name.removeprefix("tinymm.")
         text += f"{title}\n{'-' * len(title)}\n\n" if path.parent != folder or members else ""
         text += f".. automodule:: {name}\n{members}\n{catalogue.of(name)}.. rst-class:: where\n\n:doc:`Read the source </{page(path)}>`\n\n"

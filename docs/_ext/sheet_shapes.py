@@ -12,7 +12,9 @@ from tree import PACKAGE, ROOT, page
 
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
-from tinymm.models.clip import CLIP, CLIPConfig, figure_3
+from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.tasks import losses
+from tinymm.tasks.clip import figure_3
 
 sys.path.insert(0, str(ROOT / "tests"))
 import shape_comments  # noqa: E402
@@ -104,7 +106,7 @@ def clip() -> str:
     """Return the page of the shapes through CLIP."""
     paper, rng = CLIPConfig.paper("ViT-B/32"), np.random.default_rng(0)
     images, ids = rng.standard_normal((3, 32, 32, 3)).astype(np.float32), np.array([[5, 7, 49, 0, 0], [6, 49, 0, 0, 0], [7, 8, 9, 10, 49]])
-    record = recorded(lambda: CLIP(CLIPConfig.tiny(), rng).losses(images, ids))
+    record = recorded(lambda: losses(CLIP(CLIPConfig.tiny(), rng), images, ids))
     sizes = {"P": paper.image.patches, "D": paper.image.width, "D_text": paper.text.width, "T": paper.text.context, "E": paper.joint_width}
     text = CLIP_SAYS.format(images=images.shape, ids=ids.shape, **sizes) + table(record)
     text += "\n## Figure 3\n\n| name | in the paper | here |\n|---|---|---|\n"
@@ -117,8 +119,8 @@ def blip2() -> str:
     images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
 
     def run() -> None:
-        BLIP2Stage1(BLIP2Config.tiny(), rng).losses(images, ids, np.ones(ids.shape, bool), rng=rng)
-        BLIP2Stage2(BLIP2Stage2Config.tiny(), rng).losses(images, ids)
+        losses(BLIP2Stage1(BLIP2Config.tiny(), rng), images, ids, np.ones(ids.shape, bool), rng=rng)
+        losses(BLIP2Stage2(BLIP2Stage2Config.tiny(), rng), images, ids)
 
     paper, language = BLIP2Config.paper(), BLIP2Stage2Config.paper().language
     sizes = {"P": paper.image.patches, "Q": paper.qformer.queries, "D": paper.qformer.width, "M": paper.image.width, "E": paper.joint_width}

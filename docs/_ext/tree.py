@@ -42,6 +42,12 @@ def modules(folder: Path = PACKAGE) -> list[Path]:
     return found
 
 
+def defines(path: Path) -> bool:
+    """Say whether a file has functions or classes of its own, as every file has but most `__init__`s."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return path.name != "__init__.py" or any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
+
+
 def imported(path: Path) -> set[str]:
     """Return the names that a file imports from tinymm, each as `module.name`; what a chapter passes on is followed to where it is made."""
     found = set()

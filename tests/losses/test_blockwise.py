@@ -13,7 +13,7 @@ from tinymm import Tensor
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import ShapeError
 from tinymm.losses import blockwise, blockwise_contrastive_loss, blockwise_sigmoid_loss, l2_normalize, sigmoid_loss
-from tinymm.models.clip import figure_3
+from tinymm.tasks.clip import figure_3
 
 seeds = st.integers(0, 9999)
 #: (rows, columns) of a block: one by one, wide, tall, whole.

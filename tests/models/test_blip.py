@@ -10,6 +10,7 @@ from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.losses import language_loss
 from tinymm.models.bert import BertConfig
 from tinymm.models.blip import BLIPConfig
+from tinymm.tasks import blip
 from tinymm.training.optimizers import AdamW
 
 MODEL = model_of("blip")
@@ -19,23 +20,23 @@ DEC, ENC = MODEL.config.decode, MODEL.config.encode
 # ---------------------------------------------------------------------- one stack, three uses
 #: Kinds of weights, by how their names begin, and what they move: (reading, matching, writing). All of the stack but its self-attention is shared.
 SHARED = {
-    r"towers.text_encoder.embedding.words": (True, True, True),
-    r"towers.text_encoder.embedding.positions": (True, True, True),
-    r"towers.text_encoder.norm.": (True, True, True),
-    r"towers.text_encoder.blocks.*.mlp": (True, True, True),
-    r"towers.text_encoder.blocks.*.norm_2": (True, True, True),
-    r"towers.text_encoder.blocks.*.attention": (True, True, False),
-    r"towers.text_encoder.blocks.*.norm_1": (True, True, False),
-    r"towers.text_encoder.blocks.*.cross": (False, True, True),
-    r"towers.text_encoder.blocks.*.norm_cross": (False, True, True),
-    r"towers.image_encoder": (False, True, True),
-    r"towers.text_projection": (True, False, False),
-    r"towers.image_projection": (False, False, False),
+    r"encoders.text_encoder.embedding.words": (True, True, True),
+    r"encoders.text_encoder.embedding.positions": (True, True, True),
+    r"encoders.text_encoder.norm.": (True, True, True),
+    r"encoders.text_encoder.blocks.*.mlp": (True, True, True),
+    r"encoders.text_encoder.blocks.*.norm_2": (True, True, True),
+    r"encoders.text_encoder.blocks.*.attention": (True, True, False),
+    r"encoders.text_encoder.blocks.*.norm_1": (True, True, False),
+    r"encoders.text_encoder.blocks.*.cross": (False, True, True),
+    r"encoders.text_encoder.blocks.*.norm_cross": (False, True, True),
+    r"encoders.image_encoder": (False, True, True),
+    r"encoders.text_projection": (True, False, False),
+    r"encoders.image_projection": (False, False, False),
     r"temperature": (False, False, False),
     r"itm_head": (False, True, False),
-    r"writer.attentions": (False, False, True),
-    r"writer.norms": (False, False, True),
-    r"writer.language_head": (False, False, True),
+    r"decoder.attentions": (False, False, True),
+    r"decoder.norms": (False, False, True),
+    r"decoder.language_head": (False, False, True),
 }
 
 
@@ -47,9 +48,9 @@ def kind_of(name):
 
 
 def uses(model, images, ids, is_real):
-    tokens = model.towers.look(images)
-    written = model.words(tokens, ids, is_real).data[is_real]
-    return model.encode_text(ids, is_real).data, model.match(tokens, ids, is_real).data, written
+    tokens = model.image_tokens(images)
+    written = model.lm_logits(tokens, ids, is_real).data[is_real]
+    return model.encode_text(ids, is_real).data, model.itm_logits(tokens, ids, is_real).data, written
 
 
 @pytest.mark.parametrize("group", SHARED)
@@ -67,7 +68,7 @@ def test_which_weights_the_three_uses_share(group):
 def test_every_weight_of_the_model_is_of_one_of_these_kinds():
     assert {kind_of(name) for name in MODEL.trainable()} == set(SHARED)
     names = [name for name, _ in MODEL.named_parameters()]
-    assert len(names) == len(set(names)) and not any("writer" in name and ("cross" in name or "mlp" in name) for name in names)
+    assert len(names) == len(set(names)) and not any("decoder" in name and ("cross" in name or "mlp" in name) for name in names)
 
 
 def test_what_stands_first_says_what_the_stack_is_to_do():
@@ -76,23 +77,23 @@ def test_what_stands_first_says_what_the_stack_is_to_do():
     other[:, 0] = 17  # [ENC] and [DEC] take its place; only the reader sees it
     read, matched, written = (now != then for now, then in zip(uses(MODEL, images, other, is_real), uses(MODEL, images, ids, is_real), strict=True))
     assert read.all() and not matched.any() and not written.any()
-    keeps_cls, tokens = model_of("blip", encode=None), MODEL.towers.look(images)
-    found = keeps_cls.match(tokens, ids, is_real).data
-    assert np.abs(found - MODEL.match(tokens, ids, is_real).data).max() > 1e-3
+    keeps_cls, tokens = model_of("blip", encode=None), MODEL.image_tokens(images)
+    found = keeps_cls.itm_logits(tokens, ids, is_real).data
+    assert np.abs(found - MODEL.itm_logits(tokens, ids, is_real).data).max() > 1e-3
     other[:, 0] = ENC
-    np.testing.assert_array_equal(keeps_cls.match(tokens, other, is_real).data, MODEL.match(tokens, ids, is_real).data)
+    np.testing.assert_array_equal(keeps_cls.itm_logits(tokens, other, is_real).data, MODEL.itm_logits(tokens, ids, is_real).data)
     assert numbers(step(keeps_cls, "blip", images, ids, is_real))["itm"] != numbers(step(model_of("blip"), "blip", images, ids, is_real))["itm"]
     assert ids[0, 0] == 1  # nobody writes into what came
 
 
 def test_reading_is_blind_and_matching_is_not():
     images, ids, is_real = batch()
-    tokens = MODEL.towers.look(images)
+    tokens = MODEL.image_tokens(images)
     for place in range(tokens.shape[1]):  # every token of the picture is looked at, by the matcher and by the writer
         moved = tokens.data.copy()
         moved[:, place] += np.random.default_rng(place).standard_normal(moved.shape[-1])
-        assert np.abs(MODEL.match(moved, ids, is_real).data - MODEL.match(tokens, ids, is_real).data).max() > 1e-6
-        assert np.abs(MODEL.words(moved, ids, is_real).data - MODEL.words(tokens, ids, is_real).data).min(axis=(1, 2)).max() > 0
+        assert np.abs(MODEL.itm_logits(moved, ids, is_real).data - MODEL.itm_logits(tokens, ids, is_real).data).max() > 1e-6
+        assert np.abs(MODEL.lm_logits(moved, ids, is_real).data - MODEL.lm_logits(tokens, ids, is_real).data).min(axis=(1, 2)).max() > 0
     last = ids.copy()
     last[:, 2] = 3 + (ids[:, 2] + 1) % 40  # the reader looks both ways: a later word moves the first token
     assert np.abs(MODEL.encode_text(last, is_real).data - MODEL.encode_text(ids, is_real).data).max() > 1e-6
@@ -103,7 +104,7 @@ def test_lm_is_the_language_loss_of_the_writer_s_words():
     found = step(model, "blip", images, ids, is_real)["lm"].item()
     framed = ids.copy()
     framed[:, 0] = DEC
-    logits = model.writer(model.towers.text_encoder, model.towers.look(images), framed, is_real)
+    logits = model.decoder(model.encoders.text_encoder, model.image_tokens(images), framed, is_real)
     assert abs(found - language_loss(logits, ids, is_real, 0.2).item()) < 1e-12
     p = logits.data[:, :-1] - np.log(np.exp(logits.data[:, :-1]).sum(axis=-1, keepdims=True))
     own = np.take_along_axis(p, ids[:, 1:, None], axis=-1)[..., 0]
@@ -115,9 +116,11 @@ def test_four_pairs_can_be_learned_by_heart():
     model, (images, ids, is_real) = model_of("blip", "float32", momentum=0.9, alpha=0.0, smoothing=0.0).train(), batch(dtype="float32")
     optimizer = AdamW(model, decay=0.0)
     for n in range(150):
-        losses = model.losses(images, ids, is_real, rng=np.random.default_rng(n), image_ids=np.arange(4))
+        result = blip.step(model, images, ids, is_real, rng=np.random.default_rng(n), image_ids=np.arange(4))
+        losses = result.losses
         total(losses).backward()
         optimizer.step(3e-3 * (1 - n / 150), 1.0)
+        blip.after_step(model, result.memory)
     # The queue holds each of the four pairs six times: seven right answers, equally likely, are as certain as it gets.
     assert 0 < losses["itc"].item() - math.log(7) < 0.05 and losses["itm"].item() < 0.05 and losses["lm"].item() < 0.1, numbers(losses)
     model.eval()
@@ -125,22 +128,22 @@ def test_four_pairs_can_be_learned_by_heart():
     assert model.itm_probability(images, ids, is_real).min() > 0.9
     assert model.itm_probability(images[[1, 2, 3, 0]], ids, is_real).max() < 0.1
     captions = [row[1 : real.sum() - 1].tolist() for row, real in zip(ids, is_real, strict=True)]
-    assert model.caption(images) == model.caption(images, beams=3) == captions
-    assert model.caption(images, ids[:, 1:2]) == [caption[1:] for caption in captions]
+    assert model.generate(images) == model.generate(images, beams=3) == captions
+    assert model.generate(images, ids[:, 1:2]) == [caption[1:] for caption in captions]
 
 
 # ---------------------------------------------------------------------- what is refused
 @pytest.mark.parametrize(
     "error, call, said",
     [
-        (ShapeError, lambda m, i: m.caption(i, np.ones((4, 11), int)), r"an answer among 12 tokens, and \(4, 11\) came; give one to each .* shorten"),
-        (ShapeError, lambda m, i: m.caption(i, np.ones((3, 2), int)), r"stands behind each of 4 pictures .* and \(3, 2\) came; give one to each"),
-        (ShapeError, lambda m, i: m.caption(i, np.ones(4, int)), r"a prompt \(B, T\) stands behind each of 4 pictures .* and \(4,\) came"),
-        (UsageError, lambda m, i: m.caption(i, beams=0), "beams 0 came; correct them"),
-        (UsageError, lambda m, i: m.caption(i, max_new_tokens=0), "max_new_tokens 0, min_new_tokens 0, beams 1 came"),
-        (UsageError, lambda m, i: m.caption(i, min_new_tokens=12), "max_new_tokens 11, min_new_tokens 12"),
-        (ShapeError, lambda m, i: m.words(np.zeros((4, 5, 23)), np.ones((4, 3), int), None), r"looks at \(B, tokens, 24\) and \(4, 5, 23\) came"),
-        (ShapeError, lambda m, i: m.words(np.zeros((3, 5, 24)), np.ones((4, 3), int), None), "4 rows with 3 pictures came; repeat the pictures"),
+        (ShapeError, lambda m, i: m.generate(i, np.ones((4, 11), int)), r"an answer among 12 tokens, and \(4, 11\) came; .* shorten"),
+        (ShapeError, lambda m, i: m.generate(i, np.ones((3, 2), int)), r"for each of 4 images .* and \(3, 2\) came; give one to each"),
+        (ShapeError, lambda m, i: m.generate(i, np.ones(4, int)), r"a prompt \(B, T\) for each of 4 images .* and \(4,\) came"),
+        (UsageError, lambda m, i: m.generate(i, beams=0), "beams 0 came; correct them"),
+        (UsageError, lambda m, i: m.generate(i, max_new_tokens=0), "max_new_tokens 0, min_new_tokens 0, beams 1 came"),
+        (UsageError, lambda m, i: m.generate(i, min_new_tokens=12), "max_new_tokens 11, min_new_tokens 12"),
+        (ShapeError, lambda m, i: m.lm_logits(np.zeros((4, 5, 23)), np.ones((4, 3), int)), r"looks at \(B, tokens, 24\) and \(4, 5, 23\) came"),
+        (ShapeError, lambda m, i: m.lm_logits(np.zeros((3, 5, 24)), np.ones((4, 3), int)), "4 rows with 3 pictures came; repeat the pictures"),
     ],
 )
 def test_what_does_not_fit_is_named(error, call, said):
@@ -155,7 +158,7 @@ def test_what_does_not_fit_is_named(error, call, said):
         ({"decode": None}, "decode is an id below the vocabulary 50, and None came; correct it"),
         ({"encode": -1}, "encode is an id below the vocabulary 50, and -1 came; correct it"),
         ({"end_of_text": 102}, "end_of_text is an id below the vocabulary 50, and 102 came; correct it"),
-        ({"text": BertConfig.tiny(memory_width=24, crosses_from=1)}, "looks at the picture, and crosses_from 1 came; leave it 0"),
+        ({"text": BertConfig.tiny(memory_width=24, crosses_from=1)}, "has cross-attention to the image, and crosses_from 1 came; leave it 0"),
     ],
 )
 def test_configs_that_do_not_fit_are_named(change, said):

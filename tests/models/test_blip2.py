@@ -16,6 +16,7 @@ from tinymm.losses import ITM_PRIOR, l2_normalize
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.models.opt import OPT, OPTConfig
+from tinymm.tasks import losses
 from tinymm.training.optimizers import AdamW
 
 NEGATIVES = (np.array([1, 2, 0]), np.array([2, 0, 1]))
@@ -40,14 +41,14 @@ def batch(pairs=3, seed=0, dtype="float64"):
     return images, ids, is_real
 
 
-def total(losses):
-    return sum(losses.values())
+def total(terms):
+    return sum(terms.values())
 
 
 # ---------------------------------------------------------------------- stage 1
 def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one_does():
     model = stage_1().train()
-    total(model.losses(*batch(), negatives=NEGATIVES)).backward()
+    total(losses(model, *batch(), negatives=NEGATIVES)).backward()
     silent = {name for name, p in model.trainable().items() if not np.any(np.abs(p.grad) > 1e-15)}
     # A softmax does not see what is added to all scores, so key biases learn nothing; in a packed bias they are its middle third.
     assert silent <= {f"qformer.blocks.{i}.cross.key.bias" for i in range(2)}
@@ -60,9 +61,9 @@ def test_objectives_can_be_left_out_and_only_their_own_heads_fall_silent(left_ou
     heads = {"itc": ("image_projection", "text_projection", "temperature"), "itm": ("itm_head",), "itg": ("language_head",)}
     model = stage_1()
     kept = tuple(name for name in heads if name != left_out)
-    losses = model.losses(*batch(), negatives=NEGATIVES, objectives=kept)
-    assert tuple(losses) == kept
-    total(losses).backward()
+    terms = losses(model, *batch(), negatives=NEGATIVES, objectives=kept)
+    assert tuple(terms) == kept
+    total(terms).backward()
     without = {name.split(".")[0] for name, p in model.trainable().items() if p.grad is None}
     assert without == set(heads[left_out])
 
@@ -77,10 +78,10 @@ def test_equal_scores_give_the_chance_levels():
     model.language_head.norm.gain.data = np.zeros_like(model.language_head.norm.gain.data)
     model.language_head.norm.bias.data = np.zeros_like(model.language_head.norm.bias.data)
     model.language_head.bias.data = np.zeros_like(model.language_head.bias.data)
-    losses = model.losses(*batch(), negatives=NEGATIVES)
-    assert abs(losses["itc"].item() - math.log(3)) < 1e-12
-    assert abs(losses["itm"].item() - ITM_PRIOR) < 1e-12
-    assert abs(losses["itg"].item() - math.log(50)) < 1e-12
+    terms = losses(model, *batch(), negatives=NEGATIVES)
+    assert abs(terms["itc"].item() - math.log(3)) < 1e-12
+    assert abs(terms["itm"].item() - ITM_PRIOR) < 1e-12
+    assert abs(terms["itg"].item() - math.log(50)) < 1e-12
 
 
 def test_four_pairs_can_be_learned_by_heart():
@@ -89,12 +90,12 @@ def test_four_pairs_can_be_learned_by_heart():
     negatives = (np.array([1, 2, 3, 0]), np.array([3, 0, 1, 2]))
     optimizer = AdamW(model, decay=0.0)
     for _step in range(150):
-        losses = model.losses(images, ids, is_real, negatives=negatives)
-        total(losses).backward()
+        terms = losses(model, images, ids, is_real, negatives=negatives)
+        total(terms).backward()
         optimizer.step(3e-3, 1.0)
-    assert losses["itc"].item() < 0.1 and losses["itm"].item() < 0.1 and losses["itg"].item() < 0.2, {k: v.item() for k, v in losses.items()}
+    assert terms["itc"].item() < 0.1 and terms["itm"].item() < 0.1 and terms["itg"].item() < 0.2, {k: v.item() for k, v in terms.items()}
     model.eval()
-    assert model.caption(images) == [row[1 : real.sum() - 1].tolist() for row, real in zip(ids, is_real, strict=True)]
+    assert model.generate(images) == [row[1 : real.sum() - 1].tolist() for row, real in zip(ids, is_real, strict=True)]
 
 
 def test_itg_would_be_trivial_if_queries_or_words_saw_what_comes():
@@ -103,10 +104,10 @@ def test_itg_would_be_trivial_if_queries_or_words_saw_what_comes():
     other = ids.copy()
     other[:, 3] = 3 + (ids[:, 3] + 1) % 40
     tokens = model.image_tokens(images)
-    causal = model.words(tokens, ids, is_real).data - model.words(tokens, other, is_real).data
+    causal = model.lm_logits(tokens, ids, is_real).data - model.lm_logits(tokens, other, is_real).data
     assert not causal[:, :3].any() or np.abs(causal[:, :3]).max() < 1e-12
     model.masks["itg"] = bidirectional_mask
-    leaking = model.words(tokens, ids, is_real).data - model.words(tokens, other, is_real).data
+    leaking = model.lm_logits(tokens, ids, is_real).data - model.lm_logits(tokens, other, is_real).data
     assert np.abs(leaking[:, :3]).max() > 1e-6
 
 
@@ -116,8 +117,8 @@ def test_a_permuted_batch_permutes_the_terms(seed):
     order = np.random.default_rng(seed).permutation(3)
     place = np.argsort(order)
     negatives = tuple(place[n[order]] for n in NEGATIVES)
-    one = model.losses(images, ids, is_real, negatives=NEGATIVES)
-    other = model.losses(images[order], ids[order], is_real[order], negatives=negatives)
+    one = losses(model, images, ids, is_real, negatives=NEGATIVES)
+    other = losses(model, images[order], ids[order], is_real[order], negatives=negatives)
     for name in one:
         assert abs(one[name].item() - other[name].item()) < 1e-12, name
 
@@ -128,51 +129,90 @@ MODEL = stage_1()
 def test_captions_of_one_picture_are_no_wrong_answers():
     model, (images, ids, is_real) = MODEL, batch()
     image_ids = np.array([7, 7, 8])
-    drawn = [model.losses(images, ids, is_real, rng=np.random.default_rng(s), image_ids=image_ids)["itm"].item() for s in range(3)]
+    drawn = [losses(model, images, ids, is_real, rng=np.random.default_rng(s), image_ids=image_ids)["itm"].item() for s in range(3)]
     # Rows 0 and 1 show one picture, so row 2 is their only wrong answer, and either of them is row 2's.
-    allowed = {model.losses(images, ids, is_real, negatives=(np.array([2, 2, a]), np.array([2, 2, b])))["itm"].item() for a in (0, 1) for b in (0, 1)}
+    draws = [(np.array([2, 2, a]), np.array([2, 2, b])) for a in (0, 1) for b in (0, 1)]
+    allowed = {losses(model, images, ids, is_real, negatives=negatives)["itm"].item() for negatives in draws}
     assert all(min(abs(d - a) for a in allowed) < 1e-12 for d in drawn)
-    same, alone = (model.losses(images, ids, is_real, negatives=NEGATIVES, image_ids=i)["itc"].item() for i in (image_ids, None))
+    same, alone = (losses(model, images, ids, is_real, negatives=NEGATIVES, image_ids=i)["itc"].item() for i in (image_ids, None))
     assert same != alone
 
 
 def test_the_same_generator_draws_the_same_negatives():
     model, parts = MODEL, batch()
-    draws = [total(model.losses(*parts, rng=np.random.default_rng(3))).item() for _ in range(2)]
+    draws = [total(losses(model, *parts, rng=np.random.default_rng(3))).item() for _ in range(2)]
     assert draws[0] == draws[1]
 
 
 def test_use_agrees_with_the_losses_views():
     model, (images, ids, is_real) = MODEL, batch()
-    features = model.features(model.image_tokens(images), ids, is_real).data
+    features = model.unimodal_features(model.image_tokens(images), ids, is_real).data
     np.testing.assert_allclose(model.encode_image(images).data, l2_normalize(features[:, :-1]), atol=1e-12)
     np.testing.assert_allclose(model.encode_text(ids, is_real).data, l2_normalize(features[:, -1]), atol=1e-12)
     assert model(images, ids[:1], is_real[:1]).shape == (3, 1) and model(images[:1], ids[:1], is_real[:1]).shape == (1, 1)
-    logits = model.match(model.image_tokens(images), ids, is_real).data.mean(axis=1)
+    logits = model.itm_logits(model.image_tokens(images), ids, is_real).data
     np.testing.assert_allclose(model.itm_probability(images, ids, is_real), np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1), atol=1e-12)
 
 
 def test_greedy_captions_are_what_the_whole_pass_says_word_by_word():
     model, (images, _, _) = stage_1(), batch()
-    written = model.caption(images, max_new_tokens=5, min_new_tokens=5)
+    written = model.generate(images, max_new_tokens=5, min_new_tokens=5)
     tokens, ids = model.image_tokens(images), np.full((3, 1), model.config.decode)
     for _ in range(5):
-        logits = model.words(tokens, ids, np.ones(ids.shape, bool)).data[:, -1]
+        logits = model.lm_logits(tokens, ids, np.ones(ids.shape, bool)).data[:, -1]
         logits[:, model.config.end_of_text] = -np.inf
         ids = np.concatenate([ids, logits.argmax(axis=1)[:, None]], axis=1)
     assert written == ids[:, 1:].tolist()
 
 
+def test_a_caption_goes_on_from_a_prompt_as_the_whole_pass_does():
+    model, (images, ids, _) = stage_1(), batch()
+    prompt = ids[:, :3]
+    written = model.generate(images, prompt, max_new_tokens=4, min_new_tokens=4)
+    tokens, text = model.image_tokens(images), prompt
+    for _ in range(4):
+        logits = model.lm_logits(tokens, text, np.ones(text.shape, bool)).data[:, -1]
+        logits[:, model.config.end_of_text] = -np.inf
+        text = np.concatenate([text, logits.argmax(axis=1)[:, None]], axis=1)
+    assert written == text[:, 3:].tolist()
+    assert model.generate(images, ids[:, :1]) == model.generate(images)
+    with pytest.raises(ShapeError, match="12 of 12 positions came; shorten it"):
+        model.generate(images, np.ones((3, 12), int))
+
+
+def test_matching_is_the_mean_of_the_queries_logits_and_frozen_tokens_have_no_graph():
+    model, (images, ids, is_real) = stage_1(), batch()
+    tokens = model.image_tokens(images)
+    assert not tokens.requires_grad and not stage_2().image_tokens(images).requires_grad
+    of_queries = model.query_itm_logits(tokens, ids, is_real).data
+    assert of_queries.shape == (3, 4, 2)
+    np.testing.assert_allclose(model.itm_logits(tokens, ids, is_real).data, of_queries.mean(axis=1), atol=1e-14)
+    model.image_encoder.unfreeze()
+    assert model.image_tokens(images).requires_grad
+
+
+def test_raw_features_are_those_that_are_normalized():
+    model, (images, ids, is_real) = MODEL, batch()
+    for call in (lambda **o: model.encode_image(images, **o), lambda **o: model.encode_text(ids, is_real, **o)):
+        np.testing.assert_allclose(call().data, l2_normalize(call(normalize=False).data), atol=1e-14)
+    assert model.text_tokens(ids, is_real).shape == (3, 6, 32)
+    assert model.query_tokens(model.image_tokens(images)).shape == (3, 4, 32)
+
+
 @pytest.mark.parametrize(
     "error, call, said",
     [
-        (UsageError, lambda m, i, t, r: m.losses(i[:1], t[:1], r[:1]), "at least 2 pairs, and 1 came; raise the batch size"),
-        (UsageError, lambda m, i, t, r: m.losses(i, t[:2], r[:2]), "3 pictures with 2 texts came"),
-        (UsageError, lambda m, i, t, r: m.losses(i, t, r), "neither rng nor negatives came; pass rng="),
-        (UsageError, lambda m, i, t, r: m.losses(i, t, r, objectives=("itx",)), "'itx' came"),
-        (DataError, lambda m, i, t, r: m.losses(i, t, r, image_ids=np.zeros(3), rng=np.random.default_rng(0)), "no candidate, because all 3"),
-        (DataError, lambda m, i, t, r: m.losses(i, t + 50, r, negatives=NEGATIVES), r"ids must lie in \[0, 50\)"),
-        (ShapeError, lambda m, i, t, r: m.losses(i, np.ones((3, 13), int), np.ones((3, 13), bool), negatives=NEGATIVES), "1 to 12 tokens .* 13 came"),
+        (UsageError, lambda m, i, t, r: losses(m, i[:1], t[:1], r[:1]), "at least 2 pairs and 1 came.*raise the batch size"),
+        (UsageError, lambda m, i, t, r: losses(m, i, t[:2], r[:2]), "3 pictures with 2 texts came"),
+        (UsageError, lambda m, i, t, r: losses(m, i, t, r), "neither rng nor negatives came; pass rng="),
+        (UsageError, lambda m, i, t, r: losses(m, i, t, r, objectives=("itx",)), "some of itc, itm, itg, and itx came"),
+        (DataError, lambda m, i, t, r: losses(m, i, t, r, image_ids=np.zeros(3), rng=np.random.default_rng(0)), "no candidate, because all 3"),
+        (DataError, lambda m, i, t, r: losses(m, i, t + 50, r, negatives=NEGATIVES), r"ids must lie in \[0, 50\)"),
+        (
+            ShapeError,
+            lambda m, i, t, r: losses(m, i, np.ones((3, 13), int), np.ones((3, 13), bool), negatives=NEGATIVES),
+            "1 to 12 tokens .* 13 came",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(error, call, said):
@@ -203,7 +243,7 @@ def test_the_papers_sizes():
 # ---------------------------------------------------------------------- stage 2
 def test_gradients_flow_through_the_frozen_language_model_and_stop_there():
     model = stage_2().train()
-    total(model.losses(*batch())).backward()
+    total(losses(model, *batch())).backward()
     assert all(p.grad is None for part in (model.image_encoder, model.language_model) for p in part.parameters())
     silent = {name for name, p in model.trainable().items() if not np.any(np.abs(p.grad) > 1e-15)}
     assert silent <= {f"qformer.blocks.{i}.cross.key.bias" for i in range(2)}
@@ -220,44 +260,45 @@ def test_stage_2_begins_with_what_stage_1_has_learned():
     assert second.language_model is language and second.qformer.embedding is None
 
 
-def test_only_what_stands_before_a_word_foretells_it():
+def test_only_what_is_before_a_token_predicts_it():
     model, (images, ids, is_real) = stage_2(), batch()
-    tokens = model.image_tokens(images)
-    before = model.words(tokens, ids, is_real).data
+    prompts = model.visual_prompts(model.image_tokens(images))
+    before = model.prompted_logits(prompts, ids, is_real).data
     other = ids.copy()
     other[:, 3] = 3 + (ids[:, 3] + 1) % 40
-    after = model.words(tokens, other, is_real).data
-    np.testing.assert_array_equal(before[:, :4], after[:, :4])  # the last soft word and the words 0, 1, 2
+    after = model.prompted_logits(prompts, other, is_real).data
+    np.testing.assert_array_equal(before[:, :4], after[:, :4])  # the last visual prompt and the tokens 0, 1, 2
     assert np.abs(before[:, 4] - after[:, 4]).max() > 1e-6
 
 
 def test_a_prompt_and_padding_are_no_targets():
     model, (images, ids, is_real) = stage_2(), batch()
     target = is_real & (np.arange(6) >= 2)
-    logits = model.words(model.image_tokens(images), ids, is_real).data[:, :-1]
+    prompts = model.visual_prompts(model.image_tokens(images))
+    logits = model.prompted_logits(prompts, ids, is_real).data[:, :-1]
     log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     expected = -np.take_along_axis(log_p, ids[..., None], axis=-1)[..., 0]
-    assert abs(model.losses(images, ids, is_real, is_target=target)["lm"].item() - expected[target].mean()) < 1e-12
-    assert abs(model.losses(images, ids, is_real)["lm"].item() - expected[is_real].mean()) < 1e-12
+    assert abs(losses(model, images, ids, is_real, is_target=target)["lm"].item() - expected[target].mean()) < 1e-12
+    assert abs(losses(model, images, ids, is_real)["lm"].item() - expected[is_real].mean()) < 1e-12
 
 
 def test_training_texts_are_padded_on_the_right():
     images, ids, is_real = batch()
     with pytest.raises(UsageError, match="row 1 of is_real begins with padding; pad training texts on the right"):
-        stage_2().losses(images, ids, is_real[:, ::-1])
+        losses(stage_2(), images, ids, is_real[:, ::-1])
 
 
 def test_captions_go_on_from_a_prompt_as_the_whole_pass_does():
     model, (images, ids, _) = stage_2(), batch()
     prompt = ids[:, :2]
-    written = model.caption(images, prompt, max_new_tokens=4, min_new_tokens=4)
+    written = model.generate(images, prompt, max_new_tokens=4, min_new_tokens=4)
     tokens, text = model.image_tokens(images), prompt
     for _ in range(4):
-        logits = model.words(tokens, text, np.ones(text.shape, bool)).data[:, -1]
+        logits = model.lm_logits(tokens, text, np.ones(text.shape, bool)).data[:, -1]
         logits[:, model.config.language.end] = -np.inf
         text = np.concatenate([text, logits.argmax(axis=1)[:, None]], axis=1)
     assert written == text[:, 2:].tolist()
-    assert all(isinstance(row, list) for row in model.caption(images, beams=2, max_new_tokens=3))
+    assert all(isinstance(row, list) for row in model.generate(images, beams=2, max_new_tokens=3))
 
 
 # ---------------------------------------------------------------------- wherever arrays live
@@ -267,11 +308,11 @@ def test_a_training_step_and_a_caption_are_the_same_wherever_arrays_live(stage, 
     for model, home in zip(models, ("numpy", backend), strict=True):
         images, ids, is_real = batch()
         optimizer = AdamW(model)
-        losses = model.losses(to_backend(images, home), ids, is_real, rng=np.random.default_rng(0))
-        total(losses).backward()
+        terms = losses(model, to_backend(images, home), ids, is_real, rng=np.random.default_rng(0))
+        total(terms).backward()
         norm = optimizer.step(1e-3, 1.0)
-        written = model.caption(to_backend(images, home), beams=2, max_new_tokens=3)
-        found.append({"norm": to_host(norm), **{name: to_host(loss.data) for name, loss in losses.items()}, **model.state_dict()} | {"text": written})
+        written = model.generate(to_backend(images, home), beams=2, max_new_tokens=3)
+        found.append({"norm": to_host(norm), **{name: to_host(loss.data) for name, loss in terms.items()}, **model.state_dict()} | {"text": written})
     assert found[0].pop("text") == found[1].pop("text")
     for name, array in found[0].items():
         if not name.endswith(("key.bias", "qkv.bias")):  # a gradient of rounding alone: Adam makes whole steps of it

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from tiny import PAIRS, randomized, tiny_batch, tiny_clip
 
-from tinymm import no_grad
+from tinymm import no_grad, tasks
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import DataError, DtypeError, ShapeError, UsageError
-from tinymm.models import clip
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.resnet import ResNetConfig
 from tinymm.models.vit import ViTConfig
+from tinymm.tasks import clip
 from tinymm.training.optimizers import AdamW
 
 rng = np.random.default_rng
@@ -20,7 +20,7 @@ rng = np.random.default_rng
 
 def gradients(model, seed=0):
     images, ids = tiny_batch(model, seed=seed)
-    model.losses(images, ids)["itc"].backward()
+    tasks.losses(model, images, ids)["itc"].backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
@@ -61,9 +61,13 @@ def test_away_from_initialization_only_key_biases_have_none(image, text):
 def test_the_sigmoid_loss_is_of_the_logits_with_their_bias(image, text):
     model = randomized(CLIP(CLIPConfig.tiny(image, text, loss="sigmoid"), rng(0)).astype("float64"))
     images, ids = tiny_batch(model)
-    loss = model.losses(images, ids)["itc"]
-    S = model(images, ids).data
-    I, T = (features.data / np.linalg.norm(features.data, axis=1, keepdims=True) for features in (model.encode_image(images), model.encode_text(ids)))
+    loss = tasks.losses(model, images, ids)["itc"]
+    S = model.logits(images, ids).data
+    raw = model.encode_image(images, normalize=False), model.encode_text(ids, normalize=False)
+    I, T = (features.data / np.linalg.norm(features.data, axis=1, keepdims=True) for features in raw)
+    for features, unit in ((model.encode_image(images), I), (model.encode_text(ids), T)):
+        np.testing.assert_allclose(features.data, unit, atol=1e-12)
+    np.testing.assert_allclose(model(images, ids).data, I @ T.T, atol=1e-12)
     np.testing.assert_allclose(S, np.exp(model.t.data) * I @ T.T + model.b.data, atol=1e-12)
     assert loss.item() == pytest.approx(np.log1p(np.exp(-S * (2 * np.eye(len(S)) - 1))).sum() / len(S), abs=1e-12)
     loss.backward()
@@ -81,8 +85,8 @@ def test_of_many_pairs_the_loss_is_taken_in_blocks_and_is_the_same(image, text, 
     for right in (clip.blockwise_contrastive_loss, clip.blockwise_sigmoid_loss):
         monkeypatch.setattr(clip, right.__name__, lambda *x, right=right: taken.append(right.__name__) or right(*x))
     for many in (6, 5):
-        monkeypatch.setattr(clip, "MANY", many)
-        model.losses(images, ids)["itc"].backward()
+        monkeypatch.setattr(clip, "BLOCKWISE_FROM", many)
+        tasks.losses(model, images, ids)["itc"].backward()
         found.append([parameter.grad for parameter in model.parameters()])
         for parameter in model.parameters():
             parameter.grad = None
@@ -100,7 +104,7 @@ def test_permuting_the_batch_permutes_the_logits_and_leaves_loss_and_gradients(i
     np.testing.assert_allclose(model(images[rows], ids[columns]).data, logits[rows][:, columns], atol=1e-9)
     found = []
     for order in (np.arange(5), rows):
-        loss = model.losses(images[order], ids[order])["itc"]
+        loss = tasks.losses(model, images[order], ids[order])["itc"]
         loss.backward()
         found.append([loss.data, *(parameter.grad for parameter in model.parameters())])
         for parameter in model.parameters():
@@ -124,12 +128,12 @@ def test_four_pairs_can_be_learned_by_heart(image, text):
     model = tiny_clip(image, text)
     images, ids = tiny_batch(model)
     optimizer = AdamW(model, decay=0.0)
-    start = model.losses(images, ids)["itc"].item()
+    start = tasks.losses(model, images, ids)["itc"].item()
     for _ in range(30):
-        loss = model.losses(images, ids)["itc"]
+        loss = tasks.losses(model, images, ids)["itc"]
         loss.backward()
         optimizer.step(5e-3, clip=1.0)
-        model.after_step()
+        clip.after_step(model)
     assert loss.item() < 0.1 < start
     assert (model(images, ids).data.argmax(axis=1) == np.arange(4)).all()
 
@@ -142,10 +146,10 @@ def test_a_training_step_is_the_same_wherever_arrays_live(image, text, backend):
     for model, home in zip(models, ("numpy", backend), strict=True):
         images, ids = tiny_batch(models[0])
         optimizer = AdamW(model)
-        loss = model.losses(to_backend(images, home), ids)["itc"]
+        loss = tasks.losses(model, to_backend(images, home), ids)["itc"]
         loss.backward()
         norm = optimizer.step(1e-3, clip=1.0)
-        model.after_step()
+        clip.after_step(model)
         found.append({"loss": to_host(loss.data), "norm": to_host(norm), **model.state_dict()})
     for name, array in found[0].items():
         if name.endswith(("key.bias", "qkv.bias")):
@@ -158,10 +162,10 @@ def test_the_scale_is_clamped_after_the_step_and_not_inside_the_loss(scale, afte
     model = tiny_clip().to(backend)
     model.t.data = to_backend(np.array(scale, np.float32), backend)
     images, ids = tiny_batch(tiny_clip())
-    logits = to_host(model(to_backend(images, backend), ids).data)
-    model.after_step()
+    logits = to_host(model.logits(to_backend(images, backend), ids).data)
+    clip.after_step(model)
     assert model.t.item() == pytest.approx(after, rel=1e-6) and model.t.shape == () and model.t.dtype == np.float32
-    clamped = to_host(model(to_backend(images, backend), ids).data)
+    clamped = to_host(model.logits(to_backend(images, backend), ids).data)
     np.testing.assert_allclose(logits * math.exp(after - scale), clamped, rtol=1e-3)
 
 
@@ -185,7 +189,7 @@ def test_the_scale_is_clamped_after_the_step_and_not_inside_the_loss(scale, afte
 def test_bad_batches_are_refused_with_what_came_and_the_way_out(spoil, error, message):
     model = tiny_clip()
     with pytest.raises(error, match=message):
-        model.losses(*spoil(*tiny_batch(model)))
+        tasks.losses(model, *spoil(*tiny_batch(model)))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tinymm.arrays.backend import to_backend
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.cost import Cost, image_cost, pair_cost, projection, text_cost
 from tinymm.models.vit import ViT, ViTConfig
+from tinymm.tasks import losses
 
 #: 10⁹ floating-point operations of a picture and of a text as open_clip publishes them (docs/model_profile.csv), a multiply-add being two.
 PUBLISHED = {
@@ -79,7 +80,7 @@ def test_the_whole_step_has_its_projections_and_the_loss_beside():
     images, ids = tiny_batch(model, 5)
     model.to(strict_array.NAME)
     with strict_array.products() as products:
-        model.losses(to_backend(images, strict_array.NAME), ids)["itc"].backward()
+        losses(model, to_backend(images, strict_array.NAME), ids)["itc"].backward()
     assert done(products) == 5 * pair_cost(model.config, ids.shape[1]).step + 3 * 5 * 5 * model.config.joint_width
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tinymm.arrays.backend import array_module, to_backend, to_host
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.layers import Linear
-from tinymm.models.momentum import Queue, SlowTwin, moving_average, ramped
+from tinymm.models.momentum import FeatureQueue, MomentumEncoder, alpha_warmup, moving_average
 from tinymm.training.optimizers import AdamW
 
 rows_and_size = st.integers(1, 5).flatmap(lambda B: st.tuples(st.just(B), st.integers(1, 4).map(lambda n: n * B)))
@@ -27,75 +27,75 @@ def numbers(module):
 # ---------------------------------------------------------------------- the twin
 def test_a_twin_begins_as_a_copy_that_nothing_trains():
     online = linear()
-    twin = SlowTwin(online, 0.9)
-    for name, array in twin.copy.state_dict().items():
+    twin = MomentumEncoder(online, 0.9)
+    for name, array in twin.model.state_dict().items():
         np.testing.assert_array_equal(array, online.state_dict()[name])
     assert not twin.trainable() and not any(p.requires_grad for p in twin.parameters()) and not AdamW(twin).parameters
     x = np.ones((4, 3))
-    assert not twin.copy(x).requires_grad and online(x).requires_grad
+    assert not twin.model(x).requires_grad and online(x).requires_grad
     online.weight.data = online.weight.data + 1
-    assert np.abs(twin.copy.weight.data - online.weight.data).max() == 1  # it has numbers of its own
+    assert np.abs(twin.model.weight.data - online.weight.data).max() == 1  # it has numbers of its own
 
 
 @given(momentum=st.floats(0, 1), steps=st.integers(0, 6), seed=st.integers(0, 99))
 def test_it_closes_a_share_of_the_distance_each_time(momentum, steps, seed):
-    online, twin = linear(seed), SlowTwin(linear(seed + 1), momentum)
-    before = numbers(twin.copy)
+    online, twin = linear(seed), MomentumEncoder(linear(seed + 1), momentum)
+    before = numbers(twin.model)
     for _ in range(steps):
-        twin.follow(online)
+        twin.update(online)
     for name, array in online.state_dict().items():
         expected = array + momentum**steps * (before[name] - array)
-        np.testing.assert_allclose(twin.copy.state_dict()[name], expected, atol=1e-12)
+        np.testing.assert_allclose(twin.model.state_dict()[name], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_momentum_1_never_moves_and_0_is_where_the_model_is(dtype):
-    online, still, close = linear(0, dtype), SlowTwin(linear(1, dtype), 1), SlowTwin(linear(1, dtype), 0.0)
-    before = numbers(still.copy)
+    online, still, close = linear(0, dtype), MomentumEncoder(linear(1, dtype), 1), MomentumEncoder(linear(1, dtype), 0.0)
+    before = numbers(still.model)
     for twin in (still, close):
-        twin.follow(online)
+        twin.update(online)
     for name, array in online.state_dict().items():
-        assert still.copy.state_dict()[name].tobytes() == before[name].tobytes()
-        assert close.copy.state_dict()[name].tobytes() == array.tobytes()
-        assert still.copy.state_dict()[name].dtype == np.dtype(dtype)
+        assert still.model.state_dict()[name].tobytes() == before[name].tobytes()
+        assert close.model.state_dict()[name].tobytes() == array.tobytes()
+        assert still.model.state_dict()[name].dtype == np.dtype(dtype)
 
 
 def test_following_makes_new_arrays_and_leaves_the_old_ones_true():
-    online, twin = linear(0), SlowTwin(linear(1), 0.5)
-    held, numbers_then = twin.copy.weight.data, twin.copy.weight.data.copy()
+    online, twin = linear(0), MomentumEncoder(linear(1), 0.5)
+    held, numbers_then = twin.model.weight.data, twin.model.weight.data.copy()
     theirs = online.weight.data.copy()
-    twin.follow(online)
+    twin.update(online)
     np.testing.assert_array_equal(held, numbers_then)
     np.testing.assert_array_equal(online.weight.data, theirs)
-    assert twin.copy.weight.data is not held
+    assert twin.model.weight.data is not held
     x = np.zeros(2)
     moving_average(x, np.ones(2), 0.5)
     assert not x.any()
 
 
 def test_a_training_module_leaves_its_twin_in_evaluation():
-    twin = SlowTwin(linear(), 0.9)
-    assert not twin.train().copy.training and twin.copy.frozen
+    twin = MomentumEncoder(linear(), 0.9)
+    assert not twin.train().model.training and twin.model.frozen
 
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.5, float("nan"), "0.9", None])
 def test_a_momentum_is_a_share(momentum):
     with pytest.raises(UsageError, match=rf"lies in \[0, 1\], 1 meaning that it never moves, and {momentum} came; the papers have 0.995"):
-        SlowTwin(linear(), momentum)
+        MomentumEncoder(linear(), momentum)
 
 
 # ---------------------------------------------------------------------- the queue
 @given(sizes=rows_and_size, pushes=st.integers(0, 9), seed=st.integers(0, 99))
 def test_a_queue_holds_the_last_pairs_in_a_ring(sizes, pushes, seed):
     (B, K), rng = sizes, np.random.default_rng(seed)
-    queue = Queue(K, 2, rng)
+    queue = FeatureQueue(K, 2, rng)
     fresh, came = [tuple(row) for row in queue.images.data], []
     for n in range(pushes):
         images, texts, ids = rng.standard_normal((B, 2)), rng.standard_normal((B, 2)), rng.integers(0, 9, B)
         assert queue.pointer == n * B % K
         queue.push(images, texts, ids if n % 2 else None)
         came += [(*image, *text, i if n % 2 else -100) for image, text, i in zip(images.astype("f4"), texts.astype("f4"), ids, strict=True)]
-    kept = np.concatenate([queue.images.data, queue.texts.data, queue.picture_ids[:, None]], axis=1)
+    kept = np.concatenate([queue.images.data, queue.texts.data, queue.image_ids[:, None]], axis=1)
     assert queue.pointer == len(came) % K and int(queue.pushed.data) == len(came)
     for age in range(K):
         slot = (queue.pointer - 1 - age) % K
@@ -103,20 +103,20 @@ def test_a_queue_holds_the_last_pairs_in_a_ring(sizes, pushes, seed):
             np.testing.assert_allclose(kept[slot], came[-1 - age], rtol=1e-6)
             assert queue.ages()[slot] == age
         else:
-            assert tuple(queue.images.data[slot]) == fresh[slot] and queue.picture_ids[slot] == -100 and queue.ages()[slot] == -1
+            assert tuple(queue.images.data[slot]) == fresh[slot] and queue.image_ids[slot] == -100 and queue.ages()[slot] == -1
 
 
 def test_a_fresh_queue_has_random_directions_that_are_nobody_s():
-    queue = Queue(500, 8, np.random.default_rng(0))
+    queue = FeatureQueue(500, 8, np.random.default_rng(0))
     for rows in (queue.images.data, queue.texts.data):
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
         assert np.abs(rows.mean(axis=0)).max() < 6 / np.sqrt(500 * 8) and rows.dtype == np.float32
     assert np.abs((queue.images.data * queue.texts.data).sum(axis=1).mean()) < 6 / np.sqrt(500 * 8)
-    assert (queue.picture_ids == -100).all() and queue.pointer == 0 and (queue.ages() == -1).all()
+    assert (queue.image_ids == -100).all() and queue.pointer == 0 and (queue.ages() == -1).all()
 
 
 def test_a_queue_keeps_copies_and_arrays_that_others_hold_stay_as_they_are():
-    queue, rows = Queue(4, 2, np.random.default_rng(0)), np.ones((2, 2))
+    queue, rows = FeatureQueue(4, 2, np.random.default_rng(0)), np.ones((2, 2))
     held, before = queue.images.data, queue.images.data.copy()
     queue.push(rows, rows, np.array([3, 4]))
     rows[:] = 9
@@ -125,22 +125,22 @@ def test_a_queue_keeps_copies_and_arrays_that_others_hold_stay_as_they_are():
 
 
 def test_a_queue_is_saved_with_its_model_and_keeps_its_kinds_of_number():
-    queue = Queue(4, 2, np.random.default_rng(0)).astype("float64")
+    queue = FeatureQueue(4, 2, np.random.default_rng(0)).astype("float64")
     queue.push(np.eye(2), np.eye(2), np.array([7, 8]))
-    again = Queue(4, 2, np.random.default_rng(1)).astype("float64")
+    again = FeatureQueue(4, 2, np.random.default_rng(1)).astype("float64")
     again.load_state_dict(queue.state_dict())
-    assert again.pointer == 2 and again.picture_ids.tolist() == [7, 8, -100, -100] and not queue.trainable()
+    assert again.pointer == 2 and again.image_ids.tolist() == [7, 8, -100, -100] and not queue.trainable()
     kinds = {name: str(array.dtype) for name, array in again.state_dict().items()}
     assert kinds == {"images": "float64", "texts": "float64", "ids": "int64", "next": "int64", "pushed": "int64"}
 
 
 @pytest.mark.parametrize("rows", [3, 5, 9, 0])
 def test_batches_that_would_wrap_are_refused_before_anything_has_changed(rows):
-    queue = Queue(8, 2, np.random.default_rng(0))
+    queue = FeatureQueue(8, 2, np.random.default_rng(0))
     queue.push(np.eye(2), np.eye(2))
     before = deepcopy(queue.state_dict())
     said = rf"a queue of 8 takes batches that divide it, .*, and {rows} rows came; change the batch size or the queue's, and leave an incomplete last"
-    for refused in (lambda: queue.push(np.ones((rows, 2)), np.ones((rows, 2))), lambda: queue.fits(rows)):
+    for refused in (lambda: queue.push(np.ones((rows, 2)), np.ones((rows, 2))), lambda: queue.check_batch(rows)):
         with pytest.raises(UsageError, match=said):
             refused()
     for name, array in queue.state_dict().items():
@@ -150,23 +150,23 @@ def test_batches_that_would_wrap_are_refused_before_anything_has_changed(rows):
 @pytest.mark.parametrize("images, texts", [((2, 3), (2, 2)), ((2, 2), (2, 3)), ((2, 2), (4, 2)), ((2,), (2, 2))])
 def test_both_sides_have_the_joint_width(images, texts):
     with pytest.raises(ShapeError, match=r"a queue of width 2 takes rows \(2, 2\) of both sides, and .* with .* came"):
-        Queue(4, 2, np.random.default_rng(0)).push(np.ones(images), np.ones(texts))
+        FeatureQueue(4, 2, np.random.default_rng(0)).push(np.ones(images), np.ones(texts))
 
 
 def test_no_queue_is_no_queue():
     with pytest.raises(UsageError, match="keeps at least 1 pair and 0 came; without momentum there is no queue at all"):
-        Queue(0, 2, np.random.default_rng(0))
+        FeatureQueue(0, 2, np.random.default_rng(0))
 
 
 def test_twin_and_queue_are_the_same_wherever_arrays_live(backend):
     found = []
     for home in ("numpy", backend):
-        online, twin, queue = linear(0).to(home), SlowTwin(linear(1), 0.7).to(home), Queue(4, 2, np.random.default_rng(0)).to(home)
-        twin.follow(online)
+        online, twin, queue = linear(0).to(home), MomentumEncoder(linear(1), 0.7).to(home), FeatureQueue(4, 2, np.random.default_rng(0)).to(home)
+        twin.update(online)
         rows = to_backend(np.arange(4.0).reshape(2, 2), home)
         queue.push(rows, rows + 1, np.array([5, 6]))  # ids come from the host
         assert array_module(queue.images.data).__name__ == array_module(to_backend(np.ones(1), home)).__name__
-        found.append([*map(to_host, (twin.copy.weight.data, queue.images.data, queue.texts.data)), queue.picture_ids, queue.ages(), queue.pointer])
+        found.append([*map(to_host, (twin.model.weight.data, queue.images.data, queue.texts.data)), queue.image_ids, queue.ages(), queue.pointer])
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -174,7 +174,7 @@ def test_twin_and_queue_are_the_same_wherever_arrays_live(backend):
 # ---------------------------------------------------------------------- the ramp
 @given(alpha=st.floats(0, 1), ramp=st.integers(0, 1000), pairs=st.lists(st.integers(0, 3000), min_size=2, max_size=9))
 def test_the_ramp_rises_from_nothing_to_alpha_and_stays(alpha, ramp, pairs):
-    shares = [ramped(alpha, n, ramp) for n in sorted(pairs)]
+    shares = [alpha_warmup(alpha, n, ramp) for n in sorted(pairs)]
     assert shares == sorted(shares) and all(0 <= share <= alpha for share in shares)
-    assert ramped(alpha, 0, ramp) == (0 if ramp else alpha) and ramped(alpha, ramp, ramp) == ramped(alpha, 10**9, ramp) == alpha
-    assert ramped(alpha, ramp // 2, ramp) == pytest.approx(alpha * (ramp // 2) / ramp if ramp else alpha)
+    assert alpha_warmup(alpha, 0, ramp) == (0 if ramp else alpha) and alpha_warmup(alpha, ramp, ramp) == alpha_warmup(alpha, 10**9, ramp) == alpha
+    assert alpha_warmup(alpha, ramp // 2, ramp) == pytest.approx(alpha * (ramp // 2) / ramp if ramp else alpha)

@@ -78,7 +78,7 @@ def test_the_other_models_of_nothing(model, config):
         == len(image_tokens(model, none))
         == 0
     )
-    assert not hasattr(model, "caption") or model.caption(none) == []
+    assert not hasattr(model, "generate") or model.generate(none) == []
 
 
 def test_parts_of_nothing():
@@ -134,7 +134,7 @@ def test_no_token_is_no_caption(tokens):
         with pytest.raises(
             UsageError, match=f"writes 1 to max_new_tokens tokens, .* max_new_tokens {tokens}"
         ):
-            model(config, rng()).caption(pictures(1, config), max_new_tokens=tokens)
+            model(config, rng()).generate(pictures(1, config), max_new_tokens=tokens)
 
 
 # ---------------------------------------------------------------------- measures see NaN

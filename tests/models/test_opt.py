@@ -13,6 +13,7 @@ from tinymm.arrays.errors import DataError, DtypeError, ShapeError, UsageError
 from tinymm.layers import Cache
 from tinymm.models.decoding import log_softmax
 from tinymm.models.opt import OFFSET, OPT, OPTConfig
+from tinymm.tasks import losses
 
 D, CONTEXT = 16, 14
 MODEL = randomized(OPT(OPTConfig.tiny(width=D, heads=2, feed_forward=24, context=CONTEXT), np.random.default_rng(0))).astype("float64").eval()
@@ -64,9 +65,9 @@ def test_padding_anywhere_changes_nothing_for_the_words(lengths, side, more, see
 @given(st.lists(st.integers(2, 6), min_size=1, max_size=3), st.sampled_from(["left", "right"]), st.integers(0, 2), seeds)
 def test_the_loss_is_the_mean_over_what_each_text_alone_loses(lengths, side, more, seed):
     ids, is_real = batch(lengths, side, seed, more)
-    alone = [MODEL.losses(None, ids[row, is_real[row]][None])["lm"].item() for row in range(len(ids))]
+    alone = [losses(MODEL, None, ids[row, is_real[row]][None])["lm"].item() for row in range(len(ids))]
     expected = np.average(alone, weights=np.array(lengths) - 1)
-    assert MODEL.losses(None, ids, is_real)["lm"].item() == pytest.approx(expected, abs=1e-12)
+    assert losses(MODEL, None, ids, is_real)["lm"].item() == pytest.approx(expected, abs=1e-12)
 
 
 # ---------------------------------------------------------------------- in pieces
@@ -85,7 +86,7 @@ def test_a_text_read_in_pieces_with_caches_is_the_text_read_at_once(lengths, sid
 @given(st.integers(2, 8), seeds)
 def test_the_teachers_log_probability_is_the_sum_over_steps_with_a_cache(T, seed):
     ids = np.random.default_rng(seed).integers(0, V, (2, T))
-    taught = -MODEL.losses(None, ids)["lm"].item() * 2 * (T - 1)
+    taught = -losses(MODEL, None, ids)["lm"].item() * 2 * (T - 1)
     caches, stepped = [Cache() for _ in MODEL.blocks], 0.0
     for t in range(T - 1):
         x = MODEL.hidden(MODEL.embed(ids[:, t : t + 1]), np.ones((2, t + 1), bool), caches)
@@ -164,10 +165,10 @@ def test_every_backend_says_the_same(beams, backend):
     model = OPT(MODEL.config, np.random.default_rng(0))
     model.load_state_dict(MODEL.state_dict())
     expected = model.generate(ids, is_real, max_new_tokens=4, beams=beams)
-    loss = model.losses(None, ids, is_real)["lm"].item()
+    loss = losses(model, None, ids, is_real)["lm"].item()
     model.to(backend)
     assert model.generate(ids, is_real, max_new_tokens=4, beams=beams) == expected
-    assert model.losses(None, ids, is_real)["lm"].item() == pytest.approx(loss, rel=1e-5)
+    assert losses(model, None, ids, is_real)["lm"].item() == pytest.approx(loss, rel=1e-5)
 
 
 def test_generating_records_no_graph(monkeypatch):
@@ -181,7 +182,7 @@ def test_generating_records_no_graph(monkeypatch):
 def test_every_parameter_learns_but_what_no_softmax_sees():
     model = OPT(MODEL.config, np.random.default_rng(3)).astype("float64")
     ids, is_real = batch([6, 4], "left", 0)
-    model.losses(None, ids, is_real)["lm"].backward()
+    losses(model, None, ids, is_real)["lm"].backward()
     for name, parameter in model.named_parameters():
         size = np.abs(parameter.grad)
         if name.endswith("qkv.bias"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny import randomized
 
+from tinymm import tasks
 from tinymm.arrays.errors import UsageError
 from tinymm.autodiff import ops
 from tinymm.layers import causal_mask, padding_mask
@@ -57,11 +58,11 @@ def test_a_thawed_encoder_learns_and_a_frozen_one_does_not(kind):
     rng, images = np.random.default_rng(0), np.random.default_rng(1).standard_normal((2, 16, 16, 3)).astype(np.float32)
     model = BLIP2Stage1(BLIP2Config.tiny(), rng) if kind == "stage 1" else BLIP2Stage2(BLIP2Stage2Config.tiny(), rng)
     first = model.image_encoder.blocks[0].mlp.expand.weight
-    frozen = model.losses(images, IDS, REAL, rng=np.random.default_rng(2))
+    frozen = tasks.losses(model, images, IDS, REAL, rng=np.random.default_rng(2))
     sum(frozen.values()).backward()
     assert first.grad is None and "image_encoder.blocks.0.mlp.expand.weight" not in model.trainable()
     model.image_encoder.unfreeze()
-    thawed = model.losses(images, IDS, REAL, rng=np.random.default_rng(2))
+    thawed = tasks.losses(model, images, IDS, REAL, rng=np.random.default_rng(2))
     sum(thawed.values()).backward()
     assert np.abs(first.grad).max() > 0 and "image_encoder.blocks.0.mlp.expand.weight" in model.trainable()
     for name in frozen:

@@ -1,4 +1,4 @@
-"""ALBEF, BLIP and BLIP-2 on ranks with threads: the step of one process, with its draws, its twin and its queue."""
+"""ALBEF, BLIP and BLIP-2 on ranks with threads: the step of one process, with its draws, its momentum encoder and its queue."""
 
 from copy import deepcopy
 
@@ -7,6 +7,7 @@ import pytest
 from tiny import randomized
 from tiny_towers import batch, model_of, state, total
 
+from tinymm import tasks
 from tinymm.losses import matching
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
@@ -30,11 +31,14 @@ def two_steps(model, workers, ranks=None):
     optimizer, found = AdamW(model, decay=0.1), {}
     with threads(workers, ranks) as split:
         for n in range(2):
-            losses = model.losses(*batch(seed=n), rng=np.random.default_rng(n), image_ids=np.array([n, n, n + 1, n + 2]), split=split)
+            task, image_ids = tasks.spec_of(model).task, np.array([n, n, n + 1, n + 2])
+            result = task.step(model, *batch(seed=n), rng=np.random.default_rng(n), image_ids=image_ids, split=split)
+            losses = result.losses
             total(losses).backward()
             found |= {f"step {n} {name}": loss.data for name, loss in losses.items()}
             found |= {f"step {n} gradient of {name}": p.grad for name, p in model.trainable().items() if p.grad is not None}
             optimizer.step(1e-3, 1.0)
+            task.after_step(model, result.memory)
     return found | state(model)
 
 

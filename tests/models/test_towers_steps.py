@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tiny import randomized
-from tiny_towers import KINDS, NEGATIVES, batch, model_of, numbers, state, total, unchanged
+from tiny_towers import KINDS, NEGATIVES, batch, model_of, numbers, state, total, trained_on, unchanged
 
+from tinymm import tasks
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import DataError, DtypeError, ShapeError, UsageError
+from tinymm.tasks import losses
 from tinymm.training.checkpoint import load_checkpoint, save_checkpoint
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import threads
@@ -25,7 +27,7 @@ def test_two_workers_take_the_same_step(kind):
     for workers in (1, 2, 3):
         model, (images, ids, is_real) = model_of(kind), batch()
         with threads(workers) as split:
-            losses = model.losses(images, ids, is_real, rng=np.random.default_rng(0), split=split)
+            losses = trained_on(model, images, ids, is_real, rng=np.random.default_rng(0), split=split)
             total(losses).backward()
         found.append(numbers(losses) | state(model) | {f"gradient of {name}": p.grad for name, p in model.trainable().items()})
     for other in found[1:]:
@@ -37,10 +39,12 @@ def test_two_workers_take_the_same_step(kind):
 def trained(model, optimizer, kind, steps):
     """Train on as many batches of a stream, all of whose draws are named by the number of the step."""
     for n in steps:
-        losses = model.losses(*batch(seed=n, dtype="float32"), rng=np.random.default_rng(n), image_ids=np.array([n, n, n + 1, n + 2]))
-        total(losses).backward()
+        task, image_ids = tasks.spec_of(model).task, np.array([n, n, n + 1, n + 2])
+        result = task.step(model, *batch(seed=n, dtype="float32"), rng=np.random.default_rng(n), image_ids=image_ids)
+        total(result.losses).backward()
         optimizer.step(1e-3, 1.0)
-    return numbers(losses)
+        task.after_step(model, result.memory)
+    return numbers(result.losses)
 
 
 def test_a_training_that_was_stopped_goes_on_bitwise(kind, tmp_path):
@@ -62,10 +66,10 @@ def test_padding_moves_nothing(kind):
     junk = np.where(is_real, ids, np.random.default_rng(1).integers(0, 50, ids.shape))
     longer = np.concatenate([junk, junk[:, :3]], axis=1)
     real = np.concatenate([is_real, np.zeros((4, 3), bool)], axis=1)
-    tokens = model.towers.look(images)
+    tokens = model.image_tokens(images)
     np.testing.assert_allclose(model.encode_text(longer, real).data, model.encode_text(ids, is_real).data, atol=1e-12)
-    np.testing.assert_allclose(model.match(tokens, longer, real).data, model.match(tokens, ids, is_real).data, atol=1e-12)
-    words = model.words if kind == "blip" else model.towers.words
+    np.testing.assert_allclose(model.itm_logits(tokens, longer, real).data, model.itm_logits(tokens, ids, is_real).data, atol=1e-12)
+    words = model.lm_logits if kind == "blip" else model.mlm_logits
     np.testing.assert_allclose(words(tokens, longer, real).data[:, :6][is_real], words(tokens, ids, is_real).data[is_real], atol=1e-12)
 
 
@@ -75,9 +79,12 @@ def test_use_agrees_with_what_the_losses_look_at(kind):
     np.testing.assert_allclose([np.linalg.norm(I, axis=1), np.linalg.norm(T, axis=1)], 1, atol=1e-12)
     np.testing.assert_allclose(model(images, ids[:1], is_real[:1]).data, I @ T[:1].T, atol=1e-12)  # cosines, without the temperature
     np.testing.assert_allclose(model.encode_text(ids[:, :3]).data, model.encode_text(ids[:, :3], np.ones((4, 3), bool)).data)
-    logits = model.match(model.towers.look(images), ids, is_real).data
+    logits = model.itm_logits(model.image_tokens(images), ids, is_real).data
     np.testing.assert_allclose(model.itm_probability(images, ids, is_real), np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1), atol=1e-12)
-    np.testing.assert_array_equal(model.image_tokens(images), model.towers.look(images).data)
+    raw = model.encode_image(images, normalize=False).data, model.encode_text(ids, is_real, normalize=False).data
+    for features, unit in zip(raw, (I, T), strict=True):
+        np.testing.assert_allclose(features / np.linalg.norm(features, axis=1, keepdims=True), unit, atol=1e-12)
+    np.testing.assert_array_equal(model.similarity(I, T), I @ T.T)
 
 
 def test_a_step_is_the_same_wherever_arrays_live(kind, backend):
@@ -86,7 +93,7 @@ def test_a_step_is_the_same_wherever_arrays_live(kind, backend):
         model, (images, ids, is_real) = model_of(kind, alpha=0.3).to(home), batch()
         optimizer = AdamW(model)
         for n in range(2):
-            losses = model.losses(to_backend(images, home), ids, is_real, rng=np.random.default_rng(n), image_ids=np.array([1, 1, 2, 3]))
+            losses = trained_on(model, to_backend(images, home), ids, is_real, rng=np.random.default_rng(n), image_ids=np.array([1, 1, 2, 3]))
             total(losses).backward()
             norm = optimizer.step(1e-3, 1.0)
         found.append({"norm": to_host(norm), **{name: to_host(loss.data) for name, loss in losses.items()}, **state(model)})
@@ -97,17 +104,17 @@ def test_a_step_is_the_same_wherever_arrays_live(kind, backend):
 
 # ---------------------------------------------------------------------- what is refused
 REFUSED = {
-    "a batch of one": (UsageError, lambda m, i, t, r: m.losses(i[:1], t[:1], r[:1], rng=rng()), "at least 2 pairs, and 1 came; raise the batch size"),
-    "other texts": (UsageError, lambda m, i, t, r: m.losses(i, t[:3], r[:3], rng=rng()), "4 pictures with 3 texts came; align the batch"),
-    "no draws": (UsageError, lambda m, i, t, r: m.losses(i, t, r), "ITM draws hard negatives, and neither rng nor negatives came; pass rng="),
-    "a queue": (UsageError, lambda m, i, t, r: m.losses(*batch(5), rng=rng()), "a queue of 24 takes batches that divide it, .* and 5 rows came"),
-    "a loss": (UsageError, lambda m, i, t, r: m.losses(i, t, r, rng=rng(), objectives=("itx",)), "are some of itc, itm, .* and itx came; correct"),
-    "picture ids": (ShapeError, lambda m, i, t, r: m.losses(i, t, r, rng=rng(), image_ids=np.arange(3)), r"each of 4 pairs shows, and \(3,\) came"),
-    "one picture": (DataError, lambda m, i, t, r: m.losses(i, t, r, rng=rng(), image_ids=np.full(4, 7)), "all 4 pictures of the batch have its id 7"),
-    "an id": (DataError, lambda m, i, t, r: m.losses(i, t + 48, r, rng=rng()), r"ids must lie in \[0, 50\) and 9\d came; use the tokenizer"),
-    "context": (ShapeError, lambda m, i, t, r: m.losses(i, np.ones((4, 13), int), rng=rng()), r"1 to 12 tokens \(the context\) and 13 came; cut"),
-    "pictures": (ShapeError, lambda m, i, t, r: m.losses(i[:, :8], t, r, rng=rng()), r"16, 16, 3\) with channels last, and \(4, 8, 16, 3\) came"),
-    "numbers for is_real": (DtypeError, lambda m, i, t, r: m.losses(i, t, r.astype(int), rng=rng()), "is_real is boolean .* int64 came; write ids"),
+    "a batch of one": (UsageError, lambda m, i, t, r: losses(m, i[:1], t[:1], r[:1], rng=rng()), "at least 2 pairs and 1 came: .* raise"),
+    "other texts": (UsageError, lambda m, i, t, r: losses(m, i, t[:3], r[:3], rng=rng()), "4 pictures with 3 texts came; align the batch"),
+    "no draws": (UsageError, lambda m, i, t, r: losses(m, i, t, r), "ITM draws hard negatives, and neither rng nor negatives came; pass rng="),
+    "a queue": (UsageError, lambda m, i, t, r: losses(m, *batch(5), rng=rng()), "a queue of 24 takes batches that divide it, .* and 5 rows came"),
+    "a loss": (UsageError, lambda m, i, t, r: losses(m, i, t, r, rng=rng(), objectives=("itx",)), "are some of itc, itm, .* and itx came; correct"),
+    "picture ids": (ShapeError, lambda m, i, t, r: losses(m, i, t, r, rng=rng(), image_ids=np.arange(3)), r"4 pairs shows, and \(3,\) came"),
+    "one picture": (DataError, lambda m, i, t, r: losses(m, i, t, r, rng=rng(), image_ids=np.full(4, 7)), "all 4 pictures .* have its id 7"),
+    "an id": (DataError, lambda m, i, t, r: losses(m, i, t + 48, r, rng=rng()), r"ids must lie in \[0, 50\) and 9\d came; use the tokenizer"),
+    "context": (ShapeError, lambda m, i, t, r: losses(m, i, np.ones((4, 13), int), rng=rng()), r"1 to 12 tokens \(the context\) and 13 came; cut"),
+    "pictures": (ShapeError, lambda m, i, t, r: losses(m, i[:, :8], t, r, rng=rng()), r"16, 16, 3\) with channels last, and \(4, 8, .* came"),
+    "numbers for is_real": (DtypeError, lambda m, i, t, r: losses(m, i, t, r.astype(int), rng=rng()), "is_real is boolean .* int64 came; write ids"),
 }  # fmt: skip
 
 
@@ -119,25 +126,24 @@ def rng():
 def test_what_does_not_fit_is_named(kind, name):
     error, call, said = REFUSED[name]
     model = model_of(kind)
-    model.temperature.data = np.full((), 3.0)  # which a step would clamp
     before = state(model)
     with pytest.raises(error, match=said):
         call(model, *batch())
-    assert unchanged(model, before)  # neither the temperature, nor the twin, nor the queue
+    assert unchanged(model, before)  # neither momentum encoder nor queue
 
 
 def test_pairs_of_one_picture_are_contrasted_where_no_wrong_one_is_drawn(kind):
     same, (images, ids, is_real) = np.full(4, 7), batch()
     for given in ({"objectives": ("itc",)}, {"negatives": NEGATIVES, "rng": rng()}):
-        losses = model_of(kind).losses(images, ids, is_real, image_ids=same, **given)
+        losses = tasks.losses(model_of(kind), images, ids, is_real, image_ids=same, **given)
         assert all(np.isfinite(loss.item()) for loss in losses.values())
 
 
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"alpha": 1.1}, r"alpha is the share of the twin's opinion, in \[0, 1\], and 1.1 came; the papers have 0.4"),
-        ({"alpha": None}, r"alpha is the share of the twin's opinion, in \[0, 1\], and None came"),
+        ({"alpha": 1.1}, r"alpha is the weight of the pseudo-targets, in \[0, 1\], and 1.1 came; the papers have 0.4"),
+        ({"alpha": None}, r"alpha is the weight of the pseudo-targets, in \[0, 1\], and None came"),
         ({"ramp": -1}, "ramp counts the pairs over which alpha grows, 0 or more, and -1 came"),
         ({"ramp": 0.5}, "ramp counts the pairs over which alpha grows, 0 or more, and 0.5 came"),
     ],
@@ -149,5 +155,5 @@ def test_habits_that_make_no_sense_are_named(kind, change, said):
 
 def test_encoders_that_do_not_meet_are_named(kind):
     config = KINDS[kind][1].tiny()
-    with pytest.raises(ShapeError, match="tokens of the picture encoder's width 24, and a memory_width of 25 came; make them equal"):
+    with pytest.raises(ShapeError, match="tokens of the image encoder's width 24, and a memory_width of 25 came; make them equal"):
         KINDS[kind][1].tiny(text=replace(config.text, memory_width=25))

@@ -10,8 +10,9 @@ from tiny_arrays import OfArrays
 from tinymm import Tensor
 from tinymm.layers import Module
 from tinymm.losses import blockwise, blockwise_contrastive_loss, cross_entropy_loss, l2_normalize
-from tinymm.models import clip
-from tinymm.models.clip import INITIAL_SCALE, LARGEST_SCALE, figure_3
+from tinymm.models.clip import CLIP, INITIAL_SCALE
+from tinymm.tasks import clip
+from tinymm.tasks.clip import LARGEST_SCALE, figure_3
 from tinymm.testing import PropertyFailed, check
 from tinymm.training.chunks import in_chunks
 from tinymm.training.evaluate import embed
@@ -105,11 +106,11 @@ def test_the_temperature_keeps_every_property(dtype, monkeypatch):
     def clamp(t):
         model = tiny_clip(dtype=dtype)
         model.t.data = t
-        model.after_step()
+        clip.after_step(model)
         return model.t.data
 
     def scores(I, T):
-        return embed(Tensor, I) @ embed(Tensor, T).T
+        return CLIP.similarity(*(embed(lambda x: l2_normalize(Tensor(x)), rows) for rows in (I, T)))
 
     initial = math.log(INITIAL_SCALE) if dtype == "float64" else tiny_clip().t.data
     report = check.temperature(OfArrays(of_cosines), initial=initial, clamp=clamp, scores=scores, dtype=dtype, examples="quick")

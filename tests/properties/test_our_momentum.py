@@ -7,7 +7,7 @@ from tiny_arrays import OfArrays
 from tinymm.autodiff import ops
 from tinymm.losses import contrastive, itc_with_queue, mask_words, masked, masked_language_loss, sigmoid_loss, soft_targets
 from tinymm.models import momentum
-from tinymm.models.momentum import Queue, moving_average
+from tinymm.models.momentum import FeatureQueue, moving_average
 from tinymm.testing import PropertyFailed, check, on_torch
 
 DTYPES = ["float64", "float32"]
@@ -23,7 +23,7 @@ class OneSide:
     """Our queue of pairs as a queue of the rows of one side."""
 
     def __init__(self, side, K, E):
-        self.side, self.queue = side, Queue(K, E, np.random.default_rng(0))
+        self.side, self.queue = side, FeatureQueue(K, E, np.random.default_rng(0))
 
     rows = property(lambda self: getattr(self.queue, self.side).data)
     pointer = property(lambda self: self.queue.pointer)
@@ -96,7 +96,7 @@ def squared(S, alpha, *ids):
         ("itc_queue", OfArrays(itc), contrastive, "_stacked", lambda own, queue: own, "I06"),
         ("itc_queue", OfArrays(itc), contrastive, "_stacked", lambda own, queue: np.concatenate([own, queue, own]), "I06"),
         ("mlm_masking", mask_words, masked, "NOT_ASKED", 0, "K01a"),
-        ("queue", images, Queue, "fits", lambda self, rows: None, "U02"),
+        ("queue", images, FeatureQueue, "check_batch", lambda self, rows: None, "U02"),
         ("queue", texts, momentum, "l2_normalize", lambda x: x, "U05"),
         ("queue", texts, momentum, "beside", lambda x, _: x[::-1], "U03"),
     ],

@@ -12,13 +12,13 @@ from test_parallel import made
 from tiny import randomized, tiny_batch, tiny_clip
 from tiny_towers import batch, model_of, step, total
 
-from tinymm import Tensor, no_grad
+from tinymm import Tensor, no_grad, tasks
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import GraphError, UsageError
 from tinymm.layers import Linear, Module, record_attention
-from tinymm.models import clip
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
+from tinymm.tasks import clip
 from tinymm.training.chunks import in_chunks
 from tinymm.training.parallel import threads
 
@@ -52,10 +52,10 @@ def assert_same(found, expected, tolerance=1e-12):
 def test_clip_in_chunks_has_the_gradient_of_the_whole(text, pairs, size, workers, many, seed):
     model = MODELS[text]
     images, ids = tiny_batch(model, pairs, seed)
-    whole = gradients(model, lambda: model.losses(images, ids)["itc"])
+    whole = gradients(model, lambda: tasks.losses(model, images, ids)["itc"])
     with threads(workers) as split, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip, "MANY", 2 if many else 1024)
-        assert_same(gradients(model, lambda: model.losses(images, ids, split=in_chunks(split, size))["itc"]), whole)
+        patch.setattr(clip, "BLOCKWISE_FROM", 2 if many else 1024)
+        assert_same(gradients(model, lambda: tasks.losses(model, images, ids, split=in_chunks(split, size))["itc"]), whole)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -79,7 +79,7 @@ def test_both_stages_of_blip2_in_chunks_have_the_gradient_of_the_whole():
     images, ids = rng.standard_normal((5, 16, 16, 3)), rng.integers(3, 20, (5, 4))
     for model in (first.astype("float64"), second.astype("float64")):
         whole, parts = (
-            gradients(model, lambda: sum(model.losses(images, ids, rng=np.random.default_rng(3), split=split).values()))  # noqa: B023
+            gradients(model, lambda: sum(tasks.losses(model, images, ids, rng=np.random.default_rng(3), split=split).values()))  # noqa: B023
             for split in (plain, in_chunks(plain, 2))
         )
         assert_same(parts, whole)
@@ -178,7 +178,7 @@ def test_memory_is_that_of_a_chunk():
         for pairs in (16, 64):
             images, ids = tiny_batch(model, pairs)
             tracemalloc.start()
-            gradients(model, lambda: model.losses(images, ids, split=split)["itc"])  # noqa: B023
+            gradients(model, lambda: tasks.losses(model, images, ids, split=split)["itc"])  # noqa: B023
             peaks[split is plain, pairs] = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
     assert peaks[False, 64] < 1.4 * peaks[False, 16] and peaks[True, 64] > 3 * peaks[True, 16]
@@ -187,10 +187,10 @@ def test_memory_is_that_of_a_chunk():
 def test_it_runs_where_the_arrays_live(backend):
     model = tiny_clip(dtype="float64")
     images, ids = tiny_batch(model, 5)
-    whole = gradients(model, lambda: model.losses(images, ids)["itc"])
+    whole = gradients(model, lambda: tasks.losses(model, images, ids)["itc"])
     model.to(backend)
     there = to_backend(images, backend)
-    found = gradients(model, lambda: model.losses(there, ids, split=in_chunks(plain, 2))["itc"])
+    found = gradients(model, lambda: tasks.losses(model, there, ids, split=in_chunks(plain, 2))["itc"])
     assert_same({name: to_host(x) for name, x in found.items()}, whole)
 
 
@@ -231,9 +231,9 @@ def test_batch_statistics_are_refused_with_the_reason_and_allowed_in_evaluation(
     model = tiny_clip("resnet", dtype="float64")
     images, ids = tiny_batch(model)
     with pytest.raises(UsageError, match="normalizes over the whole batch, and chunks of 2 would each see a part; leave --chunk out"):
-        model.losses(images, ids, split=in_chunks(plain, 2))
+        tasks.losses(model, images, ids, split=in_chunks(plain, 2))
     model.eval()
-    assert_same(*(gradients(model, lambda: model.losses(images, ids, split=split)["itc"]) for split in (in_chunks(plain, 3), plain)))  # noqa: B023
+    assert_same(*(gradients(model, lambda: tasks.losses(model, images, ids, split=split)["itc"]) for split in (in_chunks(plain, 3), plain)))  # noqa: B023
 
 
 def test_a_chunk_of_nothing_is_refused():

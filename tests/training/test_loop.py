@@ -8,6 +8,7 @@ from tinymm import Tensor
 from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import GraphError, UsageError
 from tinymm.layers import Module, Parameter
+from tinymm.tasks import StepResult, Task
 from tinymm.training.checkpoint import load_checkpoint, save_checkpoint
 from tinymm.training.loop import Recipe, batch_at, train
 from tinymm.training.optimizers import AdamW
@@ -119,12 +120,15 @@ def test_the_scale_is_clamped_after_the_step():
 
 
 class Broken(Module):
-    """A model whose loss or gradient is not a finite number from the second step on."""
+    """A model whose loss or gradient is not a finite number from the second step on, and its task."""
 
     def __init__(self, kind):
         self.kind, self.weight, self.calls = kind, Parameter(np.ones(3)), 0
 
-    def losses(self, images, ids, is_real, **_):
+    def task(self):
+        return Task(lambda model, *batch, **options: StepResult(model.broken_losses()))
+
+    def broken_losses(self):
         self.calls += 1
         if self.calls > 1 and self.kind == "loss":
             return {"itc": np.sum(np.log(self.weight - 5.0))}
@@ -136,7 +140,7 @@ class Broken(Module):
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:divide by zero:RuntimeWarning")
 def test_numbers_that_are_not_finite_name_their_op_before_anything_has_changed(kind, message):
     model, source = Broken(kind), source_of("vit")
-    steps = train(model, source, AdamW(model), Recipe(5, batch_size=4))
+    steps = train(model, source, AdamW(model), Recipe(5, batch_size=4), task=model.task())
     first = next(steps)
     assert first["loss"] == first["itc"] + first["other"] == 7.5
     held = model.weight.data
@@ -159,13 +163,13 @@ def test_a_step_that_is_looked_at_again_is_taken_in_chunks_again():
 
 def test_a_loss_that_is_finite_when_repeated_says_so():
     class Once(Broken):
-        def losses(self, *_, **__):
+        def broken_losses(self):
             self.calls += 1
             return {"itc": np.sum(self.weight) * (np.inf if self.calls == 1 else 1.0)}
 
     model = Once("once")
     with pytest.raises(GraphError, match="step 1 was not finite and is finite when computed again"):
-        next(train(model, source_of("vit"), AdamW(model), Recipe(5, batch_size=4)))
+        next(train(model, source_of("vit"), AdamW(model), Recipe(5, batch_size=4), task=model.task()))
 
 
 @pytest.mark.parametrize("image, text", [("vit", "transformer"), ("resnet", "cbow")])

@@ -75,19 +75,19 @@ def test_perplexity_counts_each_token_once_however_texts_are_cut_into_batches(ki
     model = built(kind)
     tokens = measures.image_tokens(model, IMAGES)
     with no_grad():
-        whole = np.exp(language_loss(model.words(tokens, IDS, IS_REAL), IDS, IS_REAL).item())
-    seen, words = [], model.words
+        whole = np.exp(language_loss(model.lm_logits(tokens, IDS, IS_REAL), IDS, IS_REAL).item())
+    seen, words = [], model.lm_logits
     monkeypatch.setattr(measures, "_BATCH", 4)  # the rest is half a batch
-    model.words = lambda tokens, *rest: seen.append(len(tokens)) or words(tokens, *rest)
+    model.lm_logits = lambda tokens, *rest: seen.append(len(tokens)) or words(tokens, *rest)
     assert measures.perplexity(model, tokens, IDS, IS_REAL) == (pytest.approx(whole, rel=1e-9), 50.0) and seen == [4, 2]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_validation_asks_for_no_words(kind):
     model = built(kind)
-    model.words = model.caption = None
+    model.lm_logits = model.generate = None
     if kind != "stage 1":
-        model.towers.words = None
+        model.mlm_logits = None
     found = measures.matching(model, PAIRS, Spelled(), thorough=False)
     assert not [name for name in (*found, *found["chance"]) if name.startswith(("mlm", "lm", "itg", "itm_reranked"))]
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_batch, tiny_clip
 
+from tinymm import tasks
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.layers import Buffer, Module, Parameter
@@ -172,7 +173,7 @@ def test_it_is_pytorch_s_adamw_with_its_two_groups(dtype, tolerance):
     groups = [{"params": [p for p in theirs.values() if (p.ndim > 1) == many], "weight_decay": 0.2 * many} for many in (True, False)]
     ours, other = AdamW(model, decay=0.2), torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.98), eps=1e-6)
     for step in range(3):
-        model.losses(images, ids)["itc"].backward()
+        tasks.losses(model, images, ids)["itc"].backward()
         for name, parameter in model.named_parameters():
             # Gradients of rounding alone have no direction in which the two could agree.
             parameter.grad = np.where(np.abs(parameter.grad) < 1e-6, 0, parameter.grad).astype(dtype)

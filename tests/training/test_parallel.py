@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import randomized, tiny_batch, tiny_clip
 
-from tinymm import Tensor, no_grad
+from tinymm import Tensor, no_grad, tasks
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.autodiff.tensor import MODE
 from tinymm.layers import Linear, Module
@@ -23,7 +23,7 @@ def loss_and_gradients(model, images, ids, workers, ranks=None):
     for parameter in model.parameters():
         parameter.grad = None
     with threads(workers, ranks) as split:
-        loss = model.losses(images, ids, split=split)["itc"]
+        loss = tasks.losses(model, images, ids, split=split)["itc"]
         loss.backward()
     return [loss.data, *(parameter.grad for parameter in model.parameters())]
 
@@ -109,20 +109,20 @@ def test_batch_statistics_are_refused_with_the_reason_and_allowed_in_evaluation(
     images, ids = tiny_batch(model)
     assert default_workers(model) == 1 <= default_workers(MODELS["cbow"]) <= 4
     with threads(2) as split, pytest.raises(UsageError, match="normalizes over the whole batch, and 2 workers would .* use --workers 1"):
-        model.losses(images, ids, split=split)
+        tasks.losses(model, images, ids, split=split)
     with pytest.raises(UsageError, match="normalizes over the whole batch, and 3 workers would .* in one process"):
         on_ranks(model, images, ids, 1, 3)
     model.eval()
-    whole = model.losses(images, ids)["itc"].item()
+    whole = tasks.losses(model, images, ids)["itc"].item()
     with threads(2) as split:
-        assert model.losses(images, ids, split=split)["itc"].item() == pytest.approx(whole, abs=1e-12)
+        assert tasks.losses(model, images, ids, split=split)["itc"].item() == pytest.approx(whole, abs=1e-12)
 
 
 def test_an_error_in_a_thread_is_the_error_of_the_call():
     model = MODELS["transformer"]
     images, ids = tiny_batch(model)
     with threads(2) as split, pytest.raises(DataError, match="99 came; use the tokenizer"):
-        model.losses(images, np.where(ids == 49, 99, ids), split=split)
+        tasks.losses(model, images, np.where(ids == 49, 99, ids), split=split)
 
 
 # ---------------------------------------------------------------------- what another encoder has made

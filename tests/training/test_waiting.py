@@ -9,6 +9,7 @@ import strict_array
 from tiny import PAIRS, TinySource, clip_for, randomized, tiny_batch, tiny_clip
 from tiny_towers import batch, model_of
 
+from tinymm import tasks
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
@@ -36,12 +37,12 @@ def built(kind):
 
 def one_step(model, optimizer, images, ids, is_real, image_ids):
     """Take a step with everything that belongs to it and return its losses."""
-    found = model.losses(images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
-    sum(found.values()).backward()
+    task = tasks.spec_of(model).task
+    result = task.step(model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
+    sum(result.losses.values()).backward()
     optimizer.step(1e-2, clip=1.0)
-    if hasattr(model, "after_step"):
-        model.after_step()
-    return found
+    task.after_step(model, result.memory)
+    return result.losses
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,10 +72,10 @@ def test_a_step_is_the_same_wherever_arrays_live(kind, backend):
 
 @pytest.mark.parametrize("kind", ["albef", "blip", "stage 1"])
 def test_hard_negatives_are_drawn_where_the_similarities_are_and_are_the_same(kind, backend, monkeypatch):
-    from tinymm.models import blip2, towers
+    from tinymm.tasks import albef, blip, blip2_stage1
 
     drawn = []
-    for module in (towers, blip2):
+    for module in (albef, blip, blip2_stage1):
         draw = module.hard_negatives
         monkeypatch.setattr(module, "hard_negatives", lambda *given, draw=draw: drawn.append(draw(*given)) or drawn[-1])
     for where in ("numpy", backend):

@@ -1,9 +1,10 @@
-"""BLIP: one text stack used three ways, and captions that clean their own data (Li et al. 2022, arXiv:2201.12086).
+"""BLIP: one text transformer used three ways (Li et al. 2022, arXiv:2201.12086).
 
-The stack (MED, §3.1) reads a text alone, [CLS]; reads it with the picture, [ENC]; and writes it, [DEC]. Words, cross-attention and feed-forward are
-one for all three; only the writer has a self-attention of its own, since it must not look ahead. Three losses train it (§3.2):
-contrast (ITC), matching (ITM) and writing (LM). What the writer and the matching head are good for
-beyond is CapFilt (§3.3, `workflows/runs/capfilt.py`).
+The multimodal mixture of encoder-decoder (MED, §3.1) is a unimodal encoder of texts, [CLS]; an
+image-grounded text encoder, [ENC]; and an image-grounded text decoder, [DEC]. They share embeddings,
+cross-attention and feed-forward; only the decoder has a self-attention of its own, since it is
+causal. The training step, ITC, ITM and LM, is in `tasks/blip.py`. Decoder and matching head also clean
+captions: CapFilt (§3.3, `workflows/runs/capfilt.py`).
 """
 
 from dataclasses import dataclass, replace
@@ -11,37 +12,43 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import beside, to_host
+from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.autodiff import Tensor, no_grad
-from tinymm.layers import Cache, LayerNorm, Linear, Module, MultiHeadAttention, causal_mask, padding_mask
-from tinymm.losses import itm_loss, itm_pairs, language_loss
+from tinymm.layers import (
+    Cache,
+    LayerNorm,
+    Linear,
+    Module,
+    MultiHeadAttention,
+    causal_mask,
+    padding_mask,
+)
 
 from .bert import Bert, BertConfig, LanguageHead, check_memory
 from .decoding import generate
-from .text import real
-from .towers import (
-    MomentumContrast,
-    Split,
-    Towers,
-    check_draws,
-    check_habits,
-    check_image_ids,
-    check_objectives,
-    check_pairs,
+from .dual_encoder import (
+    DualEncoder,
+    DualEncoderModel,
+    check_token_ids,
     check_widths,
+    initial_temperature,
 )
+from .momentum import FeatureQueue, MomentumEncoder, check_distillation
+from .text import real
 from .vit import ViTConfig
 
 
 @dataclass(frozen=True)
 class BLIPConfig:
-    """Sizes and habits of a BLIP; every text layer looks at the picture (`crosses_from` 0), and there are no token types.
+    """Sizes of a BLIP and the constants of its training; every text layer has cross-attention.
 
-    `decode` is the id of [DEC], which stands in the first place where the model writes, `encode` that of [ENC], which stands there where it
-    matches: None keeps [CLS] there, as the demo class of the released code and Hugging Face do, though the model was trained with [ENC].
-    `end_of_text` is what the writer stops at, [SEP]. `alpha`, `ramp` and `momentum` are as in ALBEF; the released ramp is two epochs. UsageError for
-    layers that do not look, and for a share or an id out of range; ShapeError if they look at tokens of another width than the picture encoder's.
+    `decode` is the id of [DEC], the first token of the decoder; `encode` that of [ENC], the first
+    token of the image-grounded text encoder: None keeps [CLS] there, as the demo class of the
+    released code and Hugging Face do, though the model was trained with [ENC]. The decoder ends at
+    `end_of_text`, [SEP]. `alpha`, `ramp` and `momentum` are as in ALBEF; the released warm-up is two
+    epochs. UsageError for layers without cross-attention, and for a weight or an id out of range;
+    ShapeError if they attend to tokens of another width than the image encoder's.
 
     >>> BLIPConfig.paper().decode, BLIPConfig.paper().encode
     (30522, 30523)
@@ -62,9 +69,14 @@ class BLIPConfig:
     def __post_init__(self):
         check_widths(self.image, self.text)
         if self.text.crosses_from:
-            raise UsageError(f"every layer of BLIP's text stack looks at the picture, and crosses_from {self.text.crosses_from} came; leave it 0")
-        encode = {} if self.encode is None else {"encode": self.encode}
-        check_habits(self.alpha, self.ramp, self.text.vocabulary, decode=self.decode, end_of_text=self.end_of_text, **encode)
+            raise UsageError(
+                "every layer of BLIP's text transformer has cross-attention to the image, and "
+                f"crosses_from {self.text.crosses_from} came; leave it 0"
+            )
+        check_distillation(self.alpha, self.ramp)
+        special = {"decode": self.decode, "end_of_text": self.end_of_text}
+        special |= {} if self.encode is None else {"encode": self.encode}
+        check_token_ids(self.text.vocabulary, **special)
 
     @classmethod
     def tiny(cls, **changes: Any) -> "BLIPConfig":
@@ -79,137 +91,138 @@ class BLIPConfig:
         return replace(cls(ViTConfig.plain(224, 16, 768, 12, 12), text), **changes)
 
 
-class Writer(Module):
-    """What the decoder has of its own: a self-attention with its norm for each layer of the stack, and the head that names words."""
+class TextDecoder(Module):
+    """What the image-grounded text decoder does not share with the encoder (§3.1).
+
+    A causal self-attention with its norm for each layer, and the head that predicts the next token.
+    """
 
     def __init__(self, config: BertConfig, rng: np.random.Generator):
         D, std = config.width, config.std
-        self.attentions = [MultiHeadAttention(D, config.heads, rng=rng, stds=(std, std)) for _ in range(config.layers)]
+        self.attentions = [
+            MultiHeadAttention(D, config.heads, rng=rng, stds=(std, std))
+            for _ in range(config.layers)
+        ]
         self.norms = [LayerNorm(D, config.eps) for _ in range(config.layers)]
         self.language_head = LanguageHead.of(config, rng)
 
-    def forward(self, stack: Bert, tokens: Any, ids: np.ndarray, is_real: np.ndarray | None = None, caches: list[Cache] | None = None) -> Tensor:
-        """Return the logits of each next word: a picture's tokens (B, P+1, M), ids and is_real (B, T) -> (B, T, V).
+    def forward(
+        self,
+        encoder: Bert,
+        image_tokens: Any,
+        ids: np.ndarray,
+        is_real: np.ndarray | None = None,
+        caches: list[Cache] | None = None,
+    ) -> Tensor:
+        """Return the logits of each next token: image_tokens (B, P+1, M), ids (B, T) -> (B, T, V).
 
-        Everything but the self-attention is the `stack`'s. `caches`, two a layer (of the words, and of the picture), remember earlier words.
-        ShapeError or UsageError for tokens that do not fit.
+        Everything but the self-attention is that of the text `encoder`. `caches`, two a layer (of
+        tokens, and of the image), hold keys and values of earlier tokens. ShapeError or UsageError
+        for tokens that do not fit.
         """
         past = caches[0].length if caches else 0
         T = ids.shape[1]
         may_attend = causal_mask(past + T)[past:]  # (T, past+T)
         if is_real is not None:
             may_attend = may_attend & padding_mask(is_real)
-        x: Any = stack.norm(stack.embedding(ids, past))  # (B, T, D)
-        if not (caches and caches[1].length):  # later words look at what is remembered of the picture
-            check_memory(tokens, x, stack.config.memory_width)
-        for i, (block, attention, norm) in enumerate(zip(stack.blocks, self.attentions, self.norms, strict=True)):
-            words, picture = (caches[2 * i], caches[2 * i + 1]) if caches else (None, None)
-            x = block.look_and_think(norm(x + attention(x, may_attend, words)), tokens, picture)  # (B, T, D)
-        return self.language_head(x, stack.embedding.words)
+        x: Any = encoder.norm(encoder.embedding(ids, past))  # (B, T, D)
+        if not (caches and caches[1].length):  # later tokens attend to the image's cached ones
+            check_memory(image_tokens, x, encoder.config.memory_width)
+        for i, block in enumerate(encoder.blocks):
+            of_text, of_image = (caches[2 * i], caches[2 * i + 1]) if caches else (None, None)
+            attended = self.attentions[i](x, may_attend, of_text)  # (B, T, D)
+            x = self.norms[i](x + attended)  # (B, T, D)
+            x = block.look_and_think(x, image_tokens, of_image)  # (B, T, D)
+        return self.language_head(x, encoder.embedding.words)
 
 
-class BLIP(MomentumContrast):
-    """One stack that reads, compares and writes: pictures (B, h, w, c) with texts ids and is_real (B, T), [CLS] … [SEP].
+class BLIP(DualEncoderModel):
+    """Unimodal encoders, image-grounded text encoder and decoder: (B, h, w, c), ids (B, T).
+
+    `encoders` holds the image encoder and the text transformer, which is the unimodal and the
+    image-grounded encoder; `decoder` what the image-grounded text decoder has of its own.
+    `momentum_encoder` is the EMA of `encoders`, `queue` its features of the last K pairs.
 
     >>> model = BLIP(BLIPConfig.tiny(), np.random.default_rng(0))
-    >>> model(np.zeros((2, 16, 16, 3), np.float32), np.array([[1, 5, 2]]), np.array([[True, True, True]])).shape
+    >>> ids, is_real = np.array([[1, 5, 2]]), np.array([[True, True, True]])
+    >>> model(np.zeros((2, 16, 16, 3), np.float32), ids, is_real).shape
     (2, 1)
     """
 
     def __init__(self, config: BLIPConfig, rng: np.random.Generator):
+        E, layers = config.joint_width, config.text.layers
         self.config = config
-        towers = Towers(config.image, config.text, config.joint_width, config.text.layers, names_words=False, rng=rng)
-        super().__init__(towers, config.joint_width, config.queue, config.momentum, rng=rng)
+        self.encoders = DualEncoder(
+            config.image, config.text, E, layers, masked_language=False, rng=rng
+        )
+        self.temperature = initial_temperature()
+        self.momentum_encoder = self.queue = None
+        if config.momentum is not None:
+            self.momentum_encoder = MomentumEncoder(self.encoders, config.momentum)
+            self.queue = FeatureQueue(config.queue, E, rng)
         self.itm_head = Linear(config.text.width, 2, rng=rng)
-        self.writer = Writer(config.text, rng)
+        self.decoder = TextDecoder(config.text, rng)
 
-    def losses(
-        self,
-        images: Any,
-        ids: np.ndarray,
-        is_real: np.ndarray | None = None,
-        *,
-        rng: np.random.Generator | None = None,
-        image_ids: np.ndarray | None = None,
-        negatives: tuple[np.ndarray, np.ndarray] | None = None,
-        masked: Any = None,
-        split: Split | None = None,
-        objectives: tuple[str, ...] = ("itc", "itm", "lm"),
-    ) -> dict[str, Tensor]:
-        """Return {"itc", "itm", "lm"} of B ≥ 2 pairs, to be added 1 : 1 : 1, and take the twin and the queue one step on.
+    def itm_logits(
+        self, image_tokens: Any, ids: np.ndarray, is_real: np.ndarray | None = None
+    ) -> Tensor:
+        """Return the image-grounded text encoder's logits of "does not match" and "matches".
 
-        Arguments as of `ALBEF.losses`; nothing is masked, and `objectives` ("lm",) takes no step of the twin. UsageError for a batch of one
-        and for draws without `rng`; ShapeError for ids of other numbers.
+        Of aligned images and texts, [ENC] first: image_tokens (B, P+1, M), ids (B, T) -> (B, 2).
         """
-        check_pairs(images, ids)
-        check_objectives(objectives, ("itc", "itm", "lm"))
-        if "itm" in objectives:  # what would be refused later is refused before the twin and the queue have gone on
-            check_draws(rng, negatives, "ITM draws hard negatives", "negatives")
-        check_image_ids(image_ids, len(ids), draws="itm" in objectives and negatives is None)
-        split, is_real = split or (lambda function: function), real(ids, is_real)
-        tokens = split(self.towers.look)(images)  # (B, P+1, M)
-        if objectives == ("lm",):  # writing alone asks neither the twin nor the queue, which then stay as they are
-            return {"lm": self.lm(tokens, ids, is_real, split)}
-        hidden = split(self.towers.read)(ids, is_real)  # (B, T, D)
-        alpha = self.begin_step(len(ids), self.config.alpha, self.config.ramp)  # behind the encoders, which refuse what they cannot read
-        twin_tokens = self.twin_look(images, split)  # (B, P+1, M)
-        found = {}
-        found["itc"], similarities = self.itc(tokens, hidden, twin_tokens, ids, is_real, alpha, image_ids, split)
-        if "itm" in objectives:
-            found["itm"] = self.itm(tokens, ids, is_real, negatives or self.draw_negatives(similarities, image_ids, rng), split)
-        if "lm" in objectives:
-            found["lm"] = self.lm(tokens, ids, is_real, split)
-        return {name: found[name] for name in found if name in objectives}
-
-    def itm(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, negatives: tuple[Any, Any], split: Split) -> Tensor:
-        """Image-text matching: return the loss over the true pairs, each text with a hard picture, and each picture with a hard text."""
-        images, texts, labels = itm_pairs(*negatives)
-        ids, is_real = beside(ids, texts), beside(is_real, texts)  # where the texts were drawn, nobody needs to ask which ones they are
-        return itm_loss(split(self.match)(tokens[images], ids[texts], is_real[texts]), labels)
-
-    def lm(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, split: Split) -> Tensor:
-        """Language modeling: return how surprising each next word is, given the picture and the words before."""
-        return language_loss(split(self.words)(tokens, ids, is_real), ids, is_real, self.config.smoothing)
-
-    def match(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
-        """Return the logits of "does not match" and "matches": the stack reads ids (B, T), [ENC] first, and looks at tokens (B, P+1, M): (B, 2)."""
-        x = self.towers.text_encoder(beginning(ids, self.config.encode), is_real, memory=tokens)  # (B, T, D)
+        is_real = real(ids, is_real)
+        ids = beginning(ids, self.config.encode)
+        x = self.encoders.text_encoder(ids, is_real, memory=image_tokens)  # (B, T, D)
         return self.itm_head(x[:, 0])
 
-    def words(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
-        """Return the logits of each next word of ids (B, T), [DEC] first, given tokens (B, P+1, M): (B, T, V)."""
-        return self.writer(self.towers.text_encoder, tokens, beginning(ids, self.config.decode), is_real)
+    def lm_logits(
+        self, image_tokens: Any, ids: np.ndarray, is_real: np.ndarray | None = None
+    ) -> Tensor:
+        """Return the image-grounded text decoder's logits of each next token, [DEC] first.
 
-    def caption(
-        self, images: Any, ids: np.ndarray | None = None, *, max_new_tokens: int | None = None, **options: Any
-    ) -> list[list[int]]:
-        """Return a caption's ids for each picture (B, h, w, c), without [DEC], prompt and [SEP]; `options` are those of `decoding.generate`.
-
-        `ids` (B, T) are a prompt behind [DEC], of one length, such as "a picture of". The picture's keys and values, and those of the words that
-        are written, are computed once and remembered. ShapeError where the prompt leaves no room for an answer.
+        image_tokens (B, P+1, M), ids and is_real (B, T) -> (B, T, V).
         """
-        B, stack, context = len(images), self.towers.text_encoder, self.config.text.context
+        ids = beginning(ids, self.config.decode)
+        return self.decoder(self.encoders.text_encoder, image_tokens, ids, is_real)
+
+    def generate(
+        self,
+        images: Any,
+        ids: np.ndarray | None = None,
+        *,
+        max_new_tokens: int | None = None,
+        **options: Any,
+    ) -> list[list[int]]:
+        """Return a caption's ids for each image (B, h, w, c), without [DEC], prompt and [SEP].
+
+        `ids` (B, T) are a prompt after [DEC], of one length, such as "a picture of"; `options` are
+        those of `decoding.generate`. Keys and values of the image and of earlier tokens are computed
+        once and cached. ShapeError where the prompt leaves no room for an answer.
+        """
+        B, context = len(images), self.config.text.context
         ids = np.zeros((B, 0), int) if ids is None else ids
         if ids.ndim != 2 or len(ids) != B or ids.shape[1] > context - 2:
             raise ShapeError(
-                f"a prompt (B, T) stands behind each of {B} pictures and leaves room for [DEC] and an answer among {context} tokens, and {ids.shape} "
-                "came; give one to each picture, or shorten them"
+                f"a prompt (B, T) for each of {B} images leaves room for [DEC] and an answer among "
+                f"{context} tokens, and {ids.shape} came; give one to each image, or shorten them"
             )
         prompt = np.concatenate([np.full((B, 1), self.config.decode), ids], axis=1)
         room = context - prompt.shape[1]
+        most = room if max_new_tokens is None else min(max_new_tokens, room)
         caches = [Cache() for _ in range(2 * self.config.text.layers)]
         with no_grad():
-            tokens = self.towers.look(images)
+            tokens = self.image_tokens(images)  # (B, P+1, M)
 
             def advance(ids: np.ndarray, caches: list[Cache]) -> np.ndarray:
-                return to_host(self.writer(stack, tokens, ids, caches=caches)[:, -1].data)
+                logits = self.decoder(self.encoders.text_encoder, tokens, ids, caches=caches)
+                return to_host(logits[:, -1].data)
 
-            most = room if max_new_tokens is None else min(max_new_tokens, room)
-            return generate(advance(prompt, caches), caches, advance, end=self.config.end_of_text, max_new_tokens=most, **options)
+            options |= {"end": self.config.end_of_text, "max_new_tokens": most}
+            return generate(advance(prompt, caches), caches, advance, **options)
 
 
 def beginning(ids: np.ndarray, first: int | None) -> np.ndarray:
-    """Return ids (B, T) with another first token, which says what the stack is to do; unchanged for None.
+    """Return ids (B, T) with another first token, which tells the use; unchanged for None.
 
     >>> beginning(np.array([[1, 5, 2]]), 49).tolist()
     [[49, 5, 2]]

@@ -1,20 +1,21 @@
-"""BLIP-2: a frozen picture encoder, a frozen language model, and a Q-Former that learns to stand between them (Li et al. 2023, arXiv:2301.12597).
+"""BLIP-2: a Q-Former between a frozen image encoder and a frozen language model (Li et al. 2023).
 
-Stage 1 (§3.2) teaches the queries to draw from a picture what a text speaks of, by three losses that differ in a mask: contrast (ITC),
-generation (ITG) and matching (ITM). Stage 2 (§3.3) is `blip2_stage2.py`: it lays the queries' answers before a language model as soft words.
+arXiv:2301.12597. Stage 1 (§3.2) trains the learned queries to extract from an image what is relevant
+to its text, by three losses that share the weights and differ in a self-attention mask: contrastive
+learning (ITC), matching (ITM) and generation (ITG); its step is `tasks/blip2_stage1.py`. Stage 2
+(§3.3) is `blip2_stage2.py`: the queries' output becomes soft visual prompts of a language model.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import beside, to_host
+from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.autodiff import Tensor, no_grad
 from tinymm.layers import Cache, LayerNorm, Linear, Module, Parameter, bidirectional_mask, multimodal_causal_mask, unimodal_mask
-from tinymm.losses import hard_negatives, itc_loss, itm_loss, itm_pairs, l2_normalize, language_loss, max_over_queries
+from tinymm.losses import l2_normalize, max_over_queries
 
 from .bert import LanguageHead
 from .decoding import generate
@@ -25,11 +26,12 @@ from .vit import ViT, ViTConfig
 
 @dataclass(frozen=True)
 class BLIP2Config:
-    """Sizes of stage 1: the picture encoder, the Q-Former and the joint width E.
+    """Sizes of stage 1: the image encoder, the Q-Former and the width E of the shared embedding space.
 
-    `decode` is the id of [DEC], which stands in the place of the first token where the model writes, and `end_of_text` that of the token at
-    which it stops; None means the vocabulary's last id, and BERT's [SEP], 102. ShapeError if the Q-Former looks at tokens of another
-    width than the picture encoder's; UsageError if it has no vocabulary, or an id lies outside of it.
+    `decode` is the id of [DEC], which replaces the first token [CLS] where text is generated (§3.2), by
+    default the vocabulary's last; `end_of_text` ends a generated text, by default BERT's [SEP], 102.
+    `smoothing` is the label smoothing of ITC and ITG. ShapeError if the Q-Former attends to tokens of
+    another width than the image encoder's; UsageError if it has no vocabulary, or for an id outside it.
 
     >>> BLIP2Config.paper().decode
     30522
@@ -74,17 +76,20 @@ class BLIP2Config:
 
 
 class BLIP2Stage1(Module):
-    """Queries that learn what a text will ask of a picture (§3.2). The picture encoder is frozen; the norm over its tokens trains.
+    """The Q-Former with its three heads behind a frozen image encoder, whose output norm trains (§3.2).
 
-    Texts are ids (B, T) of [CLS] … [SEP] and is_real (B, T). For speed and clarity everything that trains starts from `image_tokens`, plain
-    numbers (B, P+1, M) that the frozen encoder has computed.
+    Texts are ids (B, T) of [CLS] … [SEP] and is_real (B, T). Every method that follows the image
+    encoder takes its `image_tokens` (B, P+1, M), so that they are computed once for all losses.
 
     >>> model = BLIP2Stage1(BLIP2Config.tiny(), np.random.default_rng(0))
-    >>> model(np.zeros((2, 16, 16, 3), np.float32), np.array([[1, 5, 2]]), np.array([[True, True, True]])).shape
+    >>> ids, is_real = np.array([[1, 5, 2]]), np.array([[True, True, True]])
+    >>> model(np.zeros((2, 16, 16, 3), np.float32), ids, is_real).shape
     (2, 1)
     """
 
-    def __init__(self, config: BLIP2Config, rng: np.random.Generator, image_encoder: ViT | None = None):
+    def __init__(
+        self, config: BLIP2Config, rng: np.random.Generator, image_encoder: ViT | None = None
+    ):
         D, E = config.qformer.width, config.joint_width
         self.config = config
         self.image_encoder = (image_encoder or ViT(config.image, rng)).freeze()
@@ -98,145 +103,146 @@ class BLIP2Stage1(Module):
         # All that tells the three objectives apart. Replace one to see what it is for.
         self.masks = {"itc": unimodal_mask, "itm": bidirectional_mask, "itg": multimodal_causal_mask}
 
-    # ------------------------------------------------------------------ the three losses
-    def losses(
-        self,
-        images: Any,
-        ids: np.ndarray,
-        is_real: np.ndarray | None = None,
-        *,
-        rng: np.random.Generator | None = None,
-        image_ids: np.ndarray | None = None,
-        negatives: tuple[np.ndarray, np.ndarray] | None = None,
-        masked: Any = None,
-        split: Callable[[Any], Callable] | None = None,
-        objectives: tuple[str, ...] = ("itc", "itm", "itg"),
-    ) -> dict[str, Tensor]:
-        """Return {"itc", "itm", "itg"} of B ≥ 2 pairs, to be added 1 : 1 : 1: images (B, h, w, c), ids and is_real (B, T).
+    # ------------------------------------------------------------------ sequences
+    def image_tokens(self, images: Any) -> Tensor:
+        """Return the image encoder's tokens: images (B, h, w, c) -> (B, P+1, M).
 
-        Pairs of equal `image_ids` (B,) show one picture: none is the other's wrong answer. `negatives` (image_for_text (B,), text_for_image
-        (B,)) replaces the draw of ITM's hard negatives from `rng`. `split` lets workers share the batch (`training.parallel`), `objectives`
-        leaves losses out. UsageError for a batch of one, which has nothing to contrast.
+        Without a graph while the encoder is frozen; after `image_encoder.unfreeze()` with one.
         """
-        B = len(ids)
-        if len(images) != B:
-            raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {B} texts came; align the batch")
-        if B < 2:
-            raise UsageError(f"ITC and ITM need wrong pairs, so at least 2 pairs, and {B} came; raise the batch size")
-        if unknown := set(objectives) - {"itc", "itm", "itg"}:
-            raise UsageError(f"the objectives are itc, itm and itg, and {sorted(unknown)[0]!r} came; correct the name")
-        split = split or (lambda function: function)
-        is_real = real(ids, is_real)
-        image_ids = np.arange(B) if image_ids is None else image_ids
-        tokens = self.look(images, split)
-        found = {}
-        itc, similarities = self.itc(tokens, ids, is_real, image_ids, split)
-        if "itc" in objectives:
-            found["itc"] = itc
-        if "itm" in objectives:
-            if negatives is None:
-                if rng is None:
-                    raise UsageError("ITM draws hard negatives, and neither rng nor negatives came; pass rng=np.random.default_rng(seed)")
-                negatives = hard_negatives(similarities.data, image_ids, rng)
-            found["itm"] = self.itm(tokens, ids, is_real, negatives, split)
-        if "itg" in objectives:
-            found["itg"] = self.itg(tokens, ids, is_real, split)
-        return found
-
-    def itc(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, image_ids: np.ndarray, split: Callable) -> tuple[Tensor, Tensor]:
-        """Image-text contrast: return the loss and the scaled similarities (B, B), of each picture's best query with each text."""
-        Q = self.config.qformer.queries
-        features = split(self.features)(tokens, ids, is_real)  # (B, Q+1, E)
-        similarities = max_over_queries(features[:, :Q], features[:, Q]) / self.temperature  # (B, B)
-        return itc_loss(similarities, image_ids, self.config.smoothing), similarities
-
-    def itm(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, negatives: tuple[Any, Any], split: Callable) -> Tensor:
-        """Image-text matching: return the loss over the true pairs, each text with a hard picture, and each picture with a hard text."""
-        images, texts, labels = itm_pairs(*negatives)
-        ids, is_real = beside(ids, texts), beside(is_real, texts)  # where the texts were drawn, nobody needs to ask which ones they are
-        return itm_loss(split(self.match)(tokens[images], ids[texts], is_real[texts]), labels)
-
-    def itg(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray, split: Callable) -> Tensor:
-        """Image-grounded text generation: return how surprising each next word is, given the picture and the words before."""
-        return language_loss(split(self.words)(tokens, ids, is_real), ids, is_real, self.config.smoothing)
-
-    # ------------------------------------------------------------------ one forward, three masks
-    def image_tokens(self, images: Any, split: Callable = lambda function: function) -> Any:
-        """Return the frozen encoder's tokens as plain numbers: images (B, h, w, c) -> (B, P+1, M)."""
+        if not self.image_encoder.frozen:
+            return self.image_encoder.tokens(images)
         with no_grad():
-            return split(self.image_encoder.tokens)(images).data
+            return self.image_encoder.tokens(images)
 
-    def look(self, images: Any, split: Callable = lambda function: function) -> Any:
-        """Return the encoder's tokens (B, P+1, M), plain numbers while it is frozen; after `image_encoder.unfreeze()` gradients reach it."""
-        return self.image_tokens(images, split) if self.image_encoder.frozen else split(self.image_encoder.tokens)(images)
+    def query_tokens(self, image_tokens: Any) -> Tensor:
+        """Return the queries' output for images without a text: tokens (B, P+1, M) -> (B, Q, D)."""
+        return self.qformer(self.norm_vision(image_tokens))
 
-    def features(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
-        """Return queries and text in the joint space, not normalized, under the uni-modal mask: (B, Q+1, E), the text last."""
+    def text_tokens(self, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
+        """Return the output for texts without an image: ids (B, T) -> (B, T, D)."""
+        return self.qformer(ids=ids, may_attend=unimodal_mask(0, real(ids, is_real)))
+
+    # ------------------------------------------------------------------ one forward pass, three masks
+    def unimodal_features(self, image_tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
+        """Return projected queries and text, not normalized, the text last: (B, Q+1, E).
+
+        Under the uni-modal mask of ITC, by which queries and text do not attend to each other.
+        """
         Q = self.config.qformer.queries
-        x = self.qformer(self.norm_vision(tokens), ids, self.masks["itc"](Q, is_real))  # (B, Q+T, D)
-        both: Any = np.concatenate([self.image_projection(x[:, :Q]), self.text_projection(x[:, Q : Q + 1])], axis=1)  # (B, Q+1, E)
-        return both
+        mask = self.masks["itc"](Q, is_real)
+        x = self.qformer(self.norm_vision(image_tokens), ids, mask)  # (B, Q+T, D)
+        queries = self.image_projection(x[:, :Q])  # (B, Q, E)
+        text = self.text_projection(x[:, Q : Q + 1])  # (B, 1, E)
+        features: Any = np.concatenate([queries, text], axis=1)  # (B, Q+1, E)
+        return features
 
-    def words(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
-        """Return the logits of each next word under the multimodal causal mask, the first token being [DEC]: (B, T, V)."""
-        Q = self.config.qformer.queries
-        x = self.qformer(self.norm_vision(tokens), self.decoding(ids), self.masks["itg"](Q, is_real))  # (B, Q+T, D)
-        return self.language_head(x[:, Q:], self.qformer.embedding.words)  # type: ignore[union-attr]
+    def query_itm_logits(self, image_tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
+        """Return each query's logits of "does not match" and "matches": (B, Q, 2).
 
-    def match(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
-        """Return every query's logits of "does not match" and "matches" under the bi-directional mask: (B, Q, 2)."""
+        Under the bi-directional mask of ITM, by which all queries and tokens attend to each other.
+        """
         Q = self.config.qformer.queries
-        x = self.qformer(self.norm_vision(tokens), ids, self.masks["itm"](Q, is_real))  # (B, Q+T, D)
+        mask = self.masks["itm"](Q, is_real)
+        x = self.qformer(self.norm_vision(image_tokens), ids, mask)  # (B, Q+T, D)
         return self.itm_head(x[:, :Q])
 
+    def itm_logits(self, image_tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
+        """Return the logits of "does not match" and "matches", averaged over queries: (B, 2)."""
+        logits: Any = self.query_itm_logits(image_tokens, ids, is_real)
+        return np.mean(logits, axis=1)
+
+    def lm_logits(self, image_tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
+        """Return the logits of each next token, the first token being [DEC]: (B, T, V).
+
+        Under the multimodal causal mask of ITG: a token attends to the queries and to the tokens
+        before it, and queries do not attend to the text.
+        """
+        Q = self.config.qformer.queries
+        mask = self.masks["itg"](Q, is_real)
+        x = self.qformer(self.norm_vision(image_tokens), self.decoding(ids), mask)  # (B, Q+T, D)
+        return self.language_head(x[:, Q:], self.qformer.embedding.words)  # type: ignore[union-attr]
+
     def decoding(self, ids: np.ndarray) -> np.ndarray:
-        """Return ids (B, T) with [DEC] in the first place: it says "write", where [CLS] says "sum up"."""
+        """Return ids (B, T) with [DEC] in place of [CLS], "to signal the decoding task" (§3.2)."""
         ids = ids.copy()
         ids[:, 0] = self.config.decode
         return ids
 
-    # ------------------------------------------------------------------ use
-    def encode_image(self, images: Any) -> Tensor:
-        """Return each query's unit vector in the joint space: (B, h, w, c) -> (B, Q, E)."""
-        return self.project_queries(self.look(images))
+    # ------------------------------------------------------------------ the shared embedding space
+    def encode_image(self, images: Any, *, normalize: bool = True) -> Tensor:
+        """Return each query's features in the shared space: images (B, h, w, c) -> (B, Q, E)."""
+        return self.project_image(self.image_tokens(images), normalize=normalize)
 
-    def project_queries(self, tokens: Any) -> Tensor:
-        """Return what `encode_image` does, of tokens (B, P+1, M) that are there already."""
-        return l2_normalize(self.image_projection(self.qformer(self.norm_vision(tokens))))
+    def project_image(self, image_tokens: Any, *, normalize: bool = True) -> Tensor:
+        """Return what `encode_image` does, of image tokens (B, P+1, M): (B, Q, E)."""
+        features = self.image_projection(self.query_tokens(image_tokens))
+        return l2_normalize(features) if normalize else features
 
-    def encode_text(self, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
-        """Return each text's unit vector in the joint space: (B, T) -> (B, E)."""
-        is_real = real(ids, is_real)
-        return l2_normalize(self.text_projection(self.qformer(ids=ids, may_attend=unimodal_mask(0, is_real))[:, 0]))
+    def encode_text(
+        self, ids: np.ndarray, is_real: np.ndarray | None = None, *, normalize: bool = True
+    ) -> Tensor:
+        """Return the texts' features in the shared space, of their [CLS]: ids (B, T) -> (B, E)."""
+        features = self.text_projection(self.text_tokens(ids, is_real)[:, 0])
+        return l2_normalize(features) if normalize else features
+
+    @staticmethod
+    def similarity(image_features: Any, text_features: Any) -> Any:
+        """Return the cosine of each image's best query with each text: (B, Q, E), (C, E) -> (B, C)."""
+        return max_over_queries(image_features, text_features)
 
     def forward(self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
-        """Return the cosine of each picture's best query with each text, without the temperature: (B, h, w, c), (C, T) -> (B, C)."""
-        return max_over_queries(self.encode_image(images), self.encode_text(ids, is_real))
+        """Return the cosine of each image's best query with each text.
 
-    def itm_probability(self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None) -> np.ndarray:
-        """Return how likely each text (B, T) is to belong to its picture (B, h, w, c): (B,)."""
-        is_real = real(ids, is_real)
+        images (B, h, w, c), ids (C, T) -> (B, C); without the temperature.
+        """
+        return self.similarity(self.encode_image(images), self.encode_text(ids, is_real))
+
+    # ------------------------------------------------------------------ use
+    def itm_probability(
+        self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return how likely each text (B, T) is to match its image (B, h, w, c): (B,)."""
         with no_grad():
-            logits = to_host(np.mean(self.match(self.image_tokens(images), ids, is_real), axis=1).data)
+            logits = to_host(self.itm_logits(self.image_tokens(images), ids, real(ids, is_real)).data)
         return 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
 
-    def caption(self, images: Any, *, max_new_tokens: int | None = None, **options: Any) -> list[list[int]]:
-        """Return a caption's ids for each picture, without [DEC] and [SEP]; `options` are those of `decoding.generate`.
+    def generate(
+        self,
+        images: Any,
+        ids: np.ndarray | None = None,
+        *,
+        max_new_tokens: int | None = None,
+        **options: Any,
+    ) -> list[list[int]]:
+        """Return a caption's ids for each image, without prompt and [SEP].
 
-        The queries run once and are remembered; each word then runs alone, over the remembered keys and values.
+        `ids` (B, T) are prompts of one length, [CLS] first and without [SEP]; by default there are none.
+        `options` are those of `decoding.generate`. The queries run once and their keys and values are
+        cached; each token then runs alone. ShapeError for prompts that leave no room in the context.
         """
         qformer, B = self.qformer, len(images)
+        prompts = np.full((B, 1), self.config.decode) if ids is None else self.decoding(ids)
+        room = qformer.config.context - prompts.shape[1]
+        if ids is not None and room < 1:
+            raise ShapeError(
+                f"a prompt leaves room for a caption, and {prompts.shape[1]} of "
+                f"{qformer.config.context} positions came; shorten it"
+            )
         caches = [Cache() for _ in qformer.blocks]
         with no_grad():
             qformer(self.norm_vision(self.image_tokens(images)), caches=caches)
 
             def advance(ids: np.ndarray, caches: list[Cache]) -> np.ndarray:
-                x = qformer(ids=ids, caches=caches)
+                x = qformer(ids=ids, caches=caches)  # (B, 1, D)
                 return to_host(self.language_head(x[:, -1], qformer.embedding.words).data)  # type: ignore[union-attr]
 
-            first = advance(np.full((B, 1), self.config.decode), caches)
-            room = qformer.config.context - 1
-            most = room if max_new_tokens is None else min(max_new_tokens, room)
+            for t in range(prompts.shape[1]):
+                logits = advance(prompts[:, t : t + 1], caches)  # (B, V)
             return generate(
-                first, caches, advance, end=self.config.end_of_text, max_new_tokens=most, **options
+                logits,
+                caches,
+                advance,
+                end=self.config.end_of_text,
+                max_new_tokens=room if max_new_tokens is None else min(max_new_tokens, room),
+                **options,
             )

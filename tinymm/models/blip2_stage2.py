@@ -1,21 +1,19 @@
-"""BLIP-2, stage 2: the queries' answers become soft words in front of a frozen language model (Li et al. 2023, §3.3, Figure 3).
+"""BLIP-2, stage 2: soft visual prompts for a frozen language model (Li et al. 2023, §3.3, Figure 3).
 
-Nothing of the language model changes; what changes is what it reads. The loss is the model's own, how surprising each next word of the
-caption is, and its gradient flows back *through* the frozen model into the projection and the Q-Former.
-
-The decoder-only variant (OPT) is here; an encoder-decoder model (T5) would take the soft words and the prompt into its encoder.
+The queries' output is projected to the width of the language model and prepended to the text. The
+language model is frozen; the gradient of its loss flows back *through* it into the projection and
+the Q-Former. The step is `tasks/blip2_stage2.py`. The decoder-only variant (OPT) is here; an
+encoder-decoder model (T5) would take the visual prompts and the prefix text into its encoder.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.errors import ShapeError, UsageError
+from tinymm.arrays.errors import ShapeError
 from tinymm.autodiff import Tensor, no_grad
 from tinymm.layers import LayerNorm, Linear, Module
-from tinymm.losses import language_loss
 
 from .blip2 import BLIP2Config, BLIP2Stage1
 from .opt import OPT, OPTConfig
@@ -26,9 +24,9 @@ from .vit import ViT, ViTConfig
 
 @dataclass(frozen=True)
 class BLIP2Stage2Config:
-    """Sizes of stage 2: the picture encoder, the query half of the Q-Former, and the language model.
+    """Sizes of stage 2: the image encoder, the Q-Former without its text half, the language model.
 
-    ShapeError if the Q-Former looks at tokens of another width than the picture encoder's.
+    ShapeError if the Q-Former attends to tokens of another width than the image encoder's.
 
     >>> BLIP2Stage2Config.paper().language.width
     2560
@@ -45,7 +43,7 @@ class BLIP2Stage2Config:
                 f"the Q-Former looks at tokens of the picture encoder's width {self.image.width}, and a memory_width of "
                 f"{self.qformer.memory_width} came; make them equal"
             )
-        # Words are the language model's business now.
+        # Texts are the language model's business now.
         object.__setattr__(self, "qformer", replace(self.qformer, vocabulary=None, context=QFormerConfig.context))
 
     @classmethod
@@ -62,16 +60,23 @@ class BLIP2Stage2Config:
 
 
 class BLIP2Stage2(Module):
-    """Pictures and the beginning of a text in, the rest of the text out; only the Q-Former, its norm and the projection train.
+    """A language model that is prompted by images; only the Q-Former, its norm and the projection train.
 
-    A text is ids (B, T) of the language model's tokenizer, the begin token first. In front of it stand Q soft words.
+    A text is ids (B, T) of the language model's tokenizer, the begin token first. Q soft visual
+    prompts precede it.
 
     >>> model = BLIP2Stage2(BLIP2Stage2Config.tiny(), np.random.default_rng(0))
     >>> model(np.zeros((2, 16, 16, 3), np.float32), np.array([[2, 5, 6]] * 2)).shape[:2]
     (2, 3)
     """
 
-    def __init__(self, config: BLIP2Stage2Config, rng: np.random.Generator, image_encoder: ViT | None = None, language_model: OPT | None = None):
+    def __init__(
+        self,
+        config: BLIP2Stage2Config,
+        rng: np.random.Generator,
+        image_encoder: ViT | None = None,
+        language_model: OPT | None = None,
+    ):
         self.config = config
         self.image_encoder = (image_encoder or ViT(config.image, rng)).freeze()
         self.norm_vision = LayerNorm(config.image.width, config.norm_eps)
@@ -80,79 +85,70 @@ class BLIP2Stage2(Module):
         self.language_model = (language_model or OPT(config.language, rng)).freeze()
 
     @classmethod
-    def from_stage_1(cls, first: BLIP2Stage1, language_model: OPT, rng: np.random.Generator) -> "BLIP2Stage2":
-        """Return a stage 2 that begins with what stage 1 has learned; the words' half of the Q-Former and the heads stay behind."""
-        config = BLIP2Stage2Config(first.config.image, first.config.qformer, language_model.config, first.config.norm_eps)
+    def from_stage_1(
+        cls, first: BLIP2Stage1, language_model: OPT, rng: np.random.Generator
+    ) -> "BLIP2Stage2":
+        """Return a stage 2 with the weights of stage 1, without its text half and its heads."""
+        qformer, norm_eps = first.config.qformer, first.config.norm_eps
+        config = BLIP2Stage2Config(first.config.image, qformer, language_model.config, norm_eps)
         model = cls(config, rng, first.image_encoder, language_model)
         learned = first.qformer.state_dict()
         model.norm_vision.load_state_dict(first.norm_vision.state_dict())
         model.qformer.load_state_dict({name: learned[name] for name in model.qformer.state_dict()})
         return model
 
-    def losses(
-        self,
-        images: Any,
-        ids: np.ndarray,
-        is_real: np.ndarray | None = None,
-        *,
-        rng: np.random.Generator | None = None,
-        image_ids: np.ndarray | None = None,
-        negatives: Any = None,
-        masked: Any = None,
-        split: Callable[[Any], Callable] | None = None,
-        is_target: np.ndarray | None = None,
-    ) -> dict[str, Tensor]:
-        """Return {"lm"}: images (B, h, w, c), ids and is_real (B, T).
+    def image_tokens(self, images: Any) -> Tensor:
+        """Return the image encoder's tokens: images (B, h, w, c) -> (B, P+1, M).
 
-        Every real token is a target, the begin token too, which the last soft word must foretell; `is_target` (B, T) excludes those of a
-        prompt. The soft words are none. UsageError unless each picture has its text, and for padding on the left.
+        Without a graph while the encoder is frozen; after `image_encoder.unfreeze()` with one.
         """
-        if len(images) != len(ids):
-            raise UsageError(f"pictures and texts come in pairs, and {len(images)} pictures with {len(ids)} texts came; align the batch")
-        split = split or (lambda function: function)
-        is_real = real(ids, is_real)
-        if not is_real[:, 0].all():
-            row = int(np.argmin(is_real[:, 0]))
-            raise UsageError(
-                f"the last soft word foretells the first word, and row {row} of is_real begins with padding; pad training texts on the right"
-            )
-        logits = split(self.words)(self.look(images, split), ids, is_real)  # (B, T+1, V)
-        nothing = np.zeros_like(ids[:, :1])  # stands for the last soft word, which is no target
-        targets = np.concatenate([nothing.astype(bool), is_real if is_target is None else is_target & is_real], axis=1)
-        return {"lm": language_loss(logits, np.concatenate([nothing, ids], axis=1), targets)}
-
-    def image_tokens(self, images: Any, split: Callable = lambda function: function) -> Any:
-        """Return the frozen encoder's tokens as plain numbers: images (B, h, w, c) -> (B, P+1, M)."""
+        if not self.image_encoder.frozen:
+            return self.image_encoder.tokens(images)
         with no_grad():
-            return split(self.image_encoder.tokens)(images).data
+            return self.image_encoder.tokens(images)
 
-    def look(self, images: Any, split: Callable = lambda function: function) -> Any:
-        """Return the encoder's tokens (B, P+1, M), plain numbers while it is frozen; after `image_encoder.unfreeze()` gradients reach it."""
-        return self.image_tokens(images, split) if self.image_encoder.frozen else split(self.image_encoder.tokens)(images)
+    def query_tokens(self, image_tokens: Any) -> Tensor:
+        """Return the queries' output: image tokens (B, P+1, M) -> (B, Q, D)."""
+        return self.qformer(self.norm_vision(image_tokens))
 
-    def soft_words(self, tokens: Any) -> Tensor:
-        """Return what stands in front of the text: tokens (B, P+1, M) -> (B, Q, W) of the language model's width W."""
-        return self.projection(self.qformer(self.norm_vision(tokens)))
+    def visual_prompts(self, image_tokens: Any) -> Tensor:
+        """Return what precedes the text, in the language model's width W: (B, P+1, M) -> (B, Q, W)."""
+        return self.projection(self.query_tokens(image_tokens))
 
-    def words(self, tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
-        """Return the logits of the last soft word and of each token of the text, (B, T+1, V): the language model is causal over all."""
-        Q, model = self.config.qformer.queries, self.language_model
-        x = np.concatenate([self.soft_words(tokens), model.embed(ids)], axis=1)  # (B, Q+T, W)
-        is_real = np.concatenate([np.ones((len(ids), Q), bool), is_real], axis=1)
+    def prompted_logits(self, visual_prompts: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
+        """Return the logits after the last visual prompt and after each token of the text.
+
+        Visual prompts (B, Q, W), ids (B, T) -> (B, T+1, V). The language model's causal mask is over
+        both: each row attends to the real rows before it.
+        """
+        B, Q, _ = visual_prompts.shape
+        model = self.language_model
+        x = np.concatenate([visual_prompts, model.embed(ids)], axis=1)  # (B, Q+T, W)
+        is_real = np.concatenate([np.ones((B, Q), bool), is_real], axis=1)  # (B, Q+T)
         return model.logits(model.hidden(x, is_real)[:, Q - 1 :])
 
+    def lm_logits(self, image_tokens: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
+        """Return the logits of each next token: image tokens (B, P+1, M), ids (B, T) -> (B, T, V)."""
+        return self.prompted_logits(self.visual_prompts(image_tokens), ids, is_real)[:, 1:]
+
     def forward(self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None) -> Tensor:
-        """Return the logits of the token after each token: images (B, h, w, c), ids (B, T) -> (B, T, V)."""
-        is_real = real(ids, is_real)
-        return self.words(self.look(images), ids, is_real)[:, 1:]
+        """Return the logits of each next token: images (B, h, w, c), ids (B, T) -> (B, T, V)."""
+        return self.lm_logits(self.image_tokens(images), ids, real(ids, is_real))
 
-    def caption(self, images: Any, ids: np.ndarray | None = None, is_real: np.ndarray | None = None, **options: Any) -> list[list[int]]:
-        """Return what the language model says of each picture, as ids without the prompt and the end token.
+    def generate(
+        self,
+        images: Any,
+        ids: np.ndarray | None = None,
+        is_real: np.ndarray | None = None,
+        **options: Any,
+    ) -> list[list[int]]:
+        """Return the language model's text for each image, as ids without prompt and end token.
 
-        `ids` (B, T) are a prompt, the begin token first; without one that token alone is. `options` are those of `decoding.generate`.
+        `ids` (B, T) are prompts, the begin token first; without any that token alone is the prompt.
+        `options` are those of `decoding.generate`.
         """
         if ids is None:
             ids = np.full((len(images), 1), self.config.language.begin)
         with no_grad():
-            soft = self.soft_words(self.image_tokens(images))
-            return self.language_model.generate(ids, is_real, embeddings=soft, **options)
+            prompts = self.visual_prompts(self.image_tokens(images))
+            return self.language_model.generate(ids, is_real, embeddings=prompts, **options)

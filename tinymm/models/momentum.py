@@ -1,8 +1,10 @@
-"""The slow twin and the queues: a steadier opinion, and more wrong answers than a batch holds (MoCo, He et al. 2020; ALBEF §3.2 and §3.3; BLIP §3.2).
+"""The momentum encoder and the feature queue: steadier targets, and more negatives than a batch holds.
 
-The twin is a copy of the encoders that follows them at a distance, an average over their past weights. Its features are the columns
-that the contrastive loss asks about, in the batch and, as the queues remember them, from the batches before; and its opinion softens the
-targets, since a web caption is rarely the only right one. Nothing of it is trained.
+MoCo (He et al. 2020), as ALBEF (§3.2 and §3.3) and BLIP (§3.2) use it. The momentum encoder is an
+exponential moving average (EMA) of the encoders' weights. Its features are the columns of the
+contrastive loss, those of the batch and those that the queue keeps of the batches before; and its
+similarities are the pseudo-targets of momentum distillation, since a web caption is rarely the only
+right one. Nothing of it is trained; `tasks/` moves it after each step.
 """
 
 from copy import deepcopy
@@ -18,48 +20,54 @@ from tinymm.losses import l2_normalize
 from tinymm.losses.contrastive import NO_ID
 
 
-def moving_average(twin: Any, online: Any, momentum: float) -> Any:
-    """Return momentum · twin + (1 - momentum) · online, a new array (MoCo, eq. 2).
+def moving_average(average: Any, online: Any, momentum: float) -> Any:
+    """Return momentum · average + (1 - momentum) · online, a new array (MoCo, eq. 2).
 
-    At 0.995 what the online weights were 138 updates ago still counts half of what they were just now.
+    At 0.995 the online weights of 138 updates ago still count half as much as those of just now.
 
     >>> moving_average(np.array([1.0]), np.array([0.0]), 0.9)
     array([0.9])
     """
-    return momentum * twin + (1 - momentum) * online
+    return momentum * average + (1 - momentum) * online
 
 
-class SlowTwin(Module):
-    """A frozen `copy` of a module that moves by `follow`; UsageError for a momentum outside [0, 1].
+class MomentumEncoder(Module):
+    """A frozen copy of a module, `model`, whose weights are an EMA of the module's (`update`).
+
+    UsageError for a momentum outside [0, 1].
 
     >>> from tinymm.layers import Linear
-    >>> twin = SlowTwin(Linear(2, 2, rng=np.random.default_rng(0)), 0.995)
-    >>> sorted(twin.state_dict()), twin.trainable()
-    (['copy.bias', 'copy.weight'], {})
+    >>> encoder = MomentumEncoder(Linear(2, 2, rng=np.random.default_rng(0)), 0.995)
+    >>> sorted(encoder.state_dict()), encoder.trainable()
+    (['model.bias', 'model.weight'], {})
     """
 
     def __init__(self, online: Module, momentum: float):
         if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
-            raise UsageError(f"a twin's momentum lies in [0, 1], 1 meaning that it never moves, and {momentum} came; the papers have 0.995")
+            raise UsageError(
+                "the momentum of an EMA lies in [0, 1], 1 meaning that it never moves, and "
+                f"{momentum} came; the papers have 0.995"
+            )
         self.momentum = momentum
-        self.copy: Any = deepcopy(online).freeze()
+        self.model: Any = deepcopy(online).freeze()
 
-    def follow(self, online: Module) -> None:
-        """Move every weight a little toward the online one: twin ← momentum · twin + (1 - momentum) · online."""
-        for mine, theirs in zip(self.copy.parameters(), online.parameters(), strict=True):
+    def update(self, online: Module) -> None:
+        """Move every weight toward the online one: momentum · own + (1 - momentum) · online."""
+        for mine, theirs in zip(self.model.parameters(), online.parameters(), strict=True):
             if isinstance(mine, MissingParameter) and isinstance(theirs, MissingParameter):
-                continue  # of neither did the file have anything
+                continue  # the file had neither
             average = moving_average(mine.data, theirs.data, self.momentum)
             mine.data = average[...]  # an array, also of no axes
 
 
-class Queue(Module):
-    """The last K pairs that the twin has seen: `images` and `texts` (K, E), their picture `ids` (K,), and where the next ones go.
+class FeatureQueue(Module):
+    """The momentum features of the last K pairs: `images` and `texts` (K, E), and their image `ids` (K,).
 
-    It is a ring: new rows overwrite the oldest. Before that it holds random directions, as in the released code, whose ids are -100, nobody's.
-    `pushed` counts the rows that ever came. All of it is saved with the model. UsageError for no rows at all.
+    It is a ring: new rows overwrite the oldest, `next` is where. At first it holds random
+    directions, as in the released code, whose ids are -100: no image's. `pushed` counts the rows
+    that ever came. All of it is saved with the model. UsageError for no rows at all.
 
-    >>> queue = Queue(4, 2, np.random.default_rng(0))
+    >>> queue = FeatureQueue(4, 2, np.random.default_rng(0))
     >>> queue.push(np.eye(2), np.eye(2), np.array([7, 8]))
     >>> queue.pointer, queue.ids.data.tolist(), queue.ages().tolist()
     (2, [7, 8, -100, -100], [1, 0, -1, -1])
@@ -82,15 +90,15 @@ class Queue(Module):
 
     @property
     def pointer(self) -> int:
-        """The slot that is overwritten next, which holds the oldest pair."""
+        """The row that is overwritten next, which holds the oldest pair."""
         return int(self.next.data)
 
     @property
-    def picture_ids(self) -> np.ndarray:
-        """Which picture each slot is of, (K,) on the host: -100 where nobody knows."""
+    def image_ids(self) -> np.ndarray:
+        """Which image each row is of, (K,) on the host: -100 where it is not known."""
         return self.ids.data
 
-    def fits(self, rows: int) -> None:
+    def check_batch(self, rows: int) -> None:
         """Raise UsageError unless batches of so many rows fill the ring without a remainder, as the released code demands."""
         if rows < 1 or self.size % rows:
             raise UsageError(
@@ -99,36 +107,50 @@ class Queue(Module):
             )
 
     def push(self, images: Any, texts: Any, ids: np.ndarray | None = None) -> None:
-        """Overwrite the oldest rows with images and texts (B, E), of the picture `ids` (B,); copies are kept.
+        """Overwrite the oldest rows with images and texts (B, E), of the image `ids` (B,); copies are kept.
 
         ShapeError for rows of another width or without ids.
         """
         B, width = len(images), self.images.data.shape[1]
         if images.shape != (B, width) or texts.shape != (B, width):
             raise ShapeError(f"a queue of width {width} takes rows ({B}, {width}) of both sides, and {images.shape} with {texts.shape} came")
-        self.fits(B)
+        self.check_batch(B)
         if ids is not None and np.shape(ids) != (B,):
-            raise ShapeError(f"a queue takes one picture id a row, ({B},), and {np.shape(ids)} came; give -100 where nobody knows")
-        place = slice(self.pointer, self.pointer + B)
+            raise ShapeError(f"a queue takes one image id a row, ({B},), and {np.shape(ids)} came; give -100 where it is not known")
+        rows_taken = slice(self.pointer, self.pointer + B)
         for kept, rows in ((self.images, images), (self.texts, texts), (self.ids, np.full(B, NO_ID) if ids is None else ids)):
-            fresh = kept.data.copy()
-            fresh[place] = beside(rows, fresh)
-            kept.data = fresh
+            renewed = kept.data.copy()
+            renewed[rows_taken] = beside(rows, renewed)
+            kept.data = renewed
         self.next.data = ((self.next.data + B) % self.size)[...]
         self.pushed.data = (self.pushed.data + B)[...]
 
     def ages(self) -> np.ndarray:
-        """Return how many rows came after each slot's own, (K,): 0 for the newest, -1 for a slot to which none has come yet, as far as is known."""
+        """Return how many rows came after each row, (K,): 0 for the newest, -1 where none has come yet."""
         age = (self.pointer - 1 - np.arange(self.size)) % self.size
         return np.where(age < int(self.pushed.data), age, -1)
 
 
-def ramped(alpha: float, pairs: int, ramp: int) -> float:
-    """Return the share of the twin's opinion after so many `pairs`: from 0 to `alpha` over the first `ramp`, then constant.
+def alpha_warmup(alpha: float, pairs: int, ramp: int) -> float:
+    """Return the weight of the pseudo-targets after so many `pairs`: 0 to `alpha` over `ramp` pairs.
 
-    At first the twin knows nothing. ALBEF's ramp is one epoch, BLIP's two.
+    At first the momentum encoder has learned nothing. ALBEF's warm-up is one epoch, BLIP's two.
 
-    >>> ramped(0.4, 50, 100), ramped(0.4, 500, 100), ramped(0.4, 0, 0)
+    >>> alpha_warmup(0.4, 50, 100), alpha_warmup(0.4, 500, 100), alpha_warmup(0.4, 0, 0)
     (0.2, 0.4, 0.4)
     """
     return alpha * min(1.0, pairs / ramp) if ramp else alpha
+
+
+def check_distillation(alpha: Any, ramp: Any) -> None:
+    """Raise UsageError unless alpha is a weight in [0, 1] and its warm-up a count of pairs."""
+    if not isinstance(alpha, (int, float, np.number)) or not 0 <= alpha <= 1:
+        raise UsageError(
+            f"alpha is the weight of the pseudo-targets, in [0, 1], and {alpha!r} came; the papers "
+            "have 0.4"
+        )
+    if not isinstance(ramp, (int, np.integer)) or ramp < 0:
+        raise UsageError(
+            f"ramp counts the pairs over which alpha grows, 0 or more, and {ramp!r} came; the "
+            "papers have one epoch or two"
+        )

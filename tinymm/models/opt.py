@@ -1,10 +1,11 @@
-"""OPT: a decoder-only language model (Zhang et al. 2022, arXiv:2205.01068), the frozen half of BLIP-2's second stage.
+"""OPT: a decoder-only language model (Zhang et al. 2022, arXiv:2205.01068), frozen in BLIP-2's stage 2.
 
-It is a causal transformer with the norm in front, ReLU, and learned positions that begin at row 2 of their table, a remainder of the library
-in which it was first written. The table of words serves as input and, transposed, as output, unless a model brings one of its own (`tied` False).
+It is a causal pre-norm transformer with ReLU and learned positions, which begin at row 2 of their
+table, a remainder of the library in which it was first written. The token embedding serves as input
+and, transposed, as output, unless a model has an output of its own (`tied` False). Its training step
+is `tasks/language_model.py`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,11 +16,9 @@ from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.autodiff import Tensor, no_grad, ops
 from tinymm.layers import Block, Cache, Embedding, LayerNorm, Module, Parameter, causal_mask, padding_mask
 from tinymm.layers.init import normal
-from tinymm.losses import language_loss
 
 from .decoding import generate
 from .text import check_ids
-from .text import real as all_real
 
 #: Rows of the position table that no token uses.
 OFFSET = 2
@@ -47,7 +46,7 @@ class OPTConfig:
     eps: float = 1e-5
     begin: int = 2
     end: int = 2
-    tied: bool = True  # the words' table is the output's, too
+    tied: bool = True  # the token embedding is the output's matrix, too
 
     def __post_init__(self):
         if self.feed_forward is None:
@@ -101,15 +100,19 @@ class OPT(Module):
         self.output = None if config.tied else Parameter(normal(rng, (config.vocabulary, D), STD))
 
     def embed(self, ids: np.ndarray) -> Tensor:
-        """Return the words of ids (B, T), without their places: (B, T, D). ShapeError for other axes, or beyond the context."""
+        """Return the token embeddings of ids (B, T), without positions: (B, T, D).
+
+        ShapeError for other axes, or beyond the context.
+        """
         check_ids(ids, self.config.context)
         return self.token_embedding(ids)
 
     def hidden(self, x: Any, is_real: np.ndarray | None = None, caches: list[Cache] | None = None) -> Tensor:
-        """Return all rows after the last norm: words or soft words x (B, T, D) -> (B, T, D).
+        """Return all rows after the last norm: token embeddings or visual prompts x (B, T, D) -> (B, T, D).
 
-        Each row sees itself and the real rows before it. `is_real` (B, past + T) covers what `caches`, one a layer, remember, too; places are
-        counted over real rows only, so padding may stand on either side. ShapeError for an `is_real` of other rows, and beyond the context.
+        Each row attends to itself and to the real rows before it. `is_real` (B, past + T) covers the
+        rows in `caches`, one a layer, too; positions are counted over real rows only, so padding may be
+        on either side. ShapeError for an `is_real` of other rows, and beyond the context.
         """
         B, T, _ = x.shape
         past = caches[0].length if caches else 0
@@ -135,14 +138,6 @@ class OPT(Module):
         """Return the logits of each next token: ids (B, T) -> (B, T, V)."""
         return self.logits(self.hidden(self.embed(ids), is_real))
 
-    def losses(
-        self, images: Any, ids: np.ndarray, is_real: np.ndarray | None = None, *, split: Callable | None = None, **unused: Any
-    ) -> dict[str, Tensor]:
-        """Return {"lm": the surprise at each next token}: ids and is_real (B, T). The arguments are those of all models; pictures are not seen."""
-        is_real = all_real(ids, is_real)
-        follows = np.concatenate([is_real[:, :1], is_real[:, :-1]], axis=1)  # padding on the left knows nothing of the first word
-        return {"lm": language_loss((split or (lambda function: function))(self)(ids, is_real), ids, is_real & follows)}
-
     def generate(
         self,
         ids: np.ndarray,
@@ -155,7 +150,7 @@ class OPT(Module):
     ) -> list[list[int]]:
         """Return how each prompt goes on, as ids without prompt and end token; `options` are those of `decoding.generate`.
 
-        Prompts ids (B, T) may be of different lengths, padded on either side. `embeddings` (B, Q, D) are soft words in front of them. There
+        Prompts ids (B, T) may be of different lengths, padded on either side. `embeddings` (B, Q, D) are soft prompts in front of them. There
         are at most `max_new_tokens` more tokens, and no more than the context has room for behind the longest prompt. ShapeError for prompts that do
         not fit or leave no room; DataError for one without a token.
         """

@@ -1,10 +1,12 @@
 """Chapter 8, what each paper asks of its model in one training step.
 
 One file a paper: `clip` (Figure 3), `albef` (ITC with momentum distillation, ITM, MLM), `blip`
-(ITC, ITM, LM), `blip2` (stage 1: ITC, ITM, ITG under their masks) and `blip2_stage2`. Each begins
-with the paper's step as one function to lay beside the paper's section; training calls exactly that
-function. Below it the file declares a `ModelSpec` (`spec`), from which commands, flags, tables,
-curves and reports are derived, and the settings that differ from the common ones (`settings`).
+(ITC, ITM, LM), `blip2_stage1` (ITC, ITM, ITG under their masks) and `blip2_stage2` (visual prompts
+before a language model, which `language_model` trains). Each begins with the paper's step as one
+function to lay beside the paper's section; training calls exactly that function. Below it the file
+declares a `ModelSpec` (`spec`), from which commands, flags, tables, curves and reports are derived,
+and the settings that differ from the common ones (`settings`). `step` has what all steps check, and
+`momentum` what moves between two steps of ALBEF and BLIP.
 
 A model of your own is one such file, or a test that calls `register`.
 """
@@ -19,10 +21,14 @@ from .spec import (
     CONTRAST,
     FILL,
     GENERATE,
+    GROUND,
     MATCH,
+    QUERIES,
+    QUEUE,
     Metric,
     ModelSpec,
     Objective,
+    Requirement,
     StepResult,
     Task,
     register,
@@ -33,17 +39,22 @@ __all__ = [
     "CONTRAST",
     "FILL",
     "GENERATE",
+    "GROUND",
     "MATCH",
+    "QUERIES",
+    "QUEUE",
     "Metric",
     "ModelSpec",
     "Objective",
+    "Requirement",
     "StepResult",
     "Task",
     "all_specs",
     "losses",
     "register",
-    "spec_of",
     "spec_named",
+    "spec_of",
+    "spec_or_none",
 ]
 
 
@@ -67,12 +78,20 @@ def spec_named(name: str) -> ModelSpec:
     raise UsageError(f"the models are {known}, and {name!r} came; choose one, or register yours")
 
 
-def spec_of(model: Any) -> ModelSpec:
-    """Return the spec of a model, by its class; UsageError for a model that has none."""
+def spec_or_none(model: Any) -> ModelSpec | None:
+    """Return the spec of a model, by its class, or None where it has none."""
     for specs in (registered, all_specs):
         for spec in specs():
             if type(model) is spec.model:
                 return spec
+    return None
+
+
+def spec_of(model: Any) -> ModelSpec:
+    """Return the spec of a model, by its class; UsageError for a model that has none."""
+    spec = spec_or_none(model)
+    if spec is not None:
+        return spec
     raise UsageError(
         f"a model that is trained has a spec with its step, and {type(model).__name__} has none; "
         "declare one with tinymm.tasks.register"

@@ -118,18 +118,24 @@ class CLIPSettings(Settings):
     """The settings of `train clip` and, with their defaults, of `demo`."""
 
     data: str = changed(Settings, "data", "glyphs")
-    image: str = setting("vit", "image encoder: vit or resnet", choices=("vit", "resnet"))
+    image: str = setting(
+        "vit", "image encoder: vit or resnet", choices=("vit", "resnet"), size=True
+    )
     text: str = setting(
-        "transformer", "text encoder: transformer or cbow", choices=("transformer", "cbow")
+        "transformer",
+        "text encoder: transformer or cbow",
+        choices=("transformer", "cbow"),
+        size=True,
     )
     expansion: int = changed(Settings, "expansion", 4)
-    text_layers: int = setting(1, "layers of the text transformer", least=1)
+    text_layers: int = setting(1, "layers of the text transformer", least=1, size=True)
     joint: int = changed(Settings, "joint", 128)
     embedding_std: float | None = setting(
         None,
         "standard deviation of the initial word and position embeddings (default: the paper's, "
         "0.01 to 0.09)",
         least=0,
+        size=True,
     )
     loss: str = setting(
         "softmax",
@@ -231,6 +237,7 @@ spec = register(
                 "Which text of the batch is this image's, and which image is this text's?",
                 chance_loss,
                 "ln B",
+                ability=CONTRAST,
             ),
         ),
         prepare=prepare,
@@ -239,5 +246,8 @@ spec = register(
         noted=("scale",),
         fine_tune=fine_tune,
         idle=idle,
+        scale=lambda model: float(np.exp(model.t.data)),
+        order=1,
+        released=True,
     )
 )

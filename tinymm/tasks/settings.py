@@ -18,13 +18,15 @@ def setting(
     least: float | None = None,
     most: float = math.inf,
     choices: tuple[Any, ...] | None = None,
+    size: bool = False,
 ) -> Any:
     """Return a dataclass field that is also a command-line flag.
 
     `least` and `most` bound a number, most excluded where it is infinite; `choices` are all values
-    that there are.
+    that there are. A `size` is one of a new model: a model that is fine-tuned brings its own. A
+    default of False makes a flag without a value.
     """
-    about = {"help": said, "least": least, "most": most, "choices": choices}
+    about = {"help": said, "least": least, "most": most, "choices": choices, "size": size}
     return field(default=default, metadata=about)
 
 
@@ -64,14 +66,13 @@ class Settings:
         "side of the images in pixels (own data, emoji and digits; default: 32 or --init's)",
         least=1,
     )
-    patch: int = setting(8, "side of a ViT patch", least=1)
-    width: int = setting(128, "width D of the transformers", least=1)
+    patch: int = setting(8, "side of a ViT patch", least=1, size=True)
+    width: int = setting(128, "width D of the transformers", least=1, size=True)
     expansion: int = setting(
-        2, "how many times wider the feed-forward layers are, F / D", least=1
-    )
-    layers: int = setting(3, "layers of the image encoder", least=1)
-    heads: int = setting(4, "attention heads", least=1)
-    joint: int = setting(64, "width E of the shared embedding space", least=1)
+        2, "how many times wider the feed-forward layers are, F / D", least=1, size=True)
+    layers: int = setting(3, "layers of the image encoder", least=1, size=True)
+    heads: int = setting(4, "attention heads", least=1, size=True)
+    joint: int = setting(64, "width E of the shared embedding space", least=1, size=True)
     steps: int = setting(1000, "training steps", least=1)
     batch_size: int = setting(64, "pairs a step, at least 2", least=2)
     rate: float = setting(1e-3, "peak learning rate", least=0)

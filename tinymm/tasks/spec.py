@@ -5,7 +5,7 @@ nothing outside of this chapter asks what class a model is of.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -63,7 +63,8 @@ class Objective:
 
     `chance(model, B)` is the loss of a uniform prediction for a batch of B pairs and `formula` its
     formula, in which B, K and V stand for the batch, the queue and the vocabulary. `mask` names the
-    attention mask under which it is computed, where the objective has one of its own.
+    attention mask under which it is computed, where the objective has one of its own; `ability` is
+    what the model learns by it.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Objective:
     chance: Callable[[Any, int], float]
     formula: str
     mask: str | None = None
+    ability: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,16 @@ class Requirement:
     """A trained model that another one needs: the image encoder of BLIP-2, its language model.
 
     `setting` is the field that names a run of it, and `spec` the name of its spec. Where the field
-    is None it is trained first, into the folder `setting` of the run, with `settings(outer)`: what
-    of the outer run's settings it is trained with.
+    is None it is the last run of that model (`last_run`), or it is trained first, into the folder
+    `setting` of the run, with `settings(outer)`: what of the outer run's settings it is trained
+    with, on the outer run's own source of data where it is to have the same words (`same_words`).
     """
 
     setting: str
     spec: str
-    settings: Callable[[Any], dict[str, Any]]
+    settings: Callable[[Any], dict[str, Any]] = lambda outer: {}
+    last_run: bool = False
+    same_words: bool = False
 
 
 def _as_it_is(settings: Any, model: Any) -> Any:
@@ -112,21 +117,45 @@ def _nothing_idle(settings: Any) -> dict[str, tuple[str, ...]]:
 
 #: What a model can do. Commands ask for these, never for a class.
 CONTRAST, MATCH, FILL, GENERATE = "contrast", "match", "fill", "generate"
+#: What of a model can be drawn: the words' cross-attention to patches, a Q-Former's queries, and
+#: the queue of a momentum encoder's features.
+GROUND, QUERIES, QUEUE = "ground", "queries", "queue"
+
+
+def _no_scale(model: Any) -> float:
+    """Return 1: similarities are compared as they are."""
+    return 1.0
+
+
+def _same_source(source: Any) -> Any:
+    """Return the source itself: the model is trained on its images and captions."""
+    return source
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """A model, its training step, and how it is named, built, trained, evaluated and drawn.
 
-    `name` is that of `train NAME`, `folder` the beginning of its run folders' names. `can` are its
-    abilities: CONTRAST (`encode_image`, `encode_text`, `similarity`), MATCH (`itm_logits`), FILL
-    (`mlm_logits`) and GENERATE (`generate`, `lm_logits`). `prepare(settings, source, parts)` returns
-    a randomly initialized model for this data, whose texts are framed by the special tokens `frame`
-    (None: not framed) and cleaned as the paper's code does (`cleaning`). `parts` are the `requires`:
-    models that were trained before, each under the name of its setting. `fine_tune(settings, model)`
-    returns what training with `--init` begins with. `best` is the validation metric by which the
-    best checkpoint is chosen. `idle(settings)` returns which fields of the settings have no effect,
-    by the reason. `noted` are the columns of `task.notes`.
+    - `name`: that of `train NAME`, and the beginning of its run folders' names. Specs of one `group`
+      are trained by one command, `train GROUP --stage N`, where `sentence` describes the stage;
+      `order` is that of the list of commands.
+    - `task`, `objectives`, `noted`: its step, its losses, and the columns of `task.notes`.
+    - `prepare(settings, source, parts)`: a randomly initialized model for this data, whose texts are
+      framed by the special tokens `frame` (None: not framed), cleaned as the paper's code does
+      (`cleaning`); `adapted(source)` is what of a source it is trained on. `parts` are the models
+      that it `requires`, each under the name of its setting.
+    - `fine_tune(settings, model)`: what training with `--init` begins with.
+    - `can`: its abilities: CONTRAST (`encode_image`, `encode_text`, `similarity`), MATCH
+      (`itm_logits`), FILL (`mlm_logits`), GENERATE (`generate`, `lm_logits`), and what of it can be
+      drawn. `parts` names, for each, the beginnings of the names of the weights that it needs, since
+      some files lack them.
+    - `best`: the validation metric that chooses the best checkpoint, "" for the last step.
+    - `metrics`: what its numbers are, in words. `scale(model)` multiplies its similarities in a
+      softmax over texts. `reranks_by_logit` is ALBEF's: re-ranking goes by ITM's logit alone, where
+      BLIP and BLIP-2 add the similarity.
+    - `released`: whether files of other programs hold such models (`pretrained.models`); else its
+      files hold its own names, and its `config` as JSON.
+    - `idle(settings)`: which fields of the settings have no effect, by the reason.
     """
 
     name: str
@@ -147,7 +176,36 @@ class ModelSpec:
     requires: tuple[Requirement, ...] = ()
     fine_tune: Callable[[Any, Any], Any] = _as_it_is
     idle: Callable[[Any], dict[str, tuple[str, ...]]] = _nothing_idle
-    folder: str = ""
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    adapted: Callable[[Any], Any] = _same_source
+    group: str = ""
+    stage: int | None = None
+    sentence: str = ""
+    scale: Callable[[Any], float] = _no_scale
+    order: int = 9
+    reranks_by_logit: bool = False
+    released: bool = False
+
+    def able(self, model: Any) -> frozenset[str]:
+        """Return the abilities for which the model has all weights: some files lack a part."""
+        missing = tuple(model.missing())
+        lacks = {
+            ability
+            for ability, parts in self.parts.items()
+            if any(name.startswith(parts) for name in missing)
+        }
+        return self.can - lacks
+
+    @property
+    def size_settings(self) -> tuple[str, ...]:
+        """The settings that say how large a new model is, which a fine-tuned one brings itself."""
+        return tuple(item.name for item in fields(self.settings) if item.metadata.get("size"))
+
+    @property
+    def language_objective(self) -> str | None:
+        """The name of the loss by which the model learns to write: "lm", "itg"; None without."""
+        names = (each.name for each in self.objectives if each.ability == GENERATE)
+        return next(names, None)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -160,7 +218,7 @@ class ModelSpec:
         """The columns that a validation adds to a record."""
         columns = list(RETRIEVAL_COLUMNS) if CONTRAST in self.can else []
         columns += ["validation_itm_accuracy"] if MATCH in self.can else []
-        return tuple(dict.fromkeys((*columns, self.best)))
+        return tuple(dict.fromkeys([*columns, *filter(None, [self.best])]))
 
     def chance_losses(self, model: Any, B: int) -> dict[str, float]:
         """Return each objective's loss of a uniform prediction for a batch of B pairs."""
@@ -188,6 +246,11 @@ def register(spec: ModelSpec) -> ModelSpec:
             f"{there.model.__name__}; choose another"
         )
     _SPECS[spec.name] = spec
+    if not spec.released:
+        from tinymm.pretrained.models.families import register_family
+        from tinymm.pretrained.models.own import own_family
+
+        register_family(own_family(spec.name, spec.model, spec.config))
     return spec
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tinymm.arrays.backend import beside
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.losses.matching import wrong_pairs
 
@@ -33,6 +34,14 @@ class Sharded:
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._model, name)
         return self._split(found) if name in self._methods else found
+
+
+def rows(array: np.ndarray, indices: Any) -> Any:
+    """Return the rows of an array of the host that were drawn, on the device where the draws are.
+
+    The host then need not wait to learn which ones they are.
+    """
+    return beside(array, indices)[indices]
 
 
 def check_pairs(images: Any, ids: np.ndarray, *, least: int = 2) -> None:

@@ -49,14 +49,13 @@ def _chance_of_hit(places: int, mine: int, others: int) -> float:
 
 
 def embed(encode: Any, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Return unit features of pictures or ids, a batch at a time and without a graph: (N, …) -> (N, E) on the host."""
+    """Return what `encode` makes of images or ids, a batch at a time and without a graph: (N, …) -> (N, E) on the host."""
     parts = []
     with no_grad():
         for start in range(
             0, max(1, len(inputs)), batch_size
         ):  # nothing at all has features too, of their width
-            features = to_host(encode(inputs[start : start + batch_size]).data)
-            parts.append(features / np.linalg.norm(features, axis=-1, keepdims=True))
+            parts.append(to_host(encode(inputs[start : start + batch_size]).data))
     return np.concatenate(parts)
 
 
@@ -68,11 +67,18 @@ def embed_images(model: Any, images: np.ndarray, batch_size: int = 256) -> np.nd
 
 def embed_texts(model: Any, texts: list[str], tokenizer: Any, batch_size: int = 256) -> np.ndarray:
     """Return unit features of texts -> (N, E)."""
-    parts = [
-        embed(model.encode_text, tokenizer(texts[i : i + batch_size])[0], batch_size)
-        for i in range(0, max(1, len(texts)), batch_size)
-    ]
+    parts = []
+    with no_grad():
+        for start in range(0, max(1, len(texts)), batch_size):
+            features = model.encode_text(*tokenizer(texts[start : start + batch_size]))
+            parts.append(to_host(features.data))
     return np.concatenate(parts)
+
+
+def similarities(model: Any, images: np.ndarray, texts: list[str], tokenizer: Any) -> np.ndarray:
+    """Return the cosine of each image (N, h, w, c) with each of M texts: (N, M)."""
+    features = embed_images(model, images), embed_texts(model, texts, tokenizer)
+    return np.asarray(model.similarity(*features))
 
 
 def retrieval(model: Any, pairs: PairSet, tokenizer: Any, ks: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
@@ -81,7 +87,7 @@ def retrieval(model: Any, pairs: PairSet, tokenizer: Any, ks: tuple[int, ...] = 
     A picture with several captions is found by any of them; a caption without a picture is a distractor that pictures must not choose.
     """
     model.eval()
-    return recalls(embed_images(model, pairs.images) @ embed_texts(model, list(pairs.captions), tokenizer).T, pairs, ks)
+    return recalls(similarities(model, pairs.images, list(pairs.captions), tokenizer), pairs, ks)
 
 
 def recalls(
@@ -141,7 +147,7 @@ def zero_shot(model: Any, task: ZeroShot, tokenizer: Any) -> dict[str, float]:
     """
     model.eval()
     weights = classifier_weights(model, task.classes, task.templates, tokenizer)
-    chosen = chosen_class(embed_images(model, task.images) @ weights.T)
+    chosen = chosen_class(np.asarray(model.similarity(embed_images(model, task.images), weights)))
     largest = np.bincount(task.targets, minlength=len(task.classes)).max() / len(task.targets)
     recalls = [np.mean(chosen[task.targets == c] == c) for c in np.unique(task.targets)]
     return {

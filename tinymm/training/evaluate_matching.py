@@ -14,24 +14,19 @@ from tinymm.autodiff import no_grad
 from tinymm.data.batches import PairSet, Swaps
 from tinymm.data.words import among, split_words
 from tinymm.losses import ITM_PRIOR, itm_pairs, language_loss
-from tinymm.models.albef import ALBEF
-from tinymm.models.blip import BLIP, BLIPConfig  # noqa: F401 (the example)
-from tinymm.models.blip2 import BLIP2Stage1
-from tinymm.models.blip2_stage2 import BLIP2Stage2
-from tinymm.models.towers import MomentumContrast
+from tinymm.tasks import CONTRAST, FILL, GENERATE, MATCH, spec_of
 
 from .evaluate import chosen_class, recalls, swap_accuracy
 
 #: How many of the best by ITC the matching head looks at again (LAVIS: 128 of 5,000).
 RERANKED = 16
 _BATCH = 128
-#: What looks at pictures and compares them with texts.
-Matcher = BLIP2Stage1 | MomentumContrast
 
 
 def on_device(model: Any, x: Any) -> Any:
     """Return the numbers where the model's weights live, on the host or on a GPU.
 
+    >>> from tinymm.models.blip import BLIP, BLIPConfig
     >>> type(on_device(BLIP(BLIPConfig.tiny(), np.random.default_rng(0)), np.ones(2))).__name__
     'ndarray'
     """
@@ -40,37 +35,37 @@ def on_device(model: Any, x: Any) -> Any:
 
 def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
     """Return the picture encoder's tokens of pictures (N, h, w, c), a batch at a time, on the host: (N, P+1, M)."""
-    return np.concatenate(
-        [
-            to_host(model.image_tokens(on_device(model, images[i : i + _BATCH])))
-            for i in range(0, max(1, len(images)), _BATCH)
-        ]
-    )
-
-
-def itc_scores(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
-    """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); towers have one "query"."""
-    tokens = on_device(model, tokens)
     with no_grad():
-        rows = model.project_queries(tokens) if isinstance(model, BLIP2Stage1) else model.towers.project_image(tokens)[:, None]
-        queries = to_host(rows.data)
+        return np.concatenate(
+            [
+                to_host(model.image_tokens(on_device(model, images[i : i + _BATCH])).data)
+                for i in range(0, max(1, len(images)), _BATCH)
+            ]
+        )
+
+
+def itc_scores(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
+    """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); most models have one "query"."""
+    with no_grad():
+        features = to_host(model.project_image(on_device(model, tokens)).data)
+        queries = features[:, None] if features.ndim == 2 else features
         texts = to_host(model.encode_text(ids, is_real).data)
     return np.einsum("nqe,me->nqm", queries, texts)
 
 
-def itm_logits(model: Matcher, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
+def itm_logits(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
     """Return the logits of "does not match" and "matches" for aligned pictures and texts, averaged over queries: (n, 2)."""
     parts = []
     with no_grad():
         for i in range(0, max(1, len(ids)), _BATCH):
             part = slice(i, i + _BATCH)
-            logits = to_host(model.match(on_device(model, tokens[part]), ids[part], is_real[part]).data)
-            parts.append(logits.mean(axis=1) if logits.ndim == 3 else logits)
+            logits = model.itm_logits(on_device(model, tokens[part]), ids[part], is_real[part])
+            parts.append(to_host(logits.data))
     return np.concatenate(parts)
 
 
 def matching(
-    model: Matcher, pairs: PairSet, tokenizer: Any, *, references: list[tuple[str, ...]] | None = None, thorough: bool = True
+    model: Any, pairs: PairSet, tokenizer: Any, *, references: list[tuple[str, ...]] | None = None, thorough: bool = True
 ) -> dict[str, Any]:
     """Return ITC's and re-ranked recall, ITM's loss and accuracy on the hardest negatives, what the model's words are worth, and chance levels.
 
@@ -86,41 +81,22 @@ def matching(
     first = np.array([int(np.flatnonzero(owner == image)[0]) for image in range(len(pairs))])
     found: dict[str, Any] = {}
     chance: dict[str, Any] = {}
-    if can_contrast(model):
+    able = spec_of(model).able(model)
+    if CONTRAST in able:
         scores = itc_scores(model, tokens, ids, is_real).max(axis=1)
         found = {f"itc_{name}": value for name, value in recalls(scores, pairs).items()}
         chance = {"itc_r1": found.pop("itc_chance_r1")}
-    if can_contrast(model) and can_match(model):
+    if {CONTRAST, MATCH} <= able:
         matched, levels = _matched(model, pairs, scores, tokens, ids, is_real, first, thorough)
         found, chance = found | matched, chance | levels
-    if thorough and can_name_words(model):
+    if thorough and able & {FILL, GENERATE}:
         named, levels = _named(model, pairs, tokenizer, tokens, ids[first], is_real[first], references)
         found, chance = found | named, chance | levels
     return found | {"chance": chance}
 
 
-def can_contrast(model: Any) -> bool:
-    """Say whether the model has the weights that its cosines need."""
-    return not _lacks(model, "image_projection", "text_projection", "text_encoder", "qformer")
-
-
-def can_match(model: Any) -> bool:
-    """Say whether the model has the weights that compare a picture with a text."""
-    return not _lacks(model, "itm_head", "text_encoder", "qformer")
-
-
-def can_name_words(model: Any) -> bool:
-    """Say whether the model has the weights that name words, hidden ones or the next."""
-    return not _lacks(model, "writer", "language_head")
-
-
-def _lacks(model: Any, *parts: str) -> bool:
-    names = (name.removeprefix("towers.") for name in model.missing())
-    return any(name.startswith(parts) for name in names)
-
-
 def _matched(
-    model: Matcher, pairs: PairSet, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, first: np.ndarray, thorough: bool
+    model: Any, pairs: PairSet, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, first: np.ndarray, thorough: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return ITM's numbers and their chance levels: re-ranked recall if `thorough`, loss and accuracy on the hardest negatives."""
     found: dict[str, Any] = {}
@@ -135,21 +111,22 @@ def _matched(
 
 
 def _named(
-    model: Matcher, pairs: PairSet, tokenizer: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, references: Any
+    model: Any, pairs: PairSet, tokenizer: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, references: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the model's words are worth, and their chance levels; ids and is_real (N, T) are each picture's first caption."""
-    if isinstance(model, ALBEF):
+    spec = spec_of(model)
+    if FILL in spec.can:
         others = np.roll(tokens, len(tokens) // 2, axis=0)  # beside another's picture
         found = {"mlm_accuracy": mlm_accuracy(model, tokens, ids, is_real)}
         return found, {"mlm_accuracy": mlm_accuracy(model, others, ids, is_real)}
-    name = "lm" if isinstance(model, BLIP) else "itg"
-    surprise, level = perplexity(model, tokens, ids, is_real)  # type: ignore[arg-type]
-    written = captions(model, pairs, tokenizer, references)  # type: ignore[arg-type]
+    name = spec.language_objective
+    surprise, level = perplexity(model, tokens, ids, is_real)
+    written = captions(model, pairs, tokenizer, references)
     found = {f"{name}_perplexity": surprise, **{f"{name}_captions_{key}": value for key, value in written.items()}}
     return found, {f"{name}_perplexity": level, f"{name}_captions_exact": 0.0, f"{name}_captions_words_right": 0.0}
 
 
-def _on_the_hardest(model: Matcher, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> dict[str, float]:
+def _on_the_hardest(model: Any, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> dict[str, float]:
     """Return ITM's loss and accuracy where each text stands with its own and its hardest picture, and each picture with its hardest text."""
     square = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores)
     images, texts, labels = itm_pairs(square.argmax(axis=0), square.argmax(axis=1))
@@ -159,7 +136,7 @@ def _on_the_hardest(model: Matcher, scores: np.ndarray, tokens: np.ndarray, ids:
     return {"itm_loss": loss, "itm_accuracy": float((chosen_class(logits) == labels).mean())}
 
 
-def mlm_accuracy(model: ALBEF, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> float:
+def mlm_accuracy(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> float:
     """Return how often ALBEF names a hidden word: each word of each text (B, T) is hidden alone, the first token and the last excepted.
 
     What `matching` calls its chance is the same model's answer beside another scene's picture: what the words around the gap tell already.
@@ -172,12 +149,12 @@ def mlm_accuracy(model: ALBEF, tokens: np.ndarray, ids: np.ndarray, is_real: np.
             row, place = rows[i : i + _BATCH], places[i : i + _BATCH]
             hidden, each = ids[row].copy(), np.arange(len(row))
             hidden[each, place] = model.config.mask
-            logits = to_host(model.towers.words(on_device(model, tokens[row]), hidden, is_real[row]).data)
+            logits = to_host(model.mlm_logits(on_device(model, tokens[row]), hidden, is_real[row]).data)
             right.append(chosen_class(logits[each, place]) == ids[row, place])
     return float(np.concatenate(right).mean())
 
 
-def perplexity(model: BLIP | BLIP2Stage1, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> tuple[float, float]:
+def perplexity(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> tuple[float, float]:
     """Return among how many equally likely words each next one seems to be drawn, all texts' words alike, and that of one who knows nothing, V.
 
     tokens (N, P, M) are the picture encoder's, ids and is_real (N, T) the texts.
@@ -186,7 +163,7 @@ def perplexity(model: BLIP | BLIP2Stage1, tokens: np.ndarray, ids: np.ndarray, i
     with no_grad():
         for i in range(0, len(ids), _BATCH):
             part = slice(i, i + _BATCH)
-            words = model.words(on_device(model, tokens[part]), ids[part], is_real[part])
+            words = model.lm_logits(on_device(model, tokens[part]), ids[part], is_real[part])
             surprise += float(to_host(language_loss(words, ids[part], is_real[part]).data)) * int(is_real[part, 1:].sum())
             V = words.shape[-1]
     return math.exp(surprise / int(is_real[:, 1:].sum())), float(V)
@@ -204,7 +181,7 @@ def candidates(scores: np.ndarray, k: int = RERANKED) -> np.ndarray:
 
 
 def rerank(
-    model: Matcher,
+    model: Any,
     scores: np.ndarray,
     tokens: np.ndarray,
     ids: np.ndarray,
@@ -222,7 +199,7 @@ def rerank(
 
 
 def rerank_both(
-    model: Matcher,
+    model: Any,
     scores: np.ndarray,
     tokens: np.ndarray,
     ids: np.ndarray,
@@ -243,13 +220,13 @@ def rerank_both(
     images, texts = np.nonzero(near)  # a pair that both sides ask about is looked at once
     found = np.full(scores.shape, -np.inf, np.result_type(scores, np.float32))
     found[near] = itm_logits(model, tokens[images], ids[texts], is_real[texts])[:, 1]
-    if not isinstance(model, ALBEF) if cosine is None else cosine:
+    if not spec_of(model).reranks_by_logit if cosine is None else cosine:
         found = found + scores
     return np.where(to_texts, found, -np.inf), np.where(of_texts, found.T, -np.inf)
 
 
 def captions(
-    model: BLIP | BLIP2Stage1 | BLIP2Stage2, pairs: PairSet, tokenizer: Any, references: list[tuple[str, ...]] | None = None
+    model: Any, pairs: PairSet, tokenizer: Any, references: list[tuple[str, ...]] | None = None
 ) -> dict[str, float]:
     """Return the share of greedy captions that are exactly one of their picture's, and of words right in the best of these."""
     owner = np.asarray(pairs.image_of_caption)
@@ -259,11 +236,11 @@ def captions(
     return {"exact": float(np.mean(exact)), "words_right": float(np.mean([words_right(t, r) for t, r in zip(written, own, strict=True)]))}
 
 
-def write_captions(model: BLIP | BLIP2Stage1 | BLIP2Stage2, images: np.ndarray, tokenizer: Any, **options: Any) -> list[str]:
+def write_captions(model: Any, images: np.ndarray, tokenizer: Any, **options: Any) -> list[str]:
     """Return a caption for each of the pictures (N, h, w, c); `options` are those of `decoding.generate`."""
     written: list[list[int]] = []
     for i in range(0, len(images), _BATCH):
-        written += model.caption(on_device(model, images[i : i + _BATCH]), **options)
+        written += model.generate(on_device(model, images[i : i + _BATCH]), **options)
     return [tokenizer.decode(np.array([row], int))[0] if row else "" for row in written]
 
 
@@ -282,14 +259,14 @@ def words_right(text: str, references: tuple[str, ...]) -> float:
     return max(share(reference) for reference in references)
 
 
-def swaps(model: Matcher, swapped: dict[str, Swaps], tokenizer: Any) -> dict[str, float]:
+def swaps(model: Any, swapped: dict[str, Swaps], tokenizer: Any) -> dict[str, float]:
     """Return, for each kind of mistake, how often ITC and ITM prefer the right caption: {"swap_attribute_itc": …}; chance is one half.
 
     Nothing of a model whose file lacked what either of them needs.
     """
     found: dict[str, float] = {}
     model.eval()
-    if not (can_contrast(model) and can_match(model)):
+    if not {CONTRAST, MATCH} <= spec_of(model).able(model):
         return found
     for kind, some in swapped.items():
         tokens = image_tokens(model, some.images)

@@ -92,7 +92,9 @@ class _Sharded:
         self.join = Op(self._run, catalogued=False)
 
     def __call__(self, *batch: Any) -> Tensor:
-        # What another encoder has made of the batch comes as a Tensor, and wants its gradient; the rest are plain arrays.
+        # What another encoder has made of the batch comes as a Tensor, and wants its gradient unless that encoder is frozen; the rest are plain
+        # arrays.
+        batch = tuple(x.data if isinstance(x, Tensor) and not x.requires_grad else x for x in batch)
         made = [x for x in batch if isinstance(x, Tensor)]
         return self.join(*self.parameters, *made, batch=tuple(_MADE if isinstance(x, Tensor) else x for x in batch))
 

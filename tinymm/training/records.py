@@ -34,8 +34,8 @@ from .mpi import here
 
 #: What a process that was killed leaves of the file that it was writing (`atomic`).
 TEMPORARY = ".*.[0-9]*.tmp"
-#: Commands whose runs are somebody's own; whatever else trains makes runs on the way to something.
-TRAINING = ("demo", "train clip", "train albef", "train blip", "train blip2")
+#: The version of a run folder's layout and names of weights; another is refused when it is read.
+FORMAT = 2
 PACKAGES = ("numpy", "scipy", "matplotlib", "pillow", "safetensors", "tokenizers", "cupy", "mpi4py", "mpich", "tinymm-from-scratch")
 
 
@@ -157,6 +157,7 @@ class RunFolder:
         columns: Sequence[str],
         *,
         command: str | None = None,
+        model: str | None = None,
     ) -> "RunFolder":
         """Return a new run folder with its `run.json`; a folder that already holds something is a UsageError, never overwritten.
 
@@ -174,7 +175,7 @@ class RunFolder:
         made = [place for place in (path, *path.parents) if not place.exists()]
         path.mkdir(parents=True, exist_ok=True)
         _clear(path)
-        description = {"command": command, **plain(describe(settings))}
+        description = {"format": FORMAT, "command": command, "model": model, **plain(describe(settings))}
         description |= plain({"columns": columns, "started": _now(), "resumed": []})
         write_json(path / "run.json", description)
         _rewrite(path, columns)
@@ -246,7 +247,7 @@ class RunFolder:
 
     def _goes_on(self) -> str:
         command = self.description.get("command") or "train"
-        if command in TRAINING:
+        if is_own(self.description):
             way = "train clip" if command == "demo" else command
             return f"it goes on with: python -m tinymm {way} --resume {self.path}"
         return f"it goes on when the same command is given again, in {self.path}"
@@ -297,21 +298,29 @@ def next_folder(name: str, root: str | Path = "runs") -> Path:
     return path
 
 
-def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_type: tuple[str, ...] | None = None) -> Path:
+def is_own(description: Mapping[str, Any]) -> bool:
+    """Say whether a run, by its run.json, is somebody's own, or was made on the way to something else.
+
+    >>> is_own({"command": "train clip"}), is_own({"command": "train blip2: encoder"})
+    (True, False)
+    """
+    command = str(description.get("command") or "demo")
+    return (command == "demo" or command.startswith("train ")) and ":" not in command
+
+
+def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_model: tuple[str, ...] | None = None) -> Path:
     """Return the run folder under `root` that was started or resumed last, among those that hold a file named `holding`.
 
-    Runs that a command has made on the way to something else, as `ablate` and `compare` do, are nobody's last run. `of_type` names the
-    model types, as `config.json` says them, that will do. The time is the one written in `run.json`: file dates change when a folder is
+    Runs that a command has made on the way to something else, as `ablate` and `compare` do, are nobody's last run. `of_model` names the
+    models, as `run.json` says them, that will do. The time is the one written in `run.json`: file dates change when a folder is
     copied. UsageError if there is none.
     """
     found, runs = [], list(Path(root).glob("*/run.json"))
     for file in runs:
         if not (file.parent / holding).exists():
             continue
-        if of_type and read_json(file.parent / "config.json").get("model_type") not in of_type:
-            continue
         description = read_json(file)
-        if (description.get("command") or TRAINING[0]) not in TRAINING:
+        if of_model and description.get("model") not in of_model or not is_own(description):
             continue
         found.append((max([description["started"], *(item["time"] for item in description["resumed"])]), file.parent))
     if not found:

@@ -1,4 +1,4 @@
-"""Chapter 10, how we look inside: pictures whose titles are findings, the same in every run folder.
+"""Chapter 11, how we look inside: pictures whose titles are findings, the same in every run folder.
 
 Read `style` first (four colors that mean the same thing everywhere, and how a file is written) with
 `fonts` (letters of any script) and `tables` (numbers as text), then `samples` (what is in the

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinymm import pretrained
+from tinymm import pretrained, tasks
 from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.data.batches import Source, Tokenizer
-from tinymm.data.images import Preprocess
 from tinymm.data.your_data import open as your_data
-from tinymm.models.albef import ALBEF
-from tinymm.models.clip import CLIP
-from tinymm.training.records import from_home, last_run, read_json
+from tinymm.training.records import FORMAT, from_home, last_run, read_json
 
 from .terminal import aside, tell
 
@@ -24,48 +21,144 @@ class Opened:
     path: Path
     model: Any
     tokenizer: Tokenizer
-    preprocess: Preprocess
+    preprocess: Any
     settings: dict[str, Any]
-    fresh: tuple[str, ...] = ()  # weights that the folder has none for, which therefore know nothing
+    fresh: tuple[str, ...] = ()  # weights that the folder has none for
     unused: tuple[str, ...] = ()  # what else the file and its folder hold, of which nothing was made
 
+    @property
+    def spec(self) -> tasks.ModelSpec:
+        """The model's spec."""
+        return tasks.spec_of(self.model)
 
-#: What config.json calls the models that commands ask for, and what their users do.
-CLIPS = ("clip", "tinymm_clip", "tinymm_clip_openai")
-TOWERS, WRITER = ("tinymm_albef", "tinymm_blip"), ("tinymm_blip",)
-STAGE_1, STAGE_2 = ("tinymm_blip2_stage1",), ("tinymm_blip2_stage2",)
+    @property
+    def able(self) -> frozenset[str]:
+        """The abilities for which the model has all weights."""
+        return self.spec.able(self.model)
 
 
 def open_model(
     path: str | None = None,
+    *,
+    can: tuple[str, ...] = (),
+    command: str = "this command",
+    backend: str = "numpy",
+    tokenizer: str | None = None,
+    heads: str | dict[str, int] | None = None,
+    activation: str | dict[str, str] | None = None,
+    resolution: int | None = None,
+) -> Opened:
+    """Open a run folder, a folder of somebody else's or a single file; without a path, the last run.
+
+    `can` are abilities (`tasks.CONTRAST` …), one of which the `command` needs: the last run is that
+    of a model with one of them, and another model is refused. A file such as OpenAI's `.pt` brings
+    no tokenizer: give the folder or file of one. `heads`, `activation` and `resolution` are those of
+    `pretrained.load`, the first two also as the command line has them ("image=12,text=8").
+    CheckpointError for a path where nothing is, or a model and preprocessing that differ;
+    UsageError for a model without such an ability.
+    """
+    opened = open_any(
+        path or str(_last_run(can)),
+        backend=backend,
+        tokenizer=tokenizer,
+        heads=heads,
+        activation=activation,
+        resolution=resolution,
+    )
+    if getattr(opened.model.config, "image", None) is None:
+        raise UsageError(
+            f"{command} needs a model that sees pictures, and {opened.path} holds {a(opened.model)}; "
+            "name another with --model"
+        )
+    if can and not opened.able & set(can):
+        raise UsageError(_cannot(opened, can, command))
+    return opened
+
+
+def open_any(
+    path: str,
     *,
     backend: str = "numpy",
     tokenizer: str | None = None,
     heads: str | dict[str, int] | None = None,
     activation: str | dict[str, str] | None = None,
     resolution: int | None = None,
-    of_type: tuple[str, ...] | None = None,
 ) -> Opened:
-    """Open a run folder, a folder of somebody else's or a single file; without a path, the last run with a model of one of the types.
-
-    A file such as OpenAI's `.pt` brings no tokenizer: give the folder or file of one. `heads`, `activation` and
-    `resolution` are those of `pretrained.load`, the first two also as the command line has them ("image=12,text=8").
-    CheckpointError for a path where nothing is, or a model and preprocessing that differ; UsageError for a model of
-    another type.
-    """
-    folder = Path(path) if path else last_run(holding="model.safetensors", of_type=of_type)
+    """Open any model that has a spec, such as a language model, as `open_model` does."""
+    folder = Path(path)
     if not folder.exists():
-        raise CheckpointError(f"a model is a run folder, a Hugging Face folder or a file of weights, and {folder} does not exist; check the path")
-    counts = _by_part(heads) if isinstance(heads, str) else heads
+        raise CheckpointError(
+            f"a model is a run folder, a Hugging Face folder or a file of weights, and {folder} does "
+            "not exist; check the path"
+        )
+    run = folder / "run.json"
+    settings = settings_of(run) if run.is_file() else {}
+    tasks.all_specs()  # with each comes the format of its files
     bent = _by_part(activation) if isinstance(activation, str) and "=" in activation else activation
-    model, report = pretrained.load_with_report(folder, heads=counts, activation=bent, resolution=resolution)
-    cleaning = "albef" if isinstance(model, ALBEF) else "blip"
-    words = pretrained.tokenizer(tokenizer or (folder if folder.is_dir() else folder.parent), cleaning=cleaning)
-    if not hasattr(model.config, "image"):
-        raise UsageError(f"this command needs a model that sees pictures, and {folder} holds {a(model)}; name another with --model")
-    prepare, run = pretrained.preprocess(folder, loaded=(model, report)), folder / "run.json"
+    model, report = pretrained.load_with_report(
+        folder,
+        heads=_by_part(heads) if isinstance(heads, str) else heads,
+        activation=bent,
+        resolution=resolution,
+    )
+    spec = tasks.spec_or_none(model)
+    if spec is None:
+        known = ", ".join(each.title for each in tasks.all_specs())
+        raise UsageError(
+            f"the models that commands take are {known}, and {folder} holds {a(model)}; name another"
+        )
+    words = pretrained.tokenizer(
+        tokenizer or (folder if folder.is_dir() else folder.parent), cleaning=spec.cleaning
+    )
+    prepare = None
+    if getattr(model.config, "image", None) is not None:
+        prepare = pretrained.preprocess(folder, loaded=(model, report))
     model.to(backend)
-    return Opened(folder, model, words, prepare, settings_of(run) if run.is_file() else {}, tuple(report.fresh), tuple(report.unused))
+    fresh, unused = tuple(report.fresh), tuple(report.unused)
+    return Opened(folder, model, words, prepare, settings, fresh, unused)
+
+
+#: What an ability is called in a sentence: "a model that …".
+ABILITIES = {
+    tasks.CONTRAST: "compares pictures with texts in a shared space",
+    tasks.MATCH: "judges whether a text matches a picture",
+    tasks.FILL: "names masked words",
+    tasks.GENERATE: "writes",
+}
+
+
+def _last_run(can: tuple[str, ...]) -> Path:
+    specs = tasks.all_specs()
+    names = tuple(spec.name for spec in specs if not can or spec.can & set(can))
+    return last_run(holding="model.safetensors", of_model=names)
+
+
+def _cannot(opened: Opened, can: tuple[str, ...], command: str) -> str:
+    """Return why a model will not do: it never had the ability, or its file lacks the weights."""
+    asked = " or ".join(ABILITIES[ability] for ability in can)
+    lacking = [ability for ability in can if ability in opened.spec.can]
+    if lacking:
+        parts = ", ".join(dict.fromkeys(p for ability in lacking for p in opened.spec.parts[ability]))
+        return (
+            f"{command} needs a model that {asked}, and {opened.path} holds {a(opened.model)} without "
+            f"the weights for that ({parts}); use a file that has them"
+        )
+    known = ", ".join(
+        f"`{train_command(spec)}`" for spec in tasks.all_specs() if spec.can & set(can)
+    )
+    return (
+        f"{command} needs a model that {asked}, and {opened.path} holds {a(opened.model)}, which does "
+        f"not; name a run of {known} with --model"
+    )
+
+
+def train_command(spec: tasks.ModelSpec) -> str:
+    """Return the command that trains a model of this spec.
+
+    >>> train_command(tasks.spec_named("clip"))
+    'train clip'
+    """
+    return f"train {spec.group or spec.name}" + (f" --stage {spec.stage}" if spec.stage else "")
 
 
 def _by_part(text: str) -> dict[str, Any]:
@@ -75,17 +168,6 @@ def _by_part(text: str) -> dict[str, Any]:
     if wrong:
         raise UsageError(f"each part has a value, such as image=12,text=8, and {text!r} came")
     return {part.strip(): int(value) if value.strip().isdecimal() else value.strip() for part, value in pairs}
-
-
-def clip_for(command: str, path: str | None, backend: str, tokenizer: str | None, **told: Any) -> Opened:
-    """Open a CLIP for a command that compares pictures and texts in its joint space; UsageError for another kind of model.
-
-    `told` is what else `open_model` takes: heads, activation, resolution.
-    """
-    opened = open_model(path, backend=backend, tokenizer=tokenizer, of_type=CLIPS, **told)
-    if not isinstance(opened.model, CLIP):
-        raise UsageError(f"{command} takes a CLIP, and {opened.path} holds {a(opened.model)}; name a run of `train clip` with --model")
-    return opened
 
 
 def a(model: Any) -> str:
@@ -109,8 +191,17 @@ def introduce(opened: Opened, asked: str | None) -> None:
 
 
 def settings_of(run: Path) -> dict[str, Any]:
-    """Return the settings that a run.json keeps; a path below the reader's home, which the record calls ~, is a path again."""
-    return {name: from_home(value) for name, value in read_json(run)["settings"].items()}
+    """Return the settings that a run.json keeps; a path below the reader's home is one again.
+
+    UsageError for a run folder of another version, whose weights have other names.
+    """
+    kept = read_json(run)
+    if kept.get("format") != FORMAT:
+        raise UsageError(
+            f"run folders have format {FORMAT}, and {run} says {kept.get('format', 'none')}: it was "
+            "written by another version of tinymm; train the model again"
+        )
+    return {name: from_home(value) for name, value in kept["settings"].items()}
 
 
 def open_source(data: str, *, say: Callable[[str], None] = tell, **options: Any) -> Source:

@@ -62,17 +62,18 @@ class Stopped:
         return RunFolder.resume(self.path, int(self.progress["step"]))
 
 
-def stopped(path: str | Path, columns: tuple[str, ...]) -> Stopped:
+def stopped(path: str | Path, model: str) -> Stopped:
     """Return what is known of a run that was stopped, which is step 0 before its first checkpoint; nothing is changed.
 
-    UsageError if it is finished, or if its curves have other columns, since then it is a run of another model.
+    UsageError if it is finished, or if it is a run of another `model`, by the name of its spec.
     """
     path = Path(path)
     if not (path / "run.json").exists():
         there = "holds no run.json" if path.is_dir() else "does not exist"
         raise UsageError(f"--resume goes on with a run that was stopped, and {path} {there}; start a new run with --out")
     run = read_json(path / "run.json")
-    if tuple(run.get("columns", ())) != columns:
+    settings = settings_of(path / "run.json")
+    if run.get("model") != model:
         raise UsageError(f"--resume goes on with a run of the same model, and {path} trains another; say so after `train`, or start a new run")
     if finished(path):
         raise UsageError(
@@ -86,7 +87,7 @@ def stopped(path: str | Path, columns: tuple[str, ...]) -> Stopped:
         progress["step"] = records[-1]["step"] if records else 0
     elif (path / CHECKPOINT).exists():
         progress = read_progress(path)
-    return Stopped(path, settings_of(path / "run.json"), progress, trained)
+    return Stopped(path, settings, progress, trained)
 
 
 def own_settings(kind: Callable[..., Any], stop: Stopped) -> Any:
@@ -144,3 +145,10 @@ def finish(
     (folder.path / CHECKPOINT).unlink(missing_ok=True)
     with doing("drawing the pictures"):
         draw(read_json(folder.path / "results.json"))
+
+
+def model_of(path: str | Path) -> str | None:
+    """Return the name of the spec by which a run was trained, by its folder or run.json."""
+    path = Path(path)
+    run = path if path.name == "run.json" else path / "run.json"
+    return read_json(run).get("model") if run.is_file() else None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.data.batches import Source
+from tinymm.tasks import Task
 from tinymm.training.checkpoint import save_checkpoint
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
@@ -30,12 +31,12 @@ def learn(
     keep: Callable[[], None],
     say: Callable[[str], None],
     best_of: str = "validation_r1",
-    losses: Callable | None = None,
+    task: Task | None = None,
 ) -> None:
     """Run the loop from `progress["step"]` on; update `progress` in place.
 
     `validate()` gives columns of the record; `keep()` writes the model whenever its `best_of` is the best so far (later ones win a tie), and at
-    the end if it never was. `chance` is the loss of equal scores, said beside the loss; `losses` replaces the model's own, as in `train`.
+    the end if it never was. `chance` is the loss of a uniform prediction, said beside the loss; `task` replaces the model's own, as in `train`.
     """
     from tqdm import tqdm
 
@@ -44,7 +45,7 @@ def learn(
     name = best_of.removeprefix("validation_").replace("_", " ").replace("r1", "R@1")
     state = f"training, from step {progress['step']} of {recipe.steps}"
     with bar, doing((lambda: state) if bar.disable or not sys.stdout.isatty() else None):
-        for record in train(model, source, optimizer, recipe, start=progress["step"], losses=losses):
+        for record in train(model, source, optimizer, recipe, start=progress["step"], task=task):
             step = record["step"]
             progress["step"] = step
             state = f"step {step}/{recipe.steps}  loss {record['loss']:.3f} (equal scores {chance:.3f})"

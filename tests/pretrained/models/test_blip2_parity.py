@@ -11,6 +11,7 @@ from tinymm.layers import bidirectional_mask, multimodal_causal_mask  # noqa: E4
 from tinymm.models.blip2 import BLIP2Stage1  # noqa: E402
 from tinymm.models.blip2_stage2 import BLIP2Stage2  # noqa: E402
 from tinymm.models.qformer import QFormer  # noqa: E402
+from tinymm.tasks import losses  # noqa: E402
 
 pytestmark = pytest.mark.parity
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
@@ -76,7 +77,7 @@ def test_image_text_retrieval_scores(tmp_path, dtype):
     contrast = theirs(pixel_values=pixels, **text, use_image_text_matching_head=False).logits_per_image
     assert off(ours(images, IDS, REAL).data, contrast) < TOLERANCE[dtype]
     match = theirs(pixel_values=pixels, **text, use_image_text_matching_head=True).logits_per_image
-    assert off(np.mean(ours.match(ours.image_tokens(images), IDS, REAL).data, axis=1), match) < TOLERANCE[dtype]
+    assert off(ours.itm_logits(ours.image_tokens(images), IDS, REAL).data, match) < TOLERANCE[dtype]
     np.testing.assert_allclose(ours.itm_probability(images, IDS, REAL), match.softmax(-1)[:, 1].detach().numpy(), rtol=1e-4)
 
 
@@ -138,11 +139,11 @@ def test_captioning_logits_loss_and_all_gradients(tmp_path, dtype, shard):
     ids, real, input_ids, mask = caption_inputs()
     logits = theirs(pixel_values=pixels, input_ids=input_ids, attention_mask=mask).logits
     tokens = ours.image_tokens(images)
-    found = ours.words(tokens, ids, real).data
+    found = ours.prompted_logits(ours.visual_prompts(tokens), ids, real).data
     assert off(found[:, 1:][real], logits[:, Q:][torch.tensor(real)]) < TOLERANCE[dtype]
     targets = torch.tensor(np.where(real, ids, -100))
     loss = torch.nn.functional.cross_entropy(logits[:, Q - 1 : -1].reshape(-1, 40), targets.reshape(-1), ignore_index=-100)
-    mine = ours.losses(images, ids, real)["lm"]
+    mine = losses(ours, images, ids, real)["lm"]
     assert off(mine.data, loss) < TOLERANCE[dtype]
     loss.backward()
     mine.backward()
@@ -164,10 +165,11 @@ def test_a_prompt_is_no_target(tmp_path):
     target = real.copy()
     target[:, :2] = False
     other = ids.copy()
-    logits = ours.words(ours.image_tokens(images), ids, real).data[:, :-1]
+    prompts = ours.visual_prompts(ours.image_tokens(images))
+    logits = ours.prompted_logits(prompts, ids, real).data[:, :-1]
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = -np.take_along_axis(log_p, other[..., None], -1)[..., 0][target].mean()
-    assert abs(ours.losses(images, ids, real, is_target=target)["lm"].data - expected) < 1e-12
+    assert abs(losses(ours, images, ids, real, is_target=target)["lm"].data - expected) < 1e-12
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -180,7 +182,7 @@ def test_greedy_and_beam_captions(tmp_path, beams):
         pixel_values=pixels, input_ids=input_ids, attention_mask=torch.ones_like(input_ids), max_new_tokens=9, num_beams=beams, do_sample=False
     )
     right = [[t for t in row[Q + 1 :] if t not in (3, 1)] for row in out.tolist()]
-    assert ours.caption(images, beams=beams, max_new_tokens=9) == right
+    assert ours.generate(images, beams=beams, max_new_tokens=9) == right
 
 
 @pytest.mark.parametrize("kind", ["retrieval", "generation"])

@@ -16,6 +16,7 @@ from tinymm.models.qformer import QFormerConfig
 from tinymm.models.vit import ViTConfig
 from tinymm.pretrained.files.safetensors import read_safetensors
 from tinymm.pretrained.models.blip2 import LAVIS_STAGE_1
+from tinymm.tasks import losses
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
@@ -53,19 +54,19 @@ def test_tokens_features_logits_and_losses_agree_with_the_original_code(right, d
     assert off(model.norm_vision(tokens).data, right["image_embeds"]) < tolerance
     assert off(model.qformer(model.norm_vision(tokens)).data, right["query_last_hidden"]) < tolerance
     assert off(model.qformer(ids=ids, may_attend=is_real[:, None, None, :]).data[:, 0], right["text_cls"]) < tolerance
-    words = model.words(tokens, ids, is_real).data
+    words = model.lm_logits(tokens, ids, is_real).data
     assert off(words[is_real], right["itg_logits"][is_real]) < tolerance  # what stands at padding is nobody's business
-    assert off(model.match(tokens, ids, is_real).data.mean(axis=1)[:, 1], right["itm_logit_pos"]) < tolerance
-    losses = model.losses(images, ids, is_real, negatives=(right["neg_image_for_text"], right["neg_text_for_image"]))
+    assert off(model.itm_logits(tokens, ids, is_real).data[:, 1], right["itm_logit_pos"]) < tolerance
+    terms = losses(model, images, ids, is_real, negatives=(right["neg_image_for_text"], right["neg_text_for_image"]))
     for name, theirs in {"itc": "loss_itc", "itm": "loss_itm", "itg": "loss_lm"}.items():
-        assert off(losses[name].data, right[theirs]) < tolerance, name
+        assert off(terms[name].data, right[theirs]) < tolerance, name
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_all_parameter_gradients_agree_with_the_original_code(right, dtype):
     model, (images, ids, is_real) = loaded(dtype), inputs(right, dtype)
-    losses = model.losses(images, ids, is_real, negatives=(right["neg_image_for_text"], right["neg_text_for_image"]))
-    (losses["itc"] + losses["itm"] + losses["itg"]).backward()
+    terms = losses(model, images, ids, is_real, negatives=(right["neg_image_for_text"], right["neg_text_for_image"]))
+    (terms["itc"] + terms["itm"] + terms["itg"]).backward()
     found, homeless = LAVIS_STAGE_1.export({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     theirs = {key.removeprefix("gradient "): value for key, value in right.items() if key.startswith("gradient ")}
     assert not homeless and found.keys() == theirs.keys()
@@ -80,8 +81,8 @@ def test_all_parameter_gradients_agree_with_the_original_code(right, dtype):
 def test_the_frozen_encoder_gets_no_gradient_and_the_norm_behind_it_does(right):
     model, (images, ids, is_real) = loaded("float64"), inputs(right, "float64")
     model.train()
-    losses = model.losses(images, ids, is_real, rng=np.random.default_rng(0))
-    (losses["itc"] + losses["itm"] + losses["itg"]).backward()
+    terms = losses(model, images, ids, is_real, rng=np.random.default_rng(0))
+    (terms["itc"] + terms["itm"] + terms["itg"]).backward()
     assert all(p.grad is None for p in model.image_encoder.parameters()) and not model.image_encoder.training
     assert np.abs(model.norm_vision.gain.grad).max() > 0
 
@@ -116,7 +117,8 @@ def test_itg_by_cached_keys_is_itg_by_the_mask(right):
 def test_negatives_are_drawn_with_the_original_probabilities(right):
     # 20,000 draws against LAVIS's own sampling weights: 6 standard deviations of each frequency.
     model, (images, ids, is_real) = loaded("float64"), inputs(right, "float64")
-    _, similarities = model.itc(model.image_tokens(images), ids, is_real, np.arange(5), lambda function: function)
+    features = model.unimodal_features(model.image_tokens(images), ids, is_real)
+    similarities = model.similarity(features[:, :-1], features[:, -1]) / model.temperature
     rng, n = np.random.default_rng(0), 20_000
     draws = np.array([hard_negatives(similarities.data, np.arange(5), rng) for _ in range(n)])
     for found, theirs in ((draws[:, 0], right["weights_t2i"]), (draws[:, 1], right["weights_i2t"])):

@@ -12,6 +12,7 @@ transformers = pytest.importorskip("transformers")
 
 from tinymm import pretrained  # noqa: E402
 from tinymm.autodiff import no_grad  # noqa: E402
+from tinymm.losses import language_loss
 from tinymm.models.blip import BLIP, BLIPConfig  # noqa: E402
 
 pytestmark = pytest.mark.parity
@@ -82,13 +83,13 @@ def check_gradients(ours, form, theirs, tolerance):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_cosines_matching_logits_and_all_gradients(tmp_path, dtype):
     theirs, ours = theirs_and_ours(transformers.BlipForImageTextRetrieval, tmp_path, dtype)
-    assert isinstance(ours, BLIP) and ours.twin is None and ours.config.encode is None and ours.config.image.eps == 1e-5
+    assert isinstance(ours, BLIP) and ours.momentum_encoder is None and ours.config.encode is None and ours.config.image.eps == 1e-5
     images, pixels = pictures(dtype)
     text = {"input_ids": torch.tensor(IDS), "attention_mask": torch.tensor(REAL).long()}
     cosines = theirs(pixel_values=pixels, **text, use_itm_head=False).itm_score
     logits = theirs(pixel_values=pixels, **text).itm_score
-    tokens = ours.towers.look(images)
-    found = (ours(images, IDS, REAL), ours.match(tokens, IDS, REAL))
+    tokens = ours.image_tokens(images)
+    found = (ours(images, IDS, REAL), ours.itm_logits(tokens, IDS, REAL))
     assert off(found[0].data, cosines) < TOLERANCE[dtype] and off(found[1].data, logits) < TOLERANCE[dtype]
     np.testing.assert_allclose(ours.itm_probability(images, IDS, REAL), logits.softmax(-1)[:, 1].detach().numpy(), rtol=1e-4)
     weights = [np.random.default_rng(1).standard_normal(x.shape).astype(dtype) for x in found]
@@ -100,11 +101,11 @@ def test_cosines_matching_logits_and_all_gradients(tmp_path, dtype):
 def test_what_a_folder_lacks_begins_anew_and_is_named(tmp_path):
     random_weights(transformers.BlipForImageTextRetrieval(transformers.BlipConfig(text_config=TEXT, vision_config=VISION))).save_pretrained(tmp_path)
     fresh = pretrained.load_with_report(tmp_path)[1].fresh
-    assert "temperature" in fresh and all(name == "temperature" or name.startswith("writer.") for name in fresh)
+    assert "temperature" in fresh and all(name == "temperature" or name.startswith("decoder.") for name in fresh)
     theirs_and_ours(transformers.BlipForConditionalGeneration, tmp_path, "float32")
     fresh = pretrained.load_with_report(tmp_path)[1].fresh
-    assert {name.split(".")[1] for name in fresh if name.startswith("towers.")} == {"image_projection", "text_projection", "text_encoder"}
-    assert {name.split(".")[0] for name in fresh} == {"towers", "temperature", "itm_head"}
+    assert {name.split(".")[1] for name in fresh if name.startswith("encoders.")} == {"image_projection", "text_projection", "text_encoder"}
+    assert {name.split(".")[0] for name in fresh} == {"encoders", "temperature", "itm_head"}
     assert all(".attention." in name or ".norm_1." in name for name in fresh if "text_encoder" in name)
 
 
@@ -117,11 +118,11 @@ def test_captioning_logits_loss_and_all_gradients(tmp_path, dtype, smoothing):
     images, pixels = pictures(dtype)
     ids = np.where(np.arange(5) == 0, DEC, IDS)
     logits = theirs(pixel_values=pixels, input_ids=torch.tensor(ids), attention_mask=torch.tensor(REAL).long()).logits
-    tokens = ours.towers.look(images)
-    assert off(ours.words(tokens, IDS, REAL).data[REAL], logits[torch.tensor(REAL)]) < TOLERANCE[dtype]
+    tokens = ours.image_tokens(images)
+    assert off(ours.lm_logits(tokens, IDS, REAL).data[REAL], logits[torch.tensor(REAL)]) < TOLERANCE[dtype]
     targets = torch.tensor(np.where(REAL, ids, -100))[:, 1:].reshape(-1)
     loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, V), targets, ignore_index=-100, label_smoothing=smoothing)
-    mine = ours.lm(tokens, IDS, REAL, lambda function: function)
+    mine = language_loss(ours.lm_logits(tokens, IDS, REAL), IDS, REAL, ours.config.smoothing)
     assert off(mine.data, loss) < TOLERANCE[dtype]
     loss.backward()
     mine.backward()
@@ -137,7 +138,7 @@ def writers(request, tmp_path_factory):
     model = random_weights(transformers.BlipForConditionalGeneration(transformers.BlipConfig(text_config=TEXT, vision_config=VISION)), seed=9)
     with torch.no_grad():
         model.text_decoder.cls.predictions.bias[SEP] += 2.0
-    folder = tmp_path_factory.mktemp("writer")
+    folder = tmp_path_factory.mktemp("decoder")
     model.save_pretrained(folder)
     return model.to(getattr(torch, request.param)), pretrained.load(folder, dtype=request.param), *pictures(request.param, 6)
 
@@ -154,7 +155,7 @@ def test_captions_are_those_of_generate(writers, prompt):
     for options in SEARCHES:
         named = {("num_beams" if name == "beams" else name): value for name, value in options.items()}
         out = theirs.generate(pixel_values=pixels, **given, max_new_tokens=8, do_sample=False, **named)
-        found.append(ours.caption(images, ids, max_new_tokens=8, **options))
+        found.append(ours.generate(images, ids, max_new_tokens=8, **options))
         assert found[-1] == written(out, 1 + len(prompt), SEP), options
     assert len({str(captions) for captions in found}) == len(SEARCHES)  # each way of searching finds something of its own
     assert len({len(caption) for captions in found for caption in captions}) > 2
@@ -183,7 +184,7 @@ def test_a_retrieval_folder_of_ours_gives_the_same_numbers_there(tmp_path, full)
     text = {"input_ids": torch.tensor(IDS), "attention_mask": torch.tensor(REAL).long()}
     with no_grad(), torch.no_grad():
         assert off(full(images, IDS, REAL).data, theirs(pixel_values=pixels, **text, use_itm_head=False).itm_score) < tolerance
-        assert off(full.match(full.towers.look(images), IDS, REAL).data, theirs(pixel_values=pixels, **text).itm_score) < tolerance
+        assert off(full.itm_logits(full.image_tokens(images), IDS, REAL).data, theirs(pixel_values=pixels, **text).itm_score) < tolerance
 
 
 def test_a_captioning_folder_of_ours_gives_the_same_numbers_and_captions_there(tmp_path, full):
@@ -192,10 +193,10 @@ def test_a_captioning_folder_of_ours_gives_the_same_numbers_and_captions_there(t
     ids = np.where(np.arange(5) == 0, full.config.decode, IDS)
     with no_grad(), torch.no_grad():
         logits = theirs(pixel_values=pixels, input_ids=torch.tensor(ids), attention_mask=torch.tensor(REAL).long()).logits
-        assert off(full.words(full.towers.look(images), IDS, REAL).data[REAL], logits[torch.tensor(REAL)]) < tolerance
+        assert off(full.lm_logits(full.image_tokens(images), IDS, REAL).data[REAL], logits[torch.tensor(REAL)]) < tolerance
         for beams in (1, 3):
             out = theirs.generate(pixel_values=pixels, max_new_tokens=6, num_beams=beams, do_sample=False)
-            assert full.caption(images, max_new_tokens=6, beams=beams) == written(out, 1, full.config.end_of_text)
+            assert full.generate(images, max_new_tokens=6, beams=beams) == written(out, 1, full.config.end_of_text)
 
 
 @pytest.mark.parametrize("form", ["huggingface", "huggingface_retrieval"])
@@ -205,7 +206,7 @@ def test_a_folder_of_ours_is_opened_here_and_there_with_the_same_settings(tmp_pa
     mine, its = full.config, again.config
     assert (its.image, its.text, its.decode, its.end_of_text, its.smoothing) == (mine.image, mine.text, mine.decode, mine.end_of_text, mine.smoothing)
     for name, array in full.state_dict().items():
-        if not name.startswith(("twin.", "queue.")) and name not in report.fresh:
+        if not name.startswith(("momentum_encoder.", "queue.")) and name not in report.fresh:
             assert again.state_dict()[name].tobytes() == array.tobytes(), name
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["model_type"] == "blip" and config["text_config"]["is_decoder"] is True

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinymm import pretrained
-from tinymm.models.clip import CLIP, CLIPConfig, figure_3
+from tinymm import pretrained, tasks
+from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.resnet import Bottleneck, ConvNorm, ResNetConfig
 from tinymm.pretrained.files.torch import read_torch_file
+from tinymm.tasks.clip import figure_3
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
@@ -42,11 +43,11 @@ def test_features_logits_and_loss_agree_with_the_original_code(name, dtype):
     model = pretrained.load(REFERENCE / f"openai_{name}.pt", dtype=dtype)
     assert not model.training and {p.dtype for p in model.parameters()} == {np.dtype(dtype)}
     images, ids = right["image"].transpose(0, 2, 3, 1).astype(dtype), right["text"]
-    assert off(model.encode_image(images).data, right["encode_image"]) < tolerance
-    assert off(model.encode_text(ids).data, right["encode_text"]) < tolerance
-    assert off(model(images, ids).data, right["logits_per_image"]) < tolerance
-    assert off(model(images, ids).data.T, right["logits_per_text"]) < tolerance
-    assert off(model.losses(images, ids, ids > 0)["itc"].data, right["loss"]) < tolerance
+    assert off(model.encode_image(images, normalize=False).data, right["encode_image"]) < tolerance
+    assert off(model.encode_text(ids, normalize=False).data, right["encode_text"]) < tolerance
+    assert off(model.logits(images, ids).data, right["logits_per_image"]) < tolerance
+    assert off(model.logits(images, ids).data.T, right["logits_per_text"]) < tolerance
+    assert off(tasks.losses(model, images, ids, ids > 0)["itc"].data, right["loss"]) < tolerance
     W_i = np.eye(model.config.joint_width) if model.W_i is None else model.W_i
     loss, logits = figure_3(model.image_encoder, model.text_encoder, images, ids, W_i, model.W_t, model.t)
     assert off(loss.data, right["loss"]) < tolerance and off(logits.data, right["logits_per_image"]) < tolerance
@@ -58,7 +59,7 @@ def test_all_parameter_gradients_agree_with_the_original_code(name, dtype):
     right = expected(name)
     gradients = {key.removeprefix("gradient "): value for key, value in right.items() if key.startswith("gradient ")}
     model = pretrained.load(REFERENCE / f"openai_{name}.pt", dtype=dtype)
-    model.losses(right["image"].transpose(0, 2, 3, 1).astype(dtype), right["text"])["itc"].backward()
+    tasks.losses(model, right["image"].transpose(0, 2, 3, 1).astype(dtype), right["text"])["itc"].backward()
     found = pretrained.export(model, "openai", gradients=True)
     assert found.keys() == gradients.keys()
     largest = max(np.abs(value).max() for value in gradients.values())
@@ -73,7 +74,7 @@ def test_all_parameter_gradients_agree_with_the_original_code(name, dtype):
 def worst_gradient(model, right):
     """Return the largest `off` of any gradient but the one that is zero."""
     dtype = model.W_t.dtype
-    model.losses(right["image"].transpose(0, 2, 3, 1).astype(dtype), right["text"])["itc"].backward()
+    tasks.losses(model, right["image"].transpose(0, 2, 3, 1).astype(dtype), right["text"])["itc"].backward()
     found = pretrained.export(model, "openai", gradients=True)
     return max(off(found[key], right[f"gradient {key}"]) for key in found if key != ZERO)
 
@@ -95,7 +96,7 @@ def test_float32_gradients_of_a_resnet_with_moderate_scores_are_within_the_toler
         model = pretrained.load(REFERENCE / "openai_rn.pt", dtype=dtype)
         query = model.image_encoder.pool.attention.query
         query.weight.data, query.bias.data = query.weight.data * 0.1, query.bias.data * 0.1
-        model.losses(right["image"].transpose(0, 2, 3, 1).astype(dtype), right["text"])["itc"].backward()
+        tasks.losses(model, right["image"].transpose(0, 2, 3, 1).astype(dtype), right["text"])["itc"].backward()
         gradients[dtype] = pretrained.export(model, "openai", gradients=True)
     for key, value in gradients["float64"].items():
         assert key == ZERO or off(gradients["float32"][key], value) < TOLERANCE["float32"], key
@@ -106,7 +107,7 @@ def test_batch_norm_in_training_agrees_with_the_original_code(dtype):
     right, tolerance = expected("rn"), TOLERANCE[dtype]
     model = pretrained.load(REFERENCE / "openai_rn.pt", dtype=dtype).train()
     before = pretrained.export(model, "openai")["visual.bn1.num_batches_tracked"]
-    features = model.encode_image(right["image"].transpose(0, 2, 3, 1).astype(dtype))
+    features = model.encode_image(right["image"].transpose(0, 2, 3, 1).astype(dtype), normalize=False)
     np.sum(features**2).backward()
     after = pretrained.export(model, "openai")
     assert off(features.data, right["train_encode_image"]) < tolerance

@@ -88,20 +88,20 @@ def opt(**changes):
 def of_retrieval(ours, theirs):
     text = {"input_ids": torch.tensor(IDS), "attention_mask": MASK}
     yield ours(IMAGES, IDS, REAL).data, theirs(pixel_values=PIXELS, **text, use_itm_head=False).itm_score
-    yield ours.match(ours.towers.look(IMAGES), IDS, REAL).data, theirs(pixel_values=PIXELS, **text).itm_score
+    yield ours.itm_logits(ours.image_tokens(IMAGES), IDS, REAL).data, theirs(pixel_values=PIXELS, **text).itm_score
 
 
 def of_captioning(ours, theirs):
     ids = np.where(np.arange(5) == 0, 38, IDS)
     logits = theirs(pixel_values=PIXELS, input_ids=torch.tensor(ids), attention_mask=MASK).logits
-    yield ours.words(ours.towers.look(IMAGES), IDS, REAL).data[REAL], logits[MASK.bool()]
+    yield ours.lm_logits(ours.image_tokens(IMAGES), IDS, REAL).data[REAL], logits[MASK.bool()]
 
 
 def of_stage_1(ours, theirs):
     given = {"pixel_values": PIXELS, "input_ids": PLACES, "attention_mask": PLACED}
     yield ours(IMAGES, IDS, REAL).data, theirs(**given, use_image_text_matching_head=False).logits_per_image
     match = theirs(**given, use_image_text_matching_head=True).logits_per_image
-    yield np.mean(ours.match(ours.image_tokens(IMAGES), IDS, REAL).data, axis=1), match
+    yield ours.itm_logits(ours.image_tokens(IMAGES), IDS, REAL).data, match
 
 
 def of_stage_2(ours, theirs):
@@ -375,7 +375,7 @@ def _with_graph(kind, ours, theirs):
     if kind == "BLIP":
         ids = torch.tensor(np.where(np.arange(5) == 0, 38, IDS))
         logits = theirs(pixel_values=PIXELS, input_ids=ids, attention_mask=MASK).logits
-        return [(ours.words(ours.towers.look(IMAGES), IDS, REAL)[rows], logits[MASK.bool()])]
+        return [(ours.lm_logits(ours.image_tokens(IMAGES), IDS, REAL)[rows], logits[MASK.bool()])]
     if kind == "BLIP-2":
         logits = theirs(pixel_values=PIXELS, input_ids=PLACES, attention_mask=PLACED).logits[:, Q:]
         return [(ours(IMAGES, IDS, REAL)[rows], logits[MASK.bool()])]

@@ -12,6 +12,7 @@ from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.models.opt import OPT, OPTConfig
 from tinymm.pretrained.files.safetensors import read_safetensors, write_safetensors
 from tinymm.pretrained.models.blip2 import LAVIS_STAGE_2
+from tinymm.tasks import losses
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 HEADS = {"image": 5, "qformer": 4}
@@ -33,9 +34,9 @@ def test_a_whole_file_without_a_config_is_measured():
     assert isinstance(model, BLIP2Stage1) and not report.fresh
     with np.load(REFERENCE / "lavis_stage1.npz") as right:
         images, ids, is_real = right["pixel_values"].transpose(0, 2, 3, 1), right["input_ids"], right["attention_mask"].astype(bool)
-        losses = model.losses(images, ids, is_real, negatives=(right["neg_image_for_text"], right["neg_text_for_image"]))
+        terms = losses(model, images, ids, is_real, negatives=(right["neg_image_for_text"], right["neg_text_for_image"]))
         for name, theirs in {"itc": "loss_itc", "itm": "loss_itm", "itg": "loss_lm"}.items():
-            assert abs(losses[name].item() - right[theirs]) < 1e-9, name
+            assert abs(terms[name].item() - right[theirs]) < 1e-9, name
 
 
 def test_the_frozen_part_comes_from_its_own_file(parts):

@@ -8,7 +8,7 @@ import pytest
 from test_towers_files import albef_retrieval, blip_captioning, blip_retrieval
 from tiny import randomized
 
-from tinymm import pretrained
+from tinymm import pretrained, tasks
 from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.layers import MissingParameter
 from tinymm.models.blip import BLIP, BLIPConfig
@@ -58,24 +58,24 @@ def stage_1():
 USES = {
     "cosines": lambda model: model(pictures(model), IDS, REAL),
     "matching": lambda model: model.itm_probability(pictures(model), IDS, REAL),
-    "captions": lambda model: model.caption(pictures(model), max_new_tokens=3),
-    "hidden words": lambda model: model.towers.words(model.image_tokens(pictures(model)), IDS, REAL),
-    "itc and itm": lambda model: model.losses(pictures(model), IDS, REAL, rng=np.random.default_rng(0), objectives=("itc", "itm")),
-    "all losses": lambda model: model.losses(pictures(model), IDS, REAL, rng=np.random.default_rng(0)),
+    "captions": lambda model: model.generate(pictures(model), max_new_tokens=3),
+    "hidden words": lambda model: model.mlm_logits(model.image_tokens(pictures(model)), IDS, REAL),
+    "itc and itm": lambda model: tasks.losses(model, pictures(model), IDS, REAL, rng=np.random.default_rng(0), objectives=("itc", "itm")),
+    "all losses": lambda model: tasks.losses(model, pictures(model), IDS, REAL, rng=np.random.default_rng(0)),
 }
 #: How it is opened, what it can still do, and for each thing that it cannot, the part that the sentence names.
 MODELS = {
     "ALBEF retrieval": (
         from_file(albef_retrieval), {"cosines", "matching", "itc and itm"}, {"hidden words": "language_head", "all losses": "language_head"},
     ),
-    "BLIP retrieval": (from_file(blip_retrieval), {"cosines", "matching", "itc and itm"}, {"captions": "writer.", "all losses": "writer."}),
+    "BLIP retrieval": (from_file(blip_retrieval), {"cosines", "matching", "itc and itm"}, {"captions": "decoder.", "all losses": "decoder."}),
     "BLIP captioning": (
         from_file(blip_captioning), {"captions"},
         {"cosines": "image_projection", "matching": "text_encoder.blocks.0", "itc and itm": "blocks.0.attention", "all losses": "blocks.0"},
     ),
     "BLIP retrieval of Hugging Face": (
         from_format(blip, "huggingface_retrieval"), {"cosines", "matching"},
-        {"captions": "writer.", "itc and itm": "temperature", "all losses": "temperature"},
+        {"captions": "decoder.", "itc and itm": "temperature", "all losses": "temperature"},
     ),
     "BLIP captioning of Hugging Face": (
         from_format(blip, "huggingface"), {"captions"},
@@ -110,7 +110,7 @@ def test_what_is_begun_anew_is_named_and_then_does_all(name, tmp_path):
     missing = model.missing()
     assert not set(missing) & set(model.trainable()) and not set(missing) & set(model.state_dict())
     assert model.initialize_missing() == missing and model.missing() == [] == model.initialize_missing()
-    assert {n for n in missing if "twin" not in n} <= set(model.trainable()) and set(missing) <= set(model.state_dict())
+    assert {n for n in missing if "momentum_encoder" not in n} <= set(model.trainable()) and set(missing) <= set(model.state_dict())
     for use in (*MODELS[name][1], *MODELS[name][2]):
         USES[use](model)
 
@@ -121,7 +121,7 @@ def test_what_is_there_can_be_trained_and_the_rest_stays_missing(name, tmp_path)
     before, missing = model.state_dict(), model.missing()
     optimizer = AdamW(model)
     if "captioning" in name:
-        loss = model.losses(pictures(model), IDS, REAL, objectives=("lm",))["lm"]
+        loss = tasks.losses(model, pictures(model), IDS, REAL, objectives=("lm",))["lm"]
     else:
         loss = np.sum(model(pictures(model), IDS, REAL))
     loss.backward()
@@ -150,11 +150,11 @@ def test_it_is_saved_copied_and_moved_without_what_is_missing(name, tmp_path):
 
 def test_a_format_with_a_place_for_what_is_missing_is_refused(tmp_path):
     model, _ = MODELS["BLIP retrieval"][0](tmp_path)
-    with pytest.raises(UsageError, match=r'format "huggingface" needs writer\..* and \d+ more, of which .* write it as "tinymm", or call'):
+    with pytest.raises(UsageError, match=r'format "huggingface" needs decoder\..* and \d+ more, of which .* write it as "tinymm", or call'):
         pretrained.save(model, tmp_path / "there", format="huggingface")
     assert not (tmp_path / "there").exists()
     pretrained.save(model, tmp_path / "there", format="huggingface_retrieval")
-    assert set(pretrained.load(tmp_path / "there").missing()) >= {name for name in model.missing() if name.startswith("writer.")}
+    assert set(pretrained.load(tmp_path / "there").missing()) >= {name for name in model.missing() if name.startswith("decoder.")}
 
 
 def test_a_list_of_missing_names_in_a_config_is_a_list_of_names(tmp_path):

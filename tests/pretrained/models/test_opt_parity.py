@@ -14,6 +14,7 @@ from tinymm.models.decoding import draw_from_nucleus  # noqa: E402
 from tinymm.models.opt import OPT, OPTConfig  # noqa: E402
 from tinymm.pretrained.key_maps import Layout  # noqa: E402
 from tinymm.pretrained.models.opt import HUGGING_FACE, RELEASED, recognize, rules  # noqa: E402
+from tinymm.tasks import losses  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("torch")]
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
@@ -72,7 +73,7 @@ def test_logits_loss_and_all_gradients(name, side, dtype, tmp_path):
     follows = np.concatenate([np.zeros((3, 1), bool), real[:, 1:] & real[:, :-1]], axis=1)
     targets = torch.tensor(np.where(follows, ids, -100))[:, 1:]
     loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, V), targets.reshape(-1), ignore_index=-100)
-    mine = ours.losses(None, ids, real)["lm"]
+    mine = losses(ours, None, ids, real)["lm"]
     assert off(mine.data, loss) < TOLERANCE[dtype]
 
     loss.backward()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny import randomized
+from tiny_towers import trained_on
 
 from tinymm import pretrained
 from tinymm.arrays.errors import CheckpointError, UsageError
@@ -47,11 +48,12 @@ def blip_captioning():
 #: Each kind of file, and what begins anew in a model that it is loaded into, as patterns of our names.
 FILES = {
     "ALBEF pretraining": (lambda: pretraining("albef"), ["queue.ids", "queue.pushed"]),
-    "ALBEF retrieval": (albef_retrieval, ["queue.pushed", r"towers\.language_head\..*", r"twin\.copy\.language_head\..*"]),
+    "ALBEF retrieval": (albef_retrieval, ["queue.pushed", r"encoders\.language_head\..*", r"momentum_encoder\.model\.language_head\..*"]),
     "BLIP pretraining": (lambda: pretraining("blip"), ["queue.ids", "queue.pushed"]),
-    "BLIP retrieval": (blip_retrieval, ["queue.pushed", r"writer\..*"]),
+    "BLIP retrieval": (blip_retrieval, ["queue.pushed", r"decoder\..*"]),
     "BLIP captioning": (
-        blip_captioning, [r"itm_head\..*", "temperature", r"towers\..*_projection\..*", r"towers\.text_encoder\.blocks\.\d\.(attention|norm_1)\..*"],
+        blip_captioning,
+        [r"itm_head\..*", "temperature", r"encoders\..*_projection\..*", r"encoders\.text_encoder\.blocks\.\d\.(attention|norm_1)\..*"],
     ),
 }  # fmt: skip
 
@@ -77,7 +79,7 @@ def test_released_files_hold_what_they_hold_and_the_rest_is_named(name, form, tm
     write(tmp_path / f"w.{form}", arrays, form)
     model, report = pretrained.load_with_report(tmp_path / f"w.{form}", heads=HEADS)
     assert isinstance(model, ALBEF if name.startswith("ALBEF") else BLIP) and not model.training
-    assert (model.twin is None) == (model.queue is None) == (name == "BLIP captioning")
+    assert (model.momentum_encoder is None) == (model.queue is None) == (name == "BLIP captioning")
     assert all(any(re.fullmatch(kind, array) for kind in lacks) for array in report.fresh), report.fresh
     assert all(any(re.fullmatch(kind, array) for array in report.fresh) for kind in lacks), report.fresh
     whole = pretrained.load(REFERENCE / f"{name.split()[0].lower()}.safetensors", heads=HEADS).state_dict()
@@ -102,7 +104,7 @@ def test_what_a_captioning_file_holds_writes_as_the_whole_does(tmp_path):
     images = np.random.default_rng(0).standard_normal((3, 32, 32, 3)).astype(np.float32)
     write_safetensors(tmp_path / "w.safetensors", blip_captioning())
     part, whole = (pretrained.load(path, heads=HEADS) for path in (tmp_path / "w.safetensors", REFERENCE / "blip.safetensors"))
-    assert part.config.decode == 64 and part.caption(images, max_new_tokens=5) == whole.caption(images, max_new_tokens=5)
+    assert part.config.decode == 64 and part.generate(images, max_new_tokens=5) == whole.generate(images, max_new_tokens=5)
 
 
 # ---------------------------------------------------------------------- what stands in a file twice
@@ -131,12 +133,12 @@ def test_the_decoder_s_copies_are_compared_and_may_be_missing(tmp_path):
 
 # ---------------------------------------------------------------------- our own
 def stepped(model, config, dtype="float32", **changes):
-    """Return a model that has gone a few steps, so that twin, queue and pointer are somewhere."""
+    """Return a model that has gone a few steps, so that momentum encoder, queue and pointer are somewhere."""
     model = randomized(model(config.tiny(ramp=40, alpha=0.3, **changes), np.random.default_rng(0))).astype(dtype)
     rng = np.random.default_rng(1)
     for _ in range(3):
         images, ids = rng.standard_normal((4, 16, 16, 3)).astype(dtype), rng.integers(3, 48, (4, 5))
-        model.losses(images, ids, rng=rng, image_ids=rng.integers(0, 9, 4) + np.arange(4) * 9)
+        trained_on(model, images, ids, None, rng=rng, image_ids=rng.integers(0, 9, 4) + np.arange(4) * 9)
     return model
 
 
@@ -159,8 +161,8 @@ def test_what_is_saved_is_opened_bitwise(model, config, form, dtype, momentum, t
         if name not in lost:
             assert state[name].dtype == array.dtype and state[name].tobytes() == array.tobytes(), name
     if momentum is not None:
-        assert after.queue.pointer == 12 and after.twin.momentum == 0.9
-        assert (after.queue.picture_ids >= 0).sum() == (0 if lost else 12)
+        assert after.queue.pointer == 12 and after.momentum_encoder.momentum == 0.9
+        assert (after.queue.image_ids >= 0).sum() == (0 if lost else 12)
     assert pretrained.store.checkpoints.best_format(before) == "tinymm"
 
 

@@ -15,6 +15,11 @@ PLANTED = [(suite, name) for suite, mistakes in WRONG.items() for name in mistak
 NEEDS_NOT_MET = {"contrastive_loss": {"C17b", "C17c"}}  # they need logits; every other property runs on the plain variant
 
 
+def test_every_check_is_listed_under_its_name():
+    """A file and a check may share a name, `softmax`: the package's name is the check."""
+    assert {name: one for name, one in vars(check).items() if isinstance(one, check.Check)} == check.CHECKS
+
+
 @pytest.mark.parametrize("suite, name, dtype", ACCEPTED)
 def test_right_implementations_pass(suite, name, dtype):
     report = check.CHECKS[suite](**RIGHT[suite][name], dtype=dtype, examples="ci" if name == "plain" else "quick")

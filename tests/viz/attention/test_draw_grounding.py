@@ -28,7 +28,7 @@ def model_of(kind):
     else:
         model = BLIP(replace(BLIPConfig.tiny(), text=BertConfig.tiny(layers=3, memory_width=24)), draws)
     model = model.astype("float64")
-    for parameter in model.towers.parameters():
+    for parameter in model.encoders.parameters():
         parameter.data = parameter.data + 0.2 * draws.standard_normal(parameter.shape)
     return model
 
@@ -41,9 +41,9 @@ def test_the_layer_is_the_one_that_is_asked_for_and_the_middle_by_default(kind, 
     """Attention alone is what is recorded of that layer's look at the picture, its class token left out."""
     model = MODELS[kind]
     with no_grad(), record_attention() as maps:
-        tokens = model.towers.look(PICTURE[None])
+        tokens = model.image_tokens(PICTURE[None])
         del maps[:]
-        model.match(tokens, IDS[None], np.ones((1, 4), bool))
+        model.itm_logits(tokens, IDS[None], np.ones((1, 4), bool))
     looks = [m for m in maps if m.shape[-1] == 5]  # the picture has 2 · 2 patches and a class token, the text 4 tokens
     for layer, look in zip(layers, looks, strict=True):
         found = ground(model, PICTURE, IDS, layer=layer, rng=np.random.default_rng(0))
@@ -68,7 +68,7 @@ def test_the_heat_is_attention_times_its_positive_gradient(kind):
     call = layer + (layer - config.crosses_from) + 1  # one attention a layer below, two from there on
     definition = ops.attention_definition
     with no_grad():
-        tokens = model.towers.look(PICTURE[None]).data
+        tokens = model.image_tokens(PICTURE[None]).data
 
     def logit(push):
         calls = iter(range(99))
@@ -79,7 +79,7 @@ def test_the_heat_is_attention_times_its_positive_gradient(kind):
 
         with pytest.MonkeyPatch.context() as patch, no_grad(), record_attention() as maps:
             patch.setattr(ops, "attention_definition", pushing)
-            return model.match(tokens, IDS[None], np.ones((1, 4), bool)).data[0, 1], maps[call]
+            return model.itm_logits(tokens, IDS[None], np.ones((1, 4), bool)).data[0, 1], maps[call]
 
     weights = logit(np.zeros((1, config.heads, 4, 5)))[1]
     slope = np.zeros_like(weights)
@@ -105,7 +105,7 @@ def test_nothing_of_the_model_is_changed(kind):
     model = MODELS[kind]
     before = model.state_dict()
     ground(model, PICTURE, IDS, rng=np.random.default_rng(0))
-    assert all(parameter.grad is None for parameter in model.parameters()) and model.twin is not None and model.queue is not None
+    assert all(parameter.grad is None for parameter in model.parameters()) and model.momentum_encoder is not None and model.queue is not None
     after = model.state_dict()
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
@@ -116,7 +116,7 @@ def test_shuffled_weights_are_the_same_numbers_in_other_places():
     for name, parameter in other.named_parameters():
         own = dict(model.named_parameters())[name].data
         np.testing.assert_array_equal(np.sort(own, axis=None), np.sort(parameter.data, axis=None))
-    assert not np.array_equal(other.towers.text_encoder.embedding.words.weight.data, model.towers.text_encoder.embedding.words.weight.data)
+    assert not np.array_equal(other.encoders.text_encoder.embedding.words.weight.data, model.encoders.text_encoder.embedding.words.weight.data)
     one, same, third = (ground(model, PICTURE, IDS, rng=np.random.default_rng(seed)).heats for seed in (0, 0, 1))
     np.testing.assert_array_equal(one[SHUFFLED], same[SHUFFLED])
     assert not np.array_equal(one[SHUFFLED], third[SHUFFLED]) and np.array_equal(one[GRADIENT], third[GRADIENT])

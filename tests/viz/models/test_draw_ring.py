@@ -8,7 +8,7 @@ from matplotlib.patches import Wedge
 
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.losses import l2_normalize
-from tinymm.models.momentum import Queue
+from tinymm.models.momentum import FeatureQueue
 from tinymm.viz import style
 from tinymm.viz.models.queue_ring import arcs, ring, ring_alt, steps_ago
 
@@ -17,7 +17,7 @@ queues = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(0, 15))  # 
 
 
 def filled(batch, fits, pushes):
-    queue = Queue(batch * fits, 4, np.random.default_rng(0))
+    queue = FeatureQueue(batch * fits, 4, np.random.default_rng(0))
     for _ in range(pushes):
         rows = l2_normalize(np.random.default_rng(1).standard_normal((batch, 4)))
         queue.push(rows, rows)

@@ -14,22 +14,22 @@ from tinymm.viz.models.blip_stack import FILLS, LEVELS, OWN, USES, counts, stack
 MODEL = BLIP(BLIPConfig.tiny(), np.random.default_rng(0))
 PICTURES, IDS = np.random.default_rng(1).standard_normal((2, 16, 16, 3)).astype(np.float32), np.array([[1, 5, 6, 2], [1, 7, 8, 2]])
 PARTS = {
-    "embedding": "towers.text_encoder.embedding.words.weight",
-    "self-attention": "towers.text_encoder.blocks.0.attention.output.weight",
-    "cross-attention": "towers.text_encoder.blocks.0.cross.output.weight",
-    "feed-forward": "towers.text_encoder.blocks.0.mlp.contract.weight",
-    "writer's self-attention": "writer.attentions.0.output.weight",
-    "projection": "towers.text_projection.weight",
+    "embedding": "encoders.text_encoder.embedding.words.weight",
+    "self-attention": "encoders.text_encoder.blocks.0.attention.output.weight",
+    "cross-attention": "encoders.text_encoder.blocks.0.cross.output.weight",
+    "feed-forward": "encoders.text_encoder.blocks.0.mlp.contract.weight",
+    "decoder's self-attention": "decoder.attentions.0.output.weight",
+    "projection": "encoders.text_projection.weight",
     "matching head": "itm_head.weight",
-    "language head": "writer.language_head.dense.weight",
+    "language head": "decoder.language_head.dense.weight",
 }
 
 
 def outputs(model):
     """Return what comes of the three uses: ITC's unit vectors, ITM's logits, LM's logits."""
     real = np.ones(IDS.shape, bool)
-    tokens = model.towers.look(PICTURES).data
-    return [model.encode_text(IDS).data, model.match(tokens, IDS, real).data, model.words(tokens, IDS, real).data]
+    tokens = model.image_tokens(PICTURES).data
+    return [model.encode_text(IDS).data, model.itm_logits(tokens, IDS, real).data, model.lm_logits(tokens, IDS, real).data]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -46,7 +46,7 @@ def test_what_is_drawn_as_shared_moves_the_uses_that_it_is_drawn_in_and_no_other
 
 
 def test_every_number_of_the_text_side_is_counted_once():
-    text = sum(p.size for name, p in MODEL.named_parameters() if name.startswith(("towers.text", "writer", "itm_head")))
+    text = sum(p.size for name, p in MODEL.named_parameters() if name.startswith(("encoders.text", "decoder", "itm_head")))
     assert sum(counts(MODEL).values()) == text
     assert set(counts(MODEL)) == {key for _, keys, _ in LEVELS for key in keys if key}
 
@@ -72,7 +72,7 @@ def test_words():
     whole = sum(counts(MODEL).values())
     assert first.startswith(f"Three uses of one stack have {whole / 1e3:.3g} k parameters, three stacks would have")
     assert [line.split(" ")[0] for line in uses] == ["[CLS]", "[ENC]", "[DEC]"]
-    assert "cross-attention" not in uses[0] and "writer's self-attention (its own" in uses[2]
+    assert "cross-attention" not in uses[0] and "decoder's self-attention (its own" in uses[2]
     assert "for ITC" in uses[0] and "for ITM" in uses[1] and "for LM" in uses[2]
     assert "parameters" not in stack_alt()
 

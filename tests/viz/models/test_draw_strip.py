@@ -7,6 +7,7 @@ from matplotlib.patches import FancyBboxPatch
 from tinymm.arrays.errors import UsageError
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
+from tinymm.tasks import losses
 from tinymm.viz.models.blip2_strip import counts, strip
 
 MODEL = BLIP2Stage2(BLIP2Stage2Config.tiny(), np.random.default_rng(0))
@@ -19,7 +20,7 @@ def test_every_number_is_counted_once_and_the_trained_ones_are_those_that_the_mo
 
 
 def test_gradient_arrives_exactly_where_the_drawing_says():
-    MODEL.losses(np.ones((2, 16, 16, 3), np.float32), np.array([[2, 5, 6]] * 2))["lm"].backward()
+    losses(MODEL, np.ones((2, 16, 16, 3), np.float32), np.array([[2, 5, 6]] * 2))["lm"].backward()
     parts = MODEL.image_encoder, MODEL.qformer, MODEL.projection, MODEL.language_model
     stored = [any(p.grad is not None for p in part.parameters()) for part in parts]
     assert stored == [trains for _, trains in counts(MODEL).values()]

@@ -18,7 +18,7 @@ from ..batches import Batch, PairSet, Source, ZeroShot
 from ..datasets import DatasetSpec, register_dataset
 from ..images import Preprocess
 from ..text import WordTokenizer
-from . import emoji_artists as artists
+from . import emoji_artists
 
 TEST, VALIDATION = 80, 40
 #: A held-out name has two words or more, each of which stands in so many names, and still in two that are trained.
@@ -61,11 +61,11 @@ class Emoji(Source):
             )
         self.name = "emoji" if language == "en" else f"emoji-{language}"
         self.seed, self.language, self.template_share, self.strength = seed, language, template_share, strength
-        self.characters, everything = drawn_characters(), artists.names(language)
+        self.characters, everything = drawn_characters(), emoji_artists.names(language)
         self.names = tuple(everything[character] for character in self.characters)
         self.templates = TEMPLATES if language == "en" else ("{}",)
-        self.drawn = artists.pictures(artists.OPENMOJI, resolution)
-        self.drawn_by_another = artists.pictures(artists.NOTO, resolution)
+        self.drawn = emoji_artists.pictures(emoji_artists.OPENMOJI, resolution)
+        self.drawn_by_another = emoji_artists.pictures(emoji_artists.NOTO, resolution)
         self.test, self.held_back, self.trained = split(self.names)
         self.preprocess = Preprocess(resolution, channels=3, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         self.tokenizer = WordTokenizer.from_captions(template.format(name) for name in self.names for template in self.templates)
@@ -138,10 +138,11 @@ class Emoji(Source):
     @property
     def about(self) -> str:
         """What is drawn by whom, and what is left out, for `data check`."""
-        _, left_out = artists.single_emoji()
-        another = f"tested on {artists.NOTO}" if self.drawn_by_another else f"{artists.NOTO} is not installed, so no other artist to test on"
+        _, left_out = emoji_artists.single_emoji()
+        noto = emoji_artists.NOTO
+        another = f"tested on {noto}" if self.drawn_by_another else f"{noto} is not installed, so no other artist to test on"
         sequences = ", ".join(f"{count} × {kind}" for kind, count in left_out.items())
-        return f"{artists.OPENMOJI} with names in {self.language!r}; {another}; sequences left out: {sequences}"
+        return f"{emoji_artists.OPENMOJI} with names in {self.language!r}; {another}; sequences left out: {sequences}"
 
     def _pairs(self, chosen: np.ndarray, drawn: dict[str, np.ndarray]) -> PairSet:
         there = [i for i in chosen if self.characters[i] in drawn]
@@ -152,8 +153,8 @@ class Emoji(Source):
 @lru_cache(maxsize=1)
 def drawn_characters() -> tuple[str, ...]:
     """Return the emoji that OpenMoji draws, look-alikes merged, in the order of their code points; the same at every resolution."""
-    drawn = artists.pictures(artists.OPENMOJI)
-    return artists.merged(tuple(drawn), drawn)
+    drawn = emoji_artists.pictures(emoji_artists.OPENMOJI)
+    return emoji_artists.merged(tuple(drawn), drawn)
 
 
 def split(names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ class Sentences(Source):
     sentences would learn that nothing before a sentence matters, and would then have no ear for the soft words that BLIP-2 puts there. DataError for
     fewer than 2 different pictures' captions.
 
-    >>> from .text import WordTokenizer
+    >>> from tinymm.data.text import WordTokenizer
     >>> source = Sentences([("red cat",), ("blue dog",)], WordTokenizer(("blue", "cat", "dog", "red"), 4))
     >>> source.batch(np.array([1]), np.random.default_rng(0)).captions
     ('blue dog / red cat',)

@@ -11,6 +11,7 @@ from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.vit import ViTConfig
 
 from ..key_maps import Imported, Layout
+from .albef_blip import MOMENTUM, ONLINE
 from .bert import ASSUMED
 from .blip2_config import VISION, tiled
 from .config_classes import Key, needs_config, part_of, read_config, version_of
@@ -77,25 +78,26 @@ def _renamed(theirs: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
 def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout: Layout) -> dict[str, Any]:
     """Return what both configs begin with: the two encoders, the joint width, and the queue's length where there is one."""
     arrays, own = found.arrays, layout.name == "tinymm"
-    sizes = {"image": vit_sizes(arrays, "towers.image_encoder."), "text": bert_sizes(arrays, "towers.text_encoder.")}
+    sizes = {"image": vit_sizes(arrays, f"{ONLINE}image_encoder."), "text": bert_sizes(arrays, f"{ONLINE}text_encoder.")}
     sizes["text"]["tied"] = not any(name.endswith("language_head.output") for name in arrays)
     assumed = {"image": _IMAGE_ASSUMED, "text": ASSUMED}
     parts: dict[str, Any] = {}
     for name, kind in (("image", ViTConfig), ("text", BertConfig)):
         declared = assumed[name] | {key: value for key, value in said[name].items() if value is not None}
         parts[name] = checked_config(f"{name} encoder", kind, agreed(f"{name} encoder", sizes[name], declared, heads=heads.get(name)))
-    if "towers.image_projection.weight" in arrays:
-        parts["joint_width"] = _same("joint_width", said, shape_of(arrays, "towers.image_projection.weight", 2)[1])
+    projection = f"{ONLINE}image_projection.weight"
+    if projection in arrays:
+        parts["joint_width"] = _same("joint_width", said, shape_of(arrays, projection, 2)[1])
     elif "joint_width" in said:
         parts["joint_width"] = _plausible_width(said["joint_width"], max(sizes["image"]["width"], sizes["text"]["width"]))
-    if any(name.startswith("twin.") for name in arrays):
+    if any(name.startswith(MOMENTUM) for name in arrays):
         return parts | {"queue": _same("queue", said, shape_of(arrays, "queue.images", 2)[0])}
     if own and said.get("momentum") is not None:
         raise CheckpointError(
-            f"the config and the arrays agree; it has a slow twin of momentum {said['momentum']!r}, and no array is the twin's; put the config.json "
-            "of this very file beside it"
+            f"the config and the arrays agree; it has a momentum encoder of momentum "
+            f"{said['momentum']!r}, and no array is of it; put the config.json of this very file beside it"
         )
-    return parts | {"queue": said.get("queue", 1), "momentum": None}  # without a twin there is no queue, of whatever length
+    return parts | {"queue": said.get("queue", 1), "momentum": None}  # without momentum there is no queue
 
 
 def _plausible_width(joint: Any, widest: int) -> int:

@@ -18,11 +18,7 @@ from tinymm.models.qformer import QFormer
 
 from ..files.folders import Weights
 from ..key_maps import Imported, Layout
-from . import albef_blip as towers
-from . import albef_blip_config as towers_settings
-from . import bert, blip2, clip, opt
-from . import blip2_config as blip2_settings
-from . import clip_config as settings
+from . import albef_blip, albef_blip_config, bert, blip2, blip2_config, clip, clip_config, opt
 from .clip_sizes import config_of
 
 
@@ -45,12 +41,25 @@ class Family:
     describe: Callable[[Weights, Layout, list[str]], dict[str, Any]] = lambda weights, layout, unused: weights.settings
 
 
+_REGISTERED: list[Family] = []
+
+
+def register_family(family: Family) -> None:
+    """Make the files of a further model known; one that is registered again takes the place of the first."""
+    _REGISTERED[:] = [other for other in _REGISTERED if other.model is not family.model] + [family]
+
+
+def families() -> tuple[Family, ...]:
+    """Return the kinds of models that files may hold: those that were registered first."""
+    return (*_REGISTERED, *FAMILIES)
+
+
 def family_of(model: Module) -> Family:
     """Return the family that a model belongs to; UsageError if it has none."""
-    for family in FAMILIES:
+    for family in families():
         if type(model) is family.model:
             return family
-    raise UsageError(f"models with files of their own are {', '.join(f.model.__name__ for f in FAMILIES)}, and {type(model).__name__} came")
+    raise UsageError(f"models with files of their own are {', '.join(f.model.__name__ for f in families())}, and {type(model).__name__} came")
 
 
 # ---------------------------------------------------------------------- CLIP
@@ -61,14 +70,14 @@ def _build_clip(
 
 
 def _clip_layout(config: CLIPConfig, name: str) -> Layout:
-    image, text = settings.kind_of(config.image), settings.kind_of(config.text)
+    image, text = clip_config.kind_of(config.image), clip_config.kind_of(config.text)
     if name not in ("huggingface", "openai", "tinymm"):
         raise UsageError(f'format "{name}" has no CLIP in it; write a CLIP as "huggingface", "openai" or "tinymm"')
     if name != "tinymm" and text == "cbow":
         raise UsageError(f'format {name!r} has no bag of words as text encoder; use "tinymm"')
     if name == "huggingface" and config.loss == "sigmoid":
         raise UsageError(f'format {name!r} has no place for the bias of the sigmoid loss; use "tinymm" or "openai"')
-    if name == "huggingface" and not settings.fits_hugging_face(config):
+    if name == "huggingface" and not clip_config.fits_hugging_face(config):
         reason = "has no ResNet" if image == "resnet" else 'reads eos_token_id 2 as "the largest id", which this model does not mean'
         raise UsageError(f'format "huggingface" {reason}; use "openai"')
     if name == "openai":
@@ -77,9 +86,9 @@ def _clip_layout(config: CLIPConfig, name: str) -> Layout:
 
 
 def _best_clip_format(config: CLIPConfig) -> str:
-    if settings.kind_of(config.text) == "cbow" or config.loss == "sigmoid":
+    if clip_config.kind_of(config.text) == "cbow" or config.loss == "sigmoid":
         return "tinymm"
-    return "huggingface" if settings.fits_hugging_face(config) else "openai"
+    return "huggingface" if clip_config.fits_hugging_face(config) else "openai"
 
 
 # ---------------------------------------------------------------------- BLIP-2
@@ -91,21 +100,21 @@ def _blip2(model: type[Module], kind: str, build: Callable, layouts: dict[str, L
     def layout_for(config: Any, name: str) -> Layout:
         if name not in layouts:
             raise UsageError(f"format {name!r} has no {model.__name__}; use {', '.join(layouts)}")
-        if name in ("huggingface", "lavis") and hasattr(config, "image") and not blip2_settings.fits_hugging_face(config.image):
+        if name in ("huggingface", "lavis") and hasattr(config, "image") and not blip2_config.fits_hugging_face(config.image):
             raise UsageError(f'format {name!r} knows EVA\'s kind of ViT only, and this encoder has the norms of CLIP\'s; use "tinymm"')
         return layouts[name]
 
     def best_format(config: Any) -> str:
-        second = "tinymm" not in layouts or model is BLIP2Stage2 and blip2_settings.fits_hugging_face(config.image)
+        second = "tinymm" not in layouts or model is BLIP2Stage2 and blip2_config.fits_hugging_face(config.image)
         return "huggingface" if second else "tinymm"  # Hugging Face's stage 1 lacks what training and captions need
 
-    return Family(model, recognize, build, layout_for, blip2_settings.settings_for, best_format)
+    return Family(model, recognize, build, layout_for, blip2_config.settings_for, best_format)
 
 
 # ---------------------------------------------------------------------- ALBEF and BLIP
-def _towers(model: type[Module], build: Callable, layouts: dict[str, Layout]) -> Family:
+def _albef_blip(model: type[Module], build: Callable, layouts: dict[str, Layout]) -> Family:
     def recognize(keys: Iterable[str], said: dict[str, Any]) -> Layout | None:
-        found = towers.recognize(keys, said)
+        found = albef_blip.recognize(keys, said)
         return found[1] if found and found[0] == model.__name__ else None
 
     def layout_for(config: Any, name: str) -> Layout:
@@ -115,28 +124,31 @@ def _towers(model: type[Module], build: Callable, layouts: dict[str, Layout]) ->
             raise UsageError(f"format {name!r} knows the original ViT only, and this one is built as CLIP's; use \"tinymm\"")
         return layouts[name]
 
-    return Family(model, recognize, build, layout_for, towers_settings.settings_for, lambda config: "tinymm")
+    return Family(model, recognize, build, layout_for, albef_blip_config.settings_for, lambda config: "tinymm")
 
 
 FAMILIES = (
     _blip2(
-        BLIP2Stage1, "stage 1", blip2_settings.build_stage_1,
+        BLIP2Stage1, "stage 1", blip2_config.build_stage_1,
         {"lavis": blip2.LAVIS_STAGE_1, "huggingface": blip2.HF_RETRIEVAL, "tinymm": blip2.TINYMM_STAGE_1},
     ),
     _blip2(
-        BLIP2Stage2, "stage 2", blip2_settings.build_stage_2,
+        BLIP2Stage2, "stage 2", blip2_config.build_stage_2,
         {"lavis": blip2.LAVIS_STAGE_2, "huggingface": blip2.HF_GENERATION, "tinymm": blip2.TINYMM_STAGE_2},
     ),
-    _blip2(QFormer, "Q-Former", blip2_settings.build_qformer, {"huggingface": blip2.HF_QFORMER}),
-    _towers(ALBEF, towers_settings.build_albef, {"albef": towers.ALBEF_PRETRAINING, "tinymm": towers.TINYMM_ALBEF}),
-    _towers(
-        BLIP, towers_settings.build_blip,
+    _blip2(QFormer, "Q-Former", blip2_config.build_qformer, {"huggingface": blip2.HF_QFORMER}),
+    _albef_blip(ALBEF, albef_blip_config.build_albef, {"albef": albef_blip.ALBEF_PRETRAINING, "tinymm": albef_blip.TINYMM_ALBEF}),
+    _albef_blip(
+        BLIP, albef_blip_config.build_blip,
         {
-            "blip": towers.BLIP_PRETRAINING, "huggingface": towers.HF_CAPTIONING, "huggingface_retrieval": towers.HF_RETRIEVAL,
-            "tinymm": towers.TINYMM_BLIP,
+            "blip": albef_blip.BLIP_PRETRAINING, "huggingface": albef_blip.HF_CAPTIONING, "huggingface_retrieval": albef_blip.HF_RETRIEVAL,
+            "tinymm": albef_blip.TINYMM_BLIP,
         },
     ),
     Family(BertLanguageModel, bert.recognize, bert.build, lambda config, name: bert.HUGGING_FACE, bert.settings_for, lambda config: "huggingface"),
     Family(OPT, opt.recognize, opt.build, opt.layout_for, opt.settings_for, lambda config: "huggingface"),
-    Family(CLIP, lambda keys, said: clip.recognize(keys), _build_clip, _clip_layout, settings.write_settings, _best_clip_format, settings.describe),
+    Family(
+        CLIP, lambda keys, said: clip.recognize(keys), _build_clip, _clip_layout,
+        clip_config.write_settings, _best_clip_format, clip_config.describe,
+    ),
 )  # fmt: skip

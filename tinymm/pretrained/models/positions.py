@@ -81,26 +81,26 @@ def resized_positions(positions: np.ndarray, side: int, *, antialias: bool) -> n
 def change_resolution(model: Module, resolution: int, layout: str) -> None:
     """Make a model with a vision transformer take pictures of another resolution, by resizing its position embeddings.
 
-    The twin of ALBEF and BLIP is changed with it. UsageError for a model without a vision
+    The momentum encoder of ALBEF and BLIP is changed with it. UsageError for a model without a vision
     transformer or a resolution that its patches do not tile.
     """
-    towers = [module for module in model.modules() if isinstance(module, ViT)]
+    encoders = [module for module in model.modules() if isinstance(module, ViT)]
     config: Any = getattr(model, "config", None)
-    if not towers or not hasattr(config, "image"):
+    if not encoders or not hasattr(config, "image"):
         raise UsageError(
             f"resolution= resizes the positions of a vision transformer, and this {type(model).__name__} has none; leave it out"
         )
-    patch = towers[0].config.patch
+    patch = encoders[0].config.patch
     if resolution % patch or resolution < patch:
         raise UsageError(
             f"patches of {patch} pixels tile the picture, and resolution={resolution} came; take a multiple of {patch}"
         )
     antialias = isinstance(model, CLIP) and layout != "huggingface"
-    for tower in towers:
+    for encoder in encoders:
         positions = resized_positions(
-            to_host(tower.positions.data), resolution // patch, antialias=antialias
+            to_host(encoder.positions.data), resolution // patch, antialias=antialias
         )
         changed = Parameter(positions)
-        changed.requires_grad = tower.positions.requires_grad
-        tower.positions, tower.config = changed, replace(tower.config, resolution=resolution)
+        changed.requires_grad = encoder.positions.requires_grad
+        encoder.positions, encoder.config = changed, replace(encoder.config, resolution=resolution)
     model.config = replace(config, image=replace(config.image, resolution=resolution))  # type: ignore[attr-defined]

@@ -24,7 +24,7 @@ from ..key_maps import Imported, Layout
 from ..models.clip_config import marks
 from ..models.clip_sizes import check
 from ..models.config_classes import unties
-from ..models.families import FAMILIES, Family, family_of
+from ..models.families import Family, families, family_of
 from ..models.frozen import with_frozen_parts
 from ..models.positions import change_resolution
 
@@ -145,7 +145,7 @@ def _recognized(weights: Weights) -> tuple[Family, Any]:
     """Return whose file it is and its layout, and leave the arrays of that model alone in `weights`."""
 
     def recognize(keys: Iterable[str]) -> tuple[Family, Any] | None:
-        layouts = ((family, family.recognize(keys, weights.settings)) for family in FAMILIES)
+        layouts = ((family, family.recognize(keys, weights.settings)) for family in families())
         return next((pair for pair in layouts if pair[1] is not None), None)
 
     try:

@@ -16,7 +16,7 @@ from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.autodiff import no_grad
 from tinymm.layers import record_attention
-from tinymm.models.towers import MomentumContrast
+from tinymm.models.dual_encoder import DualEncoderModel
 from tinymm.training.evaluate_matching import on_device
 from tinymm.viz import style
 
@@ -55,7 +55,7 @@ def ground(model: Any, picture: Any, ids: np.ndarray, *, layer: int | None = Non
     >>> found.grid, found.layer, {name: heat.shape for name, heat in found.heats.items()}[GRADIENT]
     ((2, 2), 1, (3, 4))
     """
-    if not isinstance(model, MomentumContrast):
+    if not isinstance(model, DualEncoderModel):
         came = type(model).__name__
         raise UsageError(f"words are grounded by a matching head that looks at the picture, and {came} came; pass an ALBEF or a BLIP")
     config = model.config  # type: ignore[attr-defined]
@@ -74,7 +74,7 @@ def ground(model: Any, picture: Any, ids: np.ndarray, *, layer: int | None = Non
 def shuffled(model: Any, rng: np.random.Generator) -> Any:
     """Return a copy of the model in which each parameter has its own numbers in another order: as large as before, and knowing nothing."""
     bare = copy(model)
-    bare.twin = bare.queue = None  # neither has a part in matching, and both are large
+    bare.momentum_encoder = bare.queue = None  # neither has a part in matching, and both are large
     bare = deepcopy(bare)
     arrays = bare.state_dict()
     parameters = [name for name, _ in bare.named_parameters() if name in arrays]  # what is missing stays missing
@@ -86,9 +86,9 @@ def _heat(model: Any, picture: Any, ids: np.ndarray, layer: int) -> tuple[np.nda
     """Return attention × positive gradient and attention alone, each (T, P), the mean of the heads, and the probability of a match."""
     ids = np.asarray(ids)[None]
     with no_grad():
-        tokens = model.towers.look(on_device(model, picture)[None]).data
+        tokens = model.image_tokens(on_device(model, picture)[None]).data
     with record_attention(as_tensors=True) as maps:
-        logits = model.match(tokens, ids, np.ones(ids.shape, bool))
+        logits = model.itm_logits(tokens, ids, np.ones(ids.shape, bool))
     gradients: dict[Any, Any] = {}  # of the parameters too, whose own `.grad` stays as it was
     np.sum(logits[:, 1]).backward(into=gradients)
     first = model.config.text.crosses_from

@@ -49,7 +49,7 @@ def strip(model: BLIP2Stage2, *, title: str | None = None) -> Any:
     Q, M, W = config.qformer.queries, config.image.width, config.language.width
     trained, whole = sum(n for n, on in sizes.values() if on), sum(n for n, _ in sizes.values())
     said = title or f"Of {written('parameters', whole)} numbers {written('parameters', trained)} train; the gradient passes through frozen ones"
-    between = [f"{config.image.patches + 1} × {M}", f"{Q} × {config.qformer.width}", f"{Q} × {W}\nsoft words"]
+    between = [f"{config.image.patches + 1} × {M}", f"{Q} × {config.qformer.width}", f"{Q} × {W}\nvisual prompts"]
     width, height = LEFT + 4 * WIDE + 3 * BETWEEN + 1.15, 2.75
     figure = style.new_figure(width, height)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))

@@ -1,7 +1,7 @@
 """BLIP's text stack three times: what [CLS], [ENC] and [DEC] each light up, which weights they share, and what each has of its own (§3.1, Figure 2).
 
 The three are not three models. Boxes of one color are the very same weights, so a step on one loss moves what the others read with; what is
-pale and dashed is there and not used. Only the writer, which must not look ahead, has a self-attention that nobody else has.
+pale and dashed is there and not used. Only the image-grounded text decoder, which is causal, has a self-attention of its own.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ LEVELS = (
     ("words and positions", ("embedding", "embedding", "embedding"), ("", "", "")),
     (
         "self-attention",
-        ("self-attention", "self-attention", "writer's self-attention"),
+        ("self-attention", "self-attention", "decoder's self-attention"),
         ("sees both ways", "sees both ways", "sees what came before"),
     ),
     ("cross-attention", (None, "cross-attention", "cross-attention"), ("not used", "sees the picture", "sees the picture")),
@@ -43,16 +43,16 @@ def counts(model: BLIP) -> dict[str, int]:
     """
     if not isinstance(model, BLIP):
         raise UsageError(f"one stack serves three ways in BLIP, and {type(model).__name__} came; pass a BLIP, or none for the drawing alone")
-    stack, writer = model.towers.text_encoder, model.writer
+    stack, decoder = model.encoders.text_encoder, model.decoder
     found: dict[str, list[Any]] = {
         "embedding": [stack.embedding, stack.norm],
         "self-attention": [part for block in stack.blocks for part in (block.attention, block.norm_1)],
         "cross-attention": [part for block in stack.blocks for part in (block.cross, block.norm_cross)],
         "feed-forward": [part for block in stack.blocks for part in (block.mlp, block.norm_2)],
-        "writer's self-attention": [*writer.attentions, *writer.norms],
-        "projection": [model.towers.text_projection],
+        "decoder's self-attention": [*decoder.attentions, *decoder.norms],
+        "projection": [model.encoders.text_projection],
         "matching head": [model.itm_head],
-        "language head": [writer.language_head],
+        "language head": [decoder.language_head],
     }
     return {name: sum(p.size for part in parts for p in part.parameters()) for name, parts in found.items()}
 
@@ -77,7 +77,7 @@ def stack(model: BLIP | None = None, *, title: str | None = None) -> Any:
     bottom = foot + 0.3
     xs = [left + column * (WIDE + BETWEEN) for column in range(3)]
     ys = [bottom + level * (TALL + GAP) for level in range(len(LEVELS))]
-    _layer_frames(axes, xs, ys, None if model is None else len(model.towers.text_encoder.blocks))
+    _layer_frames(axes, xs, ys, None if model is None else len(model.encoders.text_encoder.blocks))
     _picture(axes, xs, ys[2])
     for (_, keys, _), y in zip(LEVELS, ys, strict=True):
         _links(axes, xs, y, keys)
@@ -101,7 +101,7 @@ def stack_alt(model: BLIP | None = None) -> str:
     users = {key: _users(key) for _, keys, _ in LEVELS for key in keys if key}
     if sizes:
         apart = sum(sizes[key] * count for key, count in users.items())
-        whole, own = sum(sizes.values()), sizes["writer's self-attention"]
+        whole, own = sum(sizes.values()), sizes["decoder's self-attention"]
         lines = [
             f"Three uses of one stack have {_short(whole)} parameters, three stacks would have {_short(apart)}; only [DEC] has a self-attention of "
             f"its own ({_short(own)})."

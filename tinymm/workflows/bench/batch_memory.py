@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinymm.models.clip import CLIP
+from tinymm.tasks import losses
 from tinymm.training.chunks import in_chunks
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import threads
@@ -46,7 +47,7 @@ def measure(name: str, batch: int, chunk: int | None, workers: int) -> tuple[flo
     images, ids = pairs_of(WORKLOADS[name], batch)
     with threadpool_limits(limits=1, user_api="blas"), threads(workers) as split:
         began, worked = time.perf_counter(), time.process_time()
-        model.losses(images, ids, split=in_chunks(split, chunk) if chunk else split)["itc"].backward()
+        losses(model, images, ids, split=in_chunks(split, chunk) if chunk else split)["itc"].backward()
         optimizer.step(1e-3)
         seconds, processors = time.perf_counter() - began, time.process_time() - worked
     return seconds, processors, peak_mb() - before
@@ -60,7 +61,7 @@ def difference(name: str, batch: int, chunk: int, workers: int, dtype: str) -> f
     for size in (None, chunk):
         with threads(workers) as split:
             gradients: dict = {}
-            model.losses(images, ids, split=in_chunks(split, size) if size else split)["itc"].backward(into=gradients)
+            losses(model, images, ids, split=in_chunks(split, size) if size else split)["itc"].backward(into=gradients)
             found.append(gradients)
     whole, parts = found
     return max(float(np.abs(parts[p] - g).max() / np.abs(g).max()) for p, g in whole.items() if g.any())

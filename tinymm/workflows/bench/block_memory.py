@@ -20,7 +20,7 @@ import numpy as np
 from tinymm.arrays.memory import keep_freed_memory
 from tinymm.autodiff import Tensor, ops
 from tinymm.losses import blockwise_contrastive_loss, l2_normalize
-from tinymm.models.clip import figure_3
+from tinymm.tasks.clip import figure_3
 
 from .memory import forget_peak, peak_mb, resident_mb
 

@@ -12,6 +12,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.cost import Cost, image_cost, pair_cost, projection, text_cost
+from tinymm.tasks import losses
 from tinymm.training import arithmetic
 from tinymm.training.arithmetic import BATCH, EPOCHS, FIGURE_3, LEAST, PAIRS, PAPER, Run
 from tinymm.training.optimizers import AdamW
@@ -105,7 +106,7 @@ def step_rate(seed: int = 0, backend: str = "numpy") -> float:
     ids = rng.integers(1, text.vocabulary, (SMALL_BATCH, text.context))
 
     def step() -> Any:
-        model.losses(images, ids)["itc"].backward()
+        losses(model, images, ids)["itc"].backward()
         optimizer.step(1e-3)
         return model.t.data
 

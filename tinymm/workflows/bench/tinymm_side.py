@@ -9,10 +9,12 @@ import numpy as np
 
 from tinymm.arrays.backend import to_backend
 from tinymm.autodiff import Tensor, no_grad
-from tinymm.models.clip import CLIP, CLIPConfig, figure_3
+from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.opt import OPT, OPTConfig
 from tinymm.models.text import TextConfig
 from tinymm.models.vit import ViTConfig
+from tinymm.tasks import losses
+from tinymm.tasks.clip import figure_3
 from tinymm.training.optimizers import AdamW
 from tinymm.training.parallel import threads
 
@@ -49,12 +51,12 @@ def contrast(case: Contrast, backend: str, rng: np.random.Generator, split: Call
     ids = rng.integers(1, case.vocabulary, (case.batch, case.context))
 
     def step() -> None:
-        model.losses(images, ids, split=split)["itc"].backward()
+        losses(model, images, ids, split=split)["itc"].backward()
         optimizer.step(1e-3)  # type: ignore[union-attr]
 
     def forward() -> None:
         with no_grad():
-            model.losses(images, ids, split=split)
+            losses(model, images, ids, split=split)
 
     def image() -> None:
         with no_grad():

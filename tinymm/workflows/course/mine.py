@@ -19,7 +19,7 @@ from tinymm.layers import masks
 from tinymm.layers.attention import _maps
 from tinymm.layers.attention import attention as layers_attention
 from tinymm.losses import contrastive
-from tinymm.models import clip
+from tinymm.tasks import clip
 from tinymm.training import evaluate
 
 from .own_code import load

@@ -1,6 +1,6 @@
-"""The trainings, one run folder each.
+"""The training run, one for all models, into a run folder.
 
-Read `clip` (the main job; `demo` is this with its defaults) with `figures_clip`; `towers` (ALBEF
-and BLIP) with `towers_setup`, `capfilt` and `figures_towers`; `blip2` with `blip2_setup` and
-`figures_blip2`.
+Read `commands` (`demo` and `train`, derived from the specs of `tinymm.tasks`), `prepare` (the data
+and the model that a run begins with), `run` (train, measure, draw), `figures` (what is drawn of a
+model, by what it can do) and `capfilt` (BLIP's captions cleaned by a first model).
 """

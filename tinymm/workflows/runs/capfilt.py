@@ -5,21 +5,29 @@ a further caption for each web picture, and a *filter*, which keeps, of all capt
 is left. No pair is ever invented: what comes out is a picture with a caption of its own or with the captioner's.
 """
 
+import json
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
+from tinymm.arrays.files import atomic
 from tinymm.arrays.random import generator
-from tinymm.models.blip import BLIP
+from tinymm.tasks import spec_of
 from tinymm.training.evaluate_matching import image_tokens, itm_logits, write_captions
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
+from tinymm.training.records import read_json
 
-from ..terminal import tell
+from ..run_folder import finished
+from ..terminal import doing, tell
+from .figures import draw_capfilt
+from .prepare import Plan
 
 #: A caption is kept where the filter thinks it likelier true than not.
 THRESHOLD = 0.5
@@ -53,20 +61,17 @@ def tuning(recipe: Recipe, steps: int) -> Recipe:
     return replace(recipe, steps=steps, warmup=min(20, steps), rate=recipe.rate / 2)
 
 
-def fine_tuned(model: BLIP, people: Any, objectives: tuple[str, ...], recipe: Recipe) -> BLIP:
+def fine_tuned(model: Any, people: Any, objectives: tuple[str, ...], recipe: Recipe) -> Any:
     """Return a copy of the model, trained on people's pairs by some of its losses: ("lm",) makes a captioner, ("itc", "itm") a filter."""
     tuned = deepcopy(model)
     optimizer = AdamW(tuned, decay=0.05, betas=(0.9, 0.98), eps=1e-8)
-
-    def losses(*batch: Any, **options: Any) -> dict[str, Any]:
-        return tuned.losses(*batch, **options, objectives=objectives)
-
-    for _ in train(tuned, people, optimizer, recipe, losses=losses):
+    task = spec_of(tuned).task.with_options(objectives=objectives)
+    for _ in train(tuned, people, optimizer, recipe, task=task):
         pass
     return tuned.eval()
 
 
-def judge(captioner: BLIP, filter_: BLIP, source: Any, seed: int, say: Callable[[str], None] = tell) -> list[Judged]:
+def judge(captioner: Any, filter_: Any, source: Any, seed: int, say: Callable[[str], None] = tell) -> list[Judged]:
     """Write a caption for each web picture and judge it and the picture's own ones; `seed` names the captioner's draws."""
     pictures, judged = source.web_pictures(), []
     for start in range(0, len(pictures), _BATCH):
@@ -109,15 +114,16 @@ def quality(source: Any, judged: list[Judged]) -> dict[str, float]:
             continue
         kept = np.array([item.kept for item in some])
         found |= {f"{name}_captions": float(len(some)), f"{name}_kept": float(kept.mean())}
-        if source.is_true(some[0].picture, some[0].caption) is not None:
-            true = np.array([source.is_true(item.picture, item.caption) for item in some])
+        truths = [source.is_true(item.picture, item.caption) for item in some]
+        if None not in truths:
+            true = np.array(truths, bool)
             found[f"{name}_true"] = float(true.mean())
             found[f"{name}_precision"] = float(true[kept].mean()) if kept.any() else 0.0
             found[f"{name}_recall"] = float(kept[true].mean()) if true.any() else 0.0
     return found
 
 
-def clean(model: BLIP, source: Any, recipe: Recipe, say: Callable[[str], None] = tell) -> tuple[list[Judged], dict[str, float]]:
+def clean(model: Any, source: Any, recipe: Recipe, say: Callable[[str], None] = tell) -> tuple[list[Judged], dict[str, float]]:
     """Run CapFilt with a model that was trained on noisy pairs: return what became of each caption, and `quality`.
 
     Captioner and filter are each tuned by the `recipe` on the pairs that people have looked at; where the source has none, the model itself
@@ -140,3 +146,49 @@ def clean(model: BLIP, source: Any, recipe: Recipe, say: Callable[[str], None] =
         truth = f", of which {found[f'{name}_precision']:.0%} are true (before: {found[f'{name}_true']:.0%})" if f"{name}_true" in found else ""
         say(f"CapFilt: {found[f'{name}_kept']:.0%} of {int(found[f'{name}_captions']):,} {name} captions are kept{truth}")
     return judged, found
+
+
+#: What became of each caption, a line each.
+JUDGED = "captions.jsonl"
+
+
+def filters(planned: Plan) -> bool:
+    """Say whether a run cleans its captions first; UsageError for data whose captions are right."""
+    settings = planned.settings
+    on = any(item.name == "capfilt" for item in fields(settings)) and settings.capfilt
+    if on and not planned.source.noisy:
+        raise UsageError(
+            f"--capfilt cleans captions that may be wrong, and those of {settings.data} are right; "
+            "give --data web-shapes, or a folder"
+        )
+    return on
+
+
+def filtered(
+    planned: Plan, path: Path, train: Callable[..., Any], say: Callable[[str], None]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the data that CapFilt leaves, and what results.json keeps of it.
+
+    The first model is trained by `train` into the folder `noisy` of the run at `path`. What became
+    of each caption is kept in captions.jsonl, so that a stopped run goes on.
+    """
+    first, source, settings = path / "noisy", planned.source, planned.settings
+    if not finished(first):
+        begun = str(first) if (first / "run.json").exists() else None
+        say(f"CapFilt: a first model is trained on the data as it is, into {first}")
+        command = f"train {planned.spec.name}: first model of CapFilt"
+        train(replace(settings, capfilt=False), str(first), resume=begun, command=command, say=say)
+    if not (path / JUDGED).exists():
+        model = pretrained.load(first).to(settings.backend)
+        with doing("CapFilt captions and judges"):
+            recipe = tuning(planned.recipe, settings.tuning_steps)
+            judged, _ = clean(model, source, recipe, say)
+        with atomic(path / JUDGED) as file:
+            file.writelines(json.dumps(asdict(item)).encode() + b"\n" for item in judged)
+    lines = (path / JUDGED).read_text().splitlines()
+    judged = [Judged(**json.loads(line)) for line in lines]
+    draw_capfilt(path, source, judged)
+    found = {f"capfilt_{name}": value for name, value in quality(source, judged).items()}
+    before = read_json(first / "results.json")
+    found |= {f"noisy_{name}": value for name, value in before.items() if name != "chance"}
+    return bootstrapped(source, judged), found

@@ -1,26 +1,25 @@
-"""`ablate albef`: what the hard negatives, the slow twin, its queue and its soft targets are for, by doing without each.
+"""`ablate albef`: what hard negatives, momentum encoder, queue and pseudo-targets are for, by doing without each.
 
 Every row is the same model from the same seed on the same batches of shapes for the same steps, with one thing changed. Wrong pairs that are drawn
 at random differ in most things, so matching learns from them what contrast knows already; the swaps, which differ in one thing, tell.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from tinymm.arrays.errors import UsageError
-from tinymm.autodiff import Tensor
 from tinymm.losses import hard_negatives
 from tinymm.models.albef import ALBEF
+from tinymm.tasks import StepResult, Task, albef
 from tinymm.training.records import write_json
 
 from ..measure import measure
-from ..runs.towers_setup import Settings, opened
+from ..runs.prepare import plan
+from ..runs.run import trained
 from ..terminal import doing, head, row, tell
-from .ablate_blip import trained
 
 #: Column → the result that it is made of; larger is better.
 COLUMNS = {
@@ -30,26 +29,24 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def with_random_negatives(model: ALBEF, images: Any, ids: np.ndarray, is_real: np.ndarray, **options: Any) -> dict[str, Tensor]:
-    """Return the losses (B pairs) with each wrong pair drawn evenly: any picture, any text of the batch but the own, whatever contrast says."""
+def with_random_negatives(
+    model: ALBEF, images: Any, ids: np.ndarray, is_real: np.ndarray, **options: Any
+) -> StepResult:
+    """Return ALBEF's step with negatives drawn evenly from the batch, whatever the similarity is."""
     alike = np.zeros((len(ids), len(ids)))
-    return model.losses(images, ids, is_real, negatives=hard_negatives(alike, options["image_ids"], options["rng"]), **options)
+    negatives = hard_negatives(alike, options["image_ids"], options["rng"])
+    return albef.step(model, images, ids, is_real, negatives=negatives, **options)
 
 
-def with_objectives(model: ALBEF, *arguments: Any, objectives: tuple[str, ...], **options: Any) -> dict[str, Tensor]:
-    """Return the losses of these objectives only."""
-    return model.losses(*arguments, objectives=objectives, **options)
-
-
-#: What is changed → (settings changed, what replaces the model's losses).
-ROWS: dict[str, tuple[dict[str, Any], Callable | None]] = {
+#: What is changed → (settings changed, the task in place of the spec's).
+ROWS: dict[str, tuple[dict[str, Any], Task | None]] = {
     "ALBEF": ({}, None),
-    "random negatives": ({}, with_random_negatives),
+    "random negatives": ({}, replace(albef.spec.task, step=with_random_negatives)),
     "one-hot targets": ({"alpha": 0.0}, None),
     "queue of one batch": ({"queue": 1}, None),
-    "twin copies at once": ({"momentum": 0.0}, None),
-    "no twin, no queue": ({"momentum": None}, None),
-    "without MLM": ({}, partial(with_objectives, objectives=("itc", "itm"))),
+    "momentum of 0": ({"momentum": 0.0}, None),
+    "no momentum encoder": ({"momentum": None}, None),
+    "without MLM": ({}, albef.spec.task.with_options(objectives=("itc", "itm"))),
 }
 
 
@@ -70,22 +67,20 @@ def run(
     unknown = sorted(set(only or ()) - set(ROWS))
     if unknown:
         raise UsageError(f"the rows are {', '.join(map(repr, ROWS))}, and {unknown[0]!r} came; correct the name")
-    base: dict[str, Any] = {"model": "albef", "steps": steps, "seed": seed, "workers": workers, "backend": backend}
-    found: dict[str, Any] = {"settings": asdict(Settings(**base)), "rows": {}}
+    base: dict[str, Any] = {"steps": steps, "seed": seed, "workers": workers, "backend": backend}
+    found: dict[str, Any] = {"settings": asdict(albef.ALBEFSettings(**base)), "rows": {}}
     say(head(20, list(COLUMNS)))
-    for name, (changed, losses) in ROWS.items():
+    for name, (changed, task) in ROWS.items():
         if only and name not in only:
             continue
-        settings = Settings(**base | changed)
-        source = opened(settings)
+        planned = plan(albef.spec, albef.ALBEFSettings(**base | changed), say)
         with doing(f"training and measuring: {name}"):
-            model, _ = trained(settings, source, losses)
-            results = measure(model, source)
+            results = measure(trained(planned, task), planned.source)
         found["rows"][name] = {column: results.get(key) for column, key in COLUMNS.items()}
         if "chance" not in found:  # for MLM it is the same model beside another picture, so that of the first row
             found["chance"] = {column: results["chance"].get(key) for column, key in COLUMNS.items()}
         say(row(20, name, found["rows"][name].values()))
         if out:
             write_json(out, found)
-    say(row(20, "knowing nothing", found["chance"].values()))
+    say(row(20, "chance level", found["chance"].values()))
     return found

@@ -6,21 +6,19 @@ People's few pairs are in all four. Every row is the same model from the same se
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tinymm.data.builtin.web_pairs import WebPairs
-from tinymm.data.text import DEC, ENC
-from tinymm.training.loop import Recipe, train
-from tinymm.training.optimizers import AdamW
+from tinymm.tasks import blip
 from tinymm.training.records import write_json
 
 from ..measure import measure
 from ..runs import capfilt
-from ..runs.figures_towers import draw_capfilt
-from ..runs.towers import recipe_of
-from ..runs.towers_setup import Settings, prepare
+from ..runs.figures import draw_capfilt
+from ..runs.prepare import Plan, plan
+from ..runs.run import trained
+from ..sources import framed
 from ..terminal import doing, head, row, tell
 
 #: Column → the result that it is made of; larger is better, but for the perplexity.
@@ -46,23 +44,27 @@ def run(
 
     With `out`, a JSON file, they are written there, and a picture of examples, capfilt.png, beside it.
     """
-    settings = Settings(model="blip", data="web-shapes", steps=steps, seed=seed, workers=workers, backend=backend)
-    noisy, true = (_framed(WebPairs(seed, wrong=share)) for share in (wrong, 0.0))
+    settings = blip.BLIPSettings(
+        data="web-shapes", steps=steps, seed=seed, workers=workers, backend=backend
+    )
+    noisy, true = (framed(WebPairs(seed, wrong=share), blip.spec.frame) for share in (wrong, 0.0))
     table: dict[str, dict[str, float]] = {}
     say(head(14, list(COLUMNS)))
 
-    def train_row(name: str, source: Any) -> Any:
+    def train_row(name: str, source: Any) -> tuple[Plan, Any]:
+        planned = plan(blip.spec, settings, say, source=source)
         with doing(f"training and measuring: {name}"):
-            model, recipe = trained(settings, source)
+            model = trained(planned)
             results = measure(model, source)
         table[name] = {column: results[key] for column, key in COLUMNS.items()}
         say(row(14, name, table[name].values()))
-        return model, recipe
+        return planned, model
 
     train_row(ROWS[0], true)
-    first, recipe = train_row(ROWS[1], noisy)
+    planned, first = train_row(ROWS[1], noisy)
     with doing("CapFilt captions and judges"):
-        judged, quality = capfilt.clean(first, noisy, capfilt.tuning(recipe, settings.tuning_steps), say)
+        recipe = capfilt.tuning(planned.recipe, settings.tuning_steps)
+        judged, quality = capfilt.clean(first, noisy, recipe, say)
     train_row(ROWS[2], capfilt.bootstrapped(noisy, judged, written=False))
     train_row(ROWS[3], capfilt.bootstrapped(noisy, judged))
     shares = {name: recovered(table, name) for name in ROWS[2:]}
@@ -87,18 +89,3 @@ def recovered(table: dict[str, dict[str, float]], name: str) -> dict[str, float]
         if (-cost if "perplexity" in column else cost) > 0.02:
             shares[column] = round(float((table[name][column] - table["as they came"][column]) / cost), 4)
     return shares
-
-
-def _framed(source: WebPairs) -> WebPairs:
-    source.tokenizer = source.tokenizer.with_frame(DEC, ENC)
-    return source
-
-
-def trained(settings: Settings, source: Any, losses: Callable | None = None) -> tuple[Any, Recipe]:
-    """Return a model that was trained on this data from the settings' seed, and its recipe; `losses(model, …)` replaces the model's own."""
-    model = prepare(settings, source)
-    recipe = recipe_of(settings, source, model)
-    optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
-    for _ in train(model, source, optimizer, recipe, losses=losses and partial(losses, model)):
-        pass
-    return model.eval(), recipe

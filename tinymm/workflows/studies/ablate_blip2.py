@@ -7,20 +7,19 @@ is not learned. In a narrow joint space ITC must say in few numbers what ITM, wh
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
 from tinymm.layers import bidirectional_mask, unimodal_mask
-from tinymm.training.loop import Recipe, train
-from tinymm.training.optimizers import AdamW
-from tinymm.training.parallel import default_workers
+from tinymm.tasks import blip2_stage1, clip
 from tinymm.training.records import write_json
 
-from .. import measure as measured
-from ..open_model import open_model
-from ..runs.blip2_setup import RATES, Settings, prepare_stage_1, trained_encoder, untrained_encoder
+from ..measure import measure
+from ..run_folder import finished
+from ..runs.prepare import plan
+from ..runs.run import run as train
+from ..runs.run import trained
 from ..terminal import doing, head, row, tell
 
 #: What is changed → (settings changed, masks replaced).
@@ -61,37 +60,54 @@ def run(
     `encoder` is a run of `train clip --data shapes`; without one it is trained first for `encoder_steps`, into `runs/ablation-encoder`.
     UsageError for a row that is none, and for settings or an encoder that do not fit, before anything is trained.
     """
-    base = Settings(
-        steps=steps, rate=RATES[1], data="shapes", encoder=encoder, encoder_steps=encoder_steps, seed=seed, workers=workers, backend=backend
+    base = blip2_stage1.BLIP2Stage1Settings(
+        steps=steps,
+        data="shapes",
+        encoder=encoder,
+        encoder_steps=encoder_steps,
+        seed=seed,
+        workers=workers,
+        backend=backend,
     )
     unknown = sorted(set(only or ()) - set(VARIANTS))
     if unknown:
-        raise UsageError(f"the rows are {', '.join(map(repr, VARIANTS))}, and {unknown[0]!r} came; correct the name")
-    prepare_stage_1(base, open_model(encoder, backend=backend) if encoder else untrained_encoder(base))
+        raise UsageError(
+            f"the rows are {', '.join(map(repr, VARIANTS))}, and {unknown[0]!r} came; correct the name"
+        )
+    plan(blip2_stage1.spec, base, say)
     if encoder is None:
-        base = replace(base, encoder=str(trained_encoder(base, Path("runs/ablation-encoder"), "ablate blip2", say)))
+        base = replace(base, encoder=str(_encoder(base, say)))
     names = [name for name in VARIANTS if not only or name in only]
     table: dict[str, dict[str, float]] = {}
     say(head(20, list(COLUMNS)))
     for name in names:
         with doing(f"training and measuring: {name}"):
-            table[name] = _variant(name, base)
+            table[name] = _variant(name, base, say)
         say(row(20, name, table[name].values()))
         if out:
             write_json(out, {"steps": steps, "seed": seed, "rows": table})
     return table
 
 
-def _variant(name: str, base: Settings) -> dict[str, float]:
+#: Where the encoder of all rows is trained, where none is named.
+ENCODER = Path("runs/ablation-encoder")
+
+
+def _encoder(base: Any, say: Callable[[str], None]) -> Path:
+    """Return the run of the image encoder, after training it if it is not there yet."""
+    if finished(ENCODER):
+        say(f"encoder: {ENCODER}, there already")
+        return ENCODER
+    settings = clip.CLIPSettings(**blip2_stage1.encoder_settings(base))
+    begun = str(ENCODER) if (ENCODER / "run.json").exists() else None
+    say(f"no --encoder is named: CLIP is trained first, for {settings.steps} steps, into {ENCODER}")
+    out, command = str(ENCODER), "ablate blip2: encoder"
+    return train(clip.spec, settings, out, resume=begun, command=command, say=say)
+
+
+def _variant(name: str, base: Any, say: Callable[[str], None]) -> dict[str, float]:
     changed, masks = VARIANTS[name]
-    settings = replace(base, **changed)
-    objectives = tuple(settings.objectives.split(","))
-    source, model = prepare_stage_1(settings, open_model(settings.encoder, backend=settings.backend))
-    model.masks |= masks
-    workers = settings.workers or (default_workers(model) if settings.backend == "numpy" else 1)
-    recipe = Recipe(settings.steps or 1, settings.batch_size, settings.rate or 0.0, settings.warmup, settings.clip, settings.seed, workers)
-    optimizer = AdamW(model, decay=settings.decay, betas=(0.9, 0.98), eps=1e-8)
-    for _ in train(model, source, optimizer, recipe, losses=partial(model.losses, objectives=objectives)):
-        pass
-    results: dict[str, Any] = measured.measure(model, source)
+    planned = plan(blip2_stage1.spec, replace(base, **changed), say)
+    planned.model.masks |= masks
+    results: dict[str, Any] = measure(trained(planned), planned.source)
     return {column: results[key] for column, key in COLUMNS.items()}

@@ -8,13 +8,13 @@ BLIP-2's first stage sees as large batches as the others, 64 pairs, where its ow
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
+from tinymm.tasks import albef, blip, blip2_stage1, clip
 from tinymm.training.records import next_folder, read_json, write_json
 from tinymm.viz import style
 from tinymm.viz.models.systems import systems
@@ -22,11 +22,7 @@ from tinymm.viz.models.systems import systems
 from ..open_model import settings_of
 from ..report import write_report
 from ..run_folder import finished
-from ..runs import blip2 as train_blip2
-from ..runs import blip2_setup as blip2_start
-from ..runs import clip as train
-from ..runs import towers as train_towers
-from ..runs import towers_setup as towers_start
+from ..runs.run import run as train
 from ..terminal import doing, tell
 
 #: Row of the table → name of the panel and series, and the results that it is read from, the first that a system has.
@@ -62,13 +58,13 @@ def run(
     common: dict[str, Any] = {
         "data": data, "steps": steps, "batch_size": batch_size, "seed": seed, "workers": workers, "backend": backend, "validate_every": steps,
     }  # fmt: skip
-    clip = train.Settings(**{**blip2_start.ENCODER, **common})  # type: ignore[arg-type]
-    queries = replace(blip2_start.Settings(**common, rate=blip2_start.RATES[1]), encoder=str(path / "clip"))
+    encoder = {**blip2_stage1.ENCODER, **common}
+    queries = blip2_stage1.BLIP2Stage1Settings(**common, encoder=str(path / "clip"))
     trainings: dict[str, Callable[..., Any]] = {
-        "CLIP": partial(train.run, clip),
-        "ALBEF": partial(train_towers.run, towers_start.Settings(model="albef", **common)),
-        "BLIP": partial(train_towers.run, towers_start.Settings(model="blip", **common)),
-        "BLIP-2": partial(train_blip2.run, queries),
+        "CLIP": partial(train, clip.spec, clip.CLIPSettings(**encoder)),
+        "ALBEF": partial(train, albef.spec, albef.ALBEFSettings(**common)),
+        "BLIP": partial(train, blip.spec, blip.BLIPSettings(**common)),
+        "BLIP-2": partial(train, blip2_stage1.spec, queries),
     }
     for name in trainings:
         same_budget(path / name.lower(), name, {key: common[key] for key in BUDGET})
@@ -123,9 +119,12 @@ def _row(folder: Path) -> dict[str, float | None]:
     found: dict[str, float | None] = {
         name: next((results[key] for key in keys if key in results), None) for name, keys in METRICS.items()
     }
-    model.twin = None  # a copy, which is not needed any more
     took = folder / "seconds.json"
-    return found | {"parameters": float(sum(p.size for p in model.parameters())), "seconds": read_json(took) if took.exists() else None}
+    # a momentum encoder is a copy, which is not needed any more
+    own = [x for name, x in model.named_parameters() if not name.startswith("momentum_encoder.")]
+    found["parameters"] = float(sum(parameter.size for parameter in own))
+    found["seconds"] = read_json(took) if took.exists() else None
+    return found
 
 
 def table(rows: dict[str, dict[str, float | None]], chance: dict[str, float]) -> list[str]:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import UsageError
+from tinymm.tasks import CONTRAST
 from tinymm.training.evaluate import classifier_weights, embed_images
 
 from .. import commands
-from ..open_model import Opened, clip_for, introduce
+from ..open_model import Opened, introduce, open_model
 from ..terminal import tell
 
 
@@ -37,11 +38,13 @@ def run(
     without = [template for template in templates if template.count("{}") != 1]
     if without:
         raise UsageError(f"a template has one {{}} for the label, and {without[0]!r} came; write --template 'a photo of a {{}}'")
-    opened = clip_for("classify", model, backend, tokenizer, **told)
+    opened = open_model(
+        model, can=(CONTRAST,), command="classify", backend=backend, tokenizer=tokenizer, **told
+    )
     warn_unknown(opened, chosen, say)
     image = embed_images(opened.model, prepared(opened, picture, invert)[None])
     weights = classifier_weights(opened.model, tuple(chosen), tuple(templates), opened.tokenizer)
-    scores = float(np.exp(opened.model.t.data)) * (image @ weights.T)[0]
+    scores = opened.spec.scale(opened.model) * opened.model.similarity(image, weights)[0]
     shares = np.exp(scores - scores.max())
     shares /= shares.sum()
     introduce(opened, model)

@@ -7,22 +7,19 @@ from typing import Any
 import numpy as np
 
 from tinymm.arrays.errors import DataError, UsageError
-from tinymm.data.datasets import datasets
 from tinymm.data.images import open_picture
 from tinymm.data.text import split_words
 from tinymm.data.your_data.fingerprint import fingerprint
-from tinymm.models.clip import CLIP
+from tinymm.tasks import CONTRAST, GENERATE, MATCH
 from tinymm.training.records import write_json
 
 from .. import commands
-from .. import measure as measured
-from ..open_model import CLIPS, STAGE_1, STAGE_2, TOWERS, Opened, introduce, open_model, open_source
+from ..measure import measure
+from ..open_model import Opened, introduce, open_model
 from ..report import table
 from ..run_folder import not_new, seen_by
-from ..runs.blip2_setup import framed_source
-from ..runs.clip import measure
+from ..sources import source_for
 from ..terminal import doing, tell
-from ..words import shared
 
 #: Pictures that are opened to see what they are like.
 LOOKED_AT = 50
@@ -42,45 +39,36 @@ def run(
     """Print and return a model's numbers on its own data or on `data`; write them to the file `out` if given.
 
     `data` is the name of built-in data, if the model speaks its words, or a path to pictures and captions.
-    A CLIP is asked for recall both ways, zero-shot and probe accuracy, the others for what `measure` says. Of parts that the model's folder has
+    What is measured follows from what the model can do (`measure`). Of parts that the model's folder has
     no weights for, as a BLIP for captions has none for matching, it says so and leaves out what they decide. UsageError where nobody names data, or
     the model speaks other words.
     """
-    opened = open_model(model, backend=backend, tokenizer=tokenizer, of_type=(*CLIPS, *TOWERS, *STAGE_1, *STAGE_2), **told)
+    opened = open_model(
+        model,
+        can=(CONTRAST, MATCH, GENERATE),
+        command="eval",
+        backend=backend,
+        tokenizer=tokenizer,
+        **told,
+    )
     where = data or opened.settings.get("data")
     if where is None:
-        raise UsageError(f"{opened.path} does not say what it was trained on; name the pictures and captions with --data")
+        raise UsageError(
+            f"{opened.path} does not say what it was trained on; name the pictures and captions with "
+            "--data"
+        )
     # The run's own seed, whose split kept the validation pictures out of its training.
-    seed = opened.settings.get("seed", seed)
-    is_clip = isinstance(opened.model, CLIP)
-    frame = () if is_clip else getattr(opened.tokenizer, "frame", ())[1:]
-    source = as_it_is(where, seed, opened) if is_clip else framed_source(where, seed, opened, frame, to_train=False)
+    source = source_for(opened, where, opened.settings.get("seed", seed))
     introduce(opened, model)
-    fresh = sorted({".".join(name.split(".")[:2]) for name in opened.fresh if not name.startswith(("queue.", "twin."))})
-    if fresh and not is_clip:
-        say(f"{opened.path} has no weights for {', '.join(fresh)}; what these decide is left out")
+    if without := opened.spec.can - opened.able:
+        parts = ", ".join(sorted({p for ability in without for p in opened.spec.parts[ability]}))
+        say(f"{opened.path} has no weights for {parts}; what these decide is left out")
     for remark in remarks(opened, source, where):
         say(remark)
     not_new(fingerprint(source), seen_by(opened.path), str(opened.path), say)
     with doing("measuring"):
-        results = measure(opened.model, source) if is_clip else measured.measure(opened.model, source)
+        results = measure(opened.model, source)
     return _told(results, out, say)
-
-
-def as_it_is(where: str, seed: int, opened: Opened) -> Any:
-    """Return data in the words and the preprocessing of a CLIP; UsageError for built-in data of other words or another size."""
-    image = opened.model.config.image
-    given: dict[str, Any] = {} if where in datasets() else {"tokenizer": opened.tokenizer, "preprocess": opened.preprocess}
-    source: Any = open_source(where, seed=seed, channels=image.channels, resolution=image.resolution, **given)
-    if where in datasets() and not shared(source, opened.tokenizer):
-        raise UsageError(f"{opened.path} speaks other words than {where} do; evaluate it on pictures and captions of yours with --data")
-    side, channels = source.preprocess.resolution, source.preprocess.channels
-    if (side, channels) != (image.resolution, image.channels):
-        raise UsageError(
-            f"{where} has pictures of {side} × {side} × {channels}, and {opened.path} takes {image.resolution} × {image.resolution} × "
-            f"{image.channels}; evaluate it on what it was trained on, or on your own pictures with --data"
-        )
-    return source
 
 
 def remarks(opened: Opened, source: Any, where: str) -> list[str]:

@@ -8,10 +8,11 @@ import numpy as np
 
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.data.images import SUFFIXES
+from tinymm.tasks import CONTRAST
 from tinymm.training.evaluate import embed_images, embed_texts
 
 from .. import commands
-from ..open_model import clip_for, introduce
+from ..open_model import introduce, open_model
 from ..terminal import tell
 from .classify import prepared, warn_unknown
 
@@ -43,9 +44,11 @@ def run(
     files = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise UsageError(f"{folder} holds no picture ({', '.join(SUFFIXES)}); give another folder")
-    opened = clip_for("search", model, backend, tokenizer, **told)
+    opened = open_model(
+        model, can=(CONTRAST,), command="search", backend=backend, tokenizer=tokenizer, **told
+    )
     warn_unknown(opened, [words], say)
-    query = embed_texts(opened.model, [words], opened.tokenizer)[0]
+    query = embed_texts(opened.model, [words], opened.tokenizer)
     found: list[tuple[str, float]] = []
     batch, names = [], []
     for i, file in enumerate(files):
@@ -56,7 +59,8 @@ def run(
             say(f"skipped: {problem}")
         # A folder may hold more pictures than memory: embed a few at a time, keep the scores.
         if batch and (len(batch) == 64 or i == len(files) - 1):
-            found += zip(names, embed_images(opened.model, np.stack(batch)) @ query, strict=True)
+            features = embed_images(opened.model, np.stack(batch))
+            found += zip(names, opened.model.similarity(features, query)[:, 0], strict=True)
             batch, names = [], []
     if not found:
         raise DataError(f"none of the {len(files)} pictures in {folder} could be read; see the lines above")

@@ -1,0 +1,87 @@
+"""The files of a model that no other program knows: its own names, and its config as JSON.
+
+`ModelSpec` gives one to every model that has no format of its own.
+"""
+
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from typing import Any
+
+from tinymm.arrays.errors import CheckpointError, UsageError
+from tinymm.arrays.random import generator
+from tinymm.layers import Module
+
+from ..key_maps import Imported, Layout, Rule
+from .families import Family
+
+
+def own_family(name: str, model: type[Module], config: type) -> Family:
+    """Return the format of a model `name` whose files hold its own names: config.json says which.
+
+    The model is `model(config, rng)`; its `config` is a dataclass, of numbers, texts and dataclasses.
+    """
+    model_type = f"tinymm_{name.replace('-', '_')}"
+
+    def recognize(keys: Iterable[str], said: dict[str, Any]) -> Layout | None:
+        return _layout(keys) if said.get("model_type") == model_type else None
+
+    def build(
+        found: Imported, layout: Layout, said: dict[str, Any], heads: dict[str, int]
+    ) -> Any:
+        if heads:
+            raise UsageError(f"the config.json of a {name} says its heads, {heads} came; leave it out")
+        given = {key: value for key, value in said.items() if key != "model_type"}
+        return model(from_json(config, given), generator(0))  # type: ignore[call-arg]
+
+    def layout_for(config: Any, format_: str) -> Layout:
+        if format_ != "tinymm":
+            raise UsageError(f'format {format_!r} has no {model.__name__}; use "tinymm"')
+        return _layout(model(config, generator(0)).state_dict())  # type: ignore[call-arg]
+
+    def settings_for(config: Any, format_: str, dtype: str) -> dict[str, Any]:
+        return {"model_type": model_type, **asdict(config)}
+
+    return Family(model, recognize, build, layout_for, settings_for, lambda config: "tinymm")
+
+
+def _layout(keys: Iterable[str]) -> Layout:
+    return Layout("tinymm", tuple(Rule(key, (key,)) for key in keys))
+
+
+def from_json(kind: type, said: dict[str, Any]) -> Any:
+    """Return the dataclass that `asdict` made this dictionary of; CheckpointError if it did not.
+
+    >>> from tinymm.models.vit import ViTConfig
+    >>> config = ViTConfig(16, 8, 24, 1, 2)
+    >>> from_json(ViTConfig, asdict(config)) == config
+    True
+    """
+    hints, known = typing.get_type_hints(kind), {item.name: item for item in fields(kind)}
+    if unknown := sorted(said.keys() - known.keys()):
+        raise CheckpointError(
+            f"config.json: a {kind.__name__} has no {unknown[0]}; copy the file again"
+        )
+    for name, item in known.items():
+        if name not in said and item.default is MISSING and item.default_factory is MISSING:
+            raise CheckpointError(f"config.json: {name} is missing; copy the file again")
+    return kind(**{name: _value(hints[name], value, name) for name, value in said.items()})
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    """Return a value of JSON as the type that a field has: a dataclass, a tuple, or itself."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(hint) if union else (hint,)
+    if isinstance(value, dict):
+        for kind in filter(is_dataclass, kinds):
+            if value.keys() == {item.name for item in fields(kind)}:
+                return from_json(kind, value)  # type: ignore[arg-type]
+        raise CheckpointError(f"config.json: {name} has other fields than it must; copy it again")
+    if isinstance(value, list):
+        return tuple(value)
+    plain = tuple(kind for kind in kinds if isinstance(kind, type))
+    whole = isinstance(value, int) and float in plain
+    if plain and len(plain) == len(kinds) and not (isinstance(value, plain) or whole):
+        raise CheckpointError(f"config.json: {name} is {value!r}, which it cannot be; copy it again")
+    return value
