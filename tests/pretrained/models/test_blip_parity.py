@@ -183,7 +183,7 @@ def test_a_retrieval_folder_of_ours_gives_the_same_numbers_there(tmp_path, full)
     text = {"input_ids": torch.tensor(IDS), "attention_mask": torch.tensor(REAL).long()}
     with no_grad(), torch.no_grad():
         assert off(full(images, IDS, REAL).data, theirs(pixel_values=pixels, **text, use_itm_head=False).itm_score) < tolerance
-        assert off(full.match(full.image_tokens(images), IDS, REAL).data, theirs(pixel_values=pixels, **text).itm_score) < tolerance
+        assert off(full.itm_logits(full.image_tokens(images), IDS, REAL).data, theirs(pixel_values=pixels, **text).itm_score) < tolerance
 
 
 def test_a_captioning_folder_of_ours_gives_the_same_numbers_and_captions_there(tmp_path, full):
@@ -192,7 +192,7 @@ def test_a_captioning_folder_of_ours_gives_the_same_numbers_and_captions_there(t
     ids = np.where(np.arange(5) == 0, full.config.decode, IDS)
     with no_grad(), torch.no_grad():
         logits = theirs(pixel_values=pixels, input_ids=torch.tensor(ids), attention_mask=torch.tensor(REAL).long()).logits
-        assert off(full.words(full.image_tokens(images), IDS, REAL).data[REAL], logits[torch.tensor(REAL)]) < tolerance
+        assert off(full.lm_logits(full.image_tokens(images), IDS, REAL).data[REAL], logits[torch.tensor(REAL)]) < tolerance
         for beams in (1, 3):
             out = theirs.generate(pixel_values=pixels, max_new_tokens=6, num_beams=beams, do_sample=False)
             assert full.generate(images, max_new_tokens=6, beams=beams) == written(out, 1, full.config.end_of_text)

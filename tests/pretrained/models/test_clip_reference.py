@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tinymm import pretrained, tasks
-from tinymm.models.clip import CLIP, CLIPConfig, figure_3
+from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.resnet import Bottleneck, ConvNorm, ResNetConfig
 from tinymm.pretrained.files.torch import read_torch_file
 
