@@ -67,10 +67,10 @@ def moved_by(parameter):
 
 
 # %%
-block, writer = model.encoders.text_encoder.blocks[0], model.decoder
+block, decoder = model.encoders.text_encoder.blocks[0], model.decoder
 parts = {"word embedding": model.encoders.text_encoder.embedding.words.weight, "self-attention of the stack": block.attention.qkv.weight,
          "cross-attention": block.cross.query.weight, "feed-forward": block.mlp.expand.weight,
-         "self-attention of the writer": writer.attentions[0].qkv.weight, "ITM's head": model.itm_head.weight}  # fmt: skip
+         "self-attention of the writer": decoder.attentions[0].qkv.weight, "ITM's head": model.itm_head.weight}  # fmt: skip
 rows = {name: moved_by(parameter) for name, parameter in parts.items()}
 lesson.predicted("outputs that a cross-attention moves", guess_moved, sum(rows["cross-attention"]))
 print(tables.table(["a weight of", "[CLS] ITC", "[ENC] ITM", "[DEC] LM"], [[name, *("moves" if m else "–" for m in row)] for name, row in rows.items()]))
@@ -229,7 +229,7 @@ lesson.caught(lambda: check.lm_loss(my_loss, only="T03"))
 #
 # ## Read the source
 #
-# [models/blip.py](../tinymm/models/blip.py) · [models/bert.py](../tinymm/models/bert.py) · [models/decoding.py](../tinymm/models/decoding.py) ·
+# [tasks/blip.py](../tinymm/tasks/blip.py) · [models/blip.py](../tinymm/models/blip.py) · [models/bert.py](../tinymm/models/bert.py) · [models/decoding.py](../tinymm/models/decoding.py) ·
 # [workflows/runs/capfilt.py](../tinymm/workflows/runs/capfilt.py) · [losses/language.py](../tinymm/losses/language.py) · [docs: BLIP](../docs/blip.md)
 #
 # ## Exercises
