@@ -14,11 +14,12 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
+from tinymm.workflows.runs.clip import Settings, prepare  # noqa: E402
+
 import tinymm  # noqa: E402
 from tinymm.training.evaluate import retrieval  # noqa: E402
 from tinymm.training.loop import Recipe, train  # noqa: E402
 from tinymm.training.optimizers import AdamW  # noqa: E402
-from tinymm.workflows.runs.clip import Settings, prepare  # noqa: E402
 
 PICTURES = 38_400
 SIZES, RATES, SEEDS = (16, 64, 256), (1e-3, 2e-3, 4e-3, 8e-3), (0, 1, 2)

@@ -16,12 +16,13 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
+from tinymm.workflows.runs.clip import Settings, prepare  # noqa: E402
+from tinymm.workflows.runs.figures_clip import cosines, show_pairs  # noqa: E402
+
 import tinymm  # noqa: E402
 from tinymm import pretrained  # noqa: E402
 from tinymm.layers import record_attention  # noqa: E402
 from tinymm.training.records import read_json  # noqa: E402
-from tinymm.workflows.runs.clip import Settings, prepare  # noqa: E402
-from tinymm.workflows.runs.figures_clip import cosines, show_pairs  # noqa: E402
 
 LOOKED_AT = 2  # of the ten: g with caron
 DIGITS, WHOLE = 4, 10_000

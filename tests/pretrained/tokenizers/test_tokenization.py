@@ -215,10 +215,10 @@ def test_a_panic_of_the_library_is_one_sentence(tmp_path, capfd):
     fails["post_processor"]["special_tokens"] = {}
     panics = tokenizers.Tokenizer.from_str(json.dumps(fails)).encode
     with pytest.raises(CheckpointError, match="cannot read it"):
-        tokenization.asked(panics, "a")
+        bpe.asked(panics, "a")
     assert "panicked" in capfd.readouterr().err
-    with pytest.raises(CheckpointError, match="cannot read it"), tokenization._without_traces():
-        tokenization.asked(panics, "a")
+    with pytest.raises(CheckpointError, match="cannot read it"), bpe._without_traces():
+        bpe.asked(panics, "a")
     assert not capfd.readouterr().err
     print("heard again", file=sys.stderr)
     assert capfd.readouterr().err == "heard again\n"
