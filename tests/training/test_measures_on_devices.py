@@ -1,5 +1,7 @@
 """What is measured and drawn of a model is the same wherever its weights live: host arrays are brought to them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from test_matching_measures import Spelled
@@ -15,8 +17,7 @@ from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.training import evaluate_matching as measures
 from tinymm.viz.attention.grounding import ground
-from tinymm.workflows.runs import figures_blip2 as pictures_blip2
-from tinymm.workflows.runs import figures_towers as pictures_towers
+from tinymm.workflows.runs import figures
 
 IMAGES, IDS, IS_REAL = batch(6)
 WORDS = [" ".join(map(str, row[real])) for row, real in zip(IDS, IS_REAL, strict=True)]
@@ -61,12 +62,12 @@ def test_pictures_are_drawn_wherever_weights_live(kind, backend):
     found, expected = (ground(model, IMAGES[0], IDS[0], rng=np.random.default_rng(0)) for model in (there, here))
     close(found.heats, expected.heats)
     some = Batch(IMAGES, IDS, IS_REAL, np.arange(6), tuple(WORDS))
-    assert pictures_towers._queue(there, some).alt == pictures_towers._queue(here, some).alt
+    assert figures._queue(there, some).alt == figures._queue(here, some).alt
 
 
 def test_where_queries_look_is_the_same_wherever_weights_live(backend):
     tokens = measures.image_tokens(built("stage 1"), IMAGES)
-    found, expected = (pictures_blip2.query_attention(model, tokens) for model in (built("stage 1").to(backend), built("stage 1")))
+    found, expected = (figures.query_attention(model, tokens) for model in (built("stage 1").to(backend), built("stage 1")))
     np.testing.assert_allclose(found[0], expected[0])
 
 
@@ -76,9 +77,9 @@ def test_perplexity_counts_each_token_once_however_texts_are_cut_into_batches(ki
     tokens = measures.image_tokens(model, IMAGES)
     with no_grad():
         whole = np.exp(language_loss(model.lm_logits(tokens, IDS, IS_REAL), IDS, IS_REAL).item())
-    seen, words = [], model.lm_logits
+    seen, logits = [], model.lm_logits
     monkeypatch.setattr(measures, "_BATCH", 4)  # the rest is half a batch
-    model.lm_logits = lambda tokens, *rest: seen.append(len(tokens)) or words(tokens, *rest)
+    model.lm_logits = lambda tokens, *rest: seen.append(len(tokens)) or logits(tokens, *rest)
     assert measures.perplexity(model, tokens, IDS, IS_REAL) == (pytest.approx(whole, rel=1e-9), 50.0) and seen == [4, 2]
 
 
@@ -100,6 +101,14 @@ LONG = " ".join(f"w{i}" for i in range(30))
 )
 def test_of_a_long_caption_the_first_words_are_drawn(caption, drawn):
     model = model_of("blip", text=BertConfig.tiny(memory_width=24, context=20))  # the text is cut at 18 words, the picture has room for 12
-    ids = np.array([1, *range(5, 5 + min(len(split_words(caption)), 18)), 2])
-    drawing = pictures_towers._words(model, IMAGES[0], np.zeros((16, 16, 3)), split_words(caption), ids)
+    ids = np.array([[1, *range(5, 5 + min(len(split_words(caption)), 18)), 2]])
+
+    class Words:
+        tokens = staticmethod(split_words)
+
+        def __call__(self, texts):
+            return ids, np.ones(ids.shape, bool)
+
+    pairs = PairSet(IMAGES[:1], [caption], np.zeros(1, int))
+    drawing = figures._words(model, SimpleNamespace(tokenizer=Words()), pairs, np.zeros((1, 16, 16, 3)))
     assert [line.split("“")[1].split("”")[0] for line in drawing.alt.splitlines()[1:]] == drawn

@@ -12,8 +12,8 @@ transformers = pytest.importorskip("transformers")
 
 from tinymm import pretrained  # noqa: E402
 from tinymm.autodiff import no_grad  # noqa: E402
-from tinymm.losses import language_loss  # noqa: E402
 from tinymm.models.blip import BLIP, BLIPConfig  # noqa: E402
+from tinymm.tasks import losses  # noqa: E402
 
 pytestmark = pytest.mark.parity
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
@@ -122,7 +122,7 @@ def test_captioning_logits_loss_and_all_gradients(tmp_path, dtype, smoothing):
     assert off(ours.lm_logits(tokens, IDS, REAL).data[REAL], logits[torch.tensor(REAL)]) < TOLERANCE[dtype]
     targets = torch.tensor(np.where(REAL, ids, -100))[:, 1:].reshape(-1)
     loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, V), targets, ignore_index=-100, label_smoothing=smoothing)
-    mine = language_loss(ours.lm_logits(tokens, IDS, REAL), IDS, REAL, ours.config.smoothing)
+    mine = losses(ours, images, IDS, REAL, objectives=("lm",))["lm"]
     assert off(mine.data, loss) < TOLERANCE[dtype]
     loss.backward()
     mine.backward()

@@ -137,7 +137,7 @@ def test_a_config_that_contradicts_the_arrays_is_refused(whose, number, tmp_path
     assert said in str(caught.value)
 
 
-def test_a_config_with_a_twin_and_a_file_without_one_are_refused(tmp_path):
+def test_a_config_with_a_momentum_encoder_and_a_file_without_one_are_refused(tmp_path):
     model = BLIP(BLIPConfig.tiny(momentum=None), np.random.default_rng(0))
     pretrained.save(model, tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())

@@ -83,11 +83,10 @@ def _takes_patches(module: Any) -> bool:
 
 
 def change_resolution(model: Module, resolution: int, *, antialias: bool) -> None:
-    """Make a model take images of another resolution, by resizing its position embeddings.
+    """Resize the positions of a model's vision transformers for images of another resolution.
 
-    The momentum encoder of ALBEF and BLIP is changed with it. `antialias` is what the layout of the
-    file says. UsageError for a model without a vision transformer, or a resolution that its patches
-    do not tile.
+    That of a momentum encoder is changed, too. `antialias` is what the layout of the file says.
+    UsageError for a model without a vision transformer or a resolution that its patches do not tile.
     """
     config: Any = getattr(model, "config", None)
     encoders: list[Any] = [each for each in model.modules() if _takes_patches(each)]
