@@ -155,24 +155,24 @@ def test_a_reader_that_drops_rows_is_noticed(monkeypatch):
 
 
 def test_a_reader_that_loses_captions_or_splits_of_folders_is_noticed(monkeypatch):
-    from tinymm.data import beside, entries, listing, splits
+    from tinymm.data.your_data import beside, entries, listing, splits
 
     whole = beside._texts_of
-    found = planted("texts", monkeypatch, "tinymm.data.beside._texts_of", lambda file: (whole(file)[0][:1], ""))
+    found = planted("texts", monkeypatch, "tinymm.data.your_data.beside._texts_of", lambda file: (whole(file)[0][:1], ""))
     assert sum("dropped: k" in outcome.symptom for outcome in found) > 10
-    monkeypatch.setattr("tinymm.data.beside._texts_of", whole)
+    monkeypatch.setattr("tinymm.data.your_data.beside._texts_of", whole)
 
     def without_parts(folder, parts, options):
         raise beside.Nothing("no parts")
 
     monkeypatch.setattr(listing, "_from_parts", without_parts)
-    found = planted("texts", monkeypatch, "tinymm.data.splits.of_path", lambda folders, where: splits.TRAIN)
+    found = planted("texts", monkeypatch, "tinymm.data.your_data.splits.of_path", lambda folders, where: splits.TRAIN)
     assert entries.splits is splits
     assert sum("is trained on" in outcome.symptom for outcome in found) > 3
 
 
 def test_a_remark_that_counts_too_few_files_is_noticed(monkeypatch):
-    from tinymm.data import columns
+    from tinymm.data.your_data import columns
 
     whole = columns.Remarks.add
 
@@ -188,7 +188,7 @@ def test_a_remark_that_counts_too_few_files_is_noticed(monkeypatch):
 
 
 def test_a_remark_that_counts_too_few_captions_is_noticed(monkeypatch):
-    from tinymm.data import columns
+    from tinymm.data.your_data import columns
 
     whole = columns.Remarks.add
     bench = Bench({"shards": KINDS["shards"]})
@@ -204,14 +204,14 @@ def test_a_remark_that_counts_too_few_captions_is_noticed(monkeypatch):
 
 
 def test_a_reader_of_json_that_drops_annotations_is_noticed(monkeypatch):
-    from tinymm.data import captions
+    from tinymm.data.your_data import captions
 
     whole = captions._coco_rows
 
     def without_the_third(path, images, annotations, remarks):
         return whole(path, images, annotations[:2] + annotations[3:], remarks)
 
-    found = planted("jsons", monkeypatch, "tinymm.data.captions._coco_rows", without_the_third)
+    found = planted("jsons", monkeypatch, "tinymm.data.your_data.captions._coco_rows", without_the_third)
     assert sum("dropped: k" in outcome.symptom for outcome in found) > 2  # of those that are COCO and read
 
 

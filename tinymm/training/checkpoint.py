@@ -55,9 +55,9 @@ def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
             progress = json.loads(stored.metadata()["progress"])
             kinds = {"step": int, "best": float, "best_step": int}
-            wrong = [name for name, kind in kinds.items() if not of_kind(progress[name], kind)]
-            if wrong:
-                raise TypeError(f"its {wrong[0]} is {progress[wrong[0]]!r}")
+            for name, kind in kinds.items():
+                if name in progress and not of_kind(progress[name], kind):
+                    raise TypeError(f"its {name} is {progress[name]!r}")
             return arrays, progress
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is no checkpoint of a run ({error}); start a new run") from None

@@ -86,7 +86,11 @@ def open_any(
     activation: str | dict[str, str] | None = None,
     resolution: int | None = None,
 ) -> Opened:
-    """Open any model that has a spec, such as a language model, as `open_model` does."""
+    """Open any model that has a spec, such as a language model, as `open_model` does.
+
+    CheckpointError for a path where nothing is and for weights that are not finite; UsageError for a
+    model without a spec.
+    """
     folder = Path(path)
     if not folder.exists():
         raise CheckpointError(
@@ -202,7 +206,8 @@ def introduce(opened: Opened, asked: str | None) -> None:
 def settings_of(run: Path) -> dict[str, Any]:
     """Return the settings that a run.json keeps; a path below the reader's home is one again.
 
-    UsageError for a run folder of another version, whose weights have other names.
+    UsageError for a run folder of another version, whose weights have other names; DataError for a
+    setting of another kind than training writes.
     """
     kept = read_run(run, "settings")
     if kept.get("format") != FORMAT:

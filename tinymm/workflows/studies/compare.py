@@ -52,7 +52,7 @@ def run(
     """Train the four systems into a folder, print the table, draw systems.png there, and return the folder.
 
     `data` is 'shapes', 'scattered-shapes' or 'web-shapes'. A system that the folder holds already is not trained again, and one that was stopped
-    goes on; UsageError for one of another budget.
+    goes on; UsageError for one of another budget, DataError for a damaged record of it.
     """
     path = Path(out) if out else next_folder("compare")
     common: dict[str, Any] = {
