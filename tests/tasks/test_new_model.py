@@ -8,7 +8,6 @@ line, and no other file knows of it.
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from tinymm.models.vit import ViT, ViTConfig
 from tinymm.tasks import CONTRAST, ModelSpec, Objective, StepResult, Task, losses, register
 from tinymm.tasks.settings import Settings, changed, setting
 from tinymm.tasks.step import check_objectives, check_pairs, whole
+from tinymm.training.records import read_json
 
 
 @dataclass(frozen=True)
@@ -189,11 +189,11 @@ def test_it_is_opened_saved_evaluated_and_fine_tuned(folder, monkeypatch, capsys
     again = pretrained.load("again").state_dict()
     assert all(np.array_equal(array, again[name]) for name, array in model.state_dict().items())
     assert tinymm("eval", "--model", "run", "--out", "numbers.json") == 0
-    written, known = json.loads(Path("numbers.json").read_text()), json.loads(Path("run/results.json").read_text())
+    written, known = read_json("numbers.json"), read_json("run/results.json")
     assert written["validation_r1"] == known["validation_r1"]
     assert tinymm("train", "two-towers", "--init", "run", "--steps", "1", "--out", "tuned") == 0
     assert tinymm("train", "two-towers", "--config", "run/run.json", "--steps", "2", "--out", "like") == 0
-    assert json.loads(Path("like/run.json").read_text())["settings"]["joint"] == 8
+    assert read_json("like/run.json")["settings"]["joint"] == 8
     assert len(records(folder / "like")) == 2
 
 

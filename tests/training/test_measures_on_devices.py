@@ -1,7 +1,5 @@
 """What is measured and drawn of a model is the same wherever its weights live: host arrays are brought to them."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from test_matching_measures import Spelled
@@ -77,18 +75,16 @@ def test_perplexity_counts_each_token_once_however_texts_are_cut_into_batches(ki
     tokens = measures.image_tokens(model, IMAGES)
     with no_grad():
         whole = np.exp(language_loss(model.lm_logits(tokens, IDS, IS_REAL), IDS, IS_REAL).item())
-    seen, logits = [], model.lm_logits
+    seen, words = [], model.lm_logits
     monkeypatch.setattr(measures, "_BATCH", 4)  # the rest is half a batch
-    model.lm_logits = lambda tokens, *rest: seen.append(len(tokens)) or logits(tokens, *rest)
+    model.lm_logits = lambda tokens, *rest: seen.append(len(tokens)) or words(tokens, *rest)
     assert measures.perplexity(model, tokens, IDS, IS_REAL) == (pytest.approx(whole, rel=1e-9), 50.0) and seen == [4, 2]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_validation_asks_for_no_words(kind):
     model = built(kind)
-    model.lm_logits = model.generate = None
-    if kind != "stage 1":
-        model.mlm_logits = None
+    model.lm_logits = model.mlm_logits = model.generate = None
     found = measures.matching(model, PAIRS, Spelled(), thorough=False)
     assert not [name for name in (*found, *found["chance"]) if name.startswith(("mlm", "lm", "itg", "itm_reranked"))]
 
@@ -101,14 +97,6 @@ LONG = " ".join(f"w{i}" for i in range(30))
 )
 def test_of_a_long_caption_the_first_words_are_drawn(caption, drawn):
     model = model_of("blip", text=BertConfig.tiny(memory_width=24, context=20))  # the text is cut at 18 words, the picture has room for 12
-    ids = np.array([[1, *range(5, 5 + min(len(split_words(caption)), 18)), 2]])
-
-    class Words:
-        tokens = staticmethod(split_words)
-
-        def __call__(self, texts):
-            return ids, np.ones(ids.shape, bool)
-
-    pairs = PairSet(IMAGES[:1], [caption], np.zeros(1, int))
-    drawing = figures._words(model, SimpleNamespace(tokenizer=Words()), pairs, np.zeros((1, 16, 16, 3)))
+    ids = np.array([1, *range(5, 5 + min(len(split_words(caption)), 18)), 2])
+    drawing = pictures_towers._words(model, IMAGES[0], np.zeros((16, 16, 3)), split_words(caption), ids)
     assert [line.split("“")[1].split("”")[0] for line in drawing.alt.splitlines()[1:]] == drawn

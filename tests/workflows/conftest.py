@@ -7,6 +7,7 @@ from small_runs import draw, train_command
 
 from tinymm.__main__ import main
 from tinymm.workflows import terminal
+from tinymm.workflows.runs import capfilt
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +45,10 @@ def command(capsys, monkeypatch):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave the pictures out of a run folder, for tests that do not look at them."""
-    from tinymm.workflows.runs import clip as train
+    from tinymm.workflows.runs import figures
 
-    monkeypatch.setattr(train, "draw_run", lambda path, *_: (path / "report.html").write_text(""))
+    monkeypatch.setattr(figures, "draw", lambda path, *_: (path / "report.html").write_text(""))
+    monkeypatch.setattr(capfilt, "draw_capfilt", lambda *_: None)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from strict_array import NO_GPU
 
 import tinymm
 from tinymm.__main__ import build_parser, main
+from tinymm.tasks import all_specs
 
 
 def commands(parser, path=()):
@@ -26,7 +27,7 @@ def commands(parser, path=()):
 
 ALL = dict(commands(build_parser()))
 EXPECTED = [
-    "demo", "train clip", "train albef", "train blip", "train blip2", "ablate blip2", "ablate albef", "ablate blip", "compare", "caption", "eval",
+    "demo", "train clip", "train albef", "train blip", "train blip2", "train language", "ablate blip2", "ablate albef", "ablate blip", "compare", "caption", "eval",
     "classify", "search", "masks", "data check", "data show", "check", "bench", "exercises", "web", "course status", "course quiz", "course hunt",
     "arithmetic",
 ]  # fmt: skip
@@ -136,6 +137,7 @@ COMMANDS = {
     "train albef": [],
     "train blip": [],
     "train blip2": [],
+    "train language": [],
     "ablate blip2": [],
     "ablate blip": [],
     "ablate albef": [],
@@ -224,28 +226,32 @@ def test_an_interrupt_gives_130_and_says_how_to_go_on(monkeypatch, command):
 
 
 def test_demo_passes_what_was_given_and_leaves_the_rest_to_the_defaults(monkeypatch, trained, command):
-    from tinymm.workflows.runs import clip as train
+    from tinymm.tasks import clip
+    from tinymm.workflows.runs import run as train
 
     seen = {}
 
-    def run(settings, out=None, **options):
-        seen.update(settings=settings, out=out, **options)
+    def run(spec, settings, out=None, **options):
+        seen.update(spec=spec.name, settings=settings, out=out, **options)
         return trained
 
     monkeypatch.setattr(train, "run", run)
     said = command("demo", "--steps", 7, "--seed", 3)
-    assert seen == {"settings": train.Settings(steps=7, seed=3), "out": None, "name": "demo", "command": "demo"}
+    settings = clip.CLIPSettings(steps=7, seed=3)
+    assert seen == {"spec": "clip", "settings": settings, "out": None, "name": "demo", "command": "demo"}
     assert said.code == 0 and said.lines[-1].startswith(f"run folder: {trained} · open ")
-    assert train.Settings().data == "glyphs" and train.Settings().steps == 1100
+    assert clip.CLIPSettings().data == "glyphs" and clip.CLIPSettings().steps == 1100
 
 
-def test_flags_are_settings_with_their_defaults():
-    from tinymm.workflows.runs.clip import Settings
-
-    given = vars(build_parser().parse_args(["train", "clip"]))
-    shared = Settings.__dataclass_fields__.keys() & given.keys()
-    assert shared == Settings.__dataclass_fields__.keys()
-    assert Settings(**{name: given[name] for name in shared}) == Settings()
+@pytest.mark.parametrize("spec", all_specs(), ids=lambda spec: spec.name)
+def test_flags_are_settings_with_their_defaults(spec):
+    line = ["train", spec.group or spec.name]
+    fields = spec.settings.__dataclass_fields__.keys()
+    flags = {action.dest for action in ALL[tuple(line)]._actions}
+    assert fields <= flags
+    given = {name: value for name, value in vars(build_parser().parse_args(line)).items() if name in fields}
+    assert given.keys() == {"seed", "backend"}, "what was not given is not there"
+    assert spec.settings(**given) == spec.settings()
 
 
 def test_help_is_light():

@@ -17,7 +17,8 @@ from tinymm.models.bert import BertConfig
 from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.training.records import read_json
 from tinymm.workflows.open_model import open_model
-from tinymm.workflows.runs import blip2_setup as blip2_start
+from tinymm.tasks import blip2_stage1
+from tinymm.workflows.sources import source_for
 
 pytest.importorskip("tokenizers")
 
@@ -98,11 +99,11 @@ def test_a_data_set_of_other_words_is_refused(kind, here, command):
     pretrained.save(model(config.tiny(momentum=None, image=image, text=text, **ids), np.random.default_rng(0)), here / "model")
     type(source.tokenizer)(sorted({*words.vocabulary, "banana"}), words.context).with_frame().save(here / "model")
     said = command("eval", "--model", "model", "--data", "shapes")
-    assert said.code == 2 and "model speaks other words than shapes do; evaluate it on pictures and captions of yours with --data" in said.error
+    assert said.code == 2 and "model speaks other words than shapes do" in said.error
 
 
 def test_sub_words_that_frame_captions_are_trained_on_as_they_are(released):
     opened = open_model(str(released))
-    source = blip2_start.framed_source(str(draw(released.parent / "pictures")), 0, opened)
+    source = source_for(opened, str(draw(released.parent / "pictures")), 0, part_of=blip2_stage1.spec)
     assert source.tokenizer.frame[:2] == ("[CLS]", "[DEC]") and source.tokenizer.begin == opened.tokenizer.begin
     assert source.tokenizer(["red"])[0].tolist() == opened.tokenizer(["red"])[0].tolist()

@@ -15,9 +15,7 @@ from tinymm.arrays.errors import DataError, UsageError
 from tinymm.training import records
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.workflows import run_folder as runs
-from tinymm.workflows.runs import blip2 as train_blip2
-from tinymm.workflows.runs import clip as train
-from tinymm.workflows.runs import towers as train_towers
+from tinymm.workflows.runs import run as train
 
 SMALL = "--resolution 16 --patch 8 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 8 --warmup 2 --workers 1".split()
 QUERIES = "--drop 0 --queries 2 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 6 --warmup 2 --workers 1".split()
@@ -255,8 +253,7 @@ def test_the_last_run_is_never_one_that_another_command_has_made(trained, here, 
 
 
 # ---------------------------------------------------------------------- stage 2 and its data
-def test_stage_2_takes_the_data_of_its_stage_1_and_says_so(trained, pictures, here, command, monkeypatch):
-    monkeypatch.setattr(train_blip2, "draw", lambda *_: None)
+def test_stage_2_takes_the_data_of_its_stage_1_and_says_so(trained, pictures, here, command, undrawn):
     first = command("train", "blip2", "--encoder", trained, "--out", "one", "--steps", 2, *QUERIES)
     assert first.code == 0, first.error
     assert f"data: {pictures}, on which {trained} was trained; --data names others" in first.lines
@@ -306,22 +303,21 @@ def test_a_failed_start_is_said_before_any_work_and_leaves_nothing(arguments, me
     assert list(here.iterdir()) == [] and time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize("workflow", [train, train_towers])
-def test_a_start_that_fails_in_the_first_step_leaves_nothing_and_later_ones_all(workflow, pictures, here, command, monkeypatch):
-    model = {train: "clip", train_towers: "albef"}[workflow]
-    learn = workflow.learn
+@pytest.mark.parametrize("model", ["clip", "albef"])
+def test_a_start_that_fails_in_the_first_step_leaves_nothing_and_later_ones_all(model, pictures, here, command, monkeypatch):
+    learn = train.learn
 
     def fails(*_, **__):
         raise OSError("no room")
 
-    monkeypatch.setattr(workflow, "learn", fails)
+    monkeypatch.setattr(train, "learn", fails)
     arguments = [a for a in begin(model, pictures, None) if a not in ("--out", "run")]
     done = command(*arguments)
     assert done.code == 2 and "no room" in done.error and list(here.iterdir()) == []
     (here / "mine").mkdir()
     assert command(*arguments, "--out", "mine").code == 2 and names(here) == ["mine"], "a folder that was there stays, as empty as it was"
-    monkeypatch.setattr(workflow, "learn", learn)
-    monkeypatch.setattr(workflow, "finish", fails)
+    monkeypatch.setattr(train, "learn", learn)
+    monkeypatch.setattr(train, "finish", fails)
     assert command(*arguments).code == 2 and len(records.read_metrics(here / "runs" / f"{model}-1")) == 6
 
 

@@ -11,7 +11,8 @@ from tinymm import pretrained
 from tinymm.data.text import WordTokenizer
 from tinymm.training.records import read_json
 from tinymm.workflows.open_model import open_model
-from tinymm.workflows.runs import clip as train
+from tinymm.tasks import clip
+from tinymm.workflows.runs import run as train
 
 TOWERS = [*TINY, "--queue", "1"]
 SHORT = ["--steps", 2, "--validate-every", 2]
@@ -188,11 +189,11 @@ def test_a_run_that_goes_on_has_its_own_words(chinese, here, undrawn, monkeypatc
 
     monkeypatch.setattr(train, "learn", stopped)
     with pytest.raises(KeyboardInterrupt):
-        train.run(train.Settings(**flags), str(here / "run"), say=lambda _: None)
+        train.run(clip.spec, clip.CLIPSettings(**flags), str(here / "run"), say=lambda _: None)
     before = (here / "run" / "tokenizer.json").read_bytes()
     monkeypatch.setattr(train, "learn", real)
     (here / "pieces" / "vocab.txt").unlink()
-    train.run(train.Settings(), resume=str(here / "run"), say=lambda _: None)
+    train.run(clip.spec, clip.CLIPSettings(), resume=str(here / "run"), say=lambda _: None)
     assert (here / "run" / "tokenizer.json").read_bytes() == before
 
 

@@ -1,5 +1,7 @@
 """CapFilt: what comes out is what was there or what was written, and passed the filter; and what it was worth, where the truth is known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from tinymm import Tensor
 from tinymm.arrays.errors import UsageError
 from tinymm.data.batches import NoisySource
 from tinymm.data.text import DEC, ENC, WordTokenizer
+from tinymm.tasks import blip as blips
 from tinymm.training.loop import Recipe
 from tinymm.workflows.runs import capfilt
 from tinymm.workflows.runs.capfilt import Judged, bootstrapped, clean, fine_tuned, judge, quality, tuning
@@ -62,7 +65,7 @@ class Scripted:
     def parameters(self):
         return []
 
-    def caption(self, images, **options):
+    def generate(self, images, **options):
         self.drawn.append((images[:, 0, 0, 0].astype(int).tolist(), options["nucleus"], options["rng"].random()))
         return [WORDS([self.said[i]])[0][0][1:-1].tolist() for i in self.drawn[-1][0]]
 
@@ -70,7 +73,7 @@ class Scripted:
         self.looked += len(images)
         return images[:, 0]
 
-    def match(self, tokens, ids, is_real):
+    def itm_logits(self, tokens, ids, is_real):
         self.asked += list(zip(tokens[:, 0, 0].astype(int).tolist(), WORDS.decode(ids), strict=True))
         p = np.array([self.trust[pair] for pair in self.asked[-len(ids) :]])
         return Tensor(np.stack([np.log(1 - p), np.log(p)], axis=1))
@@ -223,12 +226,14 @@ class Framed(TinySource, NoisySource):
         return people
 
 
-SETTINGS = Settings(model="blip", width=16, layers=1, text_layers=1, heads=2, joint=8, queue=2, batch_size=4, steps=4)
+SETTINGS = blips.BLIPSettings(width=16, layers=1, text_layers=1, heads=2, joint=8, queue=2, batch_size=4, steps=4)
 
 
 @pytest.fixture(scope="module")
 def blip():
-    return build(SETTINGS, Framed().tokenizer, 16, 1)
+    source = Framed()
+    source.preprocess = SimpleNamespace(resolution=16, channels=1)
+    return blips.prepare(SETTINGS, source, {})
 
 
 def moved(before, after):
@@ -241,8 +246,8 @@ def test_each_is_tuned_by_its_own_losses_and_the_model_stays_what_it_was(blip):
     before = {name: array.copy() for name, array in blip.state_dict().items()}
     recipe = Recipe(2, 4, 1e-2, 0)
     captioner, filter_ = (fine_tuned(blip, Framed().by_people(), objectives, recipe) for objectives in (("lm",), ("itc", "itm")))
-    assert moved(blip, captioner) == {"towers", "writer"}
-    assert moved(blip, filter_) == {"towers", "itm_head", "temperature"}
+    assert moved(blip, captioner) == {"encoders", "decoder"}
+    assert moved(blip, filter_) == {"encoders", "itm_head", "temperature"}
     assert not captioner.training and not filter_.training
     assert all(np.array_equal(array, before[name]) for name, array in blip.state_dict().items())
     again = fine_tuned(blip, Framed().by_people(), ("lm",), recipe)

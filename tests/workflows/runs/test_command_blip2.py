@@ -10,8 +10,9 @@ from tinymm import pretrained
 from tinymm.__main__ import main
 from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2
+from tinymm.training.evaluate import similarities
 from tinymm.training.records import read_json, read_metrics
-from tinymm.workflows.runs import blip2 as train_blip2
+from tinymm.workflows.open_model import open_model
 from tinymm.workflows.studies import ablate_blip2 as ablate
 
 TINY = "--drop 0 --queries 3 --width 32 --layers 2 --heads 2 --joint 16 --batch-size 6 --warmup 2 --workers 1".split()
@@ -86,7 +87,7 @@ def test_caption_says_something_of_each_picture_in_each_way(command, first, seco
     "arguments, said",
     [
         (("--prompt", "a red", "--model", "FIRST"), "a prompt is the beginning of a language model's text"),
-        (("--model", "CLIP"), "holds a CLIP, which does not write; use a run of `train blip` or `train blip2`"),
+        (("--model", "CLIP"), "holds a CLIP, which does not; name a run of `train blip`, `train blip2 --stage 1`, `train blip2 --stage 2` with --model"),
         (("--model", "FIRST", "--beams", 0), "beams 0 came"),
         (("--model", "FIRST", "--nucleus", 2), "it lies in (0, 1]"),
     ],
@@ -101,7 +102,7 @@ def test_caption_names_what_it_cannot_do(command, first, trained, pictures, argu
     "more, said",
     [
         (("--batch-size", 1), "--batch-size is at least 2: with one pair there is nothing to contrast, and 1 came"),
-        (("--objectives", "itc,xyz"), "--objectives are some of itc,itm,itg, and 'itc,xyz' came"),
+        (("--objectives", "itc,xyz"), "objectives are some of itc, itm, itg, and itc, xyz came"),
         (("--queries", 0), "--queries is at least 1, and 0 came"),
         (("--heads", 5), "5 heads came"),
         (("--encoder", "nowhere"), "nowhere does not exist"),
@@ -112,10 +113,21 @@ def test_train_blip2_refuses_with_one_sentence(command, trained, pictures, tmp_p
     assert done.code == 2 and said in done.error and done.error.count("\n") == 1, done.error
 
 
-def test_classify_and_search_ask_for_a_clip(command, first, pictures):
-    for arguments in (("classify", pictures / "p00.png", "--labels", "a,b"), ("search", pictures, "red")):
-        done = command(*arguments, "--model", first)
-        assert done.code == 2 and "holds a BLIP2Stage1; name a run of `train clip`" in done.error
+def test_classify_and_search_take_a_stage_1_which_contrasts_and_no_stage_2(command, first, second, pictures, tmp_path):
+    opened, labels = open_model(str(first)), ["a red square", "a blue pole"]
+    images = np.stack([opened.preprocess(pictures / name) for name in ("p00.png", "p01.png")])
+    cosines = similarities(opened.model, images, labels, opened.tokenizer)
+    ways = (("classify", pictures / "p00.png", "--labels", ",".join(labels)), ("search", pictures, labels[0], "--top", 24))
+    found = []
+    for arguments in ways:
+        done = command(*arguments, "--model", first, "--out", tmp_path / "found.json")
+        assert done.code == 0, done.error
+        found.append(read_json(tmp_path / "found.json"))
+        done = command(*arguments, "--model", second)
+        assert done.code == 2 and "holds a BLIP2Stage2" in done.error and "`train clip`" in done.error
+    shares, scores = found
+    assert sum(shares.values()) == pytest.approx(1) and (shares[labels[0]] > shares[labels[1]]) == (cosines[0, 0] > cosines[0, 1])
+    assert [scores["p00.png"], scores["p01.png"]] == pytest.approx(cosines[:, 0].tolist(), abs=1e-5)
 
 
 def test_a_stopped_run_goes_on_bitwise(command, trained, pictures, tmp_path):
@@ -172,8 +184,7 @@ def test_captions_by_a_folder_of_somebody_elses_and_none_by_one_that_cannot_writ
     assert done.code == 2 and "without its language head" in done.error
 
 
-def test_in_chunks_either_stage_is_the_same_run_to_rounding(trained, first, second, pictures, here, command, monkeypatch):
-    monkeypatch.setattr(train_blip2, "draw", lambda *_: None)
+def test_in_chunks_either_stage_is_the_same_run_to_rounding(trained, first, second, pictures, here, command, undrawn):
     starts = {1: ("--encoder", trained), 2: ("--init", first, "--language", second / "language")}
     for stage, begin in starts.items():
         found = []

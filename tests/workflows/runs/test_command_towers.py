@@ -4,11 +4,11 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_runs import half_kept
-from tinymm.workflows.runs.towers_setup import Settings, build, opened, prepare
 
 from tinymm import pretrained
 from tinymm.__main__ import main
@@ -18,17 +18,22 @@ from tinymm.losses import ITM_PRIOR
 from tinymm.models.albef import ALBEF
 from tinymm.models.blip import BLIP
 from tinymm.training.checkpoint import FILE as CHECKPOINT
+from tinymm.training.evaluate import similarities
 from tinymm.training.records import RunFolder, read_json, read_metrics
+from tinymm.tasks import albef, blip
+from tinymm.workflows import sources
+from tinymm.workflows.open_model import open_model
 from tinymm.workflows.report import write_report
-from tinymm.workflows.runs import capfilt
-from tinymm.workflows.runs import towers as train_towers
-from tinymm.workflows.runs import towers_setup as towers_start
+from tinymm.workflows.runs import capfilt, figures
+from tinymm.workflows.runs import run as train
+from tinymm.workflows.runs.prepare import plan
 
+SPECS = {"albef": albef.spec, "blip": blip.spec}
 MODELS = {"albef": ALBEF, "blip": BLIP}
 THIRD = {"albef": "mlm", "blip": "lm"}
 SIZES = "--resolution 16 --patch 8 --width 32 --layers 1 --text-layers 1 --heads 2 --joint 16 --queue 2 --batch-size 8 --warmup 2 --workers 1"
 FILES = """config.json data.json events loss.png metrics.csv metrics.jsonl model.safetensors preprocessor_config.json queue.png report.html
-results.json retrieval.png run.json tokenizer.json tokenizer_config.json words.png""".split()
+results.json retrieval.png run.json similarity.png tokenizer.json tokenizer_config.json words.png""".split()
 WRITTEN = ("model.safetensors", "results.json", "config.json", "tokenizer.json", "preprocessor_config.json")
 
 
@@ -63,18 +68,11 @@ def talkative(runs, tmp_path_factory):
     """Give the folder of a BLIP that never ends a caption before there is no room left."""
     out = tmp_path_factory.mktemp("talkative")
     blip = pretrained.load(runs["blip"])
-    blip.writer.language_head.bias.data[blip.config.end_of_text] -= 100
+    blip.decoder.language_head.bias.data[blip.config.end_of_text] -= 100
     pretrained.save(blip, out)
     for name in ("tokenizer.json", "preprocessor_config.json", "run.json"):
         shutil.copy(runs["blip"] / name, out)
     return out
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Leave the pictures out."""
-    monkeypatch.setattr(train_towers, "draw_capfilt", lambda *_: None)
-    monkeypatch.setattr(train_towers, "draw", lambda path, *_: (path / "report.html").write_text(""))
 
 
 @pytest.fixture
@@ -108,15 +106,15 @@ def test_a_run_folder_is_whole_and_holds_nothing_else(runs, model):
     else:
         assert (loaded.config.decode, loaded.config.encode, loaded.config.end_of_text) == (words.decode_token, words.encode_token, words.end_of_text)
     page = (runs[model] / "report.html").read_text()
-    assert page.count("<img ") == 4 + (model == "blip")
+    assert page.count("<img ") == 5 + (model == "blip")
 
 
 def test_the_curves_have_a_column_for_each_loss(runs, model):
     records = read_metrics(runs[model])
-    assert tuple((runs[model] / "metrics.csv").read_text().splitlines()[0].split(",")) == train_towers.COLUMNS == tuple(records[0])
-    absent = "lm" if model == "albef" else "mlm"
+    assert tuple((runs[model] / "metrics.csv").read_text().splitlines()[0].split(",")) == SPECS[model].columns == tuple(records[0])
+    assert SPECS[model].columns[2:6] == ("itc", "itm", THIRD[model], "temperature")
     for record in records:
-        assert record["loss"] == pytest.approx(record["itc"] + record["itm"] + record[THIRD[model]], rel=1e-5) and record[absent] is None
+        assert record["loss"] == pytest.approx(record["itc"] + record["itm"] + record[THIRD[model]], rel=1e-5)
         assert record["temperature"] > 0 and (record["validation_itm_accuracy"] is not None) == (record["step"] in (3, 6))
     assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
 
@@ -136,7 +134,7 @@ def test_the_best_by_matching_is_kept_and_measured(runs, model):
 def test_what_is_kept_is_the_best_at_matching_and_not_at_retrieval(model, pictures, here, command, undrawn, monkeypatch):
     scripted = iter([(0.2, 0.5), (0.1, 0.9), (0.9, 0.6), (0.9, 0.6)])
     monkeypatch.setattr(
-        train_towers, "validated", lambda *_: dict(zip(("validation_r1", "validation_itm_accuracy"), next(scripted), strict=True))
+        train, "validated", lambda *_: dict(zip(("validation_r1", "validation_itm_accuracy"), next(scripted), strict=True))
     )
     assert command(*flags(model, pictures, "run", "--steps", 4, "--validate-every", 1, "--rate", 1e-2)).code == 0
     results = read_json(here / "run" / "results.json")
@@ -150,25 +148,29 @@ def test_evaluating_again_gives_the_same_numbers(runs, model, command, tmp_path)
     said = command("eval", "--model", runs[model], "--out", tmp_path / "again.json")
     assert said.code == 0, said.error
     again, before = read_json(tmp_path / "again.json"), read_json(runs[model] / "results.json")
-    assert again == {name: before[name] for name in again} and before.keys() - again.keys() == {"steps", "best_step"}
+    assert again == {name: before[name] for name in again} and before.keys() - again.keys() == {"steps", "best_step", "chance_loss"}
     assert any(re.match(r"validation itm accuracy +\d\.\d{3} +chance 0\.667", line) for line in said.lines)
 
 
 @pytest.mark.parametrize("momentum", [0.9, None])
 def test_chance_levels_are_those_of_equal_scores(model, momentum):
-    settings = Settings(model=model, data="shapes", width=16, layers=1, text_layers=1, heads=2, joint=8, queue=3, batch_size=4, momentum=momentum)
-    source = opened(settings)
-    found = train_towers.chance_levels(prepare(settings, source), 4)
-    assert found == {"itc": math.log(16 if momentum else 4), "itm": ITM_PRIOR, THIRD[model]: math.log(len(source.tokenizer))}
+    settings = SPECS[model].settings(
+        data="shapes", width=16, layers=1, text_layers=1, heads=2, joint=8, queue=3, batch_size=4, momentum=momentum
+    )
+    planned = plan(SPECS[model], settings, lambda _: None)
+    words = math.log(len(planned.source.tokenizer))
+    assert planned.chances == {"itc": math.log(16 if momentum else 4), "itm": ITM_PRIOR, THIRD[model]: words}
 
 
 def test_a_fresh_model_is_as_the_settings_say(model):
-    settings = Settings(
-        model=model, width=24, expansion=3, layers=2, text_layers=2, heads=3, joint=10, queue=5, batch_size=4, ramp=7, alpha=0.3, momentum=0.8,
-        hidden_share=0.25, patch=4,
+    settings = SPECS[model].settings(
+        width=24, expansion=3, layers=2, text_layers=2, heads=3, joint=10, queue=5, batch_size=4, ramp=7, alpha=0.3, momentum=0.8, patch=4,
+        **{"hidden_share": 0.25} if model == "albef" else {},
     )  # fmt: skip
-    words = opened(settings).tokenizer
-    built = build(settings, words, 12, 3)
+    source = plan(SPECS[model], settings, lambda _: None).source
+    words = source.tokenizer
+    source.preprocess = replace(source.preprocess, resolution=12)
+    built = SPECS[model].prepare(settings, source, {})
     config = built.config
     assert (config.joint_width, config.queue, config.ramp, config.alpha, config.momentum) == (10, 20, 28, 0.3, 0.8)
     assert (config.image.resolution, config.image.patch, config.image.layers, config.image.feed_forward, config.image.heads) == (12, 4, 2, 72, 3)
@@ -176,8 +178,8 @@ def test_a_fresh_model_is_as_the_settings_say(model):
     if model == "albef":
         assert config.hidden_share == 0.25
     std = {name: float(p.data.std()) for name, p in built.named_parameters() if "position" in name or name.endswith("embedding.words.weight")}
-    assert std["towers.image_encoder.positions"] == pytest.approx(0.5, rel=0.2)
-    again = build(settings, words, 12, 3).state_dict()
+    assert std["encoders.image_encoder.positions"] == pytest.approx(0.5, rel=0.2)
+    again = SPECS[model].prepare(settings, source, {}).state_dict()
     assert all(np.array_equal(array, again[name]) for name, array in built.state_dict().items())
 
 
@@ -217,7 +219,7 @@ def test_without_a_name_the_last_model_that_writes_is_asked(command, runs, pictu
 @pytest.mark.parametrize(
     "which, more, said",
     [
-        ("albef", (), "holds an ALBEF, which does not write; use a run of `train blip` or `train blip2`"),
+        ("albef", (), "holds an ALBEF, which does not; name a run of `train blip`"),
         ("blip", ("--beams", 0), "beams 0 came"),
         ("blip", ("--nucleus", 1.5), "it lies in (0, 1]"),
         ("blip", ("--prompt", "a red square again a"), "leaves room for an answer, and 'a red square again a' is too long for 6 tokens; shorten it"),
@@ -228,12 +230,19 @@ def test_caption_names_what_it_cannot_do(command, runs, pictures, which, more, s
     assert done.code == 2 and said in done.error and done.error.count("\n") == 1, done.error
 
 
-def test_classify_and_search_ask_for_a_clip(command, runs, model, pictures):
-    for arguments in (("classify", pictures / "p00.png", "--labels", "a,b"), ("search", pictures, "red")):
-        done = command(*arguments, "--model", runs[model])
-        kind = {"albef": "an ALBEF", "blip": "a BLIP"}[model]
-        needed = f"{arguments[0]} takes a CLIP, and {runs[model]} holds {kind}; name a run of `train clip` with --model"
-        assert done.code == 2 and done.error == f"tinymm: {needed}\n"
+def test_classify_and_search_take_every_model_that_contrasts(command, runs, model, pictures, here):
+    opened = open_model(str(runs[model]))
+    labels = ("a red square", "a blue pole")
+    images = np.stack([opened.preprocess(pictures / name) for name in ("p00.png", "p01.png")])
+    cosines = similarities(opened.model, images, list(labels), opened.tokenizer)
+    done = command("classify", pictures / "p00.png", "--labels", ",".join(labels), "--model", runs[model], "--out", "shares.json")
+    assert done.code == 0, done.error
+    shares = read_json(here / "shares.json")
+    assert sum(shares.values()) == pytest.approx(1) and (shares[labels[0]] > shares[labels[1]]) == (cosines[0, 0] > cosines[0, 1])
+    done = command("search", pictures, labels[0], "--top", 24, "--model", runs[model], "--out", "found.json")
+    assert done.code == 0, done.error
+    found = read_json(here / "found.json")
+    assert len(found) == 24 and [found["p00.png"], found["p01.png"]] == pytest.approx(cosines[:, 0].tolist(), abs=1e-5)
 
 
 # ---------------------------------------------------------------------- stopped and gone on
@@ -260,13 +269,12 @@ def test_another_seed_is_another_model(command, model, pictures, here, undrawn):
     assert weights[0] == weights[1] != weights[2]
 
 
-def test_without_a_twin_it_trains_all_the_same(model, pictures, here, command):
-    settings = Settings(
-        model=model, data=str(pictures), resolution=16, width=16, layers=1, text_layers=1, heads=2, joint=8, batch_size=8, steps=2, momentum=None,
-        workers=1,
+def test_without_a_momentum_encoder_it_trains_all_the_same(model, pictures, here, command):
+    settings = SPECS[model].settings(
+        data=str(pictures), resolution=16, width=16, layers=1, text_layers=1, heads=2, joint=8, batch_size=8, steps=2, momentum=None, workers=1,
     )  # fmt: skip
-    train_towers.run(settings, "alone", say=lambda _: None)
-    assert "queue.png" not in names(here / "alone") and pretrained.load(here / "alone").twin is None
+    train.run(SPECS[model], settings, "alone", say=lambda _: None)
+    assert "queue.png" not in names(here / "alone") and pretrained.load(here / "alone").momentum_encoder is None
     assert command("eval", "--model", "alone", "--out", "again.json").code == 0
     again, before = read_json(here / "again.json"), read_json(here / "alone" / "results.json")
     assert again == {name: before[name] for name in again}
@@ -300,7 +308,7 @@ def test_capfilt_leaves_both_models_and_what_became_of_each_caption(cleaned, pic
     assert names(cleaned / "noisy") == sorted([*FILES, "captions.png"])
     first, last = pretrained.load(cleaned / "noisy"), pretrained.load(cleaned)
     assert any(not np.array_equal(a, last.state_dict()[name]) for name, a in first.state_dict().items())
-    source = opened(Settings(model="blip", data=str(pictures), resolution=16))
+    source = plan(blip.spec, blip.BLIPSettings(data=str(pictures), resolution=16), lambda _: None).source
     judged = judged_of(cleaned)
     own = sorted((item.picture, item.caption) for item in judged if not item.written)
     assert own == sorted((i, text) for i, texts in enumerate(source.texts) for text in texts)
@@ -315,7 +323,7 @@ def test_capfilt_leaves_both_models_and_what_became_of_each_caption(cleaned, pic
 
 
 def test_what_is_trained_on_afterwards_passed_the_filter(cleaned, pictures, here, command, undrawn, lenient, monkeypatch):
-    seen, prepared = [], train_towers.capfilt.bootstrapped
+    seen, prepared = [], capfilt.bootstrapped
 
     def watched(source, judged):
         left = prepared(source, judged)
@@ -323,7 +331,7 @@ def test_what_is_trained_on_afterwards_passed_the_filter(cleaned, pictures, here
         left.batch = lambda indices, rng: seen.append(drawn(indices, rng)) or seen[-1]
         return left
 
-    monkeypatch.setattr(train_towers.capfilt, "bootstrapped", watched)
+    monkeypatch.setattr(capfilt, "bootstrapped", watched)
     shutil.copytree(cleaned, here / "run", ignore=shutil.ignore_patterns("results.json", "*.png", "report.html"))
     shutil.copy(cleaned / "noisy" / "results.json", here / "run" / "noisy")
     assert command("train", "blip", "--resume", "run").code == 0
@@ -364,7 +372,7 @@ def test_where_no_caption_passes_it_says_so(pictures, here, command, undrawn, mo
 def test_clean_shapes_are_swapped_for_noisy_ones(here, command, monkeypatch, lenient):
     pictures = np.arange(2, 231 * 48, 500)
     monkeypatch.setattr(WebPairs, "web_pictures", lambda self: pictures)
-    monkeypatch.setattr(train_towers, "draw", lambda path, *_: write_report(path))
+    monkeypatch.setattr(figures, "draw", lambda path, *_: write_report(path))
     done = command(*flags("blip", "shapes", "run", "--capfilt", "--steps", 2, "--tuning-steps", 2, "--patch", 16))
     assert done.code == 0, done.error
     assert "it runs on web-shapes, of whose captions 40 % belong to another scene" in " ".join(done.out.split())
@@ -383,12 +391,12 @@ def test_clean_shapes_are_swapped_for_noisy_ones(here, command, monkeypatch, len
     [
         ("blip", ("--batch-size", 1), "--batch-size is at least 2: with one pair there is nothing to contrast, and 1 came"),
         ("albef", ("--queue", 0), "--queue is at least 1, and 0 came"),
-        ("albef", ("--momentum", 1.5), "--momentum lies in [0, 1], and 1.5 came; give another, or leave it out"),
-        ("blip", ("--momentum", "nan"), "--momentum lies in [0, 1], and nan came"),
-        ("blip", ("--alpha", -0.1), "--alpha lies in [0, 1], and -0.1 came"),
+        ("albef", ("--momentum", 1.5), "--momentum is in [0, 1], and 1.5 came; give another, or leave it out"),
+        ("blip", ("--momentum", "nan"), "--momentum is in [0, 1], and nan came"),
+        ("blip", ("--alpha", -0.1), "--alpha is in [0, 1], and -0.1 came"),
         ("albef", ("--ramp", -1), "--ramp is at least 0, and -1 came"),
-        ("albef", ("--hidden-share", 2), "--hidden-share lies in [0, 1], and 2.0 came"),
-        ("albef", ("--hidden-share", 0), "hidden_share of the words are hidden for MLM, in (0, 1], and 0.0 came"),
+        ("albef", ("--hidden-share", 2), "--hidden-share is in [0, 1], and 2.0 came"),
+        ("albef", ("--hidden-share", 0), "hidden_share is the probability that a token is masked for MLM, in (0, 1], and 0.0 came"),
         ("blip", ("--tuning-steps", 0), "--tuning-steps is at least 1, and 0 came"),
         ("blip", ("--heads", 5), "5 heads came"),
         ("albef", ("--patch", 5), "patch"),
@@ -408,17 +416,12 @@ def test_training_refuses_with_one_sentence(command, pictures, here, name, more,
     assert not (here / "run").exists(), "refused before there is a folder"
 
 
-def test_a_model_of_another_name_is_refused():
-    with pytest.raises(UsageError, match="two towers with a twin are albef and blip, and 'clip' came; choose one"):
-        Settings(model="clip")
-
-
 def test_one_picture_is_no_batch(monkeypatch, pictures):
-    source = towers_start.open_source(str(pictures), resolution=16)
+    source = sources.open_source(str(pictures), resolution=16)
     source.training = source.training[:1]
-    monkeypatch.setattr(towers_start, "open_source", lambda *_, **__: source)
+    monkeypatch.setattr(sources, "open_source", lambda *_, **__: source)
     with pytest.raises(UsageError, match="a contrastive batch needs at least 2 pairs and the data has 1; add pictures with captions"):
-        opened(Settings(data=str(pictures)))
+        plan(albef.spec, albef.ALBEFSettings(data=str(pictures), resolution=16, width=32, heads=2), lambda _: None)
 
 
 @pytest.mark.parametrize("name", ["clip", "blip2"])
@@ -435,7 +438,7 @@ def test_a_run_of_another_model_is_not_gone_on_with(name, pictures, here, comman
 def test_less_data_than_a_batch_is_a_batch(model, pictures, here, command, undrawn):
     done = command(*flags(model, pictures, "run", "--steps", 2, "--batch-size", 25))
     assert done.code == 0, done.error
-    assert "batch 19, queue 38" in done.out and pretrained.load(here / "run").queue.size == 38
+    assert "batch B = 19" in done.out and f"itc ln(B + K) = {math.log(57):.3f}" in done.out and pretrained.load(here / "run").queue.size == 38
     assert f"(equal scores {math.log(57) + ITM_PRIOR + math.log(pretrained.load(here / 'run').config.text.vocabulary):.3f})" in done.out
 
 
@@ -443,12 +446,12 @@ def test_less_data_than_a_batch_behind_the_filter_is_a_batch_too(cleaned, pictur
     def few(source, judged):
         return source.with_captions([texts if i < 5 else () for i, texts in enumerate(source.texts)])
 
-    monkeypatch.setattr(train_towers.capfilt, "bootstrapped", few)
+    monkeypatch.setattr(capfilt, "bootstrapped", few)
     shutil.copytree(cleaned, here / "run", ignore=shutil.ignore_patterns("results.json", "*.png", "report.html"))
     shutil.copy(cleaned / "noisy" / "results.json", here / "run" / "noisy")
     done = command("train", "blip", "--resume", "run")
     assert done.code == 0, done.error
-    assert "pairs: 5 training pictures" in done.out and "batch 5, queue 10" in done.out
+    assert "pairs: 5 training pictures" in done.out and "batch B = 5" in done.out and pretrained.load(here / "run").queue.size == 10
 
 
 def test_in_chunks_it_is_the_same_run_to_rounding(model, pictures, here, command, undrawn):

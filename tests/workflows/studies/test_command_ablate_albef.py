@@ -2,20 +2,21 @@
 
 import numpy as np
 import pytest
-from tinymm.workflows.runs.towers_setup import Settings
 
 from tinymm.arrays.errors import UsageError
 from tinymm.losses import matching
 from tinymm.models.albef import ALBEF, ALBEFConfig
+from tinymm.tasks import albef
 from tinymm.training.records import read_json
-from tinymm.workflows.studies import ablate_albef, ablate_blip
+from tinymm.workflows.studies import ablate_albef
 
 SMALL = {"width": 16, "layers": 1, "text_layers": 1, "heads": 2, "joint": 8, "patch": 16, "batch_size": 8, "workers": 1}
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(ablate_albef, "Settings", lambda **given: Settings(**given | SMALL))
+    settings = albef.ALBEFSettings
+    monkeypatch.setattr(albef, "ALBEFSettings", lambda **given: settings(**given | SMALL))
 
 
 def test_the_table_has_a_row_for_each_change_and_its_chance_levels(tiny, command, here):
@@ -30,12 +31,12 @@ def test_the_table_has_a_row_for_each_change_and_its_chance_levels(tiny, command
 
 
 def test_every_row_changes_what_it_says_and_no_more(tiny, monkeypatch, here):
-    seen, trained = {}, ablate_blip.trained
+    seen, trained = {}, ablate_albef.trained
 
-    def watched(settings, source, losses):
-        model, recipe = trained(settings, source, losses)
-        seen[len(seen)] = settings, losses, model
-        return model, recipe
+    def watched(planned, task):
+        model = trained(planned, task)
+        seen[len(seen)] = planned.settings, task, model
+        return model
 
     monkeypatch.setattr(ablate_albef, "trained", watched)
     ablate_albef.run(steps=1, say=lambda _: None)
@@ -43,21 +44,21 @@ def test_every_row_changes_what_it_says_and_no_more(tiny, monkeypatch, here):
     plain = rows["ALBEF"][0]
     changed = {name: {key for key in vars(plain) if getattr(plain, key) != getattr(settings, key)} for name, (settings, _, _) in rows.items()}
     assert {name: keys for name, keys in changed.items() if keys} == {
-        "one-hot targets": {"alpha"}, "queue of one batch": {"queue"}, "twin copies at once": {"momentum"}, "no twin, no queue": {"momentum"},
+        "one-hot targets": {"alpha"}, "queue of one batch": {"queue"}, "momentum of 0": {"momentum"}, "no momentum encoder": {"momentum"},
     }  # fmt: skip
-    assert rows["queue of one batch"][2].queue.size == 8 and rows["no twin, no queue"][2].queue is None
-    assert [name for name, (_, losses, _) in rows.items() if losses] == ["random negatives", "without MLM"]
+    assert rows["queue of one batch"][2].queue.size == 8 and rows["no momentum encoder"][2].queue is None
+    assert [name for name, (_, task, _) in rows.items() if task] == ["random negatives", "without MLM"]
 
 
 def test_random_negatives_ignore_what_contrast_says_and_never_take_the_own_picture(monkeypatch):
     model, rng = ALBEF(ALBEFConfig.tiny(), np.random.default_rng(0)), np.random.default_rng(1)
     images, ids, real = rng.standard_normal((6, 16, 16, 3)).astype(np.float32), rng.integers(3, 40, (6, 5)), np.ones((6, 5), bool)
     image_ids, drawn = np.array([0, 0, 1, 2, 3, 4]), []
-    monkeypatch.setattr(ALBEF, "draw_negatives", lambda *_: pytest.fail("contrast was asked"))
+    monkeypatch.setattr(albef, "hard_negatives", lambda *_: pytest.fail("contrast was asked"))
     itm_pairs = matching.itm_pairs
-    monkeypatch.setattr("tinymm.models.albef.itm_pairs", lambda *negatives: drawn.append(negatives) or itm_pairs(*negatives))
+    monkeypatch.setattr("tinymm.tasks.albef.itm_pairs", lambda *negatives: drawn.append(negatives) or itm_pairs(*negatives))
     for _ in range(60):
-        losses = ablate_albef.with_random_negatives(model, images, ids, real, rng=rng, image_ids=image_ids)
+        losses = ablate_albef.with_random_negatives(model, images, ids, real, rng=rng, image_ids=image_ids).losses
     assert [*losses] == ["itc", "itm", "mlm"]
     for side in (0, 1):
         chosen = np.stack([negatives[side] for negatives in drawn])

@@ -6,6 +6,7 @@ from small_runs import half_kept
 from tinymm.workflows.runs.towers_setup import Settings
 
 from tinymm.data.builtin.web_pairs import WebPairs
+from tinymm.tasks import blip
 from tinymm.training.records import read_json
 from tinymm.workflows.runs import capfilt
 from tinymm.workflows.studies import ablate_blip
@@ -18,10 +19,8 @@ def tiny(monkeypatch):
     """Make the rows some of seconds: few steps of a small model, and few pictures to clean."""
     small = {"width": 16, "layers": 1, "text_layers": 1, "heads": 2, "joint": 8, "patch": 16, "batch_size": 8, "workers": 1}
 
-    def settings(**given):
-        return Settings(**given | small)
-
-    monkeypatch.setattr(ablate_blip, "Settings", settings)
+    settings = blip.BLIPSettings
+    monkeypatch.setattr(blip, "BLIPSettings", lambda **given: settings(**given | small))
     monkeypatch.setattr(WebPairs, "web_pictures", lambda self: PICTURES[PICTURES % 48 > 1])
     monkeypatch.setattr(capfilt, "judge", half_kept(capfilt.judge))
     tuning = capfilt.tuning
@@ -33,9 +32,9 @@ def rows(monkeypatch):
     """Give what each row is trained on, as it comes: its data and its settings."""
     seen, trained = [], ablate_blip.trained
 
-    def watched(settings, source):
-        seen.append((source, settings))
-        return trained(settings, source)
+    def watched(planned):
+        seen.append((planned.source, planned.settings))
+        return trained(planned)
 
     monkeypatch.setattr(ablate_blip, "trained", watched)
     return seen

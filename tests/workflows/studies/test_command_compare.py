@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 
 from tinymm.arrays.errors import UsageError
-from tinymm.training.records import read_json, write_json
-from tinymm.workflows.runs import blip2 as train_blip2
-from tinymm.workflows.runs import clip as train
-from tinymm.workflows.runs import towers as train_towers
+from tinymm.training.records import FORMAT, read_json, write_json
 from tinymm.workflows.studies import compare
 
 SYSTEMS = ["clip", "albef", "blip", "blip-2"]
@@ -21,21 +18,21 @@ def trainings(monkeypatch):
     """Replace the trainings by some that only leave their records; give what was called, and where to stop the next time."""
     seen = SimpleNamespace(calls=[], stop=None)
 
-    def run(settings, out, *, resume, say, command):
+    def run(spec, settings, out, *, resume, say, command):
         folder = Path(resume or out)
         seen.calls.append((folder.name, resume is not None))
         if not resume:
             folder.mkdir(parents=True)
             common = {name: getattr(settings, name) for name in ("data", "steps", "batch_size", "seed")}
-            write_json(folder / "run.json", {"settings": common})
+            write_json(folder / "run.json", {"format": FORMAT, "settings": common})
         if seen.stop == folder.name:
             raise KeyboardInterrupt
         write_json(folder / "results.json", {"held_out_r1": 0.5, "held_out_itc_r1": 0.25, "chance": {"held_out_r1": 0.02}})
         (folder / "report.html").write_text("")
 
-    for module in (train, train_towers, train_blip2):
-        monkeypatch.setattr(module, "run", run)
-    monkeypatch.setattr(compare.pretrained, "load", lambda folder: SimpleNamespace(parameters=lambda: [np.zeros(7)], twin=None))
+    monkeypatch.setattr(compare, "train", run)
+    kept = [("weight", np.zeros(7)), ("momentum_encoder.model.weight", np.zeros(7))]
+    monkeypatch.setattr(compare.pretrained, "load", lambda folder: SimpleNamespace(named_parameters=lambda: kept))
     monkeypatch.setattr(compare, "write_report", lambda folder: None)
     return seen
 
@@ -75,7 +72,7 @@ def test_two_budgets_are_not_compared(asked, said, trainings, here):
     with pytest.raises(UsageError) as caught:
         compare.run(out="all", **asked)
     assert said in str(caught.value) and trainings.calls == []
-    write_json(here / "all" / "clip" / "run.json", {"settings": {"data": "shapes", "steps": 800, "batch_size": 64, "seed": 0} | asked})
+    write_json(here / "all" / "clip" / "run.json", {"format": FORMAT, "settings": {"data": "shapes", "steps": 800, "batch_size": 64, "seed": 0} | asked})
     with pytest.raises(UsageError, match="the ALBEF in all/albef has"):  # begun is as good as finished
         compare.run(out="all", **asked)
     assert trainings.calls == []

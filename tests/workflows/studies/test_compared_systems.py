@@ -1,20 +1,17 @@
 """`compare` for once with real trainings, of seconds: the table's numbers are the runs' own, and none of them is trained twice."""
 
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
 
 from tinymm import pretrained
+from tinymm.tasks import albef, blip, blip2_stage1
 from tinymm.training.records import RunFolder, read_json, read_metrics, write_json
-from tinymm.workflows.runs import blip2 as train_blip2
-from tinymm.workflows.runs import blip2_setup as blip2_start
-from tinymm.workflows.runs import clip as train
-from tinymm.workflows.runs import towers as train_towers
-from tinymm.workflows.runs import towers_setup as towers_start
+from tinymm.workflows.runs import figures
 from tinymm.workflows.studies import compare
 
-SYSTEMS = {"CLIP": train, "ALBEF": train_towers, "BLIP": train_towers, "BLIP-2": train_blip2}
+SYSTEMS = ("CLIP", "ALBEF", "BLIP", "BLIP-2")
 ROWS = [*compare.METRICS, "parameters", "seconds"]
 #: What a system has no head for.
 LACKS = {
@@ -23,26 +20,8 @@ LACKS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Towers(towers_start.Settings):
-    """Towers of seconds."""
-
-    width: int = 16
-    layers: int = 1
-    text_layers: int | None = 1
-    heads: int = 2
-    joint: int = 8
-
-
-@dataclass(frozen=True)
-class Queries(blip2_start.Settings):
-    """Queries of seconds."""
-
-    queries: int = 2
-    width: int = 16
-    layers: int = 1
-    heads: int = 2
-    joint: int = 8
+#: Sizes of seconds.
+SMALL = {"width": 16, "layers": 1, "heads": 2, "joint": 8}
 
 
 def undrawn(path, *_):
@@ -53,12 +32,11 @@ def undrawn(path, *_):
 def tiny():
     """Make every system one of seconds, without pictures of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blip2_start, "ENCODER", blip2_start.ENCODER | {"width": 16, "layers": 2, "text_layers": 1, "heads": 2, "joint": 8})
-        patch.setattr(towers_start, "Settings", Towers)
-        patch.setattr(blip2_start, "Settings", Queries)
-        patch.setattr(train, "draw_run", undrawn)
-        for workflow in (train_towers, train_blip2):
-            patch.setattr(workflow, "draw", undrawn)
+        patch.setattr(blip2_stage1, "ENCODER", blip2_stage1.ENCODER | SMALL | {"layers": 2, "text_layers": 1})
+        patch.setattr(albef, "ALBEFSettings", partial(albef.ALBEFSettings, **SMALL, text_layers=1))
+        patch.setattr(blip, "BLIPSettings", partial(blip.BLIPSettings, **SMALL, text_layers=1))
+        patch.setattr(blip2_stage1, "BLIP2Stage1Settings", partial(blip2_stage1.BLIP2Stage1Settings, **SMALL, queries=2))
+        patch.setattr(figures, "draw", undrawn)
         yield patch
 
 
@@ -114,13 +92,12 @@ def test_parameters_are_those_that_see_and_seconds_hold_what_is_stood_on(compare
     for name in SYSTEMS:
         assert found[name]["seconds"] == pytest.approx(seconds[name] + (seconds["CLIP"] if name == "BLIP-2" else 0))
         arrays = pretrained.load(out / name.lower()).named_parameters()
-        assert found[name]["parameters"] == sum(p.size for key, p in arrays if not key.startswith("twin.")), name
+        assert found[name]["parameters"] == sum(p.size for key, p in arrays if not key.startswith("momentum_encoder.")), name
 
 
 def test_what_the_folder_holds_is_not_trained_again(compared, command, monkeypatch):
     out, lines = compared
-    for workflow in (train, train_towers, train_blip2):
-        monkeypatch.setattr(workflow, "run", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(compare, "train", lambda *_, **__: pytest.fail("trained again"))
     again = command("compare", "--steps", 2, "--batch-size", 6, "--seed", 3, "--workers", 1, "--out", out)
     assert again.code == 0 and again.lines == lines[-len(again.lines) :] and len(again.lines) == len(ROWS) + 2
 

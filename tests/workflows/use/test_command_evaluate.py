@@ -20,8 +20,8 @@ def test_on_its_own_data_a_run_gets_the_numbers_of_its_training_again(trained, h
 
 
 def test_the_validation_pictures_stay_those_that_the_run_did_not_train_on(trained, here, command, monkeypatch):
-    seeds, open_source = [], evaluate.open_source
-    monkeypatch.setattr(evaluate, "open_source", lambda where, seed, **options: seeds.append(seed) or open_source(where, seed=seed, **options))
+    seeds, source_for = [], evaluate.source_for
+    monkeypatch.setattr(evaluate, "source_for", lambda opened, where, seed: seeds.append(seed) or source_for(opened, where, seed))
     first, other = command("eval", "--model", trained), command("eval", "--model", trained, "--seed", 7)
     assert first.lines == other.lines and seeds == [0, 0], "the split follows the run's own seed"
     shutil.copytree(trained, here / "model", ignore=shutil.ignore_patterns("run.json"))

@@ -153,6 +153,17 @@ def clean(model: Any, source: Any, recipe: Recipe, say: Callable[[str], None] = 
 JUDGED = "captions.jsonl"
 
 
+def with_noise(settings: Any, say: Callable[[str], None]) -> Any:
+    """Return the settings of a run of CapFilt on web-shapes where they name shapes, and say so."""
+    if not getattr(settings, "capfilt", False) or settings.data != "shapes":
+        return settings
+    say(
+        "CapFilt cleans captions, and those of shapes are all right; it runs on web-shapes, of whose "
+        "captions 40 % belong to another scene"
+    )
+    return replace(settings, data="web-shapes")
+
+
 def filters(planned: Plan) -> bool:
     """Say whether a run cleans its captions first; UsageError for data whose captions are right."""
     settings = planned.settings

@@ -105,6 +105,7 @@ def plan(
     first = begins_with.get("init")
     if first is not None and first.spec is spec:
         source = source or source_for(first, settings.data, settings.seed)
+        check_enough(source)
         model = spec.fine_tune(settings, first.model)
         made = Plan(spec, settings, source, model, paths)
     else:
@@ -112,7 +113,6 @@ def plan(
         made = replace(made, begins_with=paths)
     if words and begins_with:
         made.source.tokenizer = pretrained.tokenizer(words, cleaning=spec.cleaning)
-    check_enough(made.source)
     made = replace(made, model=made.model.to(settings.backend))
     if settings.chunk:  # refused here, when there is no run folder yet
         in_chunks(whole, settings.chunk)(made.model.train())
@@ -140,6 +140,7 @@ def _new(
             if leading is not None
             else fresh_source(spec, settings, run=words)
         )
+    check_enough(source)
     parts |= {name: opened.model for name, opened in begins_with.items()}
     for need in missing:
         if need.same_words:

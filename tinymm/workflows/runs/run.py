@@ -23,7 +23,7 @@ from ..run_folder import Stopped, finish, finished, own_settings, remember, stop
 from ..run_loop import learn
 from ..terminal import tell
 from . import figures
-from .capfilt import filtered, filters
+from .capfilt import filtered, filters, with_noise
 from .prepare import Plan, plan, workers_of
 
 #: AdamW's constants in all of the papers' recipes but its weight decay.
@@ -53,6 +53,8 @@ def run(
     stop = stopped(resume, spec.name) if resume else None
     if stop:
         settings = own_settings(spec.settings, stop)
+    else:
+        settings = with_noise(settings, say)
     words = stop.words if stop else None
     planned = plan(spec, settings, say, words=words, source=source, parts=parts)
     workers = workers_of(planned.settings, planned.model)
