@@ -51,7 +51,7 @@ default_role = "literal"
 nitpicky = True  # a name that is written as a link leads somewhere
 elsewhere = r"(numpy|torch|jax|_pytest|threading|contextlib|collections\.abc|pathlib|os|re|ast|argparse|hypothesis)\..*"
 letters = r"tinymm\.data\.your_data\.splits\.[TE]"  # that stand for types
-nitpick_ignore_regex = [("py:class", elsewhere + r"|Axes|Image\.Image|(dict|list)\[.*|" + letters)]
+nitpick_ignore_regex = [("py:class", elsewhere + r"|Axes|Image\.Image|(dict|list|tuple)\[.*|" + letters)]
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "github-dark"
 
 

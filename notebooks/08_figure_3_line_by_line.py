@@ -25,13 +25,13 @@ from tinymm.data.builtin import glyphs
 from tinymm.losses import cross_entropy_loss, l2_normalize
 from tinymm.models import text, vit
 from tinymm.models.clip import CLIP, CLIPConfig
-from tinymm.tasks.clip import figure_3
+from tinymm.tasks.clip import after_step, figure_3
 from tinymm.testing import check
+from tinymm.training.evaluate import similarities
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import SimilarityExplorer, charts, grids, tables
 from tinymm.viz.retrieval import filmstrip
 from tinymm.viz.widgets import lesson
-from tinymm.training.evaluate import similarities
 
 lesson.edition("0.1.0")
 
@@ -257,7 +257,7 @@ def taught(dealt_anew, steps=150, looked_at=(0, 10, 25, 50, 90, 150)):
         loss, _ = figure_3(model.image_encoder, model.text_encoder, I, ids[order] if dealt_anew else ids, model.W_i, model.W_t, model.t)
         loss.backward()
         optimizer.step(rate=2e-3 * (1 - step / (steps + 1)), clip=1.0)
-        model.after_step()
+        after_step(model, None)
         curve.append(loss.item())
     return frames, curve
 
@@ -324,7 +324,7 @@ lesson.caught(lambda: check.contrastive_loss(loss_of))
 #
 # ## Read the source
 #
-# [models/clip.py](../tinymm/models/clip.py) · [losses/contrastive.py](../tinymm/losses/contrastive.py) ·
+# [tasks/clip.py](../tinymm/tasks/clip.py) · [models/clip.py](../tinymm/models/clip.py) · [losses/contrastive.py](../tinymm/losses/contrastive.py) ·
 # [losses/classification.py](../tinymm/losses/classification.py) · [testing/check/contrastive.py](../tinymm/testing/check/contrastive.py) ·
 # [testing/check/temperature.py](../tinymm/testing/check/temperature.py) · [viz/retrieval/filmstrip.py](../tinymm/viz/retrieval/filmstrip.py)
 #

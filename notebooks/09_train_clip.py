@@ -21,6 +21,7 @@ from tinymm.models import text, vit
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.testing import check
 from tinymm.training import evaluate
+from tinymm.training.evaluate import similarities
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, tables
@@ -28,7 +29,6 @@ from tinymm.viz.retrieval import gallery as retrieval
 from tinymm.viz.retrieval import similarity
 from tinymm.viz.widgets import lesson
 from tinymm.workflows.course.mine import use_mine
-from tinymm.training.evaluate import similarities
 from tinymm.workflows.runs.figures import show_pairs
 
 lesson.edition("0.1.0")
@@ -114,7 +114,8 @@ lesson.show(
 
 # %%
 shown = show_pairs(whole, 8)
-panels = {"before training": cosines(small_clip(), shown, data.tokenizer), "after training": similarities(model, shown.images, shown.captions, data.tokenizer)}
+both = {"before training": small_clip(), "after training": model}
+panels = {name: similarities(each, shown.images, list(shown.captions), data.tokenizer) for name, each in both.items()}
 lesson.show(similarity.similarity(panels, data.preprocess.denormalize(shown.images), shown.captions))
 
 # %% [markdown]
@@ -365,7 +366,7 @@ lesson.caught(lambda: check.recall(my_recall))
 #
 # [training/evaluate.py](../tinymm/training/evaluate.py) · [training/loop.py](../tinymm/training/loop.py) ·
 # [data/builtin/glyphs.py](../tinymm/data/builtin/glyphs.py) · [testing/check/retrieval.py](../tinymm/testing/check/retrieval.py) ·
-# [viz/retrieval/gallery.py](../tinymm/viz/retrieval/gallery.py) · [workflows/runs/clip.py](../tinymm/workflows/runs/clip.py)
+# [viz/retrieval/gallery.py](../tinymm/viz/retrieval/gallery.py) · [tasks/clip.py](../tinymm/tasks/clip.py)
 #
 # ## Exercises
 #

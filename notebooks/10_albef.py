@@ -21,7 +21,8 @@ from tinymm.data.builtin import shapes
 from tinymm.losses import hard_negatives, l2_normalize, soft_targets
 from tinymm.losses.matching import ITM_PRIOR
 from tinymm.models.albef import ALBEF, ALBEFConfig
-from tinymm.models.momentum import Queue, moving_average
+from tinymm.models.momentum import FeatureQueue, moving_average
+from tinymm.tasks.albef import after_step, step
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, tables
@@ -42,9 +43,9 @@ lesson.edition("0.1.0")
 guess_pointer = None  # 0 to 7
 
 # %%
-queue, rng = Queue(8, 4, np.random.default_rng(0)), np.random.default_rng(1)
-for step in range(5):
-    queue.push(rng.normal(size=(2, 4)), rng.normal(size=(2, 4)), np.array([10 * step, 10 * step + 1]))
+queue, rng = FeatureQueue(8, 4, np.random.default_rng(0)), np.random.default_rng(1)
+for k in range(5):
+    queue.push(rng.normal(size=(2, 4)), rng.normal(size=(2, 4)), np.array([10 * k, 10 * k + 1]))
 lesson.predicted("pointer", guess_pointer, queue.pointer)
 print(tables.table(["slot", "picture", "rows since"], [[str(i), int(queue.ids.data[i]), int(age)] for i, age in enumerate(queue.ages())]))
 
@@ -90,8 +91,8 @@ def small(momentum):
     return ALBEF(config, np.random.default_rng(3))
 
 
-def batch_of(step, size=8):
-    draws = np.random.default_rng(100 + step)
+def batch_of(k, size=8):
+    draws = np.random.default_rng(100 + k)
     some = data.batch(draws.choice(len(data), size, replace=False), draws)
     ids = np.minimum(some.ids, small(0.9).config.text.vocabulary - 2)  # the tiny model's vocabulary is smaller
     return some.images[:, ::2, ::2], ids, some.is_real, some.image_ids  # half the resolution
@@ -101,18 +102,22 @@ def batch_of(step, size=8):
 def drift(momentum, steps=60):
     model, stored = small(momentum), {}
     optimizer = AdamW(model, decay=0.01)
-    for step in range(steps):
-        images, ids, is_real, image_ids = batch_of(step)
-        sum(model.losses(images, ids, is_real, rng=np.random.default_rng(step), image_ids=image_ids).values()).backward()
+    for k in range(steps):
+        images, ids, is_real, image_ids = batch_of(k)
+        made = step(model, images, ids, is_real, rng=np.random.default_rng(k), image_ids=image_ids)
+        sum(made.losses.values()).backward()
         optimizer.step(rate=2e-3, clip=1.0)
-        stored[step] = model.queue.images.data[(np.arange(8) + 8 * step) % 96].copy()
+        stored[k] = made.memory.images  # the twin's features, which the queue takes in
+        if k + 1 < steps:  # after the last step the twin stays as it was in it
+            after_step(model, made.memory)
     return model, stored
 
 
 # %%
-def cosine_now(model, kept, step, other=0):
+def cosine_now(model, kept, k, other=0):
+    twin = model.momentum_encoder.model
     with no_grad():
-        today = model.twin.copy.project_image(model.twin.copy.look(batch_of(step)[0])).data
+        today = twin.project_image(twin.image_tokens(batch_of(k)[0])).data
     own = [l2_normalize(features - features.mean(axis=0)) for features in (np.roll(kept, other, axis=0), today)]
     return float((own[0] * own[1]).sum(axis=1).mean())
 
@@ -250,7 +255,7 @@ with np.errstate(invalid="ignore"):
 #
 # ## Read the source
 #
-# [models/momentum.py](../tinymm/models/momentum.py) · [models/towers.py](../tinymm/models/towers.py) · [models/albef.py](../tinymm/models/albef.py) ·
+# [models/momentum.py](../tinymm/models/momentum.py) · [models/albef.py](../tinymm/models/albef.py) · [tasks/albef.py](../tinymm/tasks/albef.py) ·
 # [losses/contrastive.py](../tinymm/losses/contrastive.py) · [losses/matching.py](../tinymm/losses/matching.py) · [docs: ALBEF](../docs/albef.md)
 #
 # ## Exercises

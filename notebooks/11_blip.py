@@ -21,6 +21,7 @@ from tinymm.data.builtin import shapes
 from tinymm.data.text import WordTokenizer
 from tinymm.losses import language_loss
 from tinymm.models.blip import BLIP, BLIPConfig
+from tinymm.tasks import losses
 from tinymm.testing import check
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, tables
@@ -53,8 +54,8 @@ real = np.ones(ids.shape, bool)
 
 def three_outputs():
     with no_grad():
-        tokens = model.towers.look(images)
-        return [model.encode_text(ids, real).data, model.match(tokens, ids, real).data, model.words(tokens, ids, real).data]
+        tokens = model.image_tokens(images)
+        return [model.encode_text(ids, real).data, model.itm_logits(tokens, ids, real).data, model.lm_logits(tokens, ids, real).data]
 
 
 # %%
@@ -66,10 +67,10 @@ def moved_by(parameter):
 
 
 # %%
-block, writer = model.towers.text_encoder.blocks[0], model.writer
-parts = {"word embedding": model.towers.text_encoder.embedding.words.weight, "self-attention of the stack": block.attention.qkv.weight,
+block, decoder = model.encoders.text_encoder.blocks[0], model.decoder
+parts = {"word embedding": model.encoders.text_encoder.embedding.words.weight, "self-attention of the stack": block.attention.qkv.weight,
          "cross-attention": block.cross.query.weight, "feed-forward": block.mlp.expand.weight,
-         "self-attention of the writer": writer.attentions[0].qkv.weight, "ITM's head": model.itm_head.weight}  # fmt: skip
+         "self-attention of the writer": decoder.attentions[0].qkv.weight, "ITM's head": model.itm_head.weight}  # fmt: skip
 rows = {name: moved_by(parameter) for name, parameter in parts.items()}
 lesson.predicted("outputs that a cross-attention moves", guess_moved, sum(rows["cross-attention"]))
 print(tables.table(["a weight of", "[CLS] ITC", "[ENC] ITM", "[DEC] LM"], [[name, *("moves" if m else "–" for m in row)] for name, row in rows.items()]))
@@ -134,15 +135,15 @@ def some_pairs(step, size=24):
 def perplexity_beside(shift):
     images, ids, real = some_pairs(10_000, 200)
     with no_grad():
-        tokens = np.roll(writer.towers.look(images).data, shift, axis=0)
-        return float(np.exp(language_loss(writer.words(tokens, ids, real), ids, real).item()))
+        tokens = np.roll(writer.image_tokens(images).data, shift, axis=0)
+        return float(np.exp(language_loss(writer.lm_logits(tokens, ids, real), ids, real).item()))
 
 
 # %%
 optimizer, curves = AdamW(writer, decay=0.01), {"its own picture": ([], []), "control: another picture": ([], [])}
 for step in lesson.within(range(1, 401), seconds=40):
     images, ids, real = some_pairs(step)
-    writer.losses(images, ids, real, objectives=("lm",))["lm"].backward()
+    losses(writer, images, ids, real, objectives=("lm",))["lm"].backward()
     optimizer.step(rate=4e-3 if step < 280 else 1e-3, clip=1.0)
     if step in (1, 10, 25, 50, 100, 150, 200, 250, 300, 350, 400):
         for (xs, ys), shift in zip(curves.values(), (0, 1), strict=True):
@@ -228,7 +229,7 @@ lesson.caught(lambda: check.lm_loss(my_loss, only="T03"))
 #
 # ## Read the source
 #
-# [models/blip.py](../tinymm/models/blip.py) · [models/bert.py](../tinymm/models/bert.py) · [models/decoding.py](../tinymm/models/decoding.py) ·
+# [tasks/blip.py](../tinymm/tasks/blip.py) · [models/blip.py](../tinymm/models/blip.py) · [models/bert.py](../tinymm/models/bert.py) · [models/decoding.py](../tinymm/models/decoding.py) ·
 # [workflows/runs/capfilt.py](../tinymm/workflows/runs/capfilt.py) · [losses/language.py](../tinymm/losses/language.py) · [docs: BLIP](../docs/blip.md)
 #
 # ## Exercises

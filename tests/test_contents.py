@@ -205,6 +205,71 @@ def test_words(path):
             assert not found, f"{path.name}:{line}: {found[0]!r}, where {wish} belongs"
 
 
+# ---------------------------------------------------------------------- who asks what a model is
+def classes_of(path):
+    """Yield the names of the classes that files of a folder define."""
+    for file in path.glob("*.py"):
+        yield from (node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef))
+
+
+#: Models, their parts and their configs.
+MODEL_CLASSES = set(classes_of(ROOT / "models"))
+#: A variable of these names holds a model or a source of data, alone or as an attribute.
+HOLDERS = re.compile(r"(\w+_)?(model|encoder|decoder|source|opened)s?")
+
+
+def questions(tree):
+    """Yield (line, question) for each question of what class a model is of, or whether it has an attribute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            asked = node.func.id
+            if asked in ("isinstance", "issubclass") and len(node.args) == 2:
+                names = {n.id if isinstance(n, ast.Name) else n.attr for n in ast.walk(node.args[1]) if isinstance(n, ast.Name | ast.Attribute)}
+                if names & MODEL_CLASSES:
+                    yield node.lineno, ast.unparse(node)
+            if asked == "hasattr" and HOLDERS.fullmatch(ast.unparse(node.args[0]).rpartition(".")[2]):
+                yield node.lineno, ast.unparse(node)
+        elif isinstance(node, ast.Compare) and isinstance(node.left, ast.Call) and ast.unparse(node.left.func) == "type":
+            named = {n.id for right in node.comparators for n in ast.walk(right) if isinstance(n, ast.Name)}
+            if named & MODEL_CLASSES:
+                yield node.lineno, ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.relative_to(ROOT).parts[0] not in ("models", "tasks")], ids=name)
+def test_no_file_asks_what_class_a_model_is_of(path):
+    """What a model can do its spec says (`tasks.spec_of(model).can`), so that a new one needs no other file.
+
+    Files of weights are written from configs, whose kind `pretrained/` may ask.
+    """
+    for line, question in questions(ast.parse(path.read_text())):
+        of_a_config = re.fullmatch(r"isinstance\(.*, \w+Config\)", question)
+        allowed = of_a_config and path.relative_to(ROOT).parts[0] == "pretrained"
+        assert allowed, f"{name(path)}:{line}: {question}; ask tinymm.tasks.spec_of(model), or take what is needed as an argument"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "isinstance(model, CLIP)",
+        "isinstance(model, (int, blip.BLIP))",
+        "isinstance(model.image_encoder, ViT | None)",
+        "isinstance(config, ViTConfig)",
+        "issubclass(kind, OPT)",
+        "type(model) is ALBEF",
+        "hasattr(model, 'queue')",
+        "hasattr(self.source, 'classes')",
+        "hasattr(opened.model, 'generate')",
+    ],
+)
+def test_the_lint_of_questions_sees_what_it_looks_for(source):
+    assert list(questions(ast.parse(source)))
+
+
+@pytest.mark.parametrize("source", ["isinstance(model, Module)", "hasattr(value, 'item')", "type(model) is spec.model", "hasattr(os, 'killpg')"])
+def test_the_lint_of_questions_lets_others_pass(source):
+    assert not list(questions(ast.parse(source)))
+
+
 # ---------------------------------------------------------------------- rules for rules
 #: Creation does not dispatch on a device's arrays, and `np.add.at` does so wrongly: `*_like` and `array_module(x)` do.
 NOT_IN_RULES = {

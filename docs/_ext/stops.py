@@ -12,8 +12,8 @@ STOPS = (
     ("layers/attention", "Where does a long sequence take another way, on which no weights are kept?", "ops.blockwise_attention(q, k, v"),
     ("tasks/clip", "Which line of Figure 3 decides which picture belongs to which text?", "labels = np.arange(n)"),
     ("losses/matching", "Where are true pairs taken out, before anything is drawn?", "np.where(wrong, text_to_image, -np.inf)"),
-    ("models/momentum", "Where is a row of the queue overwritten?", "fresh[place] = beside(rows, fresh)"),
-    ("models/blip", "Which weights has the writer for itself, beside its head and norms?", "self.attentions = ["),
+    ("models/momentum", "Where is a row of the queue overwritten?", "renewed[rows_taken] = beside(rows, renewed)"),
+    ("models/blip", "Which weights has the decoder for itself, beside its head and norms?", "self.attentions = ["),
     ("models/qformer", "Where do queries look at the picture, and words do not?", "queries + self.cross(queries, memory)"),
     ("models/blip2_stage2", "Where do visual prompts and the text become one sequence?", "[visual_prompts, model.embed(ids)]"),
 )

@@ -15,10 +15,11 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 import tinymm  # noqa: E402
+from tinymm.tasks import clip  # noqa: E402
 from tinymm.training.evaluate import retrieval  # noqa: E402
 from tinymm.training.loop import Recipe, train  # noqa: E402
 from tinymm.training.optimizers import AdamW  # noqa: E402
-from tinymm.workflows.runs.clip import Settings, prepare  # noqa: E402
+from tinymm.workflows.runs.prepare import plan  # noqa: E402
 
 PICTURES = 38_400
 SIZES, RATES, SEEDS = (16, 64, 256), (1e-3, 2e-3, 4e-3, 8e-3), (0, 1, 2)
@@ -26,7 +27,8 @@ SIZES, RATES, SEEDS = (16, 64, 256), (1e-3, 2e-3, 4e-3, 8e-3), (0, 1, 2)
 
 def run(batch_size: int, rate: float, seed: int) -> dict[str, float]:
     """Train one model and return its loss over the last tenth of the steps, and its recall."""
-    data, model = prepare(Settings(width=32, joint=32, layers=2, seed=seed))
+    planned = plan(clip.spec, clip.CLIPSettings(width=32, joint=32, layers=2, seed=seed), print)
+    data, model = planned.source, planned.model
     steps = PICTURES // batch_size
     recipe = Recipe(steps, batch_size=batch_size, rate=rate, warmup=steps // 15, seed=seed)
     losses = [record["loss"] for record in train(model, data, AdamW(model, decay=0.05, betas=(0.9, 0.98), eps=1e-8), recipe)]

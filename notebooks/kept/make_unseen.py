@@ -19,9 +19,11 @@ sys.path.insert(0, str(HERE.parents[1]))
 import tinymm  # noqa: E402
 from tinymm import pretrained  # noqa: E402
 from tinymm.layers import record_attention  # noqa: E402
+from tinymm.tasks import clip  # noqa: E402
+from tinymm.training.evaluate import similarities  # noqa: E402
 from tinymm.training.records import read_json  # noqa: E402
-from tinymm.workflows.runs.clip import Settings, prepare  # noqa: E402
-from tinymm.workflows.runs.figures_clip import cosines, show_pairs  # noqa: E402
+from tinymm.workflows.runs.figures import show_pairs  # noqa: E402
+from tinymm.workflows.runs.prepare import plan  # noqa: E402
 
 LOOKED_AT = 2  # of the ten: g with caron
 DIGITS, WHOLE = 4, 10_000
@@ -29,9 +31,12 @@ DIGITS, WHOLE = 4, 10_000
 
 def main(run: str) -> None:
     """Write unseen.json."""
-    source, fresh = prepare(Settings(**read_json(Path(run) / "run.json")["settings"]))
-    model, shown = pretrained.load(Path(run)), show_pairs(source)
-    before, after = (np.round(cosines(each, shown, source.tokenizer).astype(float), DIGITS).tolist() for each in (fresh, model))
+    settings = clip.CLIPSettings(**read_json(Path(run) / "run.json")["settings"])
+    planned = plan(clip.spec, settings, print)
+    model, shown = pretrained.load(Path(run)), show_pairs(planned.source)
+    words, texts = planned.source.tokenizer, list(shown.captions)
+    found = (similarities(each.eval(), shown.images, texts, words) for each in (planned.model, model))
+    before, after = (np.round(cosines.astype(float), DIGITS).tolist() for cosines in found)
     with record_attention() as maps:
         model.encode_image(shown.images[LOOKED_AT : LOOKED_AT + 1])
     record = {"command": "python -m tinymm demo", "edition": tinymm.__version__, "captions": list(shown.captions)}

@@ -146,10 +146,13 @@ class Lost:
     def parameters(self):
         return [Tensor(np.zeros(1))]
 
-    def encode_image(self, x):
+    def encode_image(self, x, is_real=None):
         return Tensor(np.full((len(x), 4), np.nan))
 
     encode_text = encode_image
+
+    def similarity(self, images, texts):
+        return images @ texts.T
 
 
 def test_a_model_that_says_nan_names_no_class():

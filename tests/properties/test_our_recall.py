@@ -7,6 +7,7 @@ import pytest
 
 from tinymm import Tensor
 from tinymm.data.batches import PairSet
+from tinymm.models.clip import CLIP
 from tinymm.testing import PropertyFailed, check
 from tinymm.training.evaluate import recall_at_k, retrieval
 
@@ -16,12 +17,13 @@ def captions(scores, image_of_caption, k):
     N, M = scores.shape
     length = np.sqrt((scores**2).sum(axis=1).max()) + 1
     rest = np.sqrt(length**2 - (scores**2).sum(axis=1, keepdims=True))
-    features = np.concatenate([scores, rest], axis=1)
+    features = np.concatenate([scores, rest], axis=1) / length
     model = SimpleNamespace(
         eval=lambda: None,
         parameters=lambda: [Tensor(features)],
         encode_image=lambda images: Tensor(features[images[:, 0, 0, 0].astype(int)]),
-        encode_text=lambda ids: Tensor(np.eye(M, M + 1)[ids[:, 0]]),
+        encode_text=lambda ids, is_real: Tensor(np.eye(M, M + 1)[ids[:, 0]]),
+        similarity=CLIP.similarity,
     )
     images = np.arange(N, dtype=np.float32).reshape(N, 1, 1, 1)
     pairs = PairSet(images, [str(j) for j in range(M)], image_of_caption)

@@ -41,9 +41,8 @@ def one_step(model, optimizer, images, ids, is_real, image_ids):
     result = task.step(model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
     sum(result.losses.values()).backward()
     optimizer.step(1e-2, clip=1.0)
-    if hasattr(model, "after_step"):
-        model.after_step()
-    return found
+    task.after_step(model, result.memory)
+    return result.losses
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -96,7 +96,7 @@ class Layout:
     What is `homeless` (where `{}` stands for a layer's number, too) is missing in a model that such a file is loaded into, and is left out
     where one is written. `copies` (a pattern of their keys, its name elsewhere) are arrays that the file holds a second time: compared when
     read, and repeated when written. `tied` are pairs (key of an output head, key of the array that it is): compared when read, too, and not
-    written, unless the model's head is one of its own.
+    written, unless the model's head is one of its own. A file whose positions `antialias` is of a program that resizes them so (`positions`).
     """
 
     name: str
@@ -105,6 +105,7 @@ class Layout:
     homeless: tuple[str, ...] = ()
     copies: tuple[str, str] | None = None
     tied: tuple[tuple[str, str], ...] = ()
+    antialias: bool = False
 
     @cached_property
     def _homeless_patterns(self) -> tuple[re.Pattern[str], ...]:

@@ -79,11 +79,12 @@ def spec_named(name: str) -> ModelSpec:
 
 
 def spec_or_none(model: Any) -> ModelSpec | None:
-    """Return the spec of a model, by its class, or None where it has none."""
+    """Return the spec of a model, by its class or the one that this is derived from, or None."""
     for specs in (registered, all_specs):
-        for spec in specs():
-            if type(model) is spec.model:
-                return spec
+        known = {spec.model: spec for spec in specs()}
+        for kind in type(model).__mro__:
+            if kind in known:
+                return known[kind]
     return None
 
 

@@ -14,7 +14,7 @@ from tinymm.autodiff import no_grad
 from tinymm.data.batches import PairSet, Swaps
 from tinymm.data.words import among, split_words
 from tinymm.losses import ITM_PRIOR, itm_pairs, language_loss
-from tinymm.tasks import CONTRAST, FILL, GENERATE, MATCH, spec_of
+from tinymm.tasks import CONTRAST, FILL, GENERATE, MATCH, spec_of, spec_or_none
 
 from .evaluate import chosen_class, recalls, swap_accuracy
 
@@ -220,7 +220,10 @@ def rerank_both(
     images, texts = np.nonzero(near)  # a pair that both sides ask about is looked at once
     found = np.full(scores.shape, -np.inf, np.result_type(scores, np.float32))
     found[near] = itm_logits(model, tokens[images], ids[texts], is_real[texts])[:, 1]
-    if not spec_of(model).reranks_by_logit if cosine is None else cosine:
+    if cosine is None:
+        spec = spec_or_none(model)
+        cosine = spec is None or not spec.reranks_by_logit
+    if cosine:
         found = found + scores
     return np.where(to_texts, found, -np.inf), np.where(of_texts, found.T, -np.inf)
 

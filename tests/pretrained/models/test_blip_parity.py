@@ -13,6 +13,7 @@ transformers = pytest.importorskip("transformers")
 from tinymm import pretrained  # noqa: E402
 from tinymm.autodiff import no_grad  # noqa: E402
 from tinymm.models.blip import BLIP, BLIPConfig  # noqa: E402
+from tinymm.tasks import losses  # noqa: E402
 
 pytestmark = pytest.mark.parity
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
@@ -121,7 +122,7 @@ def test_captioning_logits_loss_and_all_gradients(tmp_path, dtype, smoothing):
     assert off(ours.lm_logits(tokens, IDS, REAL).data[REAL], logits[torch.tensor(REAL)]) < TOLERANCE[dtype]
     targets = torch.tensor(np.where(REAL, ids, -100))[:, 1:].reshape(-1)
     loss = torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, V), targets, ignore_index=-100, label_smoothing=smoothing)
-    mine = ours.lm(tokens, IDS, REAL, lambda function: function)
+    mine = losses(ours, images, IDS, REAL, objectives=("lm",))["lm"]
     assert off(mine.data, loss) < TOLERANCE[dtype]
     loss.backward()
     mine.backward()
@@ -184,7 +185,7 @@ def test_a_retrieval_folder_of_ours_gives_the_same_numbers_there(tmp_path, full)
     text = {"input_ids": torch.tensor(IDS), "attention_mask": torch.tensor(REAL).long()}
     with no_grad(), torch.no_grad():
         assert off(full(images, IDS, REAL).data, theirs(pixel_values=pixels, **text, use_itm_head=False).itm_score) < tolerance
-        assert off(full.match(full.image_tokens(images), IDS, REAL).data, theirs(pixel_values=pixels, **text).itm_score) < tolerance
+        assert off(full.itm_logits(full.image_tokens(images), IDS, REAL).data, theirs(pixel_values=pixels, **text).itm_score) < tolerance
 
 
 def test_a_captioning_folder_of_ours_gives_the_same_numbers_and_captions_there(tmp_path, full):
@@ -193,7 +194,7 @@ def test_a_captioning_folder_of_ours_gives_the_same_numbers_and_captions_there(t
     ids = np.where(np.arange(5) == 0, full.config.decode, IDS)
     with no_grad(), torch.no_grad():
         logits = theirs(pixel_values=pixels, input_ids=torch.tensor(ids), attention_mask=torch.tensor(REAL).long()).logits
-        assert off(full.words(full.image_tokens(images), IDS, REAL).data[REAL], logits[torch.tensor(REAL)]) < tolerance
+        assert off(full.lm_logits(full.image_tokens(images), IDS, REAL).data[REAL], logits[torch.tensor(REAL)]) < tolerance
         for beams in (1, 3):
             out = theirs.generate(pixel_values=pixels, max_new_tokens=6, num_beams=beams, do_sample=False)
             assert full.generate(images, max_new_tokens=6, beams=beams) == written(out, 1, full.config.end_of_text)

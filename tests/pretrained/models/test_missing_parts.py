@@ -150,7 +150,7 @@ def test_it_is_saved_copied_and_moved_without_what_is_missing(name, tmp_path):
 
 def test_a_format_with_a_place_for_what_is_missing_is_refused(tmp_path):
     model, _ = MODELS["BLIP retrieval"][0](tmp_path)
-    with pytest.raises(UsageError, match=r'format "huggingface" needs writer\..* and \d+ more, of which .* write it as "tinymm", or call'):
+    with pytest.raises(UsageError, match=r'format "huggingface" needs decoder\..* and \d+ more, of which .* write it as "tinymm", or call'):
         pretrained.save(model, tmp_path / "there", format="huggingface")
     assert not (tmp_path / "there").exists()
     pretrained.save(model, tmp_path / "there", format="huggingface_retrieval")

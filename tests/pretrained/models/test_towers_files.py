@@ -132,12 +132,13 @@ def test_the_decoder_s_copies_are_compared_and_may_be_missing(tmp_path):
 
 # ---------------------------------------------------------------------- our own
 def stepped(model, config, dtype="float32", **changes):
-    """Return a model that has gone a few steps, so that twin, queue and pointer are somewhere."""
+    """Return a model that has gone a few steps, so that momentum encoder, queue and pointer are somewhere."""
     model = randomized(model(config.tiny(ramp=40, alpha=0.3, **changes), np.random.default_rng(0))).astype(dtype)
-    rng = np.random.default_rng(1)
+    rng, task = np.random.default_rng(1), tasks.spec_of(model).task
     for _ in range(3):
         images, ids = rng.standard_normal((4, 16, 16, 3)).astype(dtype), rng.integers(3, 48, (4, 5))
-        tasks.losses(model, images, ids, rng=rng, image_ids=rng.integers(0, 9, 4) + np.arange(4) * 9)
+        made = task.step(model, images, ids, rng=rng, image_ids=rng.integers(0, 9, 4) + np.arange(4) * 9)
+        task.after_step(model, made.memory)
     return model
 
 

@@ -99,10 +99,10 @@ CONTRADICTIONS = {
         (setting("image_res", value=384), "image encoder resolution is 384 in the config and 32 by the arrays"),
         (setting("embed_dim", value=256), "joint_width is 256 in the config and 20 by the arrays"),
         (setting("queue_size", value=65536), "queue is 65536 in the config and 16 by the arrays"),
-        (setting("momentum", value=1.5), "a twin's momentum lies in [0, 1], 1 meaning that it never moves, and 1.5 came"),
+        (setting("momentum", value=1.5), "the momentum of an EMA lies in [0, 1], 1 meaning that it never moves, and 1.5 came"),
         (setting("momentum", value="slow"), "momentum is a number, 0 or more, 'slow' came"),
         (setting("alpha", value=-0.4), "alpha is a number, 0 or more, -0.4 came"),
-        (setting("mlm_probability", value=0), "hidden_share of the words are hidden for MLM, in (0, 1], and 0 came"),
+        (setting("mlm_probability", value=0), "hidden_share is the probability that a token is masked for MLM, in (0, 1], and 0 came"),
         (setting("mask", value=64), "mask is an id below the vocabulary 64, and 64 came"),
     ],
     "own": [
@@ -137,12 +137,12 @@ def test_a_config_that_contradicts_the_arrays_is_refused(whose, number, tmp_path
     assert said in str(caught.value)
 
 
-def test_a_config_with_a_twin_and_a_file_without_one_are_refused(tmp_path):
+def test_a_config_with_a_momentum_encoder_and_a_file_without_one_are_refused(tmp_path):
     model = BLIP(BLIPConfig.tiny(momentum=None), np.random.default_rng(0))
     pretrained.save(model, tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(settings | {"momentum": 0.9}))
-    with pytest.raises(CheckpointError, match="it has a slow twin of momentum 0.9, and no array is the twin's; put the config.json"):
+    with pytest.raises(CheckpointError, match="it has a momentum encoder of momentum 0.9, and no array is of it; put the config.json"):
         pretrained.load(tmp_path)
 
 

@@ -180,7 +180,7 @@ def test_nothing_overlaps_and_nothing_leaves_the_page(count, framed, shape):
 
 def test_errors():
     clip = CLIP(CLIPConfig.tiny("vit", "transformer"), np.random.default_rng(0))
-    with pytest.raises(UsageError, match="and CLIP came; pass an ALBEF or a BLIP"):
+    with pytest.raises(UsageError, match="and CLIP came; pass ALBEF or BLIP"):
         ground(clip, PICTURE, IDS, rng=rng)
     with pytest.raises(UsageError, match="layers 2 to 4 look at the picture, and layer 1 came; choose one of these"):
         ground(MODELS["albef"], PICTURE, IDS, layer=1, rng=rng)

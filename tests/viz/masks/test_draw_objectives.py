@@ -84,14 +84,15 @@ def attended(objective, scene):
     model = (albef.ALBEF(albef.ALBEFConfig.tiny(), rng) if objective in ALBEF else blip.BLIP(blip.BLIPConfig.tiny(), rng)).eval()
     ids, is_real = np.full((1, len(scene.is_real)), 5), scene.is_real[None]
     with no_grad(), record_attention() as maps:
-        tokens = model.towers.look(rng.standard_normal((1, 16, 16, 3)).astype(np.float32))
+        tokens = model.image_tokens(rng.standard_normal((1, 16, 16, 3)).astype(np.float32))
         del maps[:]
         if objective.endswith("itc"):
-            model.towers.read(ids, is_real)
+            model.text_tokens(ids, is_real)
         elif objective.endswith("itm"):
-            model.match(tokens, ids, is_real)
+            model.itm_logits(tokens, ids, is_real)
         else:
-            (model.towers if objective == "albef-mlm" else model).words(tokens, ids, is_real)
+            write = model.mlm_logits if objective == "albef-mlm" else model.lm_logits
+            write(tokens, ids, is_real)
     weights = [m[0].max(axis=0) for m in maps]
     if objective.endswith("itc"):
         return np.concatenate([np.zeros((len(scene.is_real), tokens.shape[1]), bool), weights[-1] > 0], axis=1)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.losses import l2_normalize
-from tinymm.models.clip import figure_3
+from tinymm.tasks.clip import figure_3
 from tinymm.viz.retrieval.filmstrip import filmstrip, probabilities
 
 PIXELS = np.arange(4 * 2 * 2).reshape(4, 2, 2, 1) / 16

@@ -90,7 +90,7 @@ def _openai(name: str, image: tuple[Rule, ...], wrapper: str = "") -> Layout:
     text = tuple(replace(rule, theirs=tuple(wrapper + key for key in rule.theirs)) for rule in _TEXT)
     # the TorchScript archives carry three sizes along, and some files a mask that follows from the context's length
     ignorable = ("input_resolution", "context_length", "vocab_size", rf"{re.escape(wrapper)}attn_mask")
-    return Layout(name, (*image, *text, *_SCALE, *_BIAS), ignorable)
+    return Layout(name, (*image, *text, *_SCALE, *_BIAS), ignorable, antialias=True)
 
 
 #: The image encoders share the key `visual.conv1.weight`, a patch embedding here and a stem's first convolution there.
@@ -122,6 +122,7 @@ HUGGING_FACE = Layout(
 TINYMM = Layout(
     "tinymm",
     tuple(replace(rule, theirs=(rule.ours,), change="same") for rule in dict.fromkeys((*OPENAI_VIT.rules, *OPENAI_RESNET.rules))),
+    antialias=True,
 )
 
 

@@ -15,8 +15,7 @@ import numpy as np
 from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import UsageError
 from tinymm.layers import Module, Parameter
-from tinymm.models.clip import CLIP
-from tinymm.models.vit import ViT
+from tinymm.models.vit import ViTConfig
 
 
 def _cubic(x: np.ndarray, a: float) -> np.ndarray:
@@ -78,15 +77,20 @@ def resized_positions(positions: np.ndarray, side: int, *, antialias: bool) -> n
     return np.concatenate([positions[:1], grid.astype(positions.dtype)])
 
 
-def change_resolution(model: Module, resolution: int, layout: str) -> None:
-    """Make a model with a vision transformer take pictures of another resolution, by resizing its position embeddings.
+def _takes_patches(module: Any) -> bool:
+    """Say whether a module is built of a vision transformer's config."""
+    return isinstance(getattr(module, "config", None), ViTConfig)
 
-    The momentum encoder of ALBEF and BLIP is changed with it. UsageError for a model without a vision
-    transformer or a resolution that its patches do not tile.
+
+def change_resolution(model: Module, resolution: int, *, antialias: bool) -> None:
+    """Resize the positions of a model's vision transformers for images of another resolution.
+
+    That of a momentum encoder is changed, too. `antialias` is what the layout of the file says.
+    UsageError for a model without a vision transformer or a resolution that its patches do not tile.
     """
-    encoders = [module for module in model.modules() if isinstance(module, ViT)]
     config: Any = getattr(model, "config", None)
-    if not encoders or not hasattr(config, "image"):
+    encoders: list[Any] = [each for each in model.modules() if _takes_patches(each)]
+    if not encoders or not isinstance(getattr(config, "image", None), ViTConfig):
         raise UsageError(
             f"resolution= resizes the positions of a vision transformer, and this {type(model).__name__} has none; leave it out"
         )
@@ -95,7 +99,6 @@ def change_resolution(model: Module, resolution: int, layout: str) -> None:
         raise UsageError(
             f"patches of {patch} pixels tile the picture, and resolution={resolution} came; take a multiple of {patch}"
         )
-    antialias = isinstance(model, CLIP) and layout != "huggingface"
     for encoder in encoders:
         positions = resized_positions(
             to_host(encoder.positions.data), resolution // patch, antialias=antialias

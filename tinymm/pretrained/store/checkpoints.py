@@ -115,7 +115,7 @@ def load_with_report(
     model.load_state_dict({name: found.arrays.get(name, expected[name]) for name in expected})
     found.resolution = getattr(getattr(model.config, "image", None), "resolution", None)
     if resolution is not None and resolution != found.resolution:
-        change_resolution(model, resolution, layout.name)
+        change_resolution(model, resolution, antialias=layout.antialias)
     model.mark_missing(found.fresh, weights.path.name)
     model.eval()
     return model, found

@@ -16,7 +16,7 @@ from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
 from tinymm.autodiff import no_grad
 from tinymm.layers import record_attention
-from tinymm.models.dual_encoder import DualEncoderModel
+from tinymm.tasks import GROUND, all_specs, spec_or_none
 from tinymm.training.evaluate_matching import on_device
 from tinymm.viz import style
 
@@ -55,10 +55,14 @@ def ground(model: Any, picture: Any, ids: np.ndarray, *, layer: int | None = Non
     >>> found.grid, found.layer, {name: heat.shape for name, heat in found.heats.items()}[GRADIENT]
     ((2, 2), 1, (3, 4))
     """
-    if not isinstance(model, DualEncoderModel):
-        came = type(model).__name__
-        raise UsageError(f"words are grounded by a matching head that looks at the picture, and {came} came; pass an ALBEF or a BLIP")
-    config = model.config  # type: ignore[attr-defined]
+    spec = spec_or_none(model)
+    if spec is None or GROUND not in spec.can:
+        able = " or ".join(spec.title for spec in all_specs() if GROUND in spec.can)
+        raise UsageError(
+            "words are grounded by a matching head that looks at the picture, and "
+            f"{type(model).__name__} came; pass {able}"
+        )
+    config = model.config
     first, last = config.text.crosses_from, config.text.layers - 1
     layer = (first + last) // 2 if layer is None else layer
     if not first <= layer <= last:

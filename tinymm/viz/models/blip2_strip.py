@@ -7,7 +7,7 @@ the language model into the projection and the Q-Former, and ends before the pic
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
-from tinymm.models.blip2_stage2 import BLIP2Stage2
+from tinymm.tasks import blip2_stage2, spec_or_none
 from tinymm.viz import style
 
 from ..tables import table
@@ -17,15 +17,15 @@ FROZEN, TRAINED = "#E4E4E4", "#A9DEC9"
 WIDE, TALL, BETWEEN, LEFT = 1.72, 1.0, 0.62, 1.05  # inches of a box, of the room between two, and of that before the first
 
 
-def counts(model: BLIP2Stage2) -> dict[str, tuple[int, bool]]:
+def counts(model: Any) -> dict[str, tuple[int, bool]]:
     """Return for each part how many numbers it has, and whether they train; UsageError for anything but a stage 2.
 
     >>> import numpy as np
-    >>> from tinymm.models.blip2_stage2 import BLIP2Stage2Config
+    >>> from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
     >>> counts(BLIP2Stage2(BLIP2Stage2Config.tiny(), np.random.default_rng(0)))["projection"]
     (1056, True)
     """
-    if not isinstance(model, BLIP2Stage2):
+    if spec_or_none(model) is not blip2_stage2.spec:
         raise UsageError(f"the strip shows BLIP-2's stage 2, and {type(model).__name__} came; pass 1 BLIP2Stage2")
     parts: dict[str, list[Any]] = {
         "picture encoder": [model.image_encoder],
@@ -37,11 +37,11 @@ def counts(model: BLIP2Stage2) -> dict[str, tuple[int, bool]]:
     return {name: (sum(p.size for p in some), any(part.trainable() for part in parts[name])) for name, some in every.items()}
 
 
-def strip(model: BLIP2Stage2, *, title: str | None = None) -> Any:
+def strip(model: Any, *, title: str | None = None) -> Any:
     """Return a figure of the parts from left to right, with the shapes that pass between them, and the gradient's way back below.
 
     >>> import numpy as np
-    >>> from tinymm.models.blip2_stage2 import BLIP2Stage2Config
+    >>> from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
     >>> print(strip(BLIP2Stage2(BLIP2Stage2Config.tiny(), np.random.default_rng(0))).table.splitlines()[1])
     picture encoder    12072  frozen
     """

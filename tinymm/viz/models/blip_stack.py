@@ -7,7 +7,7 @@ pale and dashed is there and not used. Only the image-grounded text decoder, whi
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
-from tinymm.models.blip import BLIP
+from tinymm.tasks import blip, spec_or_none
 from tinymm.viz import style
 
 from .systems import written
@@ -31,17 +31,17 @@ SHARED = {1: "its own", 2: "shared by two", 3: "shared by all three"}
 TALL, GAP, WIDE, BETWEEN = 0.62, 0.16, 2.35, 0.42  # inches of a box, and of the room between two
 
 
-def counts(model: BLIP) -> dict[str, int]:
+def counts(model: Any) -> dict[str, int]:
     """Return how many numbers each part of a BLIP's text side has, frozen ones included; the language head's table is the embedding's.
 
     UsageError for another model.
 
     >>> import numpy as np
-    >>> from tinymm.models.blip import BLIPConfig
+    >>> from tinymm.models.blip import BLIP, BLIPConfig
     >>> counts(BLIP(BLIPConfig.tiny(), np.random.default_rng(0)))["matching head"]
     66
     """
-    if not isinstance(model, BLIP):
+    if spec_or_none(model) is not blip.spec:
         raise UsageError(f"one stack serves three ways in BLIP, and {type(model).__name__} came; pass a BLIP, or none for the drawing alone")
     stack, decoder = model.encoders.text_encoder, model.decoder
     found: dict[str, list[Any]] = {
@@ -57,7 +57,7 @@ def counts(model: BLIP) -> dict[str, int]:
     return {name: sum(p.size for part in parts for p in part.parameters()) for name, parts in found.items()}
 
 
-def stack(model: BLIP | None = None, *, title: str | None = None) -> Any:
+def stack(model: Any = None, *, title: str | None = None) -> Any:
     """Return a figure of the stack's three uses side by side; with a model, each part says how many parameters it has.
 
     >>> stack().alt.splitlines()[0]
@@ -95,7 +95,7 @@ def stack(model: BLIP | None = None, *, title: str | None = None) -> Any:
     return figure
 
 
-def stack_alt(model: BLIP | None = None) -> str:
+def stack_alt(model: Any = None) -> str:
     """Return in words what the three uses share, what they would cost apart, and what each lights up."""
     sizes = counts(model) if model is not None else {}
     users = {key: _users(key) for _, keys, _ in LEVELS for key in keys if key}
