@@ -279,7 +279,7 @@ def test_stage_2_takes_the_data_of_its_stage_1_and_says_so(trained, pictures, he
     [
         (["train", "blip2", "--drop", 3], "--drop leaves the encoder at least one of its 3 layers, and 3 came"),
         (["train", "blip2", "--heads", 5], "5 heads came"),
-        (["train", "blip2", "--init", "x"], "stage 1 takes no --init, and x came"),
+        (["train", "blip2", "--init", "x"], "x does not exist"),
         (["train", "blip2", "--stage", 2, "--encoder", "x"], "no setting of stage 2 --encoder, and x came"),
         (["train", "blip2", "--stage", 2], "no run is there yet"),
         (["train", "albef", "--heads", 3], "128 over 3 heads came"),
