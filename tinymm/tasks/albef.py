@@ -205,10 +205,13 @@ class ALBEFSettings(MomentumSettings):
     """The settings of `train albef`."""
 
     text_layers: int = setting(
-        2, "layers of the text encoder; the multimodal encoder has as many again", least=1
+        2,
+        "layers of the text encoder; the multimodal encoder has as many again",
+        least=1,
+        size=True,
     )
     hidden_share: float = setting(
-        0.15, "probability that a token is masked for MLM", least=0, most=1
+        0.15, "probability that a token is masked for MLM", least=0, most=1, size=True
     )
 
 

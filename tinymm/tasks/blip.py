@@ -170,7 +170,7 @@ class BLIPSettings(MomentumSettings):
     """
 
     text_layers: int = setting(
-        3, "layers of the text transformer, each for all three uses", least=1
+        3, "layers of the text transformer, each for all three uses", least=1, size=True
     )
     steps: int = changed(Settings, "steps", 1050)
     capfilt: bool = setting(

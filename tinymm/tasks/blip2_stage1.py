@@ -203,7 +203,7 @@ class BLIP2Stage1Settings(Settings):
     rate: float = changed(Settings, "rate", 2e-3)
     validate_every: int = changed(Settings, "validate_every", 300)
     encoder_steps: int = setting(
-        1000, "training steps of the encoder, where it is trained first", least=1, size=True
+        1000, "training steps of the encoder, where it is trained first", least=1
     )
 
     def __post_init__(self) -> None:
@@ -296,8 +296,9 @@ def idle(settings: BLIP2Stage1Settings) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {
         "the size of the images and of their patches is the encoder's": ("resolution", "patch")
     }
-    if settings.encoder:
-        found[f"--encoder {settings.encoder} is trained already"] = ("encoder_steps",)
+    for name in ("encoder", "init"):
+        if path := getattr(settings, name):
+            found[f"the image encoder of --{name} {path} is trained already"] = ("encoder_steps",)
     return found
 
 

@@ -121,13 +121,13 @@ class MomentumSettings(Settings):
     queue.
     """
 
-    text_layers: int = setting(2, "layers of the text encoder", least=1)
-    queue: int = setting(8, "length of the feature queue in batches", least=1)
+    text_layers: int = setting(2, "layers of the text encoder", least=1, size=True)
+    queue: int = setting(8, "length of the feature queue in batches", least=1, size=True)
     momentum: float | None = setting(
-        0.9, "momentum of the EMA: the weight of the old in each update", least=0, most=1
+        0.9, "momentum of the EMA: the weight of the old in each update", least=0, most=1, size=True
     )
-    alpha: float = setting(0.4, "weight of the pseudo-targets", least=0, most=1)
-    ramp: int = setting(200, "steps over which that weight rises from 0", least=0)
+    alpha: float = setting(0.4, "weight of the pseudo-targets", least=0, most=1, size=True)
+    ramp: int = setting(200, "steps over which that weight rises from 0", least=0, size=True)
 
 
 def encoder_configs(

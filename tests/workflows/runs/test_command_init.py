@@ -75,6 +75,14 @@ def test_it_goes_on_with_the_weights_words_and_preprocessing(kind, runs, here, c
     assert settings["init"] == str(runs[kind])
 
 
+def test_flags_that_the_model_decides_are_said_not_to_be_used(runs, pictures, here, command, undrawn):
+    for kind, flag in (("albef", "--hidden-share 0.3"), ("blip", "--text-layers 2"), ("blip", "--queue 4"), ("blip2-stage1", "--queries 3")):
+        said = command(*begin(kind, runs[kind], pictures, here / f"{kind}{flag[:5]}", *flag.split()))
+        assert said.code == 0 and f"not used: {flag}; the model of --init {runs[kind]} brings its own" in said.lines, said.out
+    said = command(*begin("blip2-stage1", runs["blip2-stage1"], pictures, "last", "--encoder-steps", 3))
+    assert said.code == 0 and any("not used: --encoder-steps 3" in line for line in said.lines)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_of_other_words_or_another_size_are_refused_without_a_folder(kind, runs, here, command):
     for data in ("glyphs", "shapes"):
