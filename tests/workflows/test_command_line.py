@@ -27,7 +27,8 @@ def commands(parser, path=()):
 
 ALL = dict(commands(build_parser()))
 EXPECTED = [
-    "demo", "train clip", "train albef", "train blip", "train blip2", "train language", "ablate blip2", "ablate albef", "ablate blip", "compare", "caption", "eval",
+    "demo", "train clip", "train albef", "train blip", "train blip2", "train language",
+    "ablate blip2", "ablate albef", "ablate blip", "compare", "caption", "eval",
     "classify", "search", "masks", "data check", "data show", "check", "bench", "exercises", "web", "course status", "course quiz", "course hunt",
     "arithmetic",
 ]  # fmt: skip

@@ -93,7 +93,7 @@ def trained_pairs(source: Source, settings: Any) -> PairSet:
 
 def _of_pairs(model: Any, able: frozenset[str], pairs: PairSet, source: Source) -> dict[str, Any]:
     true = source.references(pairs)
-    if MATCH in able:
+    if MATCH in spec_of(model).can:  # of one whose file lacks the head, what else there is
         return measures.matching(model, pairs, source.tokenizer, references=true)
     if CONTRAST in able:
         found = dict(retrieval(model, pairs, source.tokenizer))

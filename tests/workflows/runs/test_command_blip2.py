@@ -88,7 +88,7 @@ def test_caption_says_something_of_each_picture_in_each_way(command, first, seco
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (("--model", "CLIP"), "holds a CLIP, which does not; name a run of `train blip`, `train blip2 --stage 1`, `train blip2 --stage 2` with --model"),
+        (("--model", "CLIP"), "holds a CLIP, which does not; name a run of `train blip`, `train blip2 --stage 1`, `train blip2 --stage 2`"),
         (("--model", "FIRST", "--beams", 0), "beams 0 came"),
         (("--model", "FIRST", "--nucleus", 2), "it lies in (0, 1]"),
     ],

@@ -72,7 +72,8 @@ def test_two_budgets_are_not_compared(asked, said, trainings, here):
     with pytest.raises(UsageError) as caught:
         compare.run(out="all", **asked)
     assert said in str(caught.value) and trainings.calls == []
-    write_json(here / "all" / "clip" / "run.json", {"format": FORMAT, "settings": {"data": "shapes", "steps": 800, "batch_size": 64, "seed": 0} | asked})
+    begun = {"data": "shapes", "steps": 800, "batch_size": 64, "seed": 0} | asked
+    write_json(here / "all" / "clip" / "run.json", {"format": FORMAT, "settings": begun})
     with pytest.raises(UsageError, match="the ALBEF in all/albef has"):  # begun is as good as finished
         compare.run(out="all", **asked)
     assert trainings.calls == []
