@@ -73,7 +73,7 @@ def test_two_ranks_train_what_one_process_trains_and_write_once(pictures, alone,
     done = launched(*train_command(pictures, out, *STEPS))
     assert done.returncode == 0, done.stderr
     assert_same_run(out, alone)
-    assert done.stdout.count("run folder:") == 1 and " ".join(done.stdout.split()).count("equal scores: ln 8") == 1
+    assert done.stdout.count("run folder:") == 1 and " ".join(done.stdout.split()).count("batch B = 8") == 1
     description = json.loads((out / "run.json").read_text())
     assert description["ranks"] == 2 and description["settings"]["workers"] == 1 and "mpi4py" in description["versions"]
     assert json.loads((alone / "run.json").read_text())["ranks"] == 1

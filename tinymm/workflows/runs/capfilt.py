@@ -197,7 +197,7 @@ def filtered(
             judged, _ = clean(model, source, recipe, say)
         with atomic(path / JUDGED) as file:
             file.writelines(json.dumps(asdict(item)).encode() + b"\n" for item in judged)
-    judged = judged_in(path / JUDGED, len(source))
+    judged = judged_in(path / JUDGED, len(source.texts))
     draw_capfilt(path, source, judged)
     found = {f"capfilt_{name}": value for name, value in quality(source, judged).items()}
     before = read_results(first)
