@@ -221,7 +221,7 @@ lesson.caught(lambda: check.vjp(lambda i, t: my_loss(i, t, 2.0).data, lambda g, 
 # ## Read the source
 #
 # [autodiff/tensor.py](../tinymm/autodiff/tensor.py) · [autodiff/answers.py](../tinymm/autodiff/answers.py) ·
-# [autodiff/graph.py](../tinymm/autodiff/graph.py) · [models/clip.py](../tinymm/models/clip.py)
+# [autodiff/graph.py](../tinymm/autodiff/graph.py) · [tasks/clip.py](../tinymm/tasks/clip.py)
 #
 # ## Exercises
 #

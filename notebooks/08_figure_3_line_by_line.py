@@ -324,7 +324,7 @@ lesson.caught(lambda: check.contrastive_loss(loss_of))
 #
 # ## Read the source
 #
-# [models/clip.py](../tinymm/models/clip.py) · [losses/contrastive.py](../tinymm/losses/contrastive.py) ·
+# [tasks/clip.py](../tinymm/tasks/clip.py) · [models/clip.py](../tinymm/models/clip.py) · [losses/contrastive.py](../tinymm/losses/contrastive.py) ·
 # [losses/classification.py](../tinymm/losses/classification.py) · [testing/check/contrastive.py](../tinymm/testing/check/contrastive.py) ·
 # [testing/check/temperature.py](../tinymm/testing/check/temperature.py) · [viz/retrieval/filmstrip.py](../tinymm/viz/retrieval/filmstrip.py)
 #

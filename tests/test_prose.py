@@ -212,6 +212,7 @@ def run_blip2():
     first.generate(images, max_new_tokens=2)
     second = BLIP2Stage2(BLIP2Stage2Config.tiny(), rng)
     losses(second, images, ids)
+    losses(second.language_model, images, ids)
     second.language_model(ids)
     bert = Bert(BertConfig.tiny(memory_width=24), rng)
     bert(ids, np.ones(ids.shape, bool), memory=np.zeros((3, 4, 24), np.float32))
@@ -223,7 +224,9 @@ def run_towers():
     images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
     for model, config in ((ALBEF, ALBEFConfig), (BLIP, BLIPConfig)):
         for momentum in (0.9, None):
-            losses(model(config.tiny(momentum=momentum), rng), images, ids, rng=rng)
+            built = model(config.tiny(momentum=momentum), rng)
+            losses(built, images, ids, rng=rng)
+            built(images, ids)
     BLIP(BLIPConfig.tiny(), rng).generate(images, max_new_tokens=2)
 
 

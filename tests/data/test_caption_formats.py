@@ -250,6 +250,14 @@ def test_rows_that_cannot_be_used_are_kept_with_their_line(folder):
     ]  # fmt: skip
 
 
+def test_a_first_row_that_stands_behind_the_names_is_named(folder):
+    text = "image,caption,note" + "".join(f"{name},{caption}\n" for name, caption in (("a.png", "one"), ("b.png", "two"), ("c.jpg", "three")))
+    (folder / "captions.csv").write_text(text)
+    listing = find(folder)
+    assert sorted(entry.captions for entry in listing.entries) == [["three"], ["two"]]
+    assert "captions.csv: 2 columns that no row has a cell for, not used (notea.png, one)" in listing.remarks.lines()
+
+
 def test_folders_without_captions_say_what_they_hold(tmp_path):
     with pytest.raises(DataError, match="found no file; looked for captions or metadata in .csv"):
         find(tmp_path)

@@ -189,6 +189,13 @@ def test_three_pictures_are_too_few(tmp_path):
         pairs.load(build(tmp_path, 3))
 
 
+def test_a_caption_of_several_pictures_is_shown_as_it_was_written(tmp_path):
+    build(tmp_path, 6)
+    with (tmp_path / "captions.csv").open("a", encoding="utf-8") as file:
+        file.write("00.png,红色的圆\n01.png,红色的圆\n02.png,A Cat\n03.png,a  cat\n")
+    assert pairs.check(tmp_path).duplicate_captions == [("红色的圆", 2), ("A Cat", 2)]
+
+
 def test_the_report_counts_and_names(tmp_path):
     build(tmp_path, 6, damaged=(1,))
     with (tmp_path / "captions.csv").open("a") as file:

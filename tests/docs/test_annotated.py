@@ -82,12 +82,13 @@ def test_what_a_row_is():
     assert lost(SOURCE, rows.rows(SOURCE)[:-1]) == [21, 22], "the check itself would notice"
 
 
-@pytest.mark.parametrize("name", ["rows", pytest.param("prose", marks=needs_sphinx), pytest.param("errors", marks=needs_sphinx)])
+@pytest.mark.parametrize("name", ["rows", *(pytest.param(name, marks=[pytest.mark.extra, needs_sphinx]) for name in ("prose", "errors"))])
 def test_doctests(name):
     results = doctest.testmod(__import__(name))
     assert results.attempted and not results.failed
 
 
+@pytest.mark.extra
 @needs_sphinx
 @pytest.mark.parametrize(
     ("said", "made"),
@@ -107,6 +108,7 @@ def test_prose_is_translated(said, made):
     assert prose.to_rst(said) == made
 
 
+@pytest.mark.extra
 @needs_sphinx
 def test_an_unknown_command_in_a_formula_is_a_warning(monkeypatch):
     import mathml

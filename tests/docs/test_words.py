@@ -13,7 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("sphinx") is None, reason="needs the extra `docs`")
+pytestmark = [
+    pytest.mark.extra,
+    pytest.mark.skipif(importlib.util.find_spec("sphinx") is None, reason="needs the extra `docs`"),
+]
 
 
 @pytest.mark.parametrize("name", ["hover", "lessons", "properties", "sheet_losses", "sheet_masks"])

@@ -280,8 +280,14 @@ def case(rng: random.Random, folder: Path) -> Trial:
     spread(folder, world())
     return Trial(
         " ".join(words)[:300], lambda: ran(words), lambda found: judge(found, folder, words), ended,
-        writes=("out", "runs", "nowhere", "samples.png"),
+        writes=("out", "runs", "nowhere", "samples.png", *hunts(words)),
     )  # fmt: skip
+
+
+def hunts(words: list[str]) -> list[str]:
+    """Return how the name of a hunt begins in a folder that is there and is named by `--out`."""
+    pairs = zip(words, words[1:], strict=False)
+    return [f"{place}/hunt_" for word, place in pairs if word == "--out" and "hunt" in words]
 
 
 def ran(words: list[str]) -> tuple[int, str, str]:

@@ -1,8 +1,10 @@
 """JSON that holds captions: COCO's, Karpathy's splits, BLIP's lists. Fields are removed, retyped,
 renamed, wrapped, repeated, and keys written twice; ids are equal, or of another type; bytes change."""
 
+import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ def case(rng: random.Random, folder: Path) -> Trial:
         inner = [path for path in some if len(path) >= 2] or some
         said.append(changed_json(rng, value, inner if rng.random() < 0.9 else some))
     if layout == "karpathy" and rng.random() < 0.2:
-        for image in value.get("images") or [] if isinstance(value, dict) else []:
+        for image in _items(value, "images"):
             if isinstance(image, dict) and rng.random() < 0.5:
                 image["split"] = rng.choice(list(accounts.SPLITS))
         said.append("other words for splits")
@@ -111,6 +113,8 @@ def judge(
     found: Any, value: Any, data: bytes, splits: dict[int, str], whole: bool
 ) -> Iterator[str]:
     """Yield what is wrong with what was made of a file of JSON."""
+    with suppress(ValueError):  # changed bytes may still be JSON, of other records
+        value = json.loads(data.decode("utf-8-sig"))
     ids: dict[int, set[str]] = {}
     files = {repr(image.get("id")): image.get("file_name") for image in _dicts(_items(value, "images"))}
     for key in ("images", "annotations"):

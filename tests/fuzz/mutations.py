@@ -85,7 +85,8 @@ def changed_json(rng: random.Random, value: Any, paths: list[tuple] | None = Non
     if how == "remove":
         del holder[key]
     elif how == "rename" and isinstance(holder, dict):
-        renamed = rng.choice((key.upper(), key + "s", key + " ", key[:-1], f"{key}_0", "x"))
+        word = str(key)  # a list that was retyped has numbers for keys
+        renamed = rng.choice((word.upper(), word + "s", word + " ", word[:-1], f"{word}_0", "x"))
         holder[renamed] = holder.pop(key)
         return f"{where} renamed {renamed!r}"
     elif how == "repeat" and isinstance(holder, list):

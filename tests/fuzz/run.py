@@ -58,9 +58,8 @@ def replay(names: list[str], keep: Path | None) -> int:
     found = [bench.run(name, keep) for name in names]
     bench.close()
     for outcome in found:
-        print(
-            f"{outcome.case}: {outcome.status}\n  {outcome.about}\n  {outcome.symptom}\n{outcome.detail}"
-        )
+        said = f"{outcome.case}: {outcome.status}\n  {outcome.about}\n  {outcome.symptom}\n{outcome.detail}"
+        print(said.encode("utf-8", "backslashreplace").decode())
     return any(outcome.status == "finding" for outcome in found)
 
 

@@ -4,6 +4,7 @@ other kinds, samples without a picture, two of one name, members of unknown kind
 import io
 import json
 import random
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,9 +208,20 @@ def judge(found: Any, listing: dict[str, list[tuple[str, bytes]]], damaged: bool
             if not damaged and stem not in said and stem not in used:
                 yield f"dropped: the member {shard}:{name} is neither used nor named"
 
+    # Captions of a .json beside a .txt are counted, and three of them named.
+    told = re.search(r": ([\d,]+) captions? differing from the .txt", said)
+    everything = " ".join(text for _, entry in accounts.entries(found) for text in entry.captions)
+    names_of = {name for files in listing.values() for name, _ in files}
+    left = {
+        name for token, names in owner.items() for name in names
+        if name.endswith(".json") and f"{name[:-5]}.txt" in names_of and token not in everything
+        and not any(one.endswith(f":{name[:-5]}") for one, _ in found.skipped)
+    }  # fmt: skip
+    counted = left if told and int(told[1].replace(",", "")) == len(left) else set()
+
     def mentions(number: int) -> list[str]:
         names = {name for token in (f"k{number}s", f"k{number}e") for name in owner.get(token, ())}
-        return [
+        return [*([" differing from the .txt"] if names and names <= counted else [])] + [
             word
             for name in names
             for word in (f":{name}", *(f":{name.split('.')[0]}{sign}" for sign in ":,)"))

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from .cases import Trial
 from .mutations import STRANGE, changed_bytes, near, repeated_key
 
 PICTURES = ("file_name", "filepath", "image", "filename", "img")
+PICTURE, HEAD = re.compile(r"\bp\d\.png\b"), re.compile(r"[,;|\t]")
 CAPTIONS = ("text", "title", "caption", "description", "comment")
 
 
@@ -270,9 +272,14 @@ def judge(
             i for i, line in enumerate(lines, 1) if f"k{number}s" in line or f"k{number}e" in line
         ]
         lines_near = [f"line {i + more}" for i in at for more in range(-1, 4)]
+        lines_near += [f"{name}: " for i in at for name in PICTURE.findall(lines[i - 1])]
         if not rows or hit:  # the columns' names may be others now
             return [*lines_near, "not used ("]
         columns = {name for row in rows for name, cell in row.items() if f"k{number}s" in str(cell)}
+        # A quotation mark that came to a column's name belongs to the name.
+        cells = [cell.strip() for cell in HEAD.split(lines[0])]
+        cells += [cell[1:-1].replace('""', '"') for cell in cells if cell[:1] == cell[-1:] == '"']
+        columns |= {cell for cell in cells for name in columns if name in cell}
         called = (
             row[key]
             for row in rows if f"k{number}s" in str(row)

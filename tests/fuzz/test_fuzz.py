@@ -154,6 +154,73 @@ def test_a_reader_that_drops_rows_is_noticed(monkeypatch):
     assert sum("dropped: k2" in outcome.symptom for outcome in found) > 10
 
 
+def test_a_reader_that_loses_captions_or_splits_of_folders_is_noticed(monkeypatch):
+    from tinymm.data import beside, entries, listing, splits
+
+    whole = beside._texts_of
+    found = planted("texts", monkeypatch, "tinymm.data.beside._texts_of", lambda file: (whole(file)[0][:1], ""))
+    assert sum("dropped: k" in outcome.symptom for outcome in found) > 10
+    monkeypatch.setattr("tinymm.data.beside._texts_of", whole)
+
+    def without_parts(folder, parts, options):
+        raise beside.Nothing("no parts")
+
+    monkeypatch.setattr(listing, "_from_parts", without_parts)
+    found = planted("texts", monkeypatch, "tinymm.data.splits.of_path", lambda folders, where: splits.TRAIN)
+    assert entries.splits is splits
+    assert sum("is trained on" in outcome.symptom for outcome in found) > 3
+
+
+def test_a_remark_that_counts_too_few_files_is_noticed(monkeypatch):
+    from tinymm.data import columns
+
+    whole = columns.Remarks.add
+
+    def without_the_first(self, place, kind, items, said="not used"):
+        whole(self, place, kind, list(items)[(kind == ".txt file") :], said)
+
+    bench = Bench({"texts": KINDS["texts"]})
+    assert bench.run("texts:708624").status == "named"
+    monkeypatch.setattr(columns.Remarks, "add", without_the_first)
+    outcome = bench.run("texts:708624")
+    bench.close()
+    assert "dropped: k" in outcome.symptom
+
+
+def test_a_remark_that_counts_too_few_captions_is_noticed(monkeypatch):
+    from tinymm.data import columns
+
+    whole = columns.Remarks.add
+    bench = Bench({"shards": KINDS["shards"]})
+    assert bench.run("shards:807512").status == "named"
+
+    def without_captions(self, place, kind, items, *said):
+        return None if kind == "caption" else whole(self, place, kind, items, *said)
+
+    monkeypatch.setattr(columns.Remarks, "add", without_captions)
+    outcome = bench.run("shards:807512")
+    bench.close()
+    assert "dropped: k" in outcome.symptom
+
+
+def test_a_reader_of_json_that_drops_annotations_is_noticed(monkeypatch):
+    from tinymm.data import captions
+
+    whole = captions._coco_rows
+
+    def without_the_third(path, images, annotations, remarks):
+        return whole(path, images, annotations[:2] + annotations[3:], remarks)
+
+    found = planted("jsons", monkeypatch, "tinymm.data.captions._coco_rows", without_the_third)
+    assert sum("dropped: k" in outcome.symptom for outcome in found) > 2  # of those that are COCO and read
+
+
+def test_a_word_for_a_split_in_capitals_is_known_and_others_are_not():
+    from fuzz.accounts import may_train
+
+    assert [may_train(word) for word in ("TEST", "Training", "VALID", "tset", "")] == [False, True, False, None, None]
+
+
 def test_a_loader_that_forgets_a_tensor_is_noticed(monkeypatch):
     from tinymm.pretrained.store import checkpoints
 

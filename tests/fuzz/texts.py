@@ -2,6 +2,7 @@
 capital letters, two pictures of one name, texts without a picture, lines that end otherwise."""
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,23 @@ def changed_files(rng: random.Random, files: dict[str, bytes]) -> str:
     return f"{name}: {how}"
 
 
+def counted_only(found: Any, files: dict[str, bytes]) -> set[str]:
+    """Return the files that remarks count without their names: three are shown of "7 .txt files not used".
+
+    Only where as many are counted as nothing was made of.
+    """
+    used = {Path(entry.name).stem for _, entry in accounts.entries(found)}
+    skipped = " ".join(f"{name} {reason}" for name, reason in found.skipped)
+    told = re.findall(r": ([\d,]+) (\.\w+) files? not used", accounts.named(found))
+    counts = {suffix: int(count.replace(",", "")) for count, suffix in told}
+    gone = [
+        name for name in files
+        if Path(name).stem not in used and "/." not in f"/{name}" and name not in skipped
+    ]  # fmt: skip
+    of = {kind: {name for name in gone if Path(name).suffix.lower() == kind} for kind in counts}
+    return {name for kind, names in of.items() if counts[kind] == len(names) for name in names}
+
+
 def judge(found: Any, files: dict[str, bytes], readable: bool) -> Iterator[str]:
     """Yield what is wrong with what was made of the folder."""
     texts = {name: data for name, data in files.items() if name.lower().endswith(".txt")}
@@ -107,17 +125,22 @@ def judge(found: Any, files: dict[str, bytes], readable: bool) -> Iterator[str]:
     )
     went_in = [token for data in texts.values() for token in accounts.tokens_in(data)]
     owner = {token: name for name, data in texts.items() for token in accounts.tokens_in(data)}
+    counted = counted_only(found, files)
 
     def mentions(number: int) -> list[str]:
         names = [owner[token] for token in (f"k{number}s", f"k{number}e") if token in owner]
-        return [*names, *(["hidden file"] if any("/." in f"/{name}" for name in names) else [])]
+        more = ["hidden file"] if any("/." in f"/{name}" for name in names) else []
+        return [*names, *more, *([" .txt files not used"] if counted.issuperset(names) else [])]
 
     yield from accounts.audit(found, went_in, mentions, whole=whole)
     splits: dict[int, str] = {}
     for token, name in owner.items():
         splits[int(token[1:-1]) // 10 if token[1] != "0" or len(token) == 3 else -1] = name.split("/")[0] if "/" in name else ""
-    if all(word in accounts.SPLITS for word in splits.values()):
+    if readable and all(word in accounts.SPLITS for word in splits.values()):
         yield from accounts.held_out(found, splits)
+    for split, entry in accounts.entries(found):
+        if split == "train" and accounts.may_train(entry.name.split("/")[0]) is False:
+            yield f"split: {entry.name} is trained on"
     said, used = (
         accounts.named(found),
         {Path(entry.name).name for _, entry in accounts.entries(found)},
@@ -128,6 +151,7 @@ def judge(found: Any, files: dict[str, bytes], readable: bool) -> Iterator[str]:
             and Path(name).name not in used
             and Path(name).stem not in said
             and not ("/." in f"/{name}" and "hidden file" in said)
+            and name not in counted
         ):
             yield f"dropped: the picture {name} is neither used nor named"
     for _, entry in accounts.entries(found):

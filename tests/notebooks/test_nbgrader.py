@@ -68,6 +68,7 @@ SUBMISSIONS = {
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(importlib.util.find_spec("nbgrader") is None, reason="needs the extra `grading`")
 def test_submissions_are_scored_whatever_they_do(tmp_path):
     exercises.run(instructor=tmp_path, only=["07"])

@@ -192,6 +192,7 @@ def test_a_second_copy_is_noticed():
     assert [(node.name, named) for _, node, named in found] == [("mine", True), ("other", True), ("causal_mask", False)]
 
 
+@pytest.mark.extra
 def test_jupytext_reads_the_same_cells():
     """Whoever opens a source in JupyterLab sees what the reader's copy holds."""
     jupytext = pytest.importorskip("jupytext")

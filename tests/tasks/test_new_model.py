@@ -8,6 +8,7 @@ line, and no other file knows of it.
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,11 +189,11 @@ def test_it_is_opened_saved_evaluated_and_fine_tuned(folder, monkeypatch, capsys
     again = pretrained.load("again").state_dict()
     assert all(np.array_equal(array, again[name]) for name, array in model.state_dict().items())
     assert tinymm("eval", "--model", "run", "--out", "numbers.json") == 0
-    written, known = json.loads(open("numbers.json").read()), json.loads(open("run/results.json").read())
+    written, known = json.loads(Path("numbers.json").read_text()), json.loads(Path("run/results.json").read_text())
     assert written["validation_r1"] == known["validation_r1"]
     assert tinymm("train", "two-towers", "--init", "run", "--steps", "1", "--out", "tuned") == 0
     assert tinymm("train", "two-towers", "--config", "run/run.json", "--steps", "2", "--out", "like") == 0
-    assert json.loads(open("like/run.json").read())["settings"]["joint"] == 8
+    assert json.loads(Path("like/run.json").read_text())["settings"]["joint"] == 8
     assert len(records(folder / "like")) == 2
 
 

@@ -59,7 +59,7 @@ def knows(right, seen):
         assert (gaps.sum(axis=1) == 1).all() and (hidden[~gaps] == right[rows][~gaps]).all()
         return Tensor(np.eye(100)[right[rows]])
 
-    return SimpleNamespace(config=SimpleNamespace(mask=99), towers=SimpleNamespace(words=words), parameters=list)
+    return SimpleNamespace(config=SimpleNamespace(mask=99), mlm_logits=words, parameters=list)
 
 
 @pytest.mark.parametrize("at_once", [3, 128])
@@ -69,12 +69,14 @@ def test_a_model_that_knows_names_every_word_and_each_is_hidden_alone(at_once, m
     numbers = np.arange(4.0).reshape(4, 1, 1)
     assert measures.mlm_accuracy(knows(IDS, seen), numbers, IDS, IS_REAL) == 1.0
     assert seen == [(row, place) for row in range(4) for place in range(1, IS_REAL[row].sum() - 1)]  # never [CLS], [SEP] or padding
-    stubborn = SimpleNamespace(words=lambda tokens, *_: Tensor(np.eye(100)[IDS[tokens[:, 0, 0].astype(int)]]))
+
+    def stubborn(tokens, *_):
+        return Tensor(np.eye(100)[IDS[tokens[:, 0, 0].astype(int)]])
+
     other = IDS.copy()
     other[1, 1] += 1  # one of the words is not what it says
-    assert measures.mlm_accuracy(SimpleNamespace(config=SimpleNamespace(mask=99), towers=stubborn, parameters=list), numbers, other, IS_REAL) == (
-        1 - 1 / len(seen)
-    )
+    model = SimpleNamespace(config=SimpleNamespace(mask=99), mlm_logits=stubborn, parameters=list)
+    assert measures.mlm_accuracy(model, numbers, other, IS_REAL) == 1 - 1 / len(seen)
 
 
 def test_chance_of_hidden_words_is_another_s_picture():
@@ -84,7 +86,7 @@ def test_chance_of_hidden_words_is_another_s_picture():
         return Tensor(np.eye(50)[IDS[rows]])
 
     model = model_of("albef").eval()
-    PICTURES = model.image_tokens(IMAGES)
+    PICTURES = model.image_tokens(IMAGES).data
     model.mlm_logits = words
     found = measures.matching(model, PAIRS, Spelled())
     places = [(row, place) for row in range(4) for place in range(1, IS_REAL[row].sum() - 1)]
@@ -101,7 +103,7 @@ def matcher(answer, seen):
         seen.extend(zip(pictures.tolist(), texts.tolist(), strict=True))
         return Tensor(np.array([[0.0, answer(i, j)] for i, j in zip(pictures, texts, strict=True)]))
 
-    return SimpleNamespace(match=match, parameters=list)
+    return SimpleNamespace(itm_logits=match, parameters=list)
 
 
 @given(n=st.integers(2, 6), seed=st.integers(0, 999), at_once=st.sampled_from([2, 128]))
@@ -138,7 +140,7 @@ def test_what_is_looked_at_again_is_the_published_rule_of_two_tables(kind, n, m,
     judge = matcher(lambda i, j: logits[i, j], seen)
     if kind:
         model = {"albef": ALBEF, "blip": BLIP}[kind]
-        judge = type("Judge", (model,), {"__init__": lambda self: None, "match": staticmethod(judge.match), "parameters": list})()
+        judge = type("Judge", (model,), {"__init__": lambda self: None, "itm_logits": staticmethod(judge.itm_logits), "parameters": list})()
     given_ = (np.arange(n).reshape(n, 1, 1) * 1.0, np.arange(m)[:, None], np.ones((m, 1), bool), k)
     tables = measures.rerank_both(judge, scores, *given_)
     assert len(seen) == len(set(seen))  # a pair that both sides ask about is looked at once
@@ -205,7 +207,7 @@ def test_the_first_caption_of_a_picture_counts_for_matching_and_words(kind):
 
 
 def test_captions_are_compared_with_all_that_may_be_said():
-    model = scripted("blip", caption=lambda images, **options: [[7, 8], [9], [], [5, 6, 7]])
+    model = scripted("blip", generate=lambda images, **options: [[7, 8], [9], [], [5, 6, 7]])
     pairs = PairSet(IMAGES, ["7 8", "9 9", "1", "5 5 7"], np.arange(4))
     assert measures.write_captions(model, IMAGES, Spelled()) == ["7 8", "9", "", "5 6 7"]
     assert measures.captions(model, pairs, Spelled()) == {"exact": 1 / 4, "words_right": pytest.approx((1 + 1 / 2 + 0 + 2 / 3) / 4)}
@@ -221,7 +223,7 @@ def test_swaps_ask_both_ways_of_comparing(kind):
         asked.append(ids.copy())
         return Tensor(np.array([[0.0, 1.0 if row[1] < 40 else -1.0] for row in ids]))  # right captions begin with a small number
 
-    model = scripted(kind, match=match)
+    model = scripted(kind, itm_logits=match)
     right, wrong = ["1 5 2", "1 45 6 2", "1 7 2", "1 8 2"], ["1 45 2", "1 46 2", "1 47 2", "1 9 2"]
     found = measures.swaps(model, {"a kind": Swaps(IMAGES, right, wrong)}, Spelled())
     assert set(found) == {"swap_a_kind_itc", "swap_a_kind_itm"} and len(asked) == 2

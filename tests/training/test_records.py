@@ -103,12 +103,16 @@ def test_killed_while_writing(tmp_path, kill):
     folder = tmp_path / "run"
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], env=environment, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 30
-    while not (folder / "metrics.jsonl").exists() or len((folder / "metrics.jsonl").read_bytes()) < 5000:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    child.send_signal(kill)
-    child.wait(30)
+    until = time.monotonic() + 120
+    try:
+        while not (folder / "metrics.jsonl").exists() or len((folder / "metrics.jsonl").read_bytes()) < 5000:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        child.send_signal(kill)
+        child.wait(30)
+    finally:
+        child.kill()  # one that did not stop would write on for a gigabyte
+        child.wait()
     if kill == signal.SIGINT:
         assert_whole(folder)
     steps = [item["step"] for item in read_metrics(folder)]

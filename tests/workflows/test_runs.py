@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import asdict, fields, replace
 
 import pytest
 from small_runs import draw, start, train_command
 
+from tinymm.arrays.errors import DataError, UsageError
 from tinymm.training import records
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.workflows import run_folder as runs
@@ -49,6 +51,85 @@ def interrupt(monkeypatch):
         monkeypatch.setattr(records.RunFolder, "append", appended)
 
     return stop
+
+
+# ---------------------------------------------------------------------- a run.json that somebody has changed
+@pytest.mark.parametrize("settings", [train.Settings, train_towers.Settings, train_blip2.Settings], ids=lambda kind: kind.__module__)
+def test_every_setting_of_a_wrong_kind_is_said(settings, tmp_path):
+    whole = records.plain(asdict(settings()))
+    stop = runs.Stopped(tmp_path, whole, {"step": 0}, False)
+    assert records.plain(asdict(runs.own_settings(settings, stop))) == whole
+    for name in whole:
+        for value in ([2], {"a": 1}):
+            with pytest.raises(DataError, match=f"has the setting {name}, which is "):
+                runs.own_settings(settings, replace(stop, settings=whole | {name: value}))
+    with pytest.raises(DataError, match="has 'rates', which is none; did you mean rate"):
+        runs.own_settings(settings, replace(stop, settings={"rates" if key == "rate" else key: item for key, item in whole.items()}))
+
+
+def test_weights_that_are_no_numbers_are_refused_before_they_are_used(trained, here, command):
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(trained, here / "one")
+    weights = load_file(here / "one" / "model.safetensors")
+    name = max(weights, key=lambda key: weights[key].size)
+    weights[name] = weights[name].copy()
+    weights[name].flat[3] = float("nan")
+    save_file(weights, here / "one" / "model.safetensors", {"format": "pt"})
+    found = command("classify", "a.png", "--labels", "red,blue", "--model", "one")
+    assert found.code == 2 and "has 1 of " in found.error and "that are not; copy it again" in found.error
+
+
+@pytest.mark.parametrize("line", ['{"picture": 2}', "3", "{", '{"picture": 5, "caption": "a", "written": true, "probability": 0.5}'])
+def test_captions_that_capfilt_has_judged_are_checked_line_by_line(line, tmp_path):
+    whole = {"picture": 1, "caption": "a", "written": False, "probability": 1}
+    (tmp_path / "judged.jsonl").write_text(json.dumps(whole) + "\n")
+    assert train_towers.judged_in(tmp_path / "judged.jsonl", 5) == [capfilt.Judged(**whole)]
+    (tmp_path / "judged.jsonl").write_text(f"{json.dumps(whole)}\n{line}\n")
+    with pytest.raises(DataError, match="line 2 of .* is not .*delete the file"):
+        train_towers.judged_in(tmp_path / "judged.jsonl", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("results.json", "[]"), ("results.json", '{"chance": 3}'), ("data.json", '{"before": 3}'), ("data.json", "[]"), ("seconds.json", '"many"')],
+)  # fmt: skip
+def test_records_beside_run_json_are_of_their_kinds_or_refused(name, said, tmp_path):
+    read = {"results.json": records.read_results, "data.json": runs.fingerprint_in}
+    read["seconds.json"] = lambda path: compare.seconds_in(path / "seconds.json")
+    (tmp_path / name).write_text(said)
+    with pytest.raises(DataError, match=name):
+        read[name](tmp_path)
+
+
+@pytest.mark.parametrize("settings", [train.Settings, train_towers.Settings, train_blip2.Settings], ids=lambda kind: kind.__module__)
+def test_sizes_and_steps_beyond_reason_are_refused_by_name(settings):
+    for name in {field.name for field in fields(settings)} & {*flags.SIZES, "steps", "batch_size", "warmup", "workers"}:
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} is below "):
+            settings(**{name: 2**70})
+    assert settings(seed=2**70).seed == 2**70
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("settings", None, "its settings"), ("settings", ..., "its settings"), ("columns", [1], "its columns"),
+        ("resumed", [{"step": "2", "time": "x"}], "its resumed"), ("started", 3, "its started"), ("settings", {"data": 3}, "the setting data"),
+        ("settings", {"data": "x", "steps": "many"}, "the setting steps, which is a whole number"),
+    ],
+)  # fmt: skip
+def test_a_part_of_run_json_of_a_wrong_kind_is_said_by_every_command(part, value, said, trained, here, command):
+    shutil.copytree(trained, here / "runs" / "one")
+    run = records.read_json(trained / "run.json")
+    run |= {part: value} if value is not ... else {}
+    if value is ...:
+        del run[part]
+    (here / "runs" / "one" / "run.json").write_text(json.dumps(run))
+    ways = [["classify", "a.png", "--labels", "red,blue"]]
+    ways += [["eval", "--model", "runs/one"]] if part == "settings" else []
+    for way in ways:
+        found = command(*way)
+        assert found.code == 2 and said in found.error and "restore it" in found.error
 
 
 # ---------------------------------------------------------------------- the same data

@@ -41,6 +41,7 @@ def test_tables_keep_their_columns_and_paths_stay_whole():
     assert row(20, "", range(1, 10)).split() == [*"123456789"]
 
 
+@pytest.mark.alone
 def test_silence_is_broken_by_what_is_being_done_and_a_bar_is_left_alone(capsys):
     with awake(0.05), doing("drawing"):
         time.sleep(0.3)

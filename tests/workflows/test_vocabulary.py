@@ -248,8 +248,8 @@ def test_a_fine_tuned_folder_keeps_what_transformers_needs(chinese, here, comman
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("language", "times"), [("Chinese", 5), ("Japanese", 2), ("Thai", 2)])
-def test_captions_without_spaces_are_learned(language, times, here, command, undrawn):
+@pytest.mark.parametrize("language", ["Chinese", "Japanese", "Thai"])
+def test_captions_without_spaces_are_learned(language, here, command, undrawn):
     folder = write(language, here / "data")
     said = command(
         "train",
@@ -267,4 +267,4 @@ def test_captions_without_spaces_are_learned(language, times, here, command, und
     )
     found = read_json(here / "run" / "results.json")
     print(language, found["validation_r1"], found["chance"]["validation_r1"])
-    assert said.code == 0 and found["validation_r1"] >= times * found["chance"]["validation_r1"]
+    assert said.code == 0 and found["validation_r1"] >= 5 * found["chance"]["validation_r1"]

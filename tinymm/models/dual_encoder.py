@@ -1,4 +1,4 @@
-"""An image encoder and a text encoder with a shared embedding space: what ALBEF and BLIP share.
+"""An image encoder and a text encoder with a shared embedding space (ALBEF §3.1; BLIP §3.1).
 
 `DualEncoder` is what the momentum encoder copies (`momentum`). `DualEncoderModel` is how a model
 that has one is used: features, cosines and the probability of a match.

@@ -128,7 +128,8 @@ def step(
     Pairs of equal `image_ids` (B,) show one image: none is the other's negative. `negatives`
     (image_for_text (B,), text_for_image (B,)) replaces the draw of ITM's hard negatives from `rng`.
     `split` lets workers share the batch, `objectives` leaves losses out. UsageError for a batch of
-    one pair, for images without texts, for an unknown objective, and where nothing can be drawn.
+    one pair, for images without texts, for an unknown objective, and without a generator where ITM
+    draws; DataError where all pairs have one image, and ShapeError for other `image_ids`.
     """
     check_pairs(images, ids)
     objectives = check_objectives(objectives, OBJECTIVES)

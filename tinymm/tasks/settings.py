@@ -10,6 +10,9 @@ from typing import Any
 
 from tinymm.arrays.errors import UsageError
 
+#: Sizes of a model are below the first, other whole numbers below the second.
+LARGEST_SIZE, LARGEST = 2**16, 2**31
+
 
 def setting(
     default: Any,
@@ -115,6 +118,9 @@ def _check(name: str, value: Any, said: Any) -> None:
         reason = ": with one pair there is nothing to contrast" if least == 2 else ""
         range_ = f"at least {least}" if most == math.inf else f"in [{least}, {most}]"
         raise UsageError(f"{flag} is {range_}{reason}, and {value} came; give another, or leave it out")
+    beyond = LARGEST_SIZE if said.get("size") else LARGEST
+    if isinstance(value, int) and name != "seed" and value >= beyond:
+        raise UsageError(f"{flag} is below {beyond:,}, and {value} came; give another, or leave it out")
 
 
 def defaults(settings: type) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tinymm.layers import Module
 from tinymm.pretrained.files.safetensors import write_safetensors
 
 from .optimizers import AdamW
+from .records import of_kind
 
 FILE = "checkpoint.safetensors"
 
@@ -52,6 +53,11 @@ def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with safe_open(path, "np") as stored:
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
-            return arrays, json.loads(stored.metadata()["progress"])
+            progress = json.loads(stored.metadata()["progress"])
+            kinds = {"step": int, "best": float, "best_step": int}
+            wrong = [name for name, kind in kinds.items() if not of_kind(progress[name], kind)]
+            if wrong:
+                raise TypeError(f"its {wrong[0]} is {progress[wrong[0]]!r}")
+            return arrays, progress
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is no checkpoint of a run ({error}); start a new run") from None

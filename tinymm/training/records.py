@@ -22,7 +22,7 @@ from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -83,6 +83,51 @@ def read_json(path: str | Path) -> Any:
         raise DataError(f"a run folder's {Path(path).name} is JSON: {path} is not ({error}); restore it, or start another run") from None
 
 
+def of_kind(value: Any, kind: Any) -> bool:
+    """Return whether a value is of a type as annotations write it; a truth value is no number, and a whole number is one.
+
+    >>> of_kind(None, int | None), of_kind(2, float), of_kind(True, int), of_kind([2], int | None)
+    (True, True, False, False)
+    """
+    kinds = get_args(kind) or (kind,)
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or float in kinds and isinstance(value, int)
+
+
+#: What a run.json holds, and the kind of each.
+_PARTS = {"settings": dict, "columns": list, "started": str, "resumed": list, "versions": dict, "platform": dict}
+
+
+def read_run(path: str | Path, *needed: str) -> dict[str, Any]:
+    """Return a run.json; DataError where a part of it is of another kind than `RunFolder` writes, or one that is needed is missing."""
+    run = read_json(path)
+    if not isinstance(run, dict):
+        raise DataError(f"a run folder's run.json is an object: {path} is a {type(run).__name__}; restore it, or start another run")
+    wrong = [name for name, kind in _PARTS.items() if (name in run or name in needed) and not isinstance(run.get(name), kind)]
+    if not wrong and not all(isinstance(name, str) for name in run.get("columns", ())):
+        wrong = ["columns"]
+    if not wrong and not all(
+        isinstance(item, dict) and of_kind(item.get("step"), int) and isinstance(item.get("time"), str) for item in run.get("resumed", ())
+    ):
+        wrong = ["resumed"]
+    if wrong:
+        came = repr(run[wrong[0]])[:60] if wrong[0] in run else "nothing"
+        raise DataError(
+            f"a run folder's run.json says its {wrong[0]} as training wrote them: {path} has {came} there; restore it, or start another run"
+        )
+    return run
+
+
+def read_results(folder: str | Path) -> dict[str, Any]:
+    """Return what a run's evaluation found; DataError where results.json is none, or its chance levels are not numbers by name."""
+    path = Path(folder) / "results.json"
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("chance", {}), dict):
+        raise DataError(f"a run folder's results.json has numbers by name, and chance levels by the same: {path} has not; restore it")
+    return found
+
+
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """Return the records of a run, one dict a step, oldest first; an unfinished last line is not a record.
 
@@ -94,7 +139,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line.decode("utf-8")) if line else None
-            if record is not None and not (isinstance(record, dict) and "step" in record):
+            if record is not None and not (isinstance(record, dict) and of_kind(record.get("step"), int)):
                 raise ValueError("no object with a step")
         except ValueError as error:
             if number == len(lines):  # no newline after it: the process ended while writing
@@ -191,7 +236,7 @@ class RunFolder:
         if not (path / "run.json").exists():
             raise UsageError(f"--resume continues a folder with a run.json: {path} holds none; name one that does, or leave --resume out")
         _clear(path)
-        description = read_json(path / "run.json")
+        description = read_run(path / "run.json", "settings", "columns", "resumed")
         kept = _rewrite(path, description["columns"], step)
         description["resumed"].append({"step": int(step), "time": _now()})
         write_json(path / "run.json", description)
@@ -319,7 +364,7 @@ def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_model: 
     for file in runs:
         if not (file.parent / holding).exists():
             continue
-        description = read_json(file)
+        description = read_run(file, "started", "resumed")
         if of_model and description.get("model") not in of_model or not is_own(description):
             continue
         found.append((max([description["started"], *(item["time"] for item in description["resumed"])]), file.parent))

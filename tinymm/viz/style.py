@@ -101,10 +101,10 @@ def readable(text: object) -> str:
 
 
 def in_lines(text: object, width: int, **how: Any) -> list[str]:
-    r"""Return `text` in lines of at most `width` letters, of which Chinese ones are as wide as two.
+    r"""Return `text` in lines of at most `width` letters, of which wide ones, as Chinese has, count as two.
 
-    >>> in_lines("\u7ea2\u8272\u7684\u732b", 4), in_lines("a red cat", 5)
-    (['红色', '的猫'], ['a red', 'cat'])
+    >>> in_lines("\u26a1\u26a1\u26a1", 4), in_lines("a red cat", 5)
+    (['⚡⚡', '⚡'], ['a red', 'cat'])
     """
     filled = "".join(
         letter + _FILL * (unicodedata.east_asian_width(letter) in "WF") for letter in readable(text)

@@ -1,11 +1,23 @@
-"""How a command is declared: what the parsers of all commands share. `tinymm/__main__` and `commands_*` beside this file declare them."""
+"""How a command is declared: in the file that does it, by a function `declare(parsers)`.
+
+`add` adds a command with its example, `group` a command of several actions; the others add flags
+that several commands have. `PLACE` of such a file is where its commands stand in --help. Files of
+the sub-folders are found; `register` takes a `declare` from anywhere else. Whatever a command alone
+needs and is slow to import is imported by the function that does it, since --help asks all files.
+"""
 
 import argparse
 import difflib
-from collections.abc import Sequence
+import importlib
+import importlib.util
+import pkgutil
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tinymm import __version__
 from tinymm.arrays.errors import UsageError
 
 #: What flags are called elsewhere → what they are called here, the first that the command has.
@@ -60,11 +72,73 @@ class Parser(argparse.ArgumentParser):
         return f"did you mean {near[0]}?" if near else "see --help of the command for its flags"
 
 
-def add(commands: Any, name: str, help_: str, example: str, command: Any) -> argparse.ArgumentParser:
-    """Add a command with an example in its help, and return its parser."""
+#: By the function's module and name: where its commands stand in --help, and what adds them.
+_DECLARED: dict[str, tuple[int, Callable[[Any], None]]] = {}
+_DECLARES = re.compile(r"^def declare\(", re.M)
+
+
+def register(declare: Callable[[Any], None], place: int = 100) -> Callable[[Any], None]:
+    """Let `declare(parsers)` add its commands to the command line, and return it.
+
+    Commands stand in --help by their `place`; a function of the same file and name is replaced.
+    """
+    _DECLARED[f"{declare.__module__}.{declare.__qualname__}"] = place, declare
+    return declare
+
+
+@cache
+def _discover() -> None:
+    """Register each `declare` of the files in this chapter's sub-folders.
+
+    Files are searched for it and only those that have one are imported, as the others are slow.
+    """
+    package = importlib.import_module(__package__)
+    for folder in pkgutil.iter_modules(package.__path__, f"{__package__}."):
+        if not folder.ispkg:
+            continue
+        for file in pkgutil.iter_modules(importlib.import_module(folder.name).__path__):
+            spec: Any = importlib.util.find_spec(f"{folder.name}.{file.name}")
+            if not file.ispkg and _DECLARES.search(spec.loader.get_source(spec.name)):
+                module = importlib.import_module(spec.name)
+                register(module.declare, module.PLACE)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with all commands, each with an example in its --help."""
+    said = "Vision-language models from scratch: train, evaluate, look inside."
+    parser = Parser(prog="python -m tinymm", description=said)
+    parser.add_argument("--version", action="version", version=f"tinymm {__version__}")
+    parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _discover()
+    for name in sorted(_DECLARED, key=lambda name: (_DECLARED[name][0], name)):
+        _DECLARED[name][1](parsers)
+    return parser
+
+
+def group(parsers: Any, name: str, help_: str) -> Any:
+    """Return the actions of a command, such as `course`, which the first of their files adds."""
+    if name not in parsers.choices:
+        parser = parsers.add_parser(name, help=help_)
+        parser.actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    return parsers.choices[name].actions
+
+
+def add(
+    commands: Any,
+    name: str,
+    help_: str,
+    example: str,
+    command: Any,
+    *,
+    shares_batches: bool = False,
+) -> argparse.ArgumentParser:
+    """Add a command with an example in its help, and return its parser.
+
+    `shares_batches`: it trains on batches that ranks may share (`mpiexec`).
+    """
     parser = commands.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".", epilog=f"example: python -m tinymm {example}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(command=command, parser=parser)
+    parser.set_defaults(command=command, parser=parser, shares_batches=shares_batches)
     return parser
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from tinymm.arrays.errors import UsageError
 from tinymm.data.datasets import dataset_names
 from tinymm.tasks import ModelSpec
-from tinymm.training.records import from_home, read_json
+from tinymm.training.records import from_home, read_run
 
 #: Fields whose flags all commands share (`commands.common`).
 SHARED = ("seed", "backend")
@@ -110,7 +110,7 @@ def _kept(spec: ModelSpec, config: str) -> dict[str, Any]:
     path = path / "run.json" if path.is_dir() else path
     if not path.is_file():
         raise UsageError(f"--config is the run.json of a run, and {path} does not exist; check it")
-    kept = read_json(path)
+    kept = read_run(path, "settings")
     if kept.get("model") != spec.name:
         raise UsageError(
             f"--config is the run.json of a run of {spec.title}, and {path} is one of "
@@ -128,7 +128,7 @@ def _kept(spec: ModelSpec, config: str) -> dict[str, Any]:
 def refuse_beside_resume(given: Mapping[str, Any], resume: str) -> None:
     """Raise UsageError for the first flag that differs from those of the run that goes on."""
     run = Path(resume) / "run.json"
-    kept = read_json(run)["settings"] if run.is_file() else {}
+    kept = read_run(run, "settings")["settings"] if run.is_file() else {}
     for name, value in given.items():
         flag = f"--{name.replace('_', '-')}"
         if name in kept and from_home(kept[name]) != value:

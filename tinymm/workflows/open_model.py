@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import numpy as np
 
 from tinymm import pretrained, tasks
-from tinymm.arrays.errors import CheckpointError, UsageError
+from tinymm.arrays.errors import CheckpointError, DataError, UsageError
 from tinymm.data.batches import Source, Tokenizer
 from tinymm.data.your_data import open as your_data
-from tinymm.training.records import FORMAT, from_home, last_run, read_json
+from tinymm.training.records import FORMAT, from_home, last_run, of_kind, read_run
 
 from .terminal import aside, tell
 
@@ -101,6 +103,13 @@ def open_any(
         activation=bent,
         resolution=resolution,
     )
+    for name, array in model.state_dict().items():
+        if array.dtype.kind == "f" and not (fine := np.isfinite(array)).all():
+            raise CheckpointError(
+                f"weights are finite numbers, and {folder} has {int((~fine).sum()):,} of "
+                f"{array.size:,} in {name} that are not; copy it again, or train anew with a lower "
+                "--rate"
+            )
     spec = tasks.spec_or_none(model)
     if spec is None:
         known = ", ".join(each.title for each in tasks.all_specs())
@@ -195,13 +204,28 @@ def settings_of(run: Path) -> dict[str, Any]:
 
     UsageError for a run folder of another version, whose weights have other names.
     """
-    kept = read_json(run)
+    kept = read_run(run, "settings")
     if kept.get("format") != FORMAT:
         raise UsageError(
             f"run folders have format {FORMAT}, and {run} says {kept.get('format', 'none')}: it was "
             "written by another version of tinymm; train the model again"
         )
-    return {name: from_home(value) for name, value in kept["settings"].items()}
+    settings = {name: from_home(value) for name, value in kept["settings"].items()}
+    asked = {"data": str | None, "init": str | None, "steps": int | None, "seed": int | None}
+    for name, kind in asked.items():
+        check_kind(run, name, settings.get(name), kind)
+    return settings
+
+
+def check_kind(run: Path, name: str, value: Any, kind: Any) -> None:
+    """Raise DataError for a setting of a run.json that is not of its kind."""
+    if not of_kind(value, kind):
+        names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        said = next(names[one] for one in get_args(kind) or (kind,) if one in names)
+        raise DataError(
+            f"{run} has the setting {name}, which is {said}, as {value!r:.60}; restore it, or start "
+            "another run"
+        )
 
 
 def open_source(data: str, *, say: Callable[[str], None] = tell, **options: Any) -> Source:

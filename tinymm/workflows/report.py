@@ -14,7 +14,7 @@ from typing import Any
 
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.arrays.files import atomic
-from tinymm.training.records import read_json, read_metrics
+from tinymm.training.records import read_metrics, read_results, read_run
 
 from .meanings import meaning
 
@@ -56,8 +56,8 @@ def write_report(folder: str | Path) -> Path:
     folder = Path(folder)
     if not (folder / "run.json").exists():
         raise UsageError(f"a report is made of a run folder, which holds a run.json: {folder} holds none; name the folder of a run")
-    run, records = read_json(folder / "run.json"), read_metrics(folder)
-    results = read_json(folder / "results.json") if (folder / "results.json").exists() else {}
+    run, records = read_run(folder / "run.json"), read_metrics(folder)
+    results = read_results(folder) if (folder / "results.json").exists() else {}
     name = folder.resolve().name
     parts = [f"<h1>{_text(name)}</h1>", f'<p class="soft">{_text(_when(run, records))}</p>', *_headline(results)]
     for file, heading in PICTURES.items():

@@ -5,19 +5,20 @@ and goes on with drawing. Beside its settings a run keeps a fingerprint of its d
 with the same data only, and whoever evaluates it learns which pictures are not new to it.
 """
 
+import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tinymm.arrays.errors import UsageError
+from tinymm.arrays.errors import DataError, UsageError
 from tinymm.data.batches import Source
 from tinymm.data.your_data.fingerprint import difference, fingerprint, trained_on
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import read_progress
-from tinymm.training.records import RunFolder, read_json, read_metrics, write_json
+from tinymm.training.records import RunFolder, read_json, read_metrics, read_results, read_run, write_json
 
-from .open_model import settings_of
+from .open_model import check_kind, settings_of
 from .terminal import doing
 
 #: What a run remembers of its data.
@@ -46,7 +47,7 @@ class Stopped:
     def open(self, source: Source, say: Callable[[str], None]) -> RunFolder:
         """Return the open folder, as it was after the step that the run goes on from, which is said; UsageError where the data has changed."""
         if (self.path / DATA).exists():
-            changed = difference(read_json(self.path / DATA), fingerprint(source))
+            changed = difference(fingerprint_in(self.path), fingerprint(source))
             if changed:
                 raise UsageError(
                     f"--resume goes on with the data that {self.path} began with, and since then {changed}; bring it back as it was, or begin "
@@ -71,7 +72,7 @@ def stopped(path: str | Path, model: str) -> Stopped:
     if not (path / "run.json").exists():
         there = "holds no run.json" if path.is_dir() else "does not exist"
         raise UsageError(f"--resume goes on with a run that was stopped, and {path} {there}; start a new run with --out")
-    run = read_json(path / "run.json")
+    run = read_run(path / "run.json", "settings")
     settings = settings_of(path / "run.json")
     if run.get("model") != model:
         raise UsageError(f"--resume goes on with a run of the same model, and {path} trains another; say so after `train`, or start a new run")
@@ -91,9 +92,16 @@ def stopped(path: str | Path, model: str) -> Stopped:
 
 
 def own_settings(kind: Callable[..., Any], stop: Stopped) -> Any:
-    """Return the settings of a run that goes on, as their class has them."""
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in stop.settings.items() if name in known})
+    """Return the settings of a run that goes on, as their class has them; DataError for one that is unknown or of another kind."""
+    known = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    foreign = [name for name in stop.settings if name not in known]
+    if foreign:
+        near = difflib.get_close_matches(foreign[0], set(known) - set(stop.settings), n=1)
+        hint = f"did you mean {near[0]}? Rename it there" if near else "go on with the version of tinymm that began it"
+        raise DataError(f"--resume goes on by the run's settings, and {stop.path / 'run.json'} has {foreign[0]!r}, which is none; {hint}")
+    for name, value in stop.settings.items():
+        check_kind(stop.path / "run.json", name, value, known[name])
+    return kind(**stop.settings)
 
 
 def finished(path: Path) -> bool:
@@ -117,8 +125,17 @@ def seen_by(path: Path) -> list[dict[str, Any]]:
     """Return the fingerprints of what the model at a path was trained on: its own data, and what it began with; empty if it does not say."""
     if not (path / DATA).exists():
         return []
-    own = read_json(path / DATA)
+    own = fingerprint_in(path)
     return [{key: value for key, value in own.items() if key != "before"}, *own.get("before", [])]
+
+
+def fingerprint_in(path: Path) -> dict[str, Any]:
+    """Return what a run's folder remembers of its data; DataError where that is no fingerprint."""
+    own = read_json(path / DATA)
+    before = own.get("before", []) if isinstance(own, dict) else None
+    if not isinstance(before, list) or not all(isinstance(one, dict) and isinstance(one.get("digest"), str) for one in (own, *before)):
+        raise DataError(f"a run folder's {DATA} is a fingerprint of its data: {path / DATA} is not; restore it, or start another run")
+    return own
 
 
 def not_new(now: dict[str, Any], before: Iterable[dict[str, Any]], who: str, say: Callable[[str], None]) -> None:
@@ -144,11 +161,11 @@ def finish(
             folder.write_results(measure())
     (folder.path / CHECKPOINT).unlink(missing_ok=True)
     with doing("drawing the pictures"):
-        draw(read_json(folder.path / "results.json"))
+        draw(read_results(folder.path))
 
 
 def model_of(path: str | Path) -> str | None:
     """Return the name of the spec by which a run was trained, by its folder or run.json."""
     path = Path(path)
     run = path if path.name == "run.json" else path / "run.json"
-    return read_json(run).get("model") if run.is_file() else None
+    return read_run(run).get("model") if run.is_file() else None

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tinymm import pretrained
 from tinymm.arrays.errors import CheckpointError, DataError, UsageError
 from tinymm.data.text import WordTokenizer
+from tinymm.pretrained.tokenizers import bpe
 from tinymm.pretrained.tokenizers.bpe import END, START, BytePairTokenizer, cleaned, printable_bytes
 
 MERGES = ["c a", "ca t</w>", "a t", "o f</w>", "p h", "ph o", "t o</w>", "pho to</w>", "a n", "an d</w>", "1 2</w>", "Ã ©</w>", "' s</w>"]
@@ -180,6 +181,49 @@ def test_transformers_tokenizer_agrees_and_its_folder_opens(tmp_path):
         assert row[real].tolist() == theirs(text)["input_ids"]
 
 
+@pytest.mark.parametrize("model", ["WordLevel", "WordPiece"])
+def test_a_tokenizer_without_its_unknown_token_is_refused_when_it_is_opened(model, tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    made = getattr(tokenizers.models, model)({"a": 0, "[UNK]": 1}, unk_token="[UNK]")
+    tokenizers.Tokenizer(made).save(str(tmp_path / "tokenizer.json"))
+    assert pretrained.tokenizer(tmp_path)(["zebra"])[0].tolist() == [[1]]
+    said = json.loads((tmp_path / "tokenizer.json").read_text())
+    del said["model"]["vocab"]["[UNK]"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(said))
+    with pytest.raises(CheckpointError, match=r"cannot read it \(.*\[UNK\].*copy its files again"):
+        pretrained.tokenizer(tmp_path)
+
+
+def test_half_a_character_beside_a_tokenizer_is_kept_or_refused(tmp_path):
+    pytest.importorskip("tokenizers")
+    write_vocabulary(tmp_path)
+    config = {"model_max_length": 9, "note": "\ud800"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "out").mkdir()
+    pretrained.tokenizer(tmp_path).save(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text()) == config
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"pad_token": "\ud800"}))
+    with pytest.raises(CheckpointError, match="the pad_token of tokenizer_config.json"):
+        pretrained.tokenizer(tmp_path)
+
+
+def test_a_panic_of_the_library_is_one_sentence(tmp_path, capfd):
+    tokenizers = pytest.importorskip("tokenizers")
+    library = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "<s>": 1}, unk_token="a"))
+    library.post_processor = tokenizers.processors.TemplateProcessing("<s> $A", None, [("<s>", 1)])
+    fails = json.loads(library.to_str())
+    fails["post_processor"]["special_tokens"] = {}
+    panics = tokenizers.Tokenizer.from_str(json.dumps(fails)).encode
+    with pytest.raises(CheckpointError, match="cannot read it"):
+        bpe.asked(panics, "a")
+    assert "panicked" in capfd.readouterr().err
+    with pytest.raises(CheckpointError, match="cannot read it"), bpe._without_traces():
+        bpe.asked(panics, "a")
+    assert not capfd.readouterr().err
+    print("heard again", file=sys.stderr)
+    assert capfd.readouterr().err == "heard again\n"
+
+
 def test_a_frame_of_a_token_that_nobody_knows_is_refused(tmp_path, capfd):
     tokenizers = pytest.importorskip("tokenizers")
     library = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "<s>": 1}, unk_token="a"))
@@ -193,5 +237,15 @@ def test_a_frame_of_a_token_that_nobody_knows_is_refused(tmp_path, capfd):
         (processor.get("processors") or [processor])[0]["single"][0]["SpecialToken"]["id"] = "<t>"
         (tmp_path / "tokenizer.json").write_text(json.dumps(said))
         with pytest.raises(CheckpointError, match="'<t>' is not there"):
+            pretrained.tokenizer(tmp_path)
+    for number, found in ((7, "None"), (0, "'a'")):
+        said = json.loads(text)
+        said["post_processor"]["special_tokens"]["<s>"]["ids"] = [number]
+        (tmp_path / "tokenizer.json").write_text(json.dumps(said))
+        with pytest.raises(CheckpointError, match=f"'<s>' as number {number}, which is {found} in the vocabulary"):
+            pretrained.tokenizer(tmp_path)
+        said["post_processor"] = {"type": "BertProcessing", "sep": ["<s>", number], "cls": ["<s>", 1]}
+        (tmp_path / "tokenizer.json").write_text(json.dumps(said))
+        with pytest.raises(CheckpointError, match=f"'<s>' as number {number}, which is {found} in the vocabulary"):
             pretrained.tokenizer(tmp_path)
     assert "panicked" not in capfd.readouterr().err

@@ -256,6 +256,7 @@ for line in ["import numpy as np", "from tinymm.testing import check"] + [failin
 """
 
 
+@pytest.mark.extra
 def test_ipython_shows_it_so(tmp_path):
     pytest.importorskip("IPython")
     environment = os.environ | {"IPYTHONDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -336,6 +337,7 @@ def test_a_pass_reads_as_a_sentence():
     assert repr(check.softmax(right.softmax, only="S08a", examples=5)) == "holds: nothing was run\nnot run: S08a (give vjp=)"
 
 
+@pytest.mark.extra
 def test_a_notebook_shows_lines_of_the_report_only():
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")

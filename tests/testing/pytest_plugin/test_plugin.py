@@ -101,7 +101,7 @@ MINE = ["--tinymm", "my_losses:both", "--as", "softmax"]
     ("arguments", "message"),
     [
         (["--tinymm", "my_losses:both"], "each --tinymm has an --as, and 1 and 0 came; say what each function is"),
-        (["--tinymm", "my_losses:both", "--as", "loss"], "--as is one of causal_mask, .*, and 'loss' came"),
+        (["--tinymm", "my_losses:both", "--as", "loss"], "--as is one of attention, .*, and 'loss' came"),
         (["--tinymm", "my_losses:mine", "--as", "softmax"], r"--tinymm my_losses:mine cannot be imported \(.*mine.*\); run where my_losses is found"),
         (["--tinymm", "nowhere:mine", "--as", "softmax"], r"nowhere:mine cannot be imported \(No module named 'nowhere'\)"),
         (["--tinymm", "my_losses", "--as", "softmax"], "takes module:function, and 'my_losses' came; write it as my_package.losses:my_loss"),

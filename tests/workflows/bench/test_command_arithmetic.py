@@ -22,7 +22,7 @@ def test_the_tables_of_the_page_are_what_the_command_prints(line, printed):
     options = vars(build_parser().parse_args(shlex.split(line)))
     assert options["rate"] is not None, "a measured rate would be another one tomorrow"
     said: list[str] = []
-    del options["debug"], options["command"], options["out_is_file"]
+    del options["debug"], options["command"], options["out_is_file"], options["shares_batches"]
     arithmetic.run(**options, say=said.append)
     assert "\n".join(said) + "\n" == printed
 
@@ -61,7 +61,7 @@ def test_half_the_machines_at_twice_the_rate_take_as_long():
 def test_without_a_rate_this_machines_is_measured(monkeypatch):
     config = CLIPConfig.tiny()
     config = replace(config, text=replace(config.text, end_of_text=None))
-    for name, value in {"SIDE": 64, "SMALL": config, "SMALL_BATCH": 4}.items():
+    for name, value in {"SIDE": 64, "small_clip": lambda: config, "SMALL_BATCH": 4}.items():
         monkeypatch.setattr(arithmetic, name, value)
     seconds = iter([0.5e-6, 0.25e-3])
     monkeypatch.setattr(arithmetic, "shortest", lambda work: work() is None or next(seconds))

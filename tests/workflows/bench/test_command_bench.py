@@ -144,6 +144,7 @@ print(bench_memory.peak_mb() - before, bench_memory.resident_mb())
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_whole_command_on_our_side(command):
     said = command("bench", "W1", "--workers", 1)
     assert said.code == 0 and [line.split()[0] for line in said.lines] == ["tape", "W1", "W1", "W1"]

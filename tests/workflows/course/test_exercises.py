@@ -122,6 +122,7 @@ def test_ids_follow_from_the_text_alone():
     assert ids[0][1] == ids[1][0] and len(set(ids[0])) == 2
 
 
+@pytest.mark.extra
 def test_what_is_written_is_a_valid_notebook(folder):
     nbformat = pytest.importorskip("nbformat")
     text = percent.dumps(percent.notebook(percent.read(folder / "03_op.py")))

@@ -52,6 +52,7 @@ class Page(HTMLParser):
             self.tasks[self._task] += data
 
 
+@pytest.mark.extra
 @needs_markdown
 def test_every_task_is_offered_as_students_get_it():
     text = web.page(SOURCES, SIZES)
@@ -64,6 +65,7 @@ def test_every_task_is_offered_as_students_get_it():
     assert "<summary>Hint 1: the idea</summary>" in text and "4.5 MB" in text
 
 
+@pytest.mark.extra
 @needs_markdown
 def test_the_page_fetches_its_own_files_only():
     fetched = Page(web.page(SOURCES, SIZES)).fetched

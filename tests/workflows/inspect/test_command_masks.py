@@ -103,6 +103,8 @@ def test_pictures_are_written_for_what_was_asked(here, command):
         (["--text", " ...!"], "' ...!' has none; say something"),
         (["--queries", "200"], "at most 128 tokens, and 205 came (200 queries, 3 words, 2 special tokens, 0 padding); shorten --text"),
         (["--patches", "0"], "--patches is at least 1, and 0 came"),
+        (["--layers", "9" * 20], "--layers is at most 1,000, and 99,9"),
+        (["--queries", "9" * 20], "(99999999999999999999 queries, 3 words"),
         (["--objective", "blip", "--patches", "196"], "202 came (197 tokens of the picture, 3 words, 2 special tokens, 0 padding)"),
         (["--difference", "itm", "albef-itm"], "itm over queries and text but albef-itm over picture and text"),
         (["--out", "taken"], "taken"),

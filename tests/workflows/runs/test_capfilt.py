@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TinySource
+from tinymm.workflows.runs.towers_setup import Settings, build
 
 from tinymm import Tensor
 from tinymm.arrays.errors import UsageError
@@ -13,7 +14,6 @@ from tinymm.data.text import DEC, ENC, WordTokenizer
 from tinymm.training.loop import Recipe
 from tinymm.workflows.runs import capfilt
 from tinymm.workflows.runs.capfilt import Judged, bootstrapped, clean, fine_tuned, judge, quality, tuning
-from tinymm.workflows.runs.towers_setup import Settings, build
 from tinymm.workflows.studies import ablate_blip
 
 WORDS = WordTokenizer(tuple("abcdefgh"), context=6).with_frame(DEC, ENC)

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from small_runs import half_kept
+from tinymm.workflows.runs.towers_setup import Settings, build, opened, prepare
 
 from tinymm import pretrained
 from tinymm.__main__ import main
@@ -22,7 +23,6 @@ from tinymm.workflows.report import write_report
 from tinymm.workflows.runs import capfilt
 from tinymm.workflows.runs import towers as train_towers
 from tinymm.workflows.runs import towers_setup as towers_start
-from tinymm.workflows.runs.towers_setup import Settings, build, opened, prepare
 
 MODELS = {"albef": ALBEF, "blip": BLIP}
 THIRD = {"albef": "mlm", "blip": "lm"}

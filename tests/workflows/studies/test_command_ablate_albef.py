@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from tinymm.workflows.runs.towers_setup import Settings
 
 from tinymm.arrays.errors import UsageError
 from tinymm.losses import matching
 from tinymm.models.albef import ALBEF, ALBEFConfig
 from tinymm.training.records import read_json
-from tinymm.workflows.runs.towers_setup import Settings
 from tinymm.workflows.studies import ablate_albef, ablate_blip
 
 SMALL = {"width": 16, "layers": 1, "text_layers": 1, "heads": 2, "joint": 8, "patch": 16, "batch_size": 8, "workers": 1}

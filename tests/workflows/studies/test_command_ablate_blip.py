@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from small_runs import half_kept
+from tinymm.workflows.runs.towers_setup import Settings
 
 from tinymm.data.builtin.web_pairs import WebPairs
 from tinymm.training.records import read_json
 from tinymm.workflows.runs import capfilt
-from tinymm.workflows.runs.towers_setup import Settings
 from tinymm.workflows.studies import ablate_blip
 
 PICTURES = np.arange(2, 231 * 48, 400)

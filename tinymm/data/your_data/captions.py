@@ -79,7 +79,7 @@ def _table_rows(
     texts = caption_keys(keys, options)
     try:
         next(reader)
-        start = reader.line_num
+        start, widest = reader.line_num, 0
         for values in reader:
             line, start = (
                 (lines[start], reader.line_num)
@@ -87,6 +87,7 @@ def _table_rows(
                 else ("", reader.line_num)
             )
             values = [value.strip() for value in values]
+            widest = max(widest, len(values))
             if len(values) > len(columns):
                 values = _unquoted(line, keys, texts, separator)
                 if not values:
@@ -104,6 +105,8 @@ def _table_rows(
                 where = f"{path.name} line {reader.line_num}"
                 record: dict[str, Any] = dict(zip(keys, values, strict=False))
                 yield row_of(record, where, options, remarks, place=path.name, kind="column")
+        # Where the first line has lost its end, the first row stands behind the names.
+        remarks.add(path.name, "column", filter(None, columns[widest:]), "that no row has a cell for, not used")
     except csv.Error as problem:
         raise DataError(
             f"{path} line {reader.line_num} is no row of a table ({problem}): check its quotes and separators."

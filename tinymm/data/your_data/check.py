@@ -101,7 +101,8 @@ def check(
         hashes.setdefault(sha256(content).hexdigest(), []).append(entry)
     texts = [(caption, entry.name) for entry in good for caption in entry.captions]
     counts = Counter(word for caption, _ in texts for word in split_words(caption))
-    owners = Counter(caption for entry in good for caption in {" ".join(split_words(caption)) for caption in entry.captions})
+    written = {" ".join(split_words(caption)): caption for caption, _ in reversed(texts)}  # the first spelling of each
+    owners = Counter(words for entry in good for words in {" ".join(split_words(caption)) for caption in entry.captions})
     unknown = getattr(tokenizer, "unknown", None)
     try:
         sides, told = splits.sides(good, VALIDATION_SHARE, seed=0)
@@ -117,7 +118,7 @@ def check(
         captions=len(texts),
         splits={side: len(some) for side, some in sides.items() if some},
         skipped=listing.skipped,
-        duplicate_captions=[(caption, count) for caption, count in owners.most_common() if count > 1],
+        duplicate_captions=[(written[words], count) for words, count in owners.most_common() if count > 1],
         identical_pictures=[[entry.name for entry in same] for same in hashes.values() if len(same) > 1],
         longest=max(((len(split_words(caption)), caption, name) for caption, name in texts), default=(0, "", "no picture")),
         words=len(counts),

@@ -7,6 +7,7 @@ special ids) is taken from the file or from the caller. A model is built only wh
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -151,6 +152,12 @@ def checked_config(what: str, kind: type, settings: Mapping[str, Any]) -> Any:
         expected, fits = _RANGES.get(name) or next((_TYPES[k] for k in kinds if k in _TYPES), (None, None))
         if fits and not (fits(value) or value is None and NoneType in kinds):
             raise CheckpointError(f"config.json: the {what}'s {name} is {expected}, {value!r} came; correct it")
+    for item in fields(kind):
+        if item.name not in settings and item.default is MISSING and item.default_factory is MISSING:
+            raise CheckpointError(
+                f"config.json: the {what} needs {item.name}, and neither it nor the arrays say it; put the "
+                "config.json of this very file beside it"
+            )
     try:
         return kind(**settings)
     except CheckpointError:

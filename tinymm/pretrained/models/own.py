@@ -6,7 +6,7 @@
 import types
 import typing
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from tinymm.arrays.errors import CheckpointError, UsageError
@@ -14,6 +14,7 @@ from tinymm.arrays.random import generator
 from tinymm.layers import Module
 
 from ..key_maps import Imported, Layout, Rule
+from .config_from_arrays import checked_config
 from .families import Family
 
 
@@ -58,30 +59,20 @@ def from_json(kind: type, said: dict[str, Any]) -> Any:
     >>> from_json(ViTConfig, asdict(config)) == config
     True
     """
-    hints, known = typing.get_type_hints(kind), {item.name: item for item in fields(kind)}
-    if unknown := sorted(said.keys() - known.keys()):
-        raise CheckpointError(
-            f"config.json: a {kind.__name__} has no {unknown[0]}; copy the file again"
-        )
-    for name, item in known.items():
-        if name not in said and item.default is MISSING and item.default_factory is MISSING:
-            raise CheckpointError(f"config.json: {name} is missing; copy the file again")
-    return kind(**{name: _value(hints[name], value, name) for name, value in said.items()})
+    hints = typing.get_type_hints(kind)
+    given = {name: _value(hints.get(name), value, name) for name, value in said.items()}
+    return checked_config(kind.__name__, kind, given)
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
-    """Return a value of JSON as the type that a field has: a dataclass, a tuple, or itself."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    kinds = typing.get_args(hint) if union else (hint,)
-    if isinstance(value, dict):
-        for kind in filter(is_dataclass, kinds):
-            if value.keys() == {item.name for item in fields(kind)}:
-                return from_json(kind, value)  # type: ignore[arg-type]
-        raise CheckpointError(f"config.json: {name} has other fields than it must; copy it again")
+    """Return a value of JSON as its field has it: a dictionary as a dataclass, a list as a tuple."""
     if isinstance(value, list):
         return tuple(value)
-    plain = tuple(kind for kind in kinds if isinstance(kind, type))
-    whole = isinstance(value, int) and float in plain
-    if plain and len(plain) == len(kinds) and not (isinstance(value, plain) or whole):
-        raise CheckpointError(f"config.json: {name} is {value!r}, which it cannot be; copy it again")
-    return value
+    if not isinstance(value, dict):
+        return value
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(hint) if union else (hint,)
+    for kind in filter(is_dataclass, kinds):
+        if value.keys() <= {item.name for item in fields(kind)}:
+            return from_json(kind, value)  # type: ignore[arg-type]
+    raise CheckpointError(f"config.json: {name} has other fields than it must; copy it again")

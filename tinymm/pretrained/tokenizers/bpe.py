@@ -10,8 +10,10 @@ import gzip
 import json
 import os
 import re
+import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ _CONTEXT, _LONGEST = 77, 2**20  # of every released CLIP; no text is longer
 PIECES_CONTEXT = 32  # of BERT's, as BLIP-2 has it; ALBEF and BLIP have 25 to 40, and the tables of positions 512
 _MERGES = 49152 - 256 - 2  # as many of the list's lines as make 49,408 entries
 _LARGEST = 64 * 2**20  # bytes of an unpacked list of merges; the released one has three million
+#: What a file that is opened reads at once: nothing, a letter, and a sign that no vocabulary has.
+TRIALS = ("", "a", "\U0010fffd")
 _WORDS = rf"{re.escape(START)}|{re.escape(END)}|'s|'t|'re|'ve|'m|'ll|'d|[\p{{L}}]+|[\p{{N}}]|[^\s\p{{L}}\p{{N}}]+"
 
 
@@ -77,8 +81,8 @@ class BytePairTokenizer:
         self.pad: int = next(
             (
                 i
-                for i in map(library.token_to_id, filter(None, [self._named("pad_token")]))
-                if i is not None
+                for token in filter(None, [self._named("pad_token")])
+                if (i := asked(library.token_to_id, token, what=f"the pad_token of {CONFIG}")) is not None
             ),
             0,
         )
@@ -108,7 +112,7 @@ class BytePairTokenizer:
         """Return the texts' ids and which of them are no padding."""
         if isinstance(texts, str):
             raise DataError(f"a tokenizer takes a list of texts, the single text {texts[:40]!r} came; write [text]")
-        encoded = self.library.encode_batch([self.prepared(text) for text in texts])
+        encoded = asked(self.library.encode_batch, [self.prepared(text) for text in texts])
         rows = [row.ids for row in encoded]
         self.cut += sum(len(row) > self.context for row in rows)
         rows = [row if len(row) <= self.context else row[: self.context - 1] + row[-1:] for row in rows]
@@ -136,7 +140,7 @@ class BytePairTokenizer:
 
     def tokens(self, text: str) -> list[str]:
         """Return the pieces that a text is read as, without its frame."""
-        row = self.library.encode(self.prepared(text), add_special_tokens=False)
+        row = asked(self.library.encode, self.prepared(text), add_special_tokens=False)
         spelled = [self.library.decode([i], skip_special_tokens=False).strip() for i in row.ids]
         return [
             text if text and "\ufffd" not in text else token
@@ -221,7 +225,7 @@ class BytePairTokenizer:
                 | {"model_max_length": min(self.context, _sane(said.get("model_max_length")))}
             )
             with atomic(path.with_name(name)) as file:
-                file.write(json.dumps(said, indent=2, ensure_ascii=False).encode() + b"\n")
+                file.write(_json(said))
         if CONFIG not in self.beside:
             write_config(folder, self.context, self._roles(), split=False)
         with atomic(path) as file:
@@ -295,17 +299,11 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
         except TinymmError:
             pass  # somebody else's word-level rules: the library knows them
     library = needed_library()
-    try:
-        opened = library.Tokenizer.from_file(str(path))
-        _check_frame(said.get("post_processor"), path.name)  # would end the library in a panic, with a trace of its own
-        for text in ("", "a"):  # whatever else does not fit together shows here at the latest
-            opened.encode(text)
-    except CheckpointError:
-        raise
-    except BaseException as problem:  # the library raises nothing more special, and its panics are no Exception
-        if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
-            raise
-        raise CheckpointError(f"{path.name}: the tokenizers package cannot read the file ({problem}); copy it again") from None
+    with _without_traces():
+        opened = asked(library.Tokenizer.from_file, str(path), what=path.name)
+        _check_frame(said.get("post_processor"), path.name, opened)
+        for text in TRIALS:  # whatever does not fit together shows here at the latest
+            asked(opened.encode, text, what=path.name)
     context, beside = _context(path.parent, opened.truncation), _beside(path.parent)
     if isinstance(model, dict) and model.get("type") == "WordPiece" and None not in map(opened.token_to_id, ("[CLS]", "[SEP]")):
         from .wordpiece import WordPieceTokenizer
@@ -316,16 +314,55 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
     )
 
 
-def _check_frame(processor: Any, name: str) -> None:
-    """Raise CheckpointError where the frame around a text has tokens that the library, which has read it, would look up in vain."""
+def asked(function: Callable[..., Any], *arguments: Any, what: str = "a tokenizer", **options: Any) -> Any:
+    """Return what a function of the tokenizers package returns; CheckpointError where it fails, be it in a panic."""
+    try:
+        return function(*arguments, **options)
+    except TypeError:  # of what it was asked with
+        raise
+    except BaseException as problem:  # the library raises nothing more special, and its panics are no Exception
+        if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
+            raise
+        raise CheckpointError(f"{what}: the tokenizers package cannot read it ({problem}); copy its files again") from None
+
+
+@contextmanager
+def _without_traces() -> Iterator[None]:
+    """Keep what a panic writes past Python, a trace through the library, off the standard error output."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _check_frame(processor: Any, name: str, library: Any) -> None:
+    """Raise CheckpointError where the frame around a text has tokens that the library would look up in vain, or under another number."""
     processor = processor or {}
     for inner in processor.get("processors", ()):
-        _check_frame(inner, name)
+        _check_frame(inner, name, library)
     frames = [piece for side in ("single", "pair") for piece in processor.get(side) or () if isinstance(piece, dict)]
     for token in (piece["SpecialToken"]["id"] for piece in frames if "SpecialToken" in piece):
         if token not in processor.get("special_tokens", {}):
             raise CheckpointError(
                 f"{name}: the frame around a text has tokens that its special_tokens list, {token!r} is not there; copy the file again"
+            )
+    listed = processor.get("special_tokens") or {}
+    numbered = [pair for special in listed.values() for pair in zip(special["tokens"], special["ids"], strict=False)]
+    for token, number in [*numbered, *(processor[side] for side in ("cls", "sep") if isinstance(processor.get(side), list))]:
+        if library.id_to_token(number) != token:
+            raise CheckpointError(
+                f"{name}: the frame around a text has {token!r} as number {number}, which is {library.id_to_token(number)!r} in the vocabulary; "
+                "copy the file again"
             )
 
 
@@ -401,6 +438,14 @@ def _byte_pairs(ids: dict[str, int], merges: list[tuple[str, str]]) -> Any:
     ends = [(START, ids[START]), (END, ids[END])]
     built.post_processor = library.processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=ends)
     return built
+
+
+def _json(said: dict[str, Any]) -> bytes:
+    """Return a record as JSON: as people read it, or with escapes where it has half a character, which UTF-8 cannot say."""
+    try:
+        return json.dumps(said, indent=2, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(said, indent=2).encode() + b"\n"
 
 
 def _beside(folder: Path) -> dict[str, dict[str, Any]]:

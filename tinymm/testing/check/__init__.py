@@ -1,11 +1,12 @@
 """The door: `check.softmax(my_softmax)` says what holds, or raises with a report of five lines.
 
-Each suite is a file. Read `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`
+Each suite is declared in a file and found there. Read `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`
 and `temperature`; for what the Q-Former learns from `qformer_masks`, `queries` (ITC),
 `hard_negatives` and `matching` (ITM), and `language` (ITG); for SigLIP `sigmoid`; for ALBEF
 `momentum_contrast` (its targets and its ITC), `masking` (MLM), and the momentum encoder's `ema` and
 `feature_queue`; for anything at all `gradients` (a vjp) and `leaks` (a model with a mask). A name of
-this package is the check itself: `check.softmax` runs the suite of the file `softmax`.
+this package is the check itself: `check.softmax` runs the suite of the file `softmax`. A suite of
+yours joins them with `check.register(suite)`.
 
 >>> import numpy as np
 >>> from tinymm.testing import check
@@ -13,31 +14,15 @@ this package is the check itself: `check.softmax` runs the suite of the file `so
 ('M01', 'M02', 'M03', 'M04', 'M05', 'M06')
 """
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from types import ModuleType
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
-from tinymm.testing.check import attention as _attention
-from tinymm.testing.check import contrastive as _contrastive
-from tinymm.testing.check import ema as _ema
-from tinymm.testing.check import feature_queue as _feature_queue
-from tinymm.testing.check import gradients as _gradients
-from tinymm.testing.check import hard_negatives as _hard_negatives
-from tinymm.testing.check import language as _language
-from tinymm.testing.check import leaks as _leaks
-from tinymm.testing.check import masking as _masking
-from tinymm.testing.check import masks as _masks
-from tinymm.testing.check import matching as _matching
-from tinymm.testing.check import momentum_contrast as _momentum_contrast
-from tinymm.testing.check import normalization as _normalization
-from tinymm.testing.check import qformer_masks as _qformer_masks
-from tinymm.testing.check import queries as _queries
-from tinymm.testing.check import retrieval as _retrieval
-from tinymm.testing.check import sigmoid as _sigmoid
-from tinymm.testing.check import softmax as _softmax
-from tinymm.testing.check import temperature as _temperature
 
 from ..causes import CAUSES
 from ..contract import Contract, PropertyFailed, Stopped, show
@@ -205,7 +190,7 @@ def likely_cause(suite: str, broken: set[str], ran: set[str]) -> str:
     """
     if broken == ran:
         return "all properties break: look first at what it gives for this input; or " if len(ran) > 1 else ""
-    known = {name: set(ids.split()) & ran for name, ids in CAUSES.get(suite, {}).items()}
+    known = {name: set(ids.split()) & ran for name, ids in _CAUSES.get(suite, {}).items()}
     apart = {name: len(ids ^ broken) / len(ids | broken) for name, ids in known.items() if ids}
     nearest = min(apart.values(), default=1.0)
     if nearest > 1 / 3:
@@ -215,41 +200,66 @@ def likely_cause(suite: str, broken: set[str], ran: set[str]) -> str:
     return f"{'the same' if nearest == 0 else 'nearly the same'} properties break as with {said}; or "
 
 
-causal_mask = Check(_masks.causal)
-padding_mask = Check(_masks.padding)
-prefix_mask = Check(_masks.prefix)
-mask_algebra = Check(_masks.algebra)
-reachability = Check(_masks.reach)
-attention = Check(_attention.attention)
-softmax = Check(_softmax.softmax)
-log_softmax = Check(_softmax.log_softmax)
-masked_softmax = Check(_softmax.masked_softmax)
-layer_norm = Check(_normalization.layer_norm)
-contrastive_loss = Check(_contrastive.contrastive)
-recall = Check(_retrieval.recall)
-temperature = Check(_temperature.temperature)
-qformer_masks = Check(_qformer_masks.qformer)
-max_over_queries = Check(_queries.max_over_queries)
-hard_negatives = Check(_hard_negatives.hard_negatives)
-itm_pairs = Check(_matching.itm_pairs)
-itm_loss = Check(_matching.itm_loss)
-lm_loss = Check(_language.lm)
-sigmoid_loss = Check(_sigmoid.sigmoid)
-soft_targets = Check(_momentum_contrast.soft_targets)
-itc_queue = Check(_momentum_contrast.itc_queue)
-mlm_masking = Check(_masking.mlm_masking)
-ema = Check(_ema.ema)
-queue = Check(_feature_queue.queue)
-no_leak = Check(_leaks.no_leak)
-vjp = Check(_gradients.vjp)
-#: All of them by name, in the order of the page of properties. The package's globals have another:
-#: a file's name, such as `softmax`, is among them before a check takes it.
-CHECKS = {
-    one.suite.name: one
-    for one in (
-        causal_mask, padding_mask, prefix_mask, mask_algebra, reachability, attention, softmax,
-        log_softmax, masked_softmax, layer_norm, contrastive_loss, recall, temperature,
-        qformer_masks, max_over_queries, hard_negatives, itm_pairs, itm_loss, lm_loss,
-        sigmoid_loss, soft_targets, itc_queue, mlm_masking, ema, queue, no_leak, vjp,
-    )
-}
+CHECKS: dict[str, Check] = {}
+_CAUSES = dict(CAUSES)
+
+
+def register(suite: Suite, causes: dict[str, str] | None = None) -> Check:
+    """Make a suite a check of this package, `check.NAME`, and return it; a file may do so again.
+
+    `causes` are the planted mistakes that keep it honest, each with the ids of the properties that
+    it breaks ("M02 M06"): the likely cause of a failure is the nearest of them. UsageError for a
+    name that is taken.
+    """
+    there, own = globals().get(suite.name), suite.contract.__module__
+    taken = there.contract.__module__ != own if isinstance(there, Check) else there is not None
+    if not suite.name.isidentifier() or taken and not isinstance(there, ModuleType):
+        raise UsageError(
+            f"check: a suite has a name of its own, and {suite.name!r} is taken or no name; "
+            "choose another"
+        )
+    if causes is not None:
+        _CAUSES[suite.name] = causes
+    CHECKS[suite.name] = globals()[suite.name] = Check(suite)
+    return CHECKS[suite.name]
+
+
+def _discover() -> None:
+    """Register the suites of the files beside this one, file by file."""
+    for module in pkgutil.iter_modules(__path__):
+        for item in list(vars(importlib.import_module(f"{__name__}.{module.name}")).values()):
+            if isinstance(item, Suite) and item.name not in CHECKS:
+                register(item)
+
+
+_discover()
+
+# What `_discover` has found, for editors and type checkers, which do not run it. Nothing depends on
+# this list: a suite that is not in it is a check as well.
+attention: Check
+causal_mask: Check
+contrastive_loss: Check
+ema: Check
+hard_negatives: Check
+itc_queue: Check
+itm_loss: Check
+itm_pairs: Check
+layer_norm: Check
+lm_loss: Check
+log_softmax: Check
+mask_algebra: Check
+masked_softmax: Check
+max_over_queries: Check
+mlm_masking: Check
+no_leak: Check
+padding_mask: Check
+prefix_mask: Check
+qformer_masks: Check
+queue: Check
+reachability: Check
+recall: Check
+sigmoid_loss: Check
+soft_targets: Check
+softmax: Check
+temperature: Check
+vjp: Check

@@ -4,7 +4,7 @@ Each property is a test of its own with an id that stays, `tinymm.C02`, in the e
 apply is a skipped test that says what is missing. Where no path is given on the command line, only the properties run. The options:
 
 `--tinymm module:function` a function to be checked, or more of them, each with an `--as` behind it;
-`--as suite` what it is, one of `check`'s suites;
+`--as suite` what it is, one of `check`'s suites, or `module:suite` for one of yours;
 `--tinymm-contract name=value` an option of the contract, such as `inputs=unit`; `name=module:function` for one that is a function;
 `--tinymm-profile quick|ci|deep|N` how many cases (default: ci); `--tinymm-tier core|strict` (default: strict);
 `--tinymm-summary FILE` a table in Markdown for a pull request.
@@ -54,17 +54,17 @@ class PropertyItem(pytest.Item):
         return self.subject, None, f"{self.name} {self.property_.sentence}"
 
 
-def named(text: str) -> Any:
+def named(text: str, option: str = "--tinymm") -> Any:
     """Return what `module:function` names; UsageError for one that is not there."""
     module, _, path = text.partition(":")
     if not _NAMED.fullmatch(text):
-        raise pytest.UsageError(f"--tinymm takes module:function, and {text!r} came; write it as my_package.losses:my_loss")
+        raise pytest.UsageError(f"{option} takes module:function, and {text!r} came; write it as my_package.losses:my_loss")
     try:
         found = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as problem:
-        raise pytest.UsageError(f"--tinymm {text} cannot be imported ({problem}); run where {module.split('.')[0]} is found") from problem
+        raise pytest.UsageError(f"{option} {text} cannot be imported ({problem}); run where {module.split('.')[0]} is found") from problem
     return found
 
 
@@ -127,6 +127,8 @@ def examined(name: str, suite: str, config: pytest.Config) -> check.Examination:
 
     pytest's UsageError for a suite or an option that is not there.
     """
+    if _NAMED.fullmatch(suite):
+        suite = check.register(named(suite, "--as")).suite.name
     if suite not in check.CHECKS:
         raise pytest.UsageError(f"--as is one of {', '.join(check.CHECKS)}, and {suite!r} came; pass one of these")
     contract, profile = contract_of(config.getoption("--tinymm-contract")), config.getoption("--tinymm-profile")

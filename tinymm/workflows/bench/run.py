@@ -18,6 +18,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.training.records import write_json
 from tinymm.viz import style
 
+from .. import commands
 from ..terminal import doing, tell
 from .cases import CASES
 
@@ -124,3 +125,22 @@ def _keep_best(numbers: dict[str, float], line: str) -> None:
     value = float(found["ms"] or found["mb"] or found["us"])
     key = f"{found['case']} {found['side']} {found['what'] or ('peak' if found['mb'] else 'us per op')}"
     numbers[key] = min(value, numbers.get(key, float("inf")))
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 90
+
+
+def declare(parsers: Any) -> None:
+    """Add bench."""
+    bench = commands.add(parsers, "bench", "time training, inference and words, beside PyTorch if asked", "bench W1 W2 --against torch", _command)
+    named = "W1, W2, inference, decoding; growths: batch, width, sequence, loss (default: W1 W2)"
+    bench.add_argument("workloads", nargs="*", default=["W1", "W2"], metavar="W", help=named)
+    sides = "run other sides in turn and print the ratios (torch needs the extra 'parity')"
+    bench.add_argument("--against", nargs="+", default=[], choices=list(OTHERS), help=sides)
+    bench.add_argument("--workers", type=int, metavar="N", help="threads, on all sides (default: the cores, up to 4)")
+    commands.common(bench, out="write the numbers to this JSON file too, and a picture of them beside it")
+
+
+def _command(**options: Any) -> None:
+    run(**options)

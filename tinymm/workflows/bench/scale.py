@@ -18,12 +18,12 @@ from tinymm.training.arithmetic import BATCH, EPOCHS, FIGURE_3, LEAST, PAIRS, PA
 from tinymm.training.optimizers import AdamW
 from tinymm.training.records import write_json
 
+from .. import commands
 from ..terminal import doing, tell
 from .cases import W1
-from .tinymm_side import clip_config
 
 #: What is timed: a product of two square matrices, and steps of the benchmark's smaller CLIP.
-SIDE, SMALL, SMALL_BATCH = 1024, clip_config(W1), 32
+SIDE, SMALL_BATCH = 1024, 32
 
 
 def run(
@@ -89,12 +89,19 @@ def matrix_rate(seed: int = 0, backend: str = "numpy") -> float:
     return 2 * SIDE**3 / shortest(lambda: (a @ b)[0, 0]) / 1e9
 
 
+def small_clip() -> CLIPConfig:
+    """Return the benchmark's smaller CLIP."""
+    from .tinymm_side import clip_config
+
+    return clip_config(W1)
+
+
 def step_rate(seed: int = 0, backend: str = "numpy") -> float:
     """Return GFLOP/s of training steps of a small CLIP, counting products of matrices only: what is left of the best beside all the rest."""
-    rng = generator(seed, 2)
-    model = CLIP(SMALL, rng).to(backend)
+    rng, small = generator(seed, 2), small_clip()
+    model = CLIP(small, rng).to(backend)
     optimizer = AdamW(model)
-    side, text = SMALL.image.resolution, SMALL.text
+    side, text = small.image.resolution, small.text
     images = to_backend(rng.standard_normal((SMALL_BATCH, side, side, 3), dtype=np.float32), backend)
     ids = rng.integers(1, text.vocabulary, (SMALL_BATCH, text.context))
 
@@ -103,7 +110,7 @@ def step_rate(seed: int = 0, backend: str = "numpy") -> float:
         optimizer.step(1e-3)
         return model.t.data
 
-    return 2 * Run(SMALL, SMALL_BATCH).step_operations() / shortest(step) / 1e9
+    return 2 * Run(small, SMALL_BATCH).step_operations() / shortest(step) / 1e9
 
 
 # ---------------------------------------------------------------------- what is printed
@@ -249,3 +256,25 @@ def _machines(count: int, memory: float) -> str:
 
 def _rate(x: float) -> str:
     return f"{x / 1e12:,.1f} TFLOP/s" if x >= 1e12 else f"{x / 1e9:,.0f} GFLOP/s"
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 130
+
+
+def declare(parsers: Any) -> None:
+    """Add arithmetic."""
+    said = "compute what CLIP's own scale asks of machines: operations, memory, exchange, time"
+    scale = commands.add(parsers, "arithmetic", said, "arithmetic --model ViT-L/14 --machines 256 --rate 25000", _command)
+    scale.add_argument("--model", default="ViT-B/32", metavar="NAME", help="a released size, such as RN50x64 (default: ViT-B/32)")
+    scale.add_argument("--batch", type=int, default=32_768, metavar="N", help="pairs a batch, over all machines (default: 32768)")
+    scale.add_argument("--pairs", type=float, default=400e6, metavar="N", help="pairs of the data set (default: 400e6)")
+    scale.add_argument("--epochs", type=float, default=32, metavar="N", help="times that training sees them (default: 32)")
+    scale.add_argument("--machines", type=int, default=256, metavar="N", help="machines that share the batch (default: 256)")
+    scale.add_argument("--memory", type=float, default=16, metavar="GB", help="memory of each (default: 16)")
+    scale.add_argument("--rate", type=float, metavar="GFLOP/s", help="what each sustains (default: what this machine does, measured)")
+    commands.common(scale, out="a folder to write the numbers and a picture in", folder=True)
+
+
+def _command(**options: Any) -> None:
+    run(**options)

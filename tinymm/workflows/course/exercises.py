@@ -6,11 +6,13 @@ hidden tests; nothing but Python is needed to make it. For nbgrader the sources 
 
 import re
 from pathlib import Path
+from typing import Any
 
 import tinymm
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.arrays.files import atomic
 
+from .. import commands
 from . import percent
 
 SOLUTION, HIDDEN = "SOLUTION", "HIDDEN TESTS"
@@ -149,3 +151,26 @@ def _write(path: Path, text: str) -> Path:
     with atomic(path) as file:
         file.write(text.encode())
     return path
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 100
+
+
+def declare(parsers: Any) -> None:
+    """Add exercises."""
+    said = "write the students' copies of the exercises, without solutions, or nbgrader's course folder"
+    exercises = commands.add(parsers, "exercises", said, "exercises --student my_exercises", _command)
+    exercises.add_argument("--student", metavar="OUT", help="the folder for notebooks without solutions")
+    exercises.add_argument("--instructor", metavar="OUT", help="the folder for nbgrader: OUT/source/NAME/NAME.ipynb, and its settings")
+    exercises.add_argument("--only", action="append", metavar="NN", help="only this notebook, by the beginning of its name; several times if wanted")
+    exercises.add_argument("--source", metavar="FOLDER", help="the notebooks with solutions (default: notebooks/solutions of this checkout)")
+
+
+def _command(**options: Any) -> None:
+    run(**options)
+
+
+def course(parsers: Any) -> Any:
+    """Return the actions of `course`, one of which each of several files adds."""
+    return commands.group(parsers, "course", "what a student needs besides the notebooks, and a teacher: status, quiz, hunt")

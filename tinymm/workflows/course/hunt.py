@@ -12,13 +12,15 @@ import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.files import atomic
 
-from . import hunt_lists, percent
+from .. import commands
+from . import exercises, hunt_lists, percent
 from .hunt_judge import SECONDS, judged
 
 TASK = """\
@@ -160,3 +162,32 @@ def _write_csv(path: Path, scores: list[Score]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as file:
         file.write(lines.getvalue().encode())
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 122
+
+
+def declare(parsers: Any) -> None:
+    """Add course hunt."""
+    said = "write a bug hunt for a student (a right function and wrong ones), or grade the properties handed in"
+    hunt = commands.add(exercises.course(parsers), "hunt", said, "course hunt causal_mask --student ada --out hunts", _command)
+    hunt.add_argument("check", help="the check whose functions are hunted, such as causal_mask")
+    hunt.add_argument("--student", metavar="ID", help="who hunts; the same id gets the same functions")
+    hunt.add_argument("--out", metavar="FOLDER", help="where the hunt is written (default: the current folder)")
+    hunt.add_argument("--wrong", type=int, default=4, metavar="K", help="how many wrong functions are handed out (default: 4)")
+    hunt.add_argument("--notebook", action="store_true", help="write a notebook instead of a .py file")
+    hunt.add_argument("--grade", nargs="+", metavar="FILE", help="score these submissions, .py or .ipynb, each in a process of its own")
+    hunt.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help="time for each submission (default: 20)")
+    hunt.add_argument("--csv", metavar="FILE", help="write the scores to this file too")
+
+
+def _command(check: str, **options: Any) -> None:
+    student, files = options["student"], options["grade"]
+    if bool(student) == bool(files):
+        both = "both" if files else "neither"
+        raise UsageError(f"course hunt writes for a student or grades files, and {both} came; give --student ID or --grade FILE")
+    if files:
+        grade(check, files, seconds=options["seconds"], csv_file=options["csv"])
+    else:
+        write(check, student, options["out"] or ".", wrong=options["wrong"], notebook=options["notebook"])

@@ -11,6 +11,9 @@ from typing import Any
 
 from tinymm.arrays.errors import UsageError
 
+from .. import commands
+from . import exercises
+
 LETTERS = "abcd"
 PRIMERS = {"numpy": "NumPy", "derivatives": "derivatives", "probability": "probability"}
 #: Of four questions to a primer, this many right are enough to pass it by.
@@ -91,3 +94,18 @@ def said(given: dict[int, str], right: dict[str, int]) -> list[str]:
     lines += ["right: " + ", ".join(f"{title} {right[name]} of {of_each[name]}" for name, title in PRIMERS.items())]
     read = [f"docs/primers.md#{name} ({PRIMERS[name]})" for name in PRIMERS if right[name] < ENOUGH]
     return [*lines, f"read first: {', '.join(read)}" if read else "no primer is needed: begin with notebook 1, or 4 if gradients are no news"]
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 121
+
+
+def declare(parsers: Any) -> None:
+    """Add course quiz."""
+    said = "ask 12 questions and name the primers to read first; nothing is stored"
+    quiz = commands.add(exercises.course(parsers), "quiz", said, "course quiz", _command)
+    quiz.add_argument("--answers", metavar="1b,2a,…", help="give the answers at once instead of being asked")
+
+
+def _command(**options: Any) -> None:
+    run(**options)

@@ -12,6 +12,7 @@ from typing import Any
 
 from tinymm.arrays.errors import DataError, UsageError
 
+from .. import commands
 from . import exercises, own_code, percent
 
 PASSED, FAILED, NOT_RUN = "✓", "✗", "·"
@@ -155,3 +156,18 @@ def drawn(found: dict[str, Notebook], named: dict[str, tuple[str, list[str]]]) -
         lines.append(f"{int(number):>2}  {title:<{width}}  {'  '.join(marks)}{written}")
     lines.append(f"{done} of {total} tasks passed when saved ({PASSED} passed, {FAILED} failed with what, {NOT_RUN} not run)")
     return [*lines, f"look at: {first}"] if first else lines
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 120
+
+
+def declare(parsers: Any) -> None:
+    """Add course status."""
+    said = "show which tasks have passed, from the saved notebooks of a folder"
+    status = commands.add(exercises.course(parsers), "status", said, "course status my_exercises", _command)
+    status.add_argument("folder", nargs="?", default="my_exercises", help="a folder of exercises (default: my_exercises); nothing in it is executed")
+
+
+def _command(**options: Any) -> None:
+    run(**options)

@@ -24,6 +24,7 @@ from typing import Any
 import tinymm
 from tinymm.arrays.errors import DataError, UsageError
 
+from .. import commands
 from . import exercises, percent
 
 #: Hypothesis has a native part from 6.156 on, which no browser runs. The hashes are those of the wheels that the page was tested with.
@@ -190,3 +191,20 @@ def _wheels(folder: Path) -> list[Path]:
 
 def _page_file(name: str) -> bytes:
     return (files("tinymm.workflows.course") / "page" / name).read_bytes()
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 110
+
+
+def declare(parsers: Any) -> None:
+    """Add web."""
+    said = "write the exercises as a folder for a static server: they are checked in the browser, with nothing installed there"
+    web = commands.add(parsers, "web", said, "web --out exercises_page", _command)
+    web.add_argument("--out", required=True, metavar="DIR", help="a new folder; served with: python -m http.server -d DIR")
+    web.add_argument("--only", action="append", metavar="NN", help="only this notebook, by the beginning of its name; several times if wanted")
+    web.add_argument("--source", metavar="FOLDER", help="the notebooks with solutions (default: notebooks/solutions of this checkout)")
+
+
+def _command(**options: Any) -> None:
+    run(**options)

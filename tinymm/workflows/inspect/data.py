@@ -16,6 +16,7 @@ from tinymm.training.records import write_json
 from tinymm.viz import fonts, style
 from tinymm.viz.samples import samples
 
+from .. import commands
 from ..open_model import open_source
 from ..terminal import tell
 from ..words import choose
@@ -81,3 +82,31 @@ def _existing(path: str) -> str:
         hint = f"did you mean the built-in {near[0]}?" if near else f"check the path, or name built-in data: {dataset_names()}"
         raise UsageError(f"data is a path to pictures and captions, and {path} does not exist; {hint}")
     return path
+
+
+# ---------------------------------------------------------------------- the commands
+PLACE = 70
+
+
+def declare(parsers: Any) -> None:
+    """Add data check and data show."""
+    actions = commands.group(parsers, "data", "look at pictures and captions before training on them")
+    check = commands.add(actions, "check", "count pairs, duplicates and broken pictures", "data check my_pictures", _check)
+    named = f"pictures and captions, or the name of built-in data: {dataset_names()}"
+    check.add_argument("path", help=named)
+    check.add_argument("--tokenizer", metavar="PATH", help="say what captions are cut into by the tokenizer of this folder or file")
+    said = "the same for words, or for bpe: pieces learned from the captions (default: words)"
+    check.add_argument("--vocabulary", choices=("words", "bpe"), default="words", help=said)
+    commands.common(check, seed=False, backend=False)
+    drawn = commands.add(actions, "show", "draw a few pictures with their captions", "data show emoji digits --out samples.png", _show)
+    drawn.add_argument("paths", nargs="+", metavar="PATH", help=named)
+    drawn.add_argument("--resolution", type=int, default=64, metavar="N", help="side of the pictures in pixels (default: 64)")
+    commands.common(drawn, out="the picture (default: samples.png)", backend=False)
+
+
+def _check(path: str, out: str | None, tokenizer: str | None, vocabulary: str) -> int:
+    return 0 if run(path, tokenizer=tokenizer, vocabulary=vocabulary, out=out) else 2
+
+
+def _show(out: str | None, **options: Any) -> None:
+    show(out=out or "samples.png", **options)

@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tinymm.arrays.errors import UsageError
 from tinymm.data.text import split_words
@@ -13,6 +14,7 @@ from tinymm.viz.masks.cells import apart, states
 from tinymm.viz.masks.objectives import FAMILIES, OBJECTIVES, Scene, draw_difference, draw_objectives
 from tinymm.viz.masks.text import ASCII, SYMBOLS, beside, difference_grid, grid, key
 
+from .. import commands
 from ..terminal import tell
 
 MOST = 128  # tokens; more fit neither a terminal nor a page
@@ -73,11 +75,14 @@ def _scene(queries: int, patches: int, text: str, padding: int, layers: int, ask
     for flag, value, least in (("--queries", queries, 0), ("--patches", patches, 1), ("--padding", padding, 0), ("--layers", layers, 1)):
         if value < least:
             raise UsageError(f"{flag} is at least {least}, and {value} came; leave it out for the default")
+    if layers > 1000:
+        raise UsageError(f"--layers is at most 1,000, and {layers:,} came; what is known changes no more after as many layers as there are tokens")
     words = split_words(text)
     if not words:
         raise UsageError(f"masks are shown for the words of a text, and {text!r} has none; say something, as in --text 'a red ball'")
     scene = Scene(queries, words, padding, patches)
-    kinds = {OBJECTIVES[name].front: len(scene.front(name)) for name in asked}
+    fronts = {OBJECTIVES[name].front for name in asked}
+    kinds = {front: queries if front == "query" else 1 + patches for front in fronts}  # counted, not made: they may be many
     front, before = max(kinds.items(), key=lambda item: item[1])
     count = before + len(words) + 2 + padding
     if count > MOST:
@@ -129,3 +134,30 @@ def _can_show(symbols: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 60
+
+
+def declare(parsers: Any) -> None:
+    """Add masks."""
+    said = "print who may look at whom under the objectives of ALBEF, BLIP and BLIP-2"
+    masks = commands.add(parsers, "masks", said, "masks --queries 4 --text 'a red ball'", _command)
+    masks.add_argument("--queries", type=int, default=4, metavar="Q", help="BLIP-2's learned queries (default: 4)")
+    masks.add_argument("--patches", type=int, default=4, metavar="P", help="patches of the picture that ALBEF's or BLIP's text sees (default: 4)")
+    masks.add_argument("--text", default="a red ball", help="the words, between [CLS] or [DEC] and [SEP] (default: 'a red ball')")
+    masks.add_argument("--padding", type=int, default=0, metavar="N", help="padding tokens after the text (default: 0)")
+    one = list(OBJECTIVES)
+    several = "one mask only, or a model's three: 'albef', 'blip', or 'all' for BLIP-2's ITC, ITG and ITM (default: all)"
+    objectives = [*one, *FAMILIES]
+    masks.add_argument("--objective", type=str.lower, choices=objectives, metavar="NAME", help=f"{several}; one of {', '.join(one)}")
+    masks.add_argument("--difference", nargs=2, type=str.lower, choices=one, metavar=("A", "B"), help="where two of the masks differ")
+    masks.add_argument("--layers", type=int, default=1, metavar="L", help="show what is known after L layers, the picture included (default: 1)")
+    masks.add_argument("--html", metavar="FILE", help="write a page in which the masks can be asked, row by row")
+    said = "a folder to draw masks.png in, and reachability.png and difference.png where asked for"
+    commands.common(masks, out=said, seed=False, backend=False, folder=True)
+
+
+def _command(**options: Any) -> None:
+    run(**options)

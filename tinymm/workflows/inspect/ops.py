@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 from tinymm.autodiff import CATALOGUE, Op, gradcheck
 
+from .. import commands
 from ..terminal import tell
 
 
@@ -55,3 +57,22 @@ def away_from(x: np.ndarray, kinks: tuple[float, ...], distance: float = 1e-2) -
     for kink in kinks:
         x = np.where(np.abs(x - kink) < distance, kink + 2 * distance, x)
     return x
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 80
+
+
+def declare(parsers: Any) -> None:
+    """Add check."""
+    check = commands.add(parsers, "check", "check the gradient of ops by name (default: all)", "check softmax conv2d", _command)
+    check.add_argument("names", nargs="*", metavar="OP")
+    commands.common(check)
+
+
+def _command(out: str | None, **options: Any) -> None:
+    from tinymm.training.records import write_json
+
+    errors = run(**options)
+    if out:
+        write_json(out, errors)

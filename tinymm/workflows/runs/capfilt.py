@@ -6,6 +6,7 @@ is left. No pair is ever invented: what comes out is a picture with a caption of
 """
 
 import json
+import typing
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from tinymm import pretrained
-from tinymm.arrays.errors import UsageError
+from tinymm.arrays.errors import DataError, UsageError
 from tinymm.arrays.files import atomic
 from tinymm.arrays.random import generator
 from tinymm.tasks import spec_of
 from tinymm.training.evaluate_matching import image_tokens, itm_logits, write_captions
 from tinymm.training.loop import Recipe, train
 from tinymm.training.optimizers import AdamW
-from tinymm.training.records import read_json
+from tinymm.training.records import of_kind, read_results
 
 from ..run_folder import finished
 from ..terminal import doing, tell
@@ -185,10 +186,33 @@ def filtered(
             judged, _ = clean(model, source, recipe, say)
         with atomic(path / JUDGED) as file:
             file.writelines(json.dumps(asdict(item)).encode() + b"\n" for item in judged)
-    lines = (path / JUDGED).read_text().splitlines()
-    judged = [Judged(**json.loads(line)) for line in lines]
+    judged = judged_in(path / JUDGED, len(source))
     draw_capfilt(path, source, judged)
     found = {f"capfilt_{name}": value for name, value in quality(source, judged).items()}
-    before = read_json(first / "results.json")
+    before = read_results(first)
     found |= {f"noisy_{name}": value for name, value in before.items() if name != "chance"}
     return bootstrapped(source, judged), found
+
+
+def judged_in(path: Path, pictures: int) -> list[Judged]:
+    """Return the captions that CapFilt has judged, one a line.
+
+    DataError names a line that is none, or is of another image than the data's.
+    """
+    kinds = typing.get_type_hints(Judged)
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            said = json.loads(line.decode("utf-8"))
+            known = isinstance(said, dict) and said.keys() == kinds.keys()
+            if not known or not all(of_kind(said[name], kind) for name, kind in kinds.items()):
+                raise ValueError("no caption with its judgment")
+            if not 0 <= said["picture"] < pictures:
+                raise ValueError(f"picture {said['picture']} of {pictures}")
+        except ValueError as problem:
+            raise DataError(
+                f"each line of {path.name} is a judged caption: line {number} of {path} is not "
+                f"({problem}); delete the file"
+            ) from None
+        found.append(Judged(**said))
+    return found

@@ -16,6 +16,9 @@ from ..run_folder import model_of
 from ..terminal import tell
 from . import run
 
+#: Where they stand in --help.
+PLACE = 10
+
 
 def declare(parsers: Any) -> None:
     """Add demo and train."""
@@ -25,6 +28,7 @@ def declare(parsers: Any) -> None:
         "train a small CLIP on the built-in glyphs and evaluate it",
         "demo --out runs/first",
         _demo,
+        shares_batches=True,
     )
     commands.common(demo, out="the run folder (default: the next free runs/demo-N)", folder=True)
     demo.add_argument(
@@ -48,7 +52,8 @@ def declare(parsers: Any) -> None:
         titles = ", then ".join(spec.title for spec in specs)
         losses = ", ".join(dict.fromkeys(o.name.upper() for s in specs for o in s.objectives))
         example = f"train {name} --steps 500 --out runs/first-{name}"
-        one = commands.add(models, name, f"train {titles}: {losses}", example, _train)
+        said = f"train {titles}: {losses}"
+        one = commands.add(models, name, said, example, _train, shares_batches=True)
         one.set_defaults(group=name)
         free = " or ".join(f"runs/{spec.name}-N" for spec in specs)
         commands.common(one, out=f"the run folder (default: the next free {free})", folder=True)
@@ -137,7 +142,3 @@ def _tell(path: Any) -> None:
     tell(f"run folder: {path} · open {path / 'report.html'}")
     if boxes := fonts.not_drawn():
         tell(boxes)
-
-
-#: They train on batches that ranks may share.
-SHARE_BATCHES = (_demo, _train)

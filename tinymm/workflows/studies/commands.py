@@ -4,13 +4,16 @@ from typing import Any
 
 from .. import commands
 
+#: Where they stand in --help.
+PLACE = 15
+
 
 def declare(parsers: Any) -> None:
     """Add ablate and compare."""
     _declare_ablate(parsers)
 
     said = "train CLIP, ALBEF, BLIP and BLIP-2 on the same data and budget: one table, one picture"
-    compare = commands.add(parsers, "compare", said, "compare --steps 400", _compare)
+    compare = commands.add(parsers, "compare", said, "compare --steps 400", _compare, shares_batches=True)
     compare.add_argument("--steps", type=int, default=800, metavar="N", help="training steps of each system (default: 800)")
     compare.add_argument("--batch-size", type=int, default=64, metavar="N", help="pairs a step (default: 64)")
     compare.add_argument("--workers", type=int, metavar="N", help="threads that share each batch (default: the cores, up to 4)")
@@ -52,7 +55,3 @@ def _compare(**options: Any) -> None:
     from tinymm.workflows.studies import compare
 
     compare.run(**options)
-
-
-#: They train on batches that ranks may share.
-SHARE_BATCHES = (_compare,)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tinymm import pretrained
-from tinymm.arrays.errors import UsageError
+from tinymm.arrays.errors import DataError, UsageError
 from tinymm.tasks import albef, blip, blip2_stage1, clip
-from tinymm.training.records import next_folder, read_json, write_json
+from tinymm.training.records import next_folder, of_kind, read_json, read_results, write_json
 from tinymm.viz import style
 from tinymm.viz.models.systems import systems
 
@@ -76,7 +76,10 @@ def run(
         rows[name] = _row(folder)
     parts = [rows[name]["seconds"] for name in ("CLIP", "BLIP-2")]
     rows["BLIP-2"]["seconds"] = None if None in parts else sum(parts)  # type: ignore[arg-type]
-    chance = CHANCE | {"R@1": read_json(path / "clip" / "results.json")["chance"]["held_out_r1"]}
+    level = read_results(path / "clip").get("chance", {}).get("held_out_r1")
+    if not of_kind(level, float):
+        raise DataError(f"{path / 'clip' / 'results.json'} has no chance level of held_out_r1, which the others are compared with; restore it")
+    chance = CHANCE | {"R@1": level}
     for line in table(rows, chance):
         say(line)
     write_json(path / "results.json", {**rows, "chance": chance, "steps": steps, "batch_size": batch_size})
@@ -102,7 +105,7 @@ def same_budget(folder: Path, name: str, asked: dict[str, Any]) -> None:
 def trained(training: Callable[..., Any], folder: Path, say: Callable[[str], None]) -> None:
     """Train a system into the folder, or go on where it was stopped, and keep how many seconds that has taken in all."""
     kept = folder / "seconds.json"
-    before, began = read_json(kept) if kept.exists() else 0.0, time.perf_counter()
+    before, began = seconds_in(kept) or 0.0, time.perf_counter()
     try:
         training(str(folder), resume=str(folder) if (folder / "run.json").exists() else None, say=say)
     except KeyboardInterrupt as stop:
@@ -115,15 +118,25 @@ def trained(training: Callable[..., Any], folder: Path, say: Callable[[str], Non
 
 
 def _row(folder: Path) -> dict[str, float | None]:
-    results, model = read_json(folder / "results.json"), pretrained.load(folder)
+    results, model = read_results(folder), pretrained.load(folder)
+    odd = [key for keys in METRICS.values() for key in keys if not of_kind(results.get(key), float | None)]
+    if odd:
+        raise DataError(f"{folder / 'results.json'} has {odd[0]}, which is a number, as {results[odd[0]]!r:.60}; restore it")
     found: dict[str, float | None] = {
         name: next((results[key] for key in keys if key in results), None) for name, keys in METRICS.items()
     }
-    took = folder / "seconds.json"
     # a momentum encoder is a copy, which is not needed any more
     own = [x for name, x in model.named_parameters() if not name.startswith("momentum_encoder.")]
     found["parameters"] = float(sum(parameter.size for parameter in own))
-    found["seconds"] = read_json(took) if took.exists() else None
+    found["seconds"] = seconds_in(folder / "seconds.json")
+    return found
+
+
+def seconds_in(file: Path) -> float | None:
+    """Return how long a system has been trained, None where no file says so; DataError where it says no number."""
+    found = read_json(file) if file.exists() else None
+    if not of_kind(found, float | None):
+        raise DataError(f"the seconds of a training are a number, and {file} has {found!r:.60}; delete it")
     return found
 
 

@@ -10,6 +10,7 @@ from tinymm.arrays.random import generator
 from tinymm.tasks import GENERATE
 from tinymm.training.evaluate_matching import write_captions
 
+from .. import commands
 from ..open_model import introduce, open_model
 from ..terminal import tell
 from .classify import prepared
@@ -59,3 +60,28 @@ def run(
         found[str(picture)] = text
         say(f"{picture}: {f'{prompt} ' if prompt else ''}{text}")
     return found
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 20
+
+
+def declare(parsers: Any) -> None:
+    """Add caption."""
+    caption = commands.add(parsers, "caption", "say what pictures show", "caption a.png --beams 3", _command)
+    caption.add_argument("pictures", nargs="+", metavar="PICTURE")
+    caption.add_argument("--prompt", metavar="TEXT", help="the beginning of the text, which the model goes on from (BLIP, and stage 2 of BLIP-2)")
+    caption.add_argument("--beams", type=int, default=1, metavar="N", help="beginnings kept side by side (default: 1, greedy)")
+    caption.add_argument("--nucleus", type=float, metavar="P", help="draw each word from the likeliest ones that together have this probability")
+    caption.add_argument("--temperature", type=float, default=1.0, metavar="T", help="flatter (above 1) or sharper draws (default: 1)")
+    caption.add_argument("--longest", type=int, metavar="N", help="most new words (default: what the model has room for)")
+    commands.common(caption)
+    commands.model(caption)
+
+
+def _command(out: str | None, **options: Any) -> None:
+    from tinymm.training.records import write_json
+
+    found = run(**options)
+    if out:
+        write_json(out, found)

@@ -10,6 +10,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.tasks import CONTRAST
 from tinymm.training.evaluate import classifier_weights, embed_images
 
+from .. import commands
 from ..open_model import Opened, introduce, open_model
 from ..terminal import tell
 
@@ -70,3 +71,27 @@ def warn_unknown(opened: Opened, texts: Sequence[str], say: Callable[[str], None
         raise UsageError(f"the model knows no word of {lost[0]!r}; use words of its captions (the vocabulary stands in {opened.path}/tokenizer.json)")
     if words:
         say(f"unknown words, read as one and the same: {', '.join(sorted(words)[:10])}")
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 40
+
+
+def declare(parsers: Any) -> None:
+    """Add classify."""
+    example = "classify a.png --labels 'latin letter,digit'"
+    classify = commands.add(parsers, "classify", "name a picture by the best of some labels", example, _command)
+    classify.add_argument("picture")
+    classify.add_argument("--labels", required=True, metavar="A,B,C", help="the labels, separated by commas")
+    classify.add_argument("--template", action="append", metavar="TEXT", help="a prompt with {} for the label; may be given several times")
+    commands.invert(classify)
+    commands.common(classify, seed=False)
+    commands.model(classify)
+
+
+def _command(picture: str, labels: str, template: list[str] | None, out: str | None, **options: Any) -> None:
+    from tinymm.training.records import write_json
+
+    shares = run(picture, labels.split(","), templates=template or ("{}",), **options)
+    if out:
+        write_json(out, shares)

@@ -13,6 +13,7 @@ from tinymm.data.your_data.fingerprint import fingerprint
 from tinymm.tasks import CONTRAST, GENERATE, MATCH
 from tinymm.training.records import write_json
 
+from .. import commands
 from ..measure import measure
 from ..open_model import Opened, introduce, open_model
 from ..report import table
@@ -106,3 +107,19 @@ def _told(results: dict[str, Any], out: str | None, say: Callable[[str], None]) 
     if out:
         write_json(out, results)
     return results
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 30
+
+
+def declare(parsers: Any) -> None:
+    """Add eval."""
+    evaluate = commands.add(parsers, "eval", "print a model's recall and accuracy beside chance", "eval --model runs/first", _command)
+    commands.common(evaluate, out="write the numbers to this JSON file too")
+    commands.model(evaluate)
+    evaluate.add_argument("--data", help="the name of built-in data or a path to pictures and captions (default: what the model was trained on)")
+
+
+def _command(**options: Any) -> None:
+    run(**options)

@@ -11,6 +11,7 @@ from tinymm.data.images import SUFFIXES
 from tinymm.tasks import CONTRAST
 from tinymm.training.evaluate import embed_images, embed_texts
 
+from .. import commands
 from ..open_model import introduce, open_model
 from ..terminal import tell
 from .classify import prepared, warn_unknown
@@ -68,3 +69,26 @@ def run(
     for name, score in best:
         say(f"{score:6.3f}  {name}")
     return [(name, float(score)) for name, score in best]
+
+
+# ---------------------------------------------------------------------- the command
+PLACE = 50
+
+
+def declare(parsers: Any) -> None:
+    """Add search."""
+    search = commands.add(parsers, "search", "find the pictures of a folder that fit some words", "search photos 'latin small letter a'", _command)
+    search.add_argument("folder")
+    search.add_argument("words")
+    search.add_argument("--top", type=int, default=5, metavar="N", help="how many pictures to name (default: 5)")
+    commands.invert(search)
+    commands.common(search, seed=False)
+    commands.model(search)
+
+
+def _command(out: str | None, **options: Any) -> None:
+    from tinymm.training.records import write_json
+
+    found = run(**options)
+    if out:
+        write_json(out, dict(found))
