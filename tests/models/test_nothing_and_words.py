@@ -146,7 +146,7 @@ class Lost:
     def parameters(self):
         return [Tensor(np.zeros(1))]
 
-    def encode_image(self, x):
+    def encode_image(self, x, is_real=None):
         return Tensor(np.full((len(x), 4), np.nan))
 
     encode_text = encode_image

@@ -12,6 +12,7 @@ from tinymm import Tensor
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.data.batches import PairSet, ZeroShot
 from tinymm.losses import l2_normalize
+from tinymm.models.clip import CLIP
 from tinymm.training.evaluate import classifier_weights, embed, embed_images, embed_texts, linear_probe, recall_at_k, retrieval, zero_shot
 
 seeds = st.integers(0, 9999)
@@ -57,7 +58,8 @@ def by_features(images, texts):
         eval=lambda: None,
         parameters=lambda: [Tensor(images)],
         encode_image=lambda pixels: l2_normalize(Tensor(images[pixels[:, 0, 0, 0].astype(int)])),
-        encode_text=lambda ids: l2_normalize(Tensor(texts[ids[:, 0]])),
+        encode_text=lambda ids, is_real: l2_normalize(Tensor(texts[ids[:, 0]])),
+        similarity=CLIP.similarity,
     )
 
 

@@ -22,6 +22,7 @@ def own_family(name: str, model: type[Module], config: type) -> Family:
     """Return the format of a model `name` whose files hold its own names: config.json says which.
 
     The model is `model(config, rng)`; its `config` is a dataclass, of numbers, texts and dataclasses.
+    Its functions raise UsageError for heads, which the config says, and for another format.
     """
     model_type = f"tinymm_{name.replace('-', '_')}"
 
