@@ -15,9 +15,9 @@ from tinymm.data.builtin.shapes import load as load_shapes
 from tinymm.models.albef import ALBEF, ALBEFConfig
 from tinymm.models.bert import BertConfig
 from tinymm.models.blip import BLIP, BLIPConfig
+from tinymm.tasks import blip2_stage1
 from tinymm.training.records import read_json
 from tinymm.workflows.open_model import open_model
-from tinymm.tasks import blip2_stage1
 from tinymm.workflows.sources import source_for
 
 pytest.importorskip("tokenizers")

@@ -11,11 +11,14 @@ from dataclasses import asdict, fields, replace
 import pytest
 from small_runs import draw, start, train_command
 
+from tinymm import tasks
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.training import records
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.workflows import run_folder as runs
+from tinymm.workflows.runs import capfilt
 from tinymm.workflows.runs import run as train
+from tinymm.workflows.studies import compare
 
 SMALL = "--resolution 16 --patch 8 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 8 --warmup 2 --workers 1".split()
 QUERIES = "--drop 0 --queries 2 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 6 --warmup 2 --workers 1".split()
@@ -82,10 +85,10 @@ def test_weights_that_are_no_numbers_are_refused_before_they_are_used(trained, h
 def test_captions_that_capfilt_has_judged_are_checked_line_by_line(line, tmp_path):
     whole = {"picture": 1, "caption": "a", "written": False, "probability": 1}
     (tmp_path / "judged.jsonl").write_text(json.dumps(whole) + "\n")
-    assert train_towers.judged_in(tmp_path / "judged.jsonl", 5) == [capfilt.Judged(**whole)]
+    assert capfilt.judged_in(tmp_path / "judged.jsonl", 5) == [capfilt.Judged(**whole)]
     (tmp_path / "judged.jsonl").write_text(f"{json.dumps(whole)}\n{line}\n")
     with pytest.raises(DataError, match="line 2 of .* is not .*delete the file"):
-        train_towers.judged_in(tmp_path / "judged.jsonl", 5)
+        capfilt.judged_in(tmp_path / "judged.jsonl", 5)
 
 
 @pytest.mark.parametrize(
@@ -100,12 +103,14 @@ def test_records_beside_run_json_are_of_their_kinds_or_refused(name, said, tmp_p
         read[name](tmp_path)
 
 
-@pytest.mark.parametrize("settings", [train.Settings, train_towers.Settings, train_blip2.Settings], ids=lambda kind: kind.__module__)
-def test_sizes_and_steps_beyond_reason_are_refused_by_name(settings):
-    for name in {field.name for field in fields(settings)} & {*flags.SIZES, "steps", "batch_size", "warmup", "workers"}:
-        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} is below "):
-            settings(**{name: 2**70})
-    assert settings(seed=2**70).seed == 2**70
+@pytest.mark.parametrize("spec", tasks.all_specs(), ids=lambda spec: spec.name)
+def test_sizes_and_steps_beyond_reason_are_refused_by_name(spec):
+    sizes = {*spec.size_settings, "steps", "batch_size", "warmup", "workers"}
+    for item in fields(spec.settings):
+        if item.name in sizes and not isinstance(item.default, str):
+            with pytest.raises(UsageError, match=f"--{item.name.replace('_', '-')} is below "):
+                spec.settings(**{item.name: 2**70})
+    assert spec.settings(seed=2**70).seed == 2**70
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from small_runs import TINY, draw, train_command
 
 from tinymm import pretrained
 from tinymm.data.text import WordTokenizer
+from tinymm.tasks import clip
 from tinymm.training.records import read_json
 from tinymm.workflows.open_model import open_model
-from tinymm.tasks import clip
 from tinymm.workflows.runs import run as train
 
 TOWERS = [*TINY, "--queue", "1"]

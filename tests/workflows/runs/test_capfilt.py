@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TinySource
-from tinymm.workflows.runs.towers_setup import Settings, build
 
 from tinymm import Tensor
 from tinymm.arrays.errors import UsageError

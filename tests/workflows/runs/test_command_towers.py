@@ -17,10 +17,10 @@ from tinymm.data.builtin.web_pairs import WebPairs
 from tinymm.losses import ITM_PRIOR
 from tinymm.models.albef import ALBEF
 from tinymm.models.blip import BLIP
+from tinymm.tasks import albef, blip
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.evaluate import similarities
 from tinymm.training.records import RunFolder, read_json, read_metrics
-from tinymm.tasks import albef, blip
 from tinymm.workflows import sources
 from tinymm.workflows.open_model import open_model
 from tinymm.workflows.report import write_report

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from small_runs import half_kept
-from tinymm.workflows.runs.towers_setup import Settings
 
 from tinymm.data.builtin.web_pairs import WebPairs
 from tinymm.tasks import blip
