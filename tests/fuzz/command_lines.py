@@ -293,20 +293,16 @@ def hunts(words: list[str]) -> list[str]:
 def ran(words: list[str]) -> tuple[int, str, str]:
     """Run a command in this process, and return its code, what it printed, and what it complained of."""
     from tinymm.__main__ import main
-    from tinymm.workflows.runs import clip as train
-    from tinymm.workflows.runs import towers as train_towers
+    from tinymm.workflows.runs import figures
 
     kept = sys.stdout, sys.stderr, sys.stdin
     out, errors = (
         io.TextIOWrapper(io.BytesIO(), "utf-8", how) for how in ("strict", "backslashreplace")
     )
-    drawn = [
-        (module, module.draw_run) for module in (train, train_towers) if hasattr(module, "draw_run")
-    ]
+    draw = figures.draw
     try:
         sys.stdout, sys.stderr, sys.stdin = out, errors, io.StringIO("")
-        for module, _ in drawn:  # pictures take seconds, and nothing of the input
-            module.draw_run = lambda *_, **__: None
+        figures.draw = _undrawn  # figures take seconds, and nothing of the input
         try:
             code: Any = main(words)
         except SystemExit as stop:
@@ -315,8 +311,11 @@ def ran(words: list[str]) -> tuple[int, str, str]:
         return code, out.buffer.getvalue().decode(), errors.buffer.getvalue().decode()
     finally:
         sys.stdout, sys.stderr, sys.stdin = kept
-        for module, draw in drawn:
-            module.draw_run = draw
+        figures.draw = draw
+
+
+def _undrawn(*_: Any) -> None:
+    """Draw nothing."""
 
 
 def ended(found: tuple[int, str, str]) -> str:

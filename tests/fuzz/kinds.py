@@ -35,7 +35,7 @@ def warm() -> None:
     import tinymm.__main__  # noqa: F401
     from tinymm.data.your_data import check, pairs  # noqa: F401
     from tinymm.workflows import open_model  # noqa: F401
-    from tinymm.workflows.runs import clip as train  # noqa: F401
+    from tinymm.workflows.runs import run  # noqa: F401
     from tinymm.workflows.use import caption, classify, evaluate, search  # noqa: F401
 
     Image.init()

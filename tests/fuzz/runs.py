@@ -19,7 +19,7 @@ def stopped() -> dict[str, bytes]:
     import os
     from tempfile import TemporaryDirectory
 
-    from tinymm.workflows.runs import clip as train
+    from tinymm.workflows.runs import run as train
 
     here, measure = os.getcwd(), train.measure
     data = {name: content for name, content in world().items() if name.startswith("data/")}

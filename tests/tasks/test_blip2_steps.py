@@ -254,7 +254,6 @@ def test_what_cannot_be_prepared_is_refused():
         (blip2_stage1.BLIP2Stage1Settings, {"objectives": "itc,itx"}, "and itc, itx came"),
         (blip2_stage1.BLIP2Stage1Settings, {"objectives": ""}, "some of itc, itm, itg"),
         (blip2_stage1.BLIP2Stage1Settings, {"encoder": "runs/a", "vocabulary": "bpe"}, "brings its own vocabulary"),
-        (blip2_stage1.BLIP2Stage1Settings, {"init": "runs/a"}, "stage 1 takes no --init, and runs/a came"),
         (blip2_stage1.BLIP2Stage1Settings, {"queries": 0}, "--queries is at least 1"),
         (blip2_stage2.BLIP2Stage2Settings, {"vocabulary": "bpe"}, "stage 1 brings its own vocabulary, and --vocabulary bpe"),
         (blip2_stage2.BLIP2Stage2Settings, {"tokenizer": "words"}, "its own vocabulary, and --tokenizer words"),

@@ -36,6 +36,7 @@ from .momentum import (
     after_step,
     contrast_config,
     encoder_configs,
+    fine_tune,
     itc_chance,
     itm_chance,
     momentum_of,
@@ -204,10 +205,13 @@ class ALBEFSettings(MomentumSettings):
     """The settings of `train albef`."""
 
     text_layers: int = setting(
-        2, "layers of the text encoder; the multimodal encoder has as many again", least=1
+        2,
+        "layers of the text encoder; the multimodal encoder has as many again",
+        least=1,
+        size=True,
     )
     hidden_share: float = setting(
-        0.15, "probability that a token is masked for MLM", least=0, most=1
+        0.15, "probability that a token is masked for MLM", least=0, most=1, size=True
     )
 
 
@@ -263,6 +267,7 @@ spec = register(
         ),
         prepare=prepare,
         settings=ALBEFSettings,
+        fine_tune=fine_tune,
         can=frozenset({CONTRAST, MATCH, FILL, GROUND, QUEUE}),
         best="validation_itm_accuracy",
         noted=("temperature",),

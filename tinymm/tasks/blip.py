@@ -33,6 +33,7 @@ from .momentum import (
     after_step,
     contrast_config,
     encoder_configs,
+    fine_tune,
     itc_chance,
     itm_chance,
     momentum_of,
@@ -169,7 +170,7 @@ class BLIPSettings(MomentumSettings):
     """
 
     text_layers: int = setting(
-        3, "layers of the text transformer, each for all three uses", least=1
+        3, "layers of the text transformer, each for all three uses", least=1, size=True
     )
     steps: int = changed(Settings, "steps", 1050)
     capfilt: bool = setting(
@@ -236,6 +237,7 @@ spec = register(
         ),
         prepare=prepare,
         settings=BLIPSettings,
+        fine_tune=fine_tune,
         can=frozenset({CONTRAST, MATCH, GENERATE, GROUND, QUEUE}),
         best="validation_itm_accuracy",
         noted=("temperature",),

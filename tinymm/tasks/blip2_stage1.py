@@ -162,16 +162,16 @@ class BLIP2Stage1Settings(Settings):
     """The settings of stage 1: a Q-Former of `layers` of `width`, behind the image encoder of a CLIP.
 
     `encoder` is a run of `train clip`; None trains one first. `data` None means what that encoder was
-    trained on, and `shapes` where none is named. UsageError for an unknown objective, for an encoder
-    and a vocabulary, and for `init`, since a stage 1 begins anew.
+    trained on, and `shapes` where none is named. `init` is a stage 1 to fine-tune, which brings its
+    image encoder. UsageError for an unknown objective, and for an encoder and a vocabulary.
     """
 
     data: str | None = changed(  # type: ignore[assignment]  # None until the encoder is known
         Settings,
         "data",
         None,
-        "built-in data, or a path to images and captions (default: what --encoder was trained on, "
-        "or shapes)",
+        "built-in data, or a path to images and captions (default: what --encoder or --init was "
+        "trained on, or shapes)",
     )
     tokenizer: str | None = changed(
         Settings,
@@ -189,15 +189,16 @@ class BLIP2Stage1Settings(Settings):
         None, "run of `train clip` whose image encoder is used, frozen (default: train one first)"
     )
     objectives: str = setting("itc,itm,itg", "which of the three losses to train on")
-    queries: int = setting(8, "number of queries Q", least=1)
+    queries: int = setting(8, "number of queries Q", least=1, size=True)
     width: int = changed(Settings, "width", 128, "width D of the Q-Former")
     layers: int = changed(Settings, "layers", 3, "layers of the Q-Former")
     cross_every: int = setting(
         1,
         "every how many of its layers have cross-attention to the image (the paper: 2)",
         least=1,
+        size=True,
     )
-    drop: int = setting(1, "last layers of the image encoder that are left out", least=0)
+    drop: int = setting(1, "last layers of the image encoder that are left out", least=0, size=True)
     batch_size: int = changed(Settings, "batch_size", 32)
     rate: float = changed(Settings, "rate", 2e-3)
     validate_every: int = changed(Settings, "validate_every", 300)
@@ -213,12 +214,6 @@ class BLIP2Stage1Settings(Settings):
                 f"{self.encoder} brings its own vocabulary, and --vocabulary {self.vocabulary} came "
                 "too; leave one of them out"
             )
-        for name in ("init", "init_heads", "init_activation"):
-            if getattr(self, name) is not None:
-                raise UsageError(
-                    f"stage 1 takes no --{name.replace('_', '-')}, and {getattr(self, name)} came: "
-                    "what it begins with is an --encoder; leave it out, or train stage 2"
-                )
 
 
 #: How the encoder is trained where none is named, on the data and with the seed of the stage.
@@ -301,8 +296,9 @@ def idle(settings: BLIP2Stage1Settings) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {
         "the size of the images and of their patches is the encoder's": ("resolution", "patch")
     }
-    if settings.encoder:
-        found[f"--encoder {settings.encoder} is trained already"] = ("encoder_steps",)
+    for name in ("encoder", "init"):
+        if path := getattr(settings, name):
+            found[f"the image encoder of --{name} {path} is trained already"] = ("encoder_steps",)
     return found
 
 

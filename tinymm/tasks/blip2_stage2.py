@@ -94,7 +94,7 @@ def step(
 class BLIP2Stage2Settings(Settings):
     """The settings of stage 2: what it goes on from, and how long.
 
-    `init` is a run of stage 1, None the last one; `language` is a run or folder of a language model,
+    `init` is a run of stage 1, None the last one, or a stage 2 to fine-tune; `language` is a run or folder of a language model,
     None trains one first. `data` None means what stage 1 was trained on. UsageError for a tokenizer or
     a vocabulary, which are those of stage 1.
     """

@@ -10,6 +10,7 @@ from tinymm.arrays.random import generator
 from tinymm.layers import MissingParameter
 from tinymm.layers.init import normal
 from tinymm.losses import ITM_PRIOR
+from tinymm.losses.contrastive import NO_ID
 from tinymm.models.bert import BertConfig
 from tinymm.models.dual_encoder import DualEncoderModel
 from tinymm.models.momentum import alpha_warmup
@@ -120,13 +121,13 @@ class MomentumSettings(Settings):
     queue.
     """
 
-    text_layers: int = setting(2, "layers of the text encoder", least=1)
-    queue: int = setting(8, "length of the feature queue in batches", least=1)
+    text_layers: int = setting(2, "layers of the text encoder", least=1, size=True)
+    queue: int = setting(8, "length of the feature queue in batches", least=1, size=True)
     momentum: float | None = setting(
-        0.9, "momentum of the EMA: the weight of the old in each update", least=0, most=1
+        0.9, "momentum of the EMA: the weight of the old in each update", least=0, most=1, size=True
     )
-    alpha: float = setting(0.4, "weight of the pseudo-targets", least=0, most=1)
-    ramp: int = setting(200, "steps over which that weight rises from 0", least=0)
+    alpha: float = setting(0.4, "weight of the pseudo-targets", least=0, most=1, size=True)
+    ramp: int = setting(200, "steps over which that weight rises from 0", least=0, size=True)
 
 
 def encoder_configs(
@@ -173,7 +174,19 @@ def contrast_config(settings: MomentumSettings, source: Any) -> dict[str, Any]:
 
 def fitting(settings: MomentumSettings, source: Any) -> MomentumSettings:
     """Return the settings with a batch that this data can fill, in which no image is twice."""
-    return replace(settings, batch_size=min(settings.batch_size, len(source)))
+    pairs = min(len(source), settings.overfit or len(source))
+    return replace(settings, batch_size=min(settings.batch_size, pairs))
+
+
+def fine_tune(settings: MomentumSettings, model: DualEncoderModel) -> DualEncoderModel:
+    """Return the model, whose queue forgets which images its rows show.
+
+    Their ids are those of other data: there they would be right answers for images that they do
+    not show. As negatives they serve until the queue has taken in the new ones.
+    """
+    if model.queue is not None and not isinstance(model.queue.ids, MissingParameter):
+        model.queue.ids.data = np.full(model.queue.size, NO_ID, np.int64)
+    return model
 
 
 def with_distinct_positions(model: Any, seed: int) -> Any:

@@ -118,7 +118,7 @@ def _check(name: str, value: Any, said: Any) -> None:
         reason = ": with one pair there is nothing to contrast" if least == 2 else ""
         range_ = f"at least {least}" if most == math.inf else f"in [{least}, {most}]"
         raise UsageError(f"{flag} is {range_}{reason}, and {value} came; give another, or leave it out")
-    beyond = LARGEST_SIZE if said.get("size") else LARGEST
+    beyond = LARGEST_SIZE if said.get("size") and name != "ramp" else LARGEST  # in steps
     if isinstance(value, int) and name != "seed" and value >= beyond:
         raise UsageError(f"{flag} is below {beyond:,}, and {value} came; give another, or leave it out")
 

@@ -128,10 +128,12 @@ def _chosen(
 
 def _idle(spec: ModelSpec, settings: Any) -> dict[str, tuple[str, ...]]:
     """Return the fields that have no effect under these settings, by what decides instead."""
-    if settings.init and not any(need.setting == "init" for need in spec.requires):
-        return {f"the model of --init {settings.init} brings its own": spec.size_settings}
     found = dict(spec.idle(settings))
-    if is_drawn_at_one_size(settings.data or ""):
+    if settings.init and not any(need.setting == "init" for need in spec.requires):
+        own = spec.size_settings
+        found = {reason: tuple(n for n in names if n not in own) for reason, names in found.items()}
+        found[f"the model of --init {settings.init} brings its own"] = own
+    elif is_drawn_at_one_size(settings.data or ""):
         found[f"{settings.data} are drawn at one size"] = ("resolution",)
     return found
 

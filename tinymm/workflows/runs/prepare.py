@@ -13,7 +13,7 @@ from typing import Any
 from tinymm import pretrained
 from tinymm.arrays.errors import UsageError
 from tinymm.data.batches import Source
-from tinymm.tasks import ModelSpec, Requirement, Task, spec_named
+from tinymm.tasks import QUEUE, ModelSpec, Requirement, Task, spec_named
 from tinymm.tasks.step import whole
 from tinymm.training.chunks import in_chunks
 from tinymm.training.loop import Recipe
@@ -104,12 +104,13 @@ def plan(
             "a model that is fine-tuned keeps its vocabulary, and --vocabulary "
             f"{settings.vocabulary} came; leave it out"
         )
+    settings = with_last_runs(spec, settings)
     begins_with = opened_models(spec, settings)
     settings = with_data(spec, settings, begins_with, say)
     paths = tuple(opened.path for opened in begins_with.values())
     first = begins_with.get("init")
     if first is not None and first.spec is spec:
-        source = source or source_for(first, settings.data, settings.seed)
+        source = spec.adapted(source or source_for(first, settings.data, settings.seed))
         check_enough(source)
         model = spec.fine_tune(settings, first.model)
         made = Plan(spec, settings, source, model, paths)
@@ -119,6 +120,8 @@ def plan(
     if words and begins_with:
         made.source.tokenizer = pretrained.tokenizer(words, cleaning=spec.cleaning)
     made = replace(made, model=made.model.to(settings.backend))
+    if QUEUE in spec.able(made.model) and made.model.queue is not None:
+        made.model.queue.check_batch(made.batch_size)  # that of a fine-tuned model has its own size
     if settings.chunk:  # refused here, when there is no run folder yet
         in_chunks(whole, settings.chunk)(made.model.train())
     return made
@@ -165,6 +168,16 @@ def _untrained(need: Requirement, settings: Any, say: Callable[[str], None]) -> 
     return Opened(Path(need.setting), made.model.eval(), words, prepare, {})
 
 
+def with_last_runs(spec: ModelSpec, settings: Any) -> Any:
+    """Return the settings with the last runs of required models named, so that run.json keeps them."""
+    found = {
+        need.setting: str(last_run(holding="model.safetensors", of_model=(need.spec,)))
+        for need in spec.requires
+        if need.last_run and getattr(settings, need.setting) is None
+    }
+    return replace(settings, **found) if found else settings
+
+
 def opened_models(spec: ModelSpec, settings: Any) -> dict[str, Opened]:
     """Return the models that the settings name, by setting: the one of --init, and required ones.
 
@@ -174,8 +187,11 @@ def opened_models(spec: ModelSpec, settings: Any) -> dict[str, Opened]:
     needs = {need.setting: need for need in spec.requires}
     for name in dict.fromkeys(("init", *needs)):
         path, need = getattr(settings, name), needs.get(name)
-        if path is None and need is not None and need.last_run:
-            path = str(last_run(holding="model.safetensors", of_model=(need.spec,)))
+        if path and "init" in found and found["init"].spec is spec:
+            raise UsageError(
+                f"--init {settings.init} brings its own {spec_named(need.spec).title}, and --{name} "  # type: ignore[union-attr]
+                f"{path} came too; leave one of them out"
+            )
         if path is None:
             continue
         told: dict[str, Any] = {"tokenizer": settings.tokenizer}
