@@ -28,12 +28,13 @@ def test_python_in_the_pages_runs(page, number, code, monkeypatch):
             table.update(before)
 
 
-def test_the_readmes_twenty_lines_learn():
+def test_the_readmes_ten_lines_learn():
     code = EXAMPLES[0][2]
-    assert len([line for line in code.splitlines() if line.strip()]) <= 24
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
     found: dict = {}
     exec(compile(code, "README", "exec"), found)  # noqa: S102
-    assert found["loss"].item() < 0.8 * found["np"].log(64), "200 steps bring the loss clearly below that of equal scores"
+    uniform = found["np"].log(64)
+    assert found["loss"] < 0.8 * uniform, "200 steps bring the loss clearly below a uniform prediction's"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -19,7 +19,7 @@ from tinymm.tasks.clip import figure_3
 sys.path.insert(0, str(ROOT / "tests"))
 import shape_comments  # noqa: E402
 
-FILES = [path for folder in ("layers", "losses", "models") for path in sorted((PACKAGE / folder).glob("*.py"))]
+FILES = [path for folder in ("layers", "losses", "models", "tasks") for path in sorted((PACKAGE / folder).glob("*.py"))]
 LONGEST = 78  # letters of a line
 #: In Figure 3 the shapes are the paper's own comments, which are not in our form; what the names held is asked when it returns.
 FIGURE = ("I_f", "T_f", "I_e", "T_e", "logits", "loss")
@@ -74,7 +74,8 @@ def table(record: Recorder) -> str:
     text, last = "| where | line | shape | here |\n|---|---|---|---|\n", None
     for (path, number), (claim, held) in record.seen.items():
         shape = ", ".join(f"({', '.join(axes)})" for axes in claim.shapes)
-        if claim.target is None and (path, held) == last:
+        of_a_step = Path(path).parent.name == "tasks"
+        if last is not None and held == last[1] and (of_a_step or claim.target is None and path == last[0]):
             continue
         last = (path, held)
         source = Path(path).read_text(encoding="utf-8").splitlines()[number - 1].split("  # ")[0].strip()

@@ -47,7 +47,7 @@ def test_with_distinct_pictures_it_is_the_mean_of_two_cross_entropies(n, seed):
 # ---------------------------------------------------------------------- beside a slow twin and its queue
 @pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
 def test_the_twin_s_share_is_a_share(alpha):
-    with pytest.raises(DataError, match=rf"alpha is the share of the twin's opinion, in \[0, 1\], and {alpha} came; the paper has 0.4"):
+    with pytest.raises(DataError, match=rf"alpha is the weight of the pseudo-targets, in \[0, 1\], and {alpha} came; the paper has 0.4"):
         soft_targets(np.zeros((2, 4)), alpha)
     with pytest.raises(DataError, match=rf"and {alpha} came; the paper has 0.4"):
         itc_with_queue(*[np.eye(2)] * 4, np.ones((3, 2)), np.ones((3, 2)), 0.07, alpha)

@@ -150,9 +150,7 @@ class Lost:
         return Tensor(np.full((len(x), 4), np.nan))
 
     encode_text = encode_image
-
-    def similarity(self, images, texts):
-        return images @ texts.T
+    similarity = staticmethod(CLIP.similarity)
 
 
 def test_a_model_that_says_nan_names_no_class():

@@ -1,4 +1,4 @@
-"""The two picture encoders: shapes, the way back of ModifiedResNet's pooling to its definition, and what a class token reads."""
+"""The two image encoders: shapes, the way back of ModifiedResNet's pooling to its definition, and what a class token reads."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Which library an array belongs to: the only file that knows that CuPy exists.
+"""Backends, NumPy on the CPU and CuPy on a GPU: the only file that knows that CuPy exists.
 
 Rules of the engine write `np.exp(x)` and NumPy itself hands the call to the library that `x` belongs to (NEP 13 and 18), so
 almost nothing has to ask. What does not dispatch, or not everywhere, is asked for here: creation functions, scattered addition,
@@ -239,7 +239,7 @@ def to_backend(x: Any, name: str) -> Any:
 
 
 def beside(x: Any, other: Any) -> Any:
-    """Return the array where another one lives: what follows from ids is made on the host and goes to what it will meet.
+    """Return the array on the device of another one: what follows from ids is made on the host and copied where it is used.
 
     >>> beside(np.ones(2), np.zeros(3))
     array([1., 1.])

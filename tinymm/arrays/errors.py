@@ -1,4 +1,4 @@
-"""What can go wrong, and how it is said: rule · what came, with numbers · the way out."""
+"""The package's errors: each message says the rule, what came, with numbers, and the way out."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Memory that a training step has freed is what the next step asks for again: let the process keep it."""
+"""Keep freed memory in the process: the next training step allocates the same again."""
 
 import ctypes
 import sys

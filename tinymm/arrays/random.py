@@ -1,4 +1,4 @@
-"""One seeded CPU generator feeds every device, so that a run on a GPU starts from the same numbers."""
+"""Random generators: one seeded CPU generator for every device, so that a run on a GPU starts from the same numbers."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Sums whose rounding does not grow with their length.
+"""Accurate sums: rounding does not grow with their length.
 
 NumPy adds by pairs along the axis that is contiguous in memory, and term after term along every
 other one: the mean of a channel over 400,000

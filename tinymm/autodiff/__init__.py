@@ -1,4 +1,4 @@
-"""Chapter 2, numbers that remember: Tensor, the catalogue of ops, backward, and how to check a gradient.
+"""Chapter 2, automatic differentiation: Tensor, the catalogue of ops, backward, and gradient checking.
 
 Read `tensor` (Tensor and NumPy's two questions, with their `answers`), `graph` (`@op`, with `signature`), `backward`, then the rules in
 `ops/`, then `verify`.

@@ -1,4 +1,4 @@
-"""What we answer when NumPy asks: the table, and a sentence for everything that is not in it.
+"""NumPy's protocols (NEP 13, NEP 18): the table of supported functions, and a sentence for everything that is not in it.
 
 `@op(numpy=np.tanh)` enters a function here. What has no gradient by nature (comparisons, argmax) is computed on the bare
 numbers. What looks differentiable but is flat (floor, sign) is refused, since its gradient of zero would look like a bug elsewhere.

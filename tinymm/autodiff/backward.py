@@ -1,4 +1,4 @@
-"""From a result back to its leaves: the one loop that is reverse-mode differentiation.
+"""Reverse-mode automatic differentiation (backpropagation): one loop from a result back to its leaves.
 
 Each Tensor that an op made holds links, pairs of (input, vjp). The loop hands a node's gradient through its vjps to its inputs.
 A node may hand its gradient on only when all its users have handed theirs to it: with b = a + a, c = b + b, walking on at the first

@@ -1,7 +1,7 @@
-"""An op is declared in one place, and calling it grows the graph.
+"""Ops and the graph of a computation: an op is declared in one place, and calling it records a node.
 
 An op's rule works on bare arrays; a call unpacks the Tensors, runs the rule, wraps the value and, if a gradient was asked for, keeps the
-vjps as links to the inputs. The value points to its inputs and never the other way, so a result that nobody holds frees its whole history.
+vjps as links to the inputs. The value points to its inputs and never the other way, so a result without references frees its whole history.
 """
 
 from collections.abc import Callable, Mapping
@@ -166,7 +166,7 @@ class Op:
             )
 
     def _watched(self, links: list, held: list) -> list:
-        """Return the links with vjps that look first whether an array that they may read is what it was: nobody else would notice."""
+        """Return the links with vjps that check first whether an array that they may read was changed in place."""
         before = [_fingerprint(x) for x in held]
 
         def watched(vjp: Callable) -> Callable:

@@ -1,4 +1,4 @@
-"""Numbers that remember how they were made: Tensor, and the two questions that NumPy asks.
+"""Tensor: an array that records how it was computed, with NumPy's two protocols (NEP 13 and NEP 18).
 
 A Tensor holds an array and, if a gradient was asked for, the op that made it with one *vjp* (vector-Jacobian product) an
 input: a function from the gradient of the result to the gradient of that input. `backward` walks these links from the
@@ -37,7 +37,7 @@ MODE: ContextVar[int] = ContextVar("mode", default=RECORDING)
 
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
-    """Compute without remembering, for evaluation and for the optimizer.
+    """Compute without recording the graph, for evaluation and for the optimizer.
 
     >>> x = Tensor([1.0], requires_grad=True)
     >>> with no_grad():
@@ -53,7 +53,7 @@ def no_grad() -> Iterator[None]:
 
 @contextlib.contextmanager
 def checking() -> Iterator[None]:
-    """Raise GraphError at the first op whose value or gradient is not finite, and name it: slow, for finding where a NaN is born."""
+    """Anomaly detection: raise GraphError at the first op whose value or gradient is not finite. Slow; finds where a NaN first appears."""
     token = MODE.set(CHECKING)
     try:
         yield
@@ -99,7 +99,7 @@ ELSEWHERE = {
 
 
 class Tensor(NDArrayOperatorsMixin):
-    """An array that remembers how it was made, so that `backward` can find the gradient of a result.
+    """An array that records how it was computed, so that `backward` can compute gradients.
 
     `data` is the array (NumPy's or CuPy's), `grad` the gradient as a bare array of the same shape (leaves only), `made_by` the
     op and its links. Operators and NumPy's functions apply; `x += y` and silent conversion to an array are refused,
@@ -144,7 +144,7 @@ class Tensor(NDArrayOperatorsMixin):
         return self.data.item()
 
     def detach(self) -> "Tensor":
-        """Return the same numbers without a memory."""
+        """Return the same numbers without their graph."""
         return Tensor(self.data)
 
     __add__, __radd__ = _operator("__add__", np.add), _operator("__radd__", np.add)

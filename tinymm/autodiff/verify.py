@@ -1,4 +1,4 @@
-"""Is a gradient right? Compare it with differences, at a random point, along a random direction, under a random cotangent.
+"""Gradient checking: compare a gradient with finite differences, at a random point, along a random direction.
 
 A cotangent of ones (the gradient of `.sum()`) is blind where outputs sum to a constant, as a softmax's do: it misses half of the
 usual mistakes.

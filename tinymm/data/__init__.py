@@ -1,4 +1,4 @@
-"""Chapter 3, what the model sees: pictures and their sentences as arrays, nothing downloaded.
+"""Chapter 3, data: images and their captions as arrays, nothing downloaded.
 
 Everything that trains reads a *source*: an object with `batch(indices, rng)`, honest `tests()` and
 a `tokenizer`. Read `batches` (what a source hands out), `datasets` (which sources have a name, and

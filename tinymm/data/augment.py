@@ -1,6 +1,6 @@
-"""One picture becomes many: mild distortions of a whole batch at once, in NumPy, drawn from the generator that is passed in.
+"""Data augmentation of a batch of images: affine distortion, stroke weight, crops and color jitter, drawn from a given generator.
 
-A model that has seen each letter in five faces learns five bitmaps; one that has seen it lean, swell and thin learns the
+A model that has seen each letter in five fonts learns five bitmaps; one that has seen it lean, swell and thin learns the
 letter. Everything here takes and returns `(B, h, w, c)` floats and is a function of its inputs and `rng` alone.
 """
 

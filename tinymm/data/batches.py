@@ -1,4 +1,4 @@
-"""What a source of pictures and captions hands out: batches to learn from and sets to be tested on.
+"""Sources of image-caption pairs: training batches and test sets.
 
 Arrays only, and one convention for all: pictures are channels last and already normalized, ids are int64, and a mask says
 which tokens are real. Which pictures stand in a batch is a function of the seed and the step, with no state to save.
@@ -77,9 +77,10 @@ class PairSet:
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """Pictures `(N, h, w, c)` to be sorted into named classes by prompts alone: `targets (N,)` index `classes`.
+    """A zero-shot classification task: images `(N, h, w, c)`, `targets (N,)` index `classes`.
 
-    Every template has one `{}` for the class (CLIP §3.1.4: several prompts a class are averaged in the joint space). ShapeError unless each picture
+    Every template has one `{}` for the class (CLIP §3.1.4: several prompts a class are averaged in the joint space). ShapeError unless each
+    picture
     has its class; DataError for a template without one `{}`.
     """
 
@@ -107,9 +108,10 @@ class ZeroShot:
 
 @dataclass(frozen=True)
 class Swaps:
-    """N pictures `(N, h, w, c)`, each with a `right` caption and a `wrong` one, to see which of the two a model prefers.
+    """Hard-negative captions (as ARO and Winoground): images `(N, h, w, c)`, each with a `right` caption and a `wrong` one.
 
-    ShapeError unless each picture has both.
+    ShapeError unless each
+    picture has both.
     """
 
     images: np.ndarray
@@ -128,13 +130,13 @@ class Swaps:
 
 
 class Tokenizer(Protocol):
-    """Sentences in, `(ids (B, T) int64, is_real (B, T) bool)` out, trimmed to the longest of them."""
+    """A tokenizer: texts -> `(ids (B, T) int64, is_real (B, T) bool)`, trimmed to the longest of them."""
 
     def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]: ...  # noqa: D102
 
 
 class Record(NamedTuple):
-    """What is remembered of one picture: name, captions, split, and 8 bytes that tell its content.
+    """The record of one image: name, captions, split, and 8 bytes that tell its content.
 
     There are no such bytes (b"") of a picture that is drawn.
     """
@@ -151,7 +153,7 @@ def digest(content: bytes) -> bytes:
 
 
 class Source(ABC):
-    """What training reads: a data set is a subclass with a `name`, a `preprocess` and a `tokenizer`.
+    """A source of training batches: a data set is a subclass with a `name`, a `preprocess` and a `tokenizer`.
 
     Each data set defines `__len__`, `batch`, `validation` and `captions`. Everything else is a
     question that a data set may answer, and that has an honest answer here for one that knows no
@@ -235,7 +237,7 @@ class NoisySource(Source):
 
     @abstractmethod
     def web_pictures(self) -> np.ndarray:
-        """Return the numbers (n,) of the pictures whose captions nobody has looked at."""
+        """Return the numbers (n,) of the pictures whose captions are not checked."""
 
     @abstractmethod
     def images(self, pictures: np.ndarray) -> np.ndarray:

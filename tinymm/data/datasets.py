@@ -1,4 +1,4 @@
-"""Which data sets have a name: each declares itself in its own file, with its source.
+"""The registry of named data sets: each declares itself in its own file, with its source.
 
 `builtin/` holds those of this package; `register_dataset` adds yours. `--data`, `data check`, `data
 show` and their help know a data set as soon as it is registered.

@@ -1,4 +1,4 @@
-"""Files become arrays: decoding that fails with a sentence, and the resizing that the released models were trained with.
+"""Image decoding and preprocessing: files to arrays, with the resizing that the released models were trained with.
 
 Preprocessing is part of a model: the same picture through another bicubic filter, or cropped a pixel aside, gives other
 features. So this is Pillow's own filter (a = -0.5, antialiased, rounded to 8 bits), as in the original code. Before Pillow 13 the

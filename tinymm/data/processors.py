@@ -1,4 +1,4 @@
-"""What a description of preprocessing means: Hugging Face's image processors of every age, and open_clip's `preprocess_cfg`.
+"""Image processor configs: Hugging Face's `preprocessor_config.json` of every version, and open_clip's `preprocess_cfg`.
 
 A key that is left out means the default of the class that the file names; null is off for what is
 done or not, and no number. Every other key is used, known to change nothing, or refused by name.

@@ -1,4 +1,4 @@
-"""Words become ids: a word-level vocabulary, for captions that are names or short sentences.
+"""Word-level tokenization: a vocabulary of words, for captions that are names or short sentences.
 
 Sub-words (BPE, WordPiece) earn their keep where words are many, on the open web; on 600 words they
 only hide what the model reads. The file format is the `tokenizers` library's own, so that others
@@ -22,7 +22,7 @@ from .words import IN_THE_FILE, PUNCTUATION, joined_words, split_words
 PAD, UNK, EOT, CLS, DEC, ENC, MASK = "[PAD]", "[UNK]", "[EOT]", "[CLS]", "[DEC]", "[ENC]", "[MASK]"
 PAD_ID, UNK_ID = 0, 1
 class WordTokenizer:
-    """One id a word: PAD is 0, UNK is 1, the vocabulary follows in its order, and EOT, the largest id, ends every caption.
+    """A word-level tokenizer, one id a word: PAD is 0, UNK is 1, the vocabulary follows in its order, and EOT, the largest id, ends every caption.
 
     EOT is the largest so that a text encoder finds it as CLIP's does, at the argmax of the ids. A caption longer than
     `context - 1` words loses its end and keeps its EOT; `cut` counts how often that has happened.

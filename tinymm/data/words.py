@@ -1,4 +1,4 @@
-"""How a caption is cut into words: the same for every text, whoever typed it, on every machine.
+"""Splitting captions into words, with Unicode normalization: the same for every text on every machine.
 
 What a word processor puts in place of typed characters makes no other word: curly quotation marks
 and apostrophes, dashes, ligatures, letters of full width, invisible characters (the compatibility

@@ -1,4 +1,4 @@
-"""Chapter 4, the parts: what a model is made of, and the masks that say who may look at whom.
+"""Chapter 4, the parts: the layers of a model, and the attention masks: which keys each query may attend to.
 
 Read `module` (how parameters are found), `init`, `basic`, `convolution`, `masks`, `attention`, `transformer`.
 """

@@ -1,4 +1,4 @@
-"""Attention: every position mixes the values of the positions that it may look at, by how well its query meets their keys."""
+"""Scaled dot-product attention, multi-head attention and cross-attention, with masks and a cache of keys and values."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from .masks import check_mask
 from .module import Module
 
 #: From this many scores a head on, Tq · Tk, attention goes block by block and its weights are never held: 4 MB of float32 for each head of each
-#: picture, which no cache keeps and which soon outweigh all else that a layer remembers. Blocks take a tenth longer there, half as long at 16,384
+#: image, which no cache keeps and which soon outweigh all else that a layer remembers. Blocks take a tenth longer there, half as long at 16,384
 #: tokens (docs/memory.md).
 LONG = 1024 * 1024
 
@@ -51,9 +51,9 @@ def record_attention(*, as_tensors: bool = False) -> Iterator[list]:
 
 
 def attention(q: Any, k: Any, v: Any, may_attend: Any = None) -> Tensor:
-    """Mix values by softmax(q kᵀ / √Dh) (Vaswani et al. 2017, eq. 1): q (…, Tq, Dh), k and v (…, Tk, Dh) -> (…, Tq, Dh).
+    """Return scaled dot-product attention, softmax(q kᵀ / √Dh) v (Vaswani et al. 2017, eq. 1): q (…, Tq, Dh), k and v (…, Tk, Dh) -> (…, Tq, Dh).
 
-    `may_attend` is boolean and broadcasts to (…, Tq, Tk); a row that may look at nothing gives zeros. Without the scale 1/√Dh the scores
+    `may_attend` is boolean and broadcasts to (…, Tq, Tk); a query without any allowed key gives zeros. Without the scale 1/√Dh the scores
     of wide heads grow until the softmax picks one key and its gradient dies. Long sequences are taken in blocks (`LONG`), with the same result.
     """
     if may_attend is not None:
@@ -71,9 +71,9 @@ def attention(q: Any, k: Any, v: Any, may_attend: Any = None) -> Tensor:
 
 
 class Cache:
-    """Keys and values (B, H, Tk, Dh) of what one attention has seen already, so that later positions need not compute them again.
+    """A key-value cache of one attention layer, (B, H, Tk, Dh) each: later positions need not compute them again.
 
-    They are Tensors that remember: gradients of later positions flow back through them. One cache a layer, for one sequence.
+    They are Tensors with their graph: gradients of later positions flow back through them. One cache a layer, for one sequence.
 
     >>> cache = Cache()
     >>> cache.extend(Tensor(np.ones((1, 2, 3, 4))), Tensor(np.ones((1, 2, 3, 4))))[0].shape
@@ -87,7 +87,7 @@ class Cache:
 
     @property
     def length(self) -> int:
-        """How many positions are remembered."""
+        """The number of cached positions."""
         return 0 if self.keys is None else self.keys.shape[2]
 
     def extend(self, k: Any, v: Any) -> tuple[Any, Any]:
@@ -98,12 +98,12 @@ class Cache:
         return k, v
 
     def pick(self, rows: np.ndarray) -> "Cache":
-        """Return the cache of these rows of the batch, in this order: beam search keeps some and doubles others."""
+        """Return the cache of these rows of the batch, in this order, as beam search reorders them."""
         return Cache(np.take(self.keys, rows, axis=0), np.take(self.values, rows, axis=0))
 
 
 class MultiHeadAttention(Module):
-    """Attention in `heads` subspaces at once (Vaswani et al. 2017, §3.2.2), over the sequence itself (B, T, D) -> (B, T, D).
+    """Multi-head self-attention (Vaswani et al. 2017, §3.2.2): (B, T, D) -> (B, T, D).
 
     One packed projection makes queries, keys and values, in this order, as the released files store them. `stds` sets the normal
     initialization of (qkv, output); without it qkv is Xavier-uniform and biases are 0, PyTorch's default.
@@ -121,7 +121,7 @@ class MultiHeadAttention(Module):
         self.heads = heads
 
     def forward(self, x: Any, may_attend: Any = None, cache: Cache | None = None) -> Tensor:
-        """Look over x (B, T, D) under a mask that broadcasts to (B, H, T, T), or (B, H, T, Tk) with the Tk - T positions of a cache in front."""
+        """Return self-attention over x (B, T, D) under a mask that broadcasts to (B, H, T, T), or (B, H, T, Tk) with Tk - T cached positions."""
         H = self.heads
         qkv = self.qkv(x)  # (B, T, 3*D)
         if cache is None and _maps.get() is None and x.shape[1] ** 2 < LONG:
@@ -137,7 +137,7 @@ class MultiHeadAttention(Module):
 
 
 class CrossAttention(Module):
-    """Attention of one sequence over another: x (B, Tq, D) looks at memory (B, Tk, M) -> (B, Tq, output width)."""
+    """Cross-attention: queries from x (B, Tq, D), keys and values from memory (B, Tk, M) -> (B, Tq, output width)."""
 
     def __init__(
         self,
@@ -157,9 +157,9 @@ class CrossAttention(Module):
         self.heads = heads
 
     def forward(self, x: Any, memory: Any, may_attend: Any = None, cache: Cache | None = None) -> Tensor:
-        """Let x (B, Tq, D) look at memory (B, Tk, M) under a mask that broadcasts to (B, H, Tq, Tk).
+        """Return the cross-attention of x (B, Tq, D) to memory (B, Tk, M) under a mask that broadcasts to (B, H, Tq, Tk).
 
-        A `cache` keeps the memory's keys and values at the first call; later calls look at what it keeps, and at the memory no more.
+        A `cache` keeps the memory's keys and values at the first call; later calls use these, and the memory no more.
         """
         q = self._heads(self.query(x))  # (B, H, Tq, Dh)
         if cache is not None and cache.length:
@@ -178,7 +178,7 @@ class CrossAttention(Module):
 
 
 def _ready(may_attend: Any, shape: tuple[int, ...], x: Any) -> Any:
-    """Return a mask after a look at its kind and shape, where x lives: masks are made on the host, since they follow from lengths alone."""
+    """Check a mask's dtype and shape, and return it on x's device: masks are made on the host, since they follow from lengths alone."""
     device = device_of(x.data if isinstance(x, Tensor) else x) or DEVICES["numpy"]
     return to_backend(check_mask(may_attend, shape), device.name)
 

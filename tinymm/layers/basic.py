@@ -1,4 +1,4 @@
-"""The parts of every model: linear map, embedding, layer normalization, dropout, and the two-layer MLP."""
+"""Linear layer, embedding, layer normalization, dropout, and the two-layer MLP."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ class Embedding(Module):
 
 
 class LayerNorm(Module):
-    """Each row to mean 0 and variance 1, then a learned gain and bias (Ba et al. 2016): (…, D) -> (…, D).
+    """Layer normalization: each row to mean 0 and variance 1, then a learned gain and bias (Ba et al. 2016): (…, D) -> (…, D).
 
     `eps` is 1e-5 in CLIP, 1e-6 in the other papers' ViTs and 1e-12 in BERT; a checkpoint's outputs depend on it.
     """
@@ -65,7 +65,7 @@ class LayerNorm(Module):
 
 
 class Dropout(Module):
-    """In training, zero a share of the numbers and scale up the rest (Srivastava et al. 2014); in evaluation, nothing.
+    """Dropout: in training, zero each number with probability `share` and scale up the rest (Srivastava et al. 2014).
 
     UsageError for a share outside [0, 1).
 
@@ -90,7 +90,7 @@ class Dropout(Module):
 
 
 class MLP(Module):
-    """Widen, bend, narrow: the feed-forward half of a transformer block, D -> F -> D (Vaswani et al. 2017, §3.3).
+    """The feed-forward network (MLP) of a transformer block: linear, activation, linear, D -> F -> D (Vaswani et al. 2017, §3.3).
 
     `activation` is `"quick_gelu"` (CLIP), `"gelu"` (exact; ALBEF, BLIP, BERT) or `"relu"` (OPT): weights of one give wrong features under
     another. UsageError for an activation that is none of these.

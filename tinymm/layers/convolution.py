@@ -1,4 +1,4 @@
-"""The parts of a ResNet: convolution and batch normalization, channels last."""
+"""Convolution and batch normalization, channels last."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from .module import Buffer, Module, Parameter
 
 
 class Conv2d(Module):
-    """A small linear map slid over pictures: (B, h, w, c) -> (B, h', w', o), weight (k, k, c, o).
+    """2D convolution: (B, h, w, c) -> (B, h', w', o), weight (k, k, c, o).
 
     >>> Conv2d(3, 8, 3, rng=np.random.default_rng(0), padding=1)(np.ones((2, 6, 6, 3), np.float32)).shape
     (2, 6, 6, 8)
@@ -32,11 +32,11 @@ class Conv2d(Module):
 
 
 class BatchNorm2d(Module):
-    """Each channel to mean 0 and variance 1 over the batch's pictures and places (Ioffe & Szegedy 2015, Algorithm 1): (B, h, w, c) -> (B, h, w, c).
+    """Batch normalization of each channel over batch and positions (Ioffe & Szegedy 2015, Algorithm 1): (B, h, w, c) -> (B, h, w, c).
 
     In training the batch's own statistics are used and running ones are kept: new = (1 - 0.1) · old + 0.1 · batch, where the *running*
     variance takes the unbiased one (n - 1) and the normalization the biased one, as in PyTorch. In evaluation the running ones are used.
-    A picture's output then depends on its batch: see `training.parallel` for what this means for shards.
+    An image's output then depends on its batch: see `training.parallel` for what this means for shards.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1):
@@ -49,7 +49,7 @@ class BatchNorm2d(Module):
 
     def forward(self, x: Any) -> Tensor:
         """Normalize (B, h, w, c) per channel."""
-        if not self.training or not x.size:  # no picture has no statistics
+        if not self.training or not x.size:  # no image has no statistics
             scale = self.gain / np.sqrt(self.running_variance.data + self.eps)
             return (x - self.running_mean.data) * scale + self.bias
         x = x if isinstance(x, Tensor) else Tensor(x)

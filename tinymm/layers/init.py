@@ -1,4 +1,4 @@
-"""How weights begin: every function draws from the generator that it is given, in float32."""
+"""Weight initialization: every function draws from the generator that it is given, in float32."""
 
 import math
 

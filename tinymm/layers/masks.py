@@ -1,4 +1,4 @@
-"""Who may look at whom: boolean arrays in which True = may attend. Rows look, columns are looked at.
+"""Attention masks: boolean arrays (…, Tq, Tk) in which True = this query (row) may attend to this key (column).
 
 Masks combine with `&` (both allow) and `|` (either allows) and broadcast to (B, H, Tq, Tk). There is no additive mask and no 0/1 number
 anywhere; loaders of foreign weights convert at the border. Tokens carry `is_real` (B, T): False marks padding. A mask lives where its
@@ -12,7 +12,7 @@ from tinymm.arrays.errors import DtypeError, ShapeError
 
 
 def causal_mask(T: int) -> np.ndarray:
-    """Return (T, T) in which a token sees itself and what came before it (CLIP §2.4, "masked self-attention").
+    """Return the causal mask (T, T): a token attends to itself and to what came before it (CLIP §2.4, "masked self-attention").
 
     >>> causal_mask(3).astype(int)
     array([[1, 0, 0],
@@ -23,9 +23,9 @@ def causal_mask(T: int) -> np.ndarray:
 
 
 def padding_mask(is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, 1, T) in which every row sees the real tokens: is_real (B, T) boolean.
+    """Return the padding mask (B, 1, 1, T): every query attends to the real tokens only: is_real (B, T) boolean.
 
-    Columns are blocked, not rows: what a padding token itself computes is nobody's business, since nobody looks at it. DtypeError or ShapeError for
+    Columns are blocked, not rows: what a padding token itself computes has no effect, since no query attends to it. DtypeError or ShapeError for
     marks that are not boolean (B, T), here and in the three masks below.
 
     >>> padding_mask(np.array([[True, False]])).shape
@@ -35,7 +35,7 @@ def padding_mask(is_real: np.ndarray) -> np.ndarray:
 
 
 def prefix_mask(prefix: int, T: int) -> np.ndarray:
-    """Return (T, T) in which all see the first `prefix` tokens, and the rest see what came before them (Dong et al. 2019, UniLM).
+    """Return the prefix mask (T, T): all attend to the first `prefix` tokens, the rest also causally (Dong et al. 2019, UniLM).
 
     ShapeError for a prefix outside [0, T].
 
@@ -50,7 +50,7 @@ def prefix_mask(prefix: int, T: int) -> np.ndarray:
 
 
 def cross_mask(may_look: np.ndarray, is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, Tq, Tk) in which the rows marked in `may_look` (B, Tq) see the real ones of another sequence, is_real (B, Tk).
+    """Return a cross-attention mask (B, 1, Tq, Tk): queries marked in `may_look` (B, Tq) attend to the real keys, is_real (B, Tk).
 
     Rows that may not look see nothing at all; attention gives them zeros. ShapeError for batches of different sizes; DtypeError for marks that are
     not boolean.
@@ -66,7 +66,7 @@ def cross_mask(may_look: np.ndarray, is_real: np.ndarray) -> np.ndarray:
 
 
 def unimodal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, Q+T, Q+T) for ITC: queries see queries, text sees text, neither sees the other (BLIP-2 §3.2, Figure 2).
+    """Return (B, 1, Q+T, Q+T) for ITC: queries attend to queries, text to text, neither to the other (BLIP-2 §3.2, Figure 2).
 
     The order is [queries ; text], is_real (B, T). Either side must be described by its own modality alone, since the two are then compared.
 
@@ -82,9 +82,9 @@ def unimodal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
 
 
 def multimodal_causal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, Q+T, Q+T) for ITG: queries see queries only, a word sees all queries and the words up to itself (BLIP-2 §3.2, Figure 2).
+    """Return (B, 1, Q+T, Q+T) for ITG: queries attend to queries only, a token to all queries and causally to the text (BLIP-2 §3.2, Figure 2).
 
-    What a word knows of the picture it knows through the queries; would the queries see the text, they could whisper the next word.
+    Text gets the image through the queries only. If the queries attended to the text, they would leak the next token.
 
     >>> multimodal_causal_mask(2, np.array([[True, True, False]]))[0, 0].astype(int)
     array([[1, 1, 0, 0, 0],
@@ -98,7 +98,7 @@ def multimodal_causal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
 
 
 def bidirectional_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
-    """Return (B, 1, Q+T, Q+T) for ITM: all see all queries and all real words (BLIP-2 §3.2, Figure 2).
+    """Return (B, 1, Q+T, Q+T) for ITM: all attend to all queries and all real tokens (BLIP-2 §3.2, Figure 2).
 
     >>> bidirectional_mask(2, np.array([[True, True, False]]))[0, 0].astype(int)[0]
     array([1, 1, 1, 1, 0])
@@ -108,7 +108,7 @@ def bidirectional_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
 
 
 def _queries_and_text(Q: int, is_real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of [queries ; text] are queries, (Q+T,), and which columns may be seen at all, (B, 1, 1, Q+T)."""
+    """Return which of [queries ; text] are queries, (Q+T,), and which columns may be attended to at all, (B, 1, 1, Q+T)."""
     if Q < 0:
         raise ShapeError(f"the number of queries is 0 or more and {Q} came; use the length of the model's query tokens")
     B, T = check_is_real(is_real).shape

@@ -1,4 +1,4 @@
-"""A model is a tree of modules; its parameters are found by walking the attributes, and the path of attributes is their name."""
+"""Modules and parameters: a model is a tree of modules, and a parameter's name is its path of attributes."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ class Parameter(Tensor):
 
 
 class MissingParameter(Parameter):
-    """A parameter of which a file of weights has nothing: whoever asks for its numbers gets a CheckpointError that names it.
+    """A parameter that a file of weights lacks: reading its numbers raises a CheckpointError that names it.
 
     Its shape and dtype are known. `Module.mark_missing` makes it of a Parameter; setting `data`, or `Module.initialize_missing`,
     makes it one again.
@@ -159,7 +159,7 @@ class Module:
         return {name: x for name, x in every if x.requires_grad and not isinstance(x, MissingParameter)}
 
     def count(self) -> int:
-        """Return how many numbers training changes."""
+        """Return the number of trainable parameters."""
         return sum(parameter.size for parameter in self.trainable().values())
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -193,7 +193,7 @@ class Module:
                 _missing(value, _absent(name, whence), value.requires_grad)
 
     def initialize_missing(self) -> list[str]:
-        """Let what is missing begin as in a new model, to be trained, and return its names: untrained, it answers at random."""
+        """Initialize randomly what is missing, to be trained, and return its names."""
         named = [(name, value) for name, value in self._named_state() if isinstance(value, MissingParameter)]
         for _, value in named:
             value.data = value.fresh
@@ -242,7 +242,7 @@ class Module:
         return self.train(False)
 
     def freeze(self) -> Self:
-        """Stop training what is here and below, and switch it to evaluation for good; gradients still flow *through* it; return the module."""
+        """Freeze the parameters here and below, and switch to evaluation for good; gradients still flow *through* them; return the module."""
         for parameter in self.parameters():
             parameter.requires_grad = False
             parameter.grad = None

@@ -12,10 +12,10 @@ from .module import Module
 
 
 class Block(Module):
-    """Look around, then think: x + attention(norm(x)), then x + mlp(norm(x)): (B, T, D) -> (B, T, D).
+    """Pre-norm transformer block: self-attention, then feed-forward, each with a residual connection: (B, T, D) -> (B, T, D).
 
-    With `post_norm` the norm stands behind each sum, norm(x + attention(x)), as in the original transformer and BERT; in front, as CLIP
-    and ViT have it, the residual path is a straight line to the gradient, and deep stacks train without care.
+    x + attention(norm(x)), then x + mlp(norm(x)), as in CLIP and ViT: gradients pass the residual path unchanged, and deep stacks train
+    stably. With `post_norm` each norm is applied to the sum, norm(x + attention(x)), as in the original transformer and BERT.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Block(Module):
         self.post_norm = post_norm
 
     def forward(self, x: Any, may_attend: Any = None, cache: Cache | None = None) -> Tensor:
-        """Return x (B, T, D) after one round of looking (under a mask that broadcasts to (B, H, T, T), see `attention`) and thinking."""
+        """Return x (B, T, D) after self-attention (under a mask that broadcasts to (B, H, T, T), see `attention`) and feed-forward."""
         if self.post_norm:
             x = self.norm_1(x + self.attention(x, may_attend, cache))
             return self.norm_2(x + self.mlp(x))

@@ -1,6 +1,6 @@
-"""Chapter 5, what we ask for: each loss a function of a few lines, in nats, with its chance level in the docstring.
+"""Chapter 5, loss functions: each is a few lines, in nats, with its chance level in the docstring.
 
-Read `classification`, `contrastive` (which text is this picture's?) and `blockwise` (the same of many), `matching` (is it this one?), `language`
+Read `classification`, `contrastive` (which text is this image's?) and `blockwise` (the same of many), `matching` (is it this one?), `language`
 (which word comes next?), `masked` (which word stood here?).
 """
 

@@ -1,4 +1,4 @@
-"""Contrastive losses of many pairs, by blocks of the n × n matrix of scores, which is never held: memory grows with n and not with n².
+"""Contrastive losses computed block by block: the n × n matrix of scores is never stored, so memory grows with n and not with n².
 
 A first pass over the blocks sums what each row and each column needs; backward makes every block again and weighs the features with its
 slopes. Equal to Figure 3 of CLIP (`models/clip.py`) and to `sigmoid_loss`, in value and gradient. There is one product more to do, and it takes
@@ -23,7 +23,8 @@ ROWS, COLUMNS = 256, 512
 def blockwise_contrastive_loss(I, T, scale):
     """Return Figure 3's symmetric loss of n aligned pairs: unit features I and T (n, E), scale () -> () (Radford et al. 2021).
 
-    Both softmaxes are over all n: rows and columns keep a running log-sum-exp, `ln(eᵃ + eᵇ)`, as the blocks pass. ln n is the loss of equal scores.
+    Both softmaxes are over all n: rows and columns keep a running log-sum-exp, `ln(eᵃ + eᵇ)`, as the blocks pass. A uniform
+    prediction has the loss ln n.
 
     >>> round(blockwise_contrastive_loss(np.ones((8, 1)), np.ones((8, 1)), 10.0).item(), 4), round(float(np.log(8)), 4)
     (2.0794, 2.0794)
@@ -93,7 +94,7 @@ def _slopes(I: Any, T: Any, scale: Any, weights: Callable, right: int, own: Any,
 
 
 def _pairs(name: str, I: Any, T: Any) -> tuple[int, Any]:
-    """Return n and the cosine of each pair's own picture and text (n,); ShapeError unless there is one of each for every pair."""
+    """Return n and the cosine of each pair's own image and text (n,); ShapeError unless there is one of each for every pair."""
     if I.ndim != 2 or I.shape != T.shape:
         raise ShapeError(f"{name} takes features I (n, E) and T (n, E) of n aligned pairs, and {I.shape} with {T.shape} came; a pair has one of each")
     return len(I), vecdot(I, T)

@@ -1,4 +1,4 @@
-"""Cross-entropy: how surprised the model is by the right answer, in nats."""
+"""Cross-entropy losses for classification, in nats."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from tinymm.autodiff import Tensor, ops
 def cross_entropy_loss(logits: Any, labels: np.ndarray, axis: int = -1) -> Tensor:
     """Return the mean of -ln softmax(logits)[label]: logits with the classes along `axis`, labels of the other axes' shape.
 
-    Figure 3 of CLIP calls this helper without defining it. `axis` is the axis of the softmax: with logits (n, n), pictures in rows and
-    texts in columns, `axis=1` asks for the text of each picture and `axis=0` for the picture of each text. ln(number of classes) is the
+    Figure 3 of CLIP calls this helper without defining it. `axis` is the axis of the softmax: with logits (n, n), images in rows and
+    texts in columns, `axis=1` asks for the text of each image and `axis=0` for the image of each text. ln(number of classes) is the
     loss of equal logits. ShapeError for labels of another shape, DataError for one that is no whole number or no class.
 
     >>> loss = cross_entropy_loss(np.zeros((2, 8)), np.array([3, 5]), axis=1)

@@ -1,4 +1,4 @@
-"""What contrastive losses share: directions instead of vectors, and targets. CLIP's own loss is Figure 3 itself, in `models/clip.py`."""
+"""Contrastive losses (ITC, SigLIP), their targets, and L2 normalization. CLIP's own loss is Figure 3 itself, in `tasks/clip.py`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +11,12 @@ from tinymm.autodiff import Tensor, ops
 
 from .classification import cross_entropy_loss, soft_cross_entropy_loss
 
-#: The id of a queue's slot that holds no picture yet: it is nobody's own.
+#: The id of a queue slot that holds no image yet, or of an unknown image: it has no other positives.
 NO_ID = -100
 
 
 def l2_normalize(x: Any, axis: int = -1) -> Any:
-    """Return x divided by its Euclidean length along an axis: (…, E) -> unit vectors (…, E).
+    """Return x divided by its L2 norm along an axis: (…, E) -> unit vectors (…, E).
 
     Figure 3 calls this helper without defining it. There is no epsilon, as in the released code: a vector of zeros has no direction.
 
@@ -27,7 +27,7 @@ def l2_normalize(x: Any, axis: int = -1) -> Any:
 
 
 def max_over_queries(I: Any, T: Any) -> Any:
-    """Return how well the best query of each picture meets each text: I (B, Q, E), T (C, E) -> cosines (B, C) (BLIP-2 §3.2).
+    """Return the cosine of each image's best query with each text: I (B, Q, E), T (C, E) -> cosines (B, C) (BLIP-2 §3.2).
 
     "We first compute the pairwise similarity between each query output and [the text's class token], and then select the highest one." ShapeError for
     other axes, two widths, or no query.
@@ -43,7 +43,7 @@ def max_over_queries(I: Any, T: Any) -> Any:
 
 
 def same_picture(image_ids: np.ndarray) -> np.ndarray:
-    """Return which pairs of a batch show one picture (B, B): those of equal `image_ids` (B,). One of -100 is nobody's, and like itself only.
+    """Return which pairs of a batch show one image (B, B): those of equal `image_ids` (B,). The id -100 equals itself only.
 
     >>> same_picture(np.array([7, 7, -100, -100])).astype(int).tolist()
     [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
@@ -52,9 +52,9 @@ def same_picture(image_ids: np.ndarray) -> np.ndarray:
 
 
 def itc_targets(image_ids: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
-    """Return the probability (B, B) with which a text should be taken for a picture's own; rows sum to 1.
+    """Return the targets of the contrastive loss (B, B): the probability of each text for each image; rows sum to 1.
 
-    Captions of one picture, equal `image_ids` (B,), are all right and share 1 - smoothing; all B share the rest.
+    Captions of one image, equal `image_ids` (B,), are all right and share 1 - smoothing; all B share the rest.
 
     >>> itc_targets(np.array([7, 7, 8]))
     array([[0.5, 0.5, 0. ],
@@ -68,9 +68,9 @@ def itc_targets(image_ids: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
 
 
 def itc_loss(similarities: Any, image_ids: np.ndarray | None = None, smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy of both directions: similarities (B, B) already scaled, pictures in rows (BLIP-2 §3.2; ALBEF eq. 2).
+    """Return the image-text contrastive loss (InfoNCE, both directions): similarities (B, B) already scaled, images in rows (ALBEF eq. 2).
 
-    Without `image_ids` (B,) each picture has one caption of its own. Equal similarities give ln B. UsageError for a batch of one.
+    Without `image_ids` (B,) each image has one caption of its own. Equal similarities give ln B. UsageError for a batch of one.
     """
     B = len(similarities)
     if B < 2:
@@ -105,18 +105,18 @@ def local_itc_loss(I: Any, T: Any, scale: Any, first: int = 0, gather: Callable[
 
 
 def soft_targets(similarities: np.ndarray, alpha: float, row_ids: np.ndarray | None = None, column_ids: np.ndarray | None = None) -> np.ndarray:
-    """Return how likely each column is to be a row's own: the slow twin's similarities (B, C) -> targets (B, C) (ALBEF §3.3, eq. 6).
+    """Return momentum distillation's pseudo-targets: the momentum encoder's similarities (B, C) -> targets (B, C) (ALBEF §3.3, eq. 6).
 
-    Columns are the batch's own pairs first and then the queue's. A share `alpha` of each row goes where the twin looks, by the softmax of its
+    Columns are the batch's own pairs first and then the queue's. The weight `alpha` goes to the softmax of the momentum encoder's
     similarities; the rest goes to the row's own column, or evenly to all columns of its id: `row_ids` (B,), `column_ids` (C,), -100 for
-    a column that is nobody's. Rows sum to 1. DataError for an alpha outside [0, 1], ShapeError for ids of other numbers.
+    a column of no known image. Rows sum to 1. DataError for an alpha outside [0, 1], ShapeError for ids of other numbers.
 
     >>> soft_targets(np.zeros((2, 4)), 0.4)
     array([[0.7, 0.1, 0.1, 0.1],
            [0.1, 0.7, 0.1, 0.1]])
     """
     if not 0 <= alpha <= 1:
-        raise DataError(f"alpha is the share of the twin's opinion, in [0, 1], and {alpha} came; the paper has 0.4")
+        raise DataError(f"alpha is the weight of the pseudo-targets, in [0, 1], and {alpha} came; the paper has 0.4")
     B, C = similarities.shape
     came = tuple(() if ids is None else np.shape(ids) for ids in (row_ids, column_ids))
     if came not in (((), ()), ((B,), (C,))):
@@ -144,20 +144,20 @@ def itc_with_queue(
     row_ids: np.ndarray | None = None,
     column_ids: np.ndarray | None = None,
 ) -> tuple[Tensor, tuple[Any, Any]]:
-    """Return the contrastive loss against the slow twin's features and those that a queue has kept of it, and the batch's own similarities.
+    """Return the contrastive loss against momentum features of the batch and of the feature queue, and the batch's own similarities.
 
-    I and T (B, E) are unit rows of the model, I_m and T_m (B, E) those of its twin, the queues (K, E) older rows of the twin (ALBEF §3.2,
-    eq. 1, 2 and 6; BLIP §3.2). Each row is asked for its own among B + K columns, under `soft_targets`. Gradients reach I, T and the temperature
-    only, which divides. Equal similarities give ln(B + K). The second result are the scaled similarities picture → text and
-    text → picture (B, B), for drawing hard negatives.
+    I and T (B, E) are unit rows of the model, I_m and T_m (B, E) those of its momentum encoder, the queues (K, E) older ones (ALBEF §3.2,
+    eq. 1, 2 and 6; BLIP §3.2). Each row is classified among B + K columns, with `soft_targets`. Gradients reach I, T and the temperature
+    only, which divides. Equal similarities give ln(B + K). The second result are the scaled similarities image → text and
+    text → image (B, B), for drawing hard negatives.
     """
-    # what the twin says is a number, also where its features come with a graph
+    # pseudo-targets are numbers, also where the momentum features come with a graph
     I_m, T_m, image_queue, text_queue = (x.data if isinstance(x, Tensor) else x for x in (I_m, T_m, image_queue, text_queue))
     B, (texts, images) = len(I), (_stacked(T_m, text_queue), _stacked(I_m, image_queue))
     image_to_text = np.dot(I, texts.T) / temperature  # (B, B+K)
     text_to_image = np.dot(T, images.T) / temperature  # (B, B+K)
     divisor = temperature.data if isinstance(temperature, Tensor) else temperature
-    targets = [soft_targets(twin / divisor, alpha, row_ids, column_ids) for twin in (I_m @ texts.T, T_m @ images.T)]
+    targets = [soft_targets(similarities / divisor, alpha, row_ids, column_ids) for similarities in (I_m @ texts.T, T_m @ images.T)]
     loss_i = soft_cross_entropy_loss(image_to_text, targets[0], axis=1)
     loss_t = soft_cross_entropy_loss(text_to_image, targets[1], axis=1)
     return (loss_i + loss_t) / 2, (image_to_text[:, :B], text_to_image[:, :B])
@@ -170,11 +170,11 @@ def _stacked(own: Any, queue: Any) -> Any:
 
 
 def sigmoid_loss(logits: Any) -> Tensor:
-    """Return how wrong each pair is judged by itself: logits (n, n), pictures in rows, the bias inside (SigLIP, Zhai et al. 2023, §3.2).
+    """Return the sigmoid loss, a binary cross-entropy of every pair: logits (n, n), images in rows (SigLIP, Zhai et al. 2023, §3.2).
 
-    Every entry is a question of its own, "do these two belong together?", yes on the diagonal and no elsewhere, so no row is normalized. The sum
-    is divided by n, not by n²: equal logits of 0 cost n ln 2. The bias begins at -10, since nearly all answers are no. ShapeError unless logits are
-    square.
+    Every entry is classified by itself, positive on the diagonal and negative elsewhere; no row is normalized. The sum
+    is divided by n, not by n²: equal logits of 0 cost n ln 2. The bias is part of the
+    logits and begins at -10, since nearly all pairs are negative. ShapeError unless logits are square.
 
     >>> round(sigmoid_loss(np.zeros((4, 4))).item(), 4), round(float(4 * np.log(2)), 4)
     (2.7726, 2.7726)

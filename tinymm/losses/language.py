@@ -1,4 +1,4 @@
-"""The language loss: how surprised the model is by each next token. BLIP's LM, BLIP-2's ITG, and what a language model trains on alone."""
+"""The language modeling loss, cross-entropy of each next token: BLIP's LM, BLIP-2's ITG, and a language model's own."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from tinymm.autodiff import Tensor, ops
 
 
 def language_loss(logits: Any, ids: np.ndarray, is_real: np.ndarray, smoothing: float = 0.0) -> Tensor:
-    """Return the mean surprise, in nats, at each real next token: logits (B, T, V), ids (B, T), is_real (B, T).
+    """Return the mean cross-entropy of each real next token, in nats: logits (B, T, V), ids (B, T), is_real (B, T).
 
-    The shift is inside: the logits of token t answer for token t+1. A token counts as a target where `is_real`; mark padding False, and a
+    The shift is inside: the logits of token t predict token t+1. A token counts as a target where `is_real`; mark padding False, and a
     prompt that was given too. With `smoothing` e a target is worth 1 - e and all V tokens share e (Szegedy et al. 2016, §7); the loss then
     never reaches 0. Equal logits give ln V at any smoothing. DataError if no target is left, ShapeError for arrays that do not fit.
 
@@ -34,5 +34,5 @@ def language_loss(logits: Any, ids: np.ndarray, is_real: np.ndarray, smoothing: 
     if targets.min() < 0 or targets.max() >= V:
         raise DataError(f"language_loss: targets lie in [0, {V}) and {targets.min()} to {targets.max()} came; use the model's own tokenizer")
     log_p: Any = ops.log_softmax(logits[rows, before])
-    surprise = -np.mean(np.take_along_axis(log_p, targets[:, None], axis=1))
-    return surprise if not smoothing else (1 - smoothing) * surprise - smoothing * np.mean(log_p)
+    nll = -np.mean(np.take_along_axis(log_p, targets[:, None], axis=1))
+    return nll if not smoothing else (1 - smoothing) * nll - smoothing * np.mean(log_p)

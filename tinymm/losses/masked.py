@@ -1,4 +1,4 @@
-"""Masked language modeling (MLM): which word stood here? BERT's task (Devlin et al. 2019, §3.1), with a picture beside the text (ALBEF §3.2)."""
+"""Masked language modeling (MLM): predict masked tokens (BERT, Devlin et al. 2019, §3.1), with an image in ALBEF (§3.2)."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from tinymm.arrays.backend import array_module, to_backend
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.autodiff import Tensor, ops
 
-#: The label of a place that is no question.
+#: The label of a position that the loss ignores.
 NOT_ASKED = -100
 
 
 def mask_words(
     ids: np.ndarray, special: np.ndarray, vocabulary: int, mask_id: int, p: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hide a share `p` of the words: return what the model reads and what it is asked for, both (B, T), -100 where it is asked for nothing.
+    """Mask each token with probability `p`, as BERT does: return input ids and labels, both (B, T), the label -100 where no token is masked.
 
-    ids (B, T); `special` (B, T) boolean marks what is never hidden, such as padding and [CLS]. Of the chosen places 8 in 10 become [MASK],
+    ids (B, T); `special` (B, T) boolean marks what is never masked, such as padding and [CLS]. Of the chosen places 8 in 10 become [MASK],
     `mask_id`, 1 in 10 a random id below `vocabulary`, and 1 in 10 stay as they are, so that the model can trust no word it reads
     (BERT §3.1). DataError for a p outside [0, 1], ShapeError unless each id has its boolean mark.
 
@@ -37,10 +37,10 @@ def mask_words(
 
 
 def masked_language_loss(logits: Any, labels: np.ndarray, soft: Any = None, alpha: float = 0.0) -> Tensor:
-    """Return the mean surprise at the hidden words: logits (B, T, V), labels (B, T) with -100 where nothing is asked (ALBEF §3.2, eq. 3 and 7).
+    """Return the mean cross-entropy of the masked tokens: logits (B, T, V), labels (B, T), -100 where ignored (ALBEF §3.2, eq. 3 and 7).
 
-    With `soft` logits (B, T, V) of the slow twin, a share `alpha` of each answer is what the twin thinks possible there. Equal logits give ln V.
-    DataError where nothing is asked at all: the mean of nothing is no number. ShapeError for labels of another shape than the texts'.
+    With logits `soft` (B, T, V) of the momentum encoder, `alpha` is the weight of its pseudo-targets. A uniform prediction has the loss ln V.
+    DataError where all labels are -100: the mean of nothing is no number. ShapeError for labels of another shape than the texts'.
 
     >>> loss = masked_language_loss(np.zeros((1, 3, 8)), np.array([[-100, 5, -100]]))
     >>> round(loss.item(), 4), round(float(np.log(8)), 4)
@@ -55,10 +55,10 @@ def masked_language_loss(logits: Any, labels: np.ndarray, soft: Any = None, alph
     if targets.min() < 0 or targets.max() >= V:
         raise DataError(f"masked_language_loss: labels lie in [0, {V}) and {targets.min()} to {targets.max()} came; use the model's own tokenizer")
     log_p: Any = ops.log_softmax(logits[rows, places])
-    surprise = -np.mean(np.take_along_axis(log_p, targets[:, None], axis=1))
+    nll = -np.mean(np.take_along_axis(log_p, targets[:, None], axis=1))
     if soft is None or not alpha:
-        return surprise
+        return nll
     soft = to_backend(soft, array_module(log_p.data).__name__)[rows, places]
     thought = np.exp(soft - soft.max(axis=-1, keepdims=True))
     distilled = -np.mean(np.sum(log_p * (thought / thought.sum(axis=-1, keepdims=True)), axis=-1))
-    return (1 - alpha) * surprise + alpha * distilled
+    return (1 - alpha) * nll + alpha * distilled

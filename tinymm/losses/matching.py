@@ -1,6 +1,6 @@
-"""Image-text matching (ITM): does this text belong to this picture? Asked of the pairs that a contrastive model finds hardest to tell apart.
+"""Image-text matching (ITM): binary classification of true pairs and hard negatives, which the contrastive similarity draws.
 
-ALBEF (Li et al. 2021, §3.2) introduced it, BLIP and BLIP-2 kept it. A model that knows nothing but that one pair in three is true has the
+ALBEF (Li et al. 2021, §3.2) introduced it, BLIP and BLIP-2 kept it. The class prior, one true pair in three, has the
 loss ln 3 - ⅔ ln 2 = 0.6365 (`ITM_PRIOR`) and is right 2 times in 3.
 """
 
@@ -16,19 +16,19 @@ from tinymm.autodiff import Tensor
 from .classification import cross_entropy_loss
 from .contrastive import same_picture
 
-#: The loss of a model that answers "1 in 3" whatever it sees: the entropy of that coin, in nats.
+#: The loss of the class prior, 1 true pair in 3: its entropy, in nats.
 ITM_PRIOR = math.log(3) - 2 / 3 * math.log(2)
 
 
 def hard_negatives(
     similarities: Any, image_ids: np.ndarray, rng: np.random.Generator, text_to_image: Any = None
 ) -> tuple[Any, Any]:
-    """Draw a wrong picture for each text and a wrong text for each picture, the likelier the more similar: two arrays of indices (B,).
+    """Draw hard negatives: a wrong image for each text and a wrong text for each image, the likelier the more similar: indices (B,) twice.
 
-    `similarities` (B, B) are scaled as in the contrastive loss, pictures in rows; a text's picture is drawn by the softmax of its column, a
-    picture's text by that of its row. Where texts have similarities of their own, as beside a slow twin, these are `text_to_image` (B, B), texts in
-    rows. Pairs of one `image_ids` (B,) are true and never drawn: they are taken out *before* the softmax, since
-    a softmax that they fill leaves only zeros behind. What is drawn lives where the similarities do. DataError where nothing is left to draw from.
+    `similarities` (B, B) are scaled as in the contrastive loss, images in rows; a text's image is drawn by the softmax of its column,
+    an image's text by that of its row. Where texts have similarities of their own, as with a momentum encoder, these are `text_to_image`
+    (B, B), texts in rows. Pairs of one `image_ids` (B,) are true and never drawn: they are taken out *before* the softmax, since
+    a softmax that they fill leaves zeros only. What is drawn is on the similarities' device. DataError where nothing is left to draw from.
     ShapeError unless each pair has its row, column and id.
 
     >>> S = np.array([[9.0, 5.0, 0.0], [0.0, 9.0, 5.0], [5.0, 0.0, 9.0]]) * 20
@@ -47,9 +47,9 @@ def hard_negatives(
 
 
 def wrong_pairs(image_ids: np.ndarray) -> np.ndarray:
-    """Return which pictures and texts of a batch may be drawn for each other, those of different `image_ids` (B,): (B, B).
+    """Return which images and texts of a batch may be drawn for each other, those of different `image_ids` (B,): (B, B).
 
-    Rows of the id -100, which nobody knows, are different. DataError for a row that all others are like.
+    Rows of the unknown id -100 are different. DataError for a row that all others are like.
 
     >>> wrong_pairs(np.array([7, 7, 8])).astype(int).tolist()
     [[0, 0, 1], [0, 0, 1], [1, 1, 0]]
@@ -75,10 +75,10 @@ def _draw(logits: Any, rng: np.random.Generator) -> Any:
 
 
 def itm_pairs(image_for_text: Any, text_for_image: Any) -> tuple[Any, Any, np.ndarray]:
-    """Return which picture stands beside which text in the 3B pairs of ITM, and their labels: (images (3B,), texts (3B,), labels (3B,)).
+    """Return the 3B pairs of ITM as indices, and their labels: (images (3B,), texts (3B,), labels (3B,)).
 
-    First the B true pairs (label 1), then each text with its hard picture, then each picture with its hard text (label 0). Indices live where
-    the draws do, labels on the host. ShapeError for draws of two batches.
+    First the B true pairs (label 1), then each text with its hard image, then each image with its hard text (label 0). Indices are on the
+    draws' device, labels on the host. ShapeError for draws of two batches.
 
     >>> itm_pairs(np.array([1, 0]), np.array([1, 0]))
     (array([0, 1, 1, 0, 0, 1]), array([0, 1, 0, 1, 1, 0]), array([1, 1, 0, 0, 0, 0]))
@@ -95,7 +95,7 @@ def itm_pairs(image_for_text: Any, text_for_image: Any) -> tuple[Any, Any, np.nd
 def itm_loss(logits: Any, labels: np.ndarray) -> Tensor:
     """Return the cross-entropy of "does not match" (0) and "matches" (1): logits (n, 2), or (n, Q, 2) averaged over queries; labels (n,).
 
-    Every query of BLIP-2 votes, and it is the logits that are averaged, not their probabilities or losses (BLIP-2 §3.2). ShapeError for logits of
+    The logits of BLIP-2's queries are averaged, not their probabilities or losses (BLIP-2 §3.2). ShapeError for logits of
     other axes.
 
     >>> prior = np.log(np.array([[2 / 3, 1 / 3]] * 3))

@@ -1,6 +1,6 @@
-"""BERT: text that looks both ways, and, with cross-attention, at a picture (Devlin et al. 2019; as used by ALBEF, BLIP and the Q-Former).
+"""BERT: a bidirectional text encoder, with cross-attention to image tokens where asked (Devlin et al. 2019; ALBEF, BLIP, Q-Former).
 
-The norm stands behind each sum ("post-norm"), as in the first transformers. One stack serves three ways: without a picture it encodes text;
+The norm follows each sum ("post-norm"), as in the first transformers. One stack serves three ways: without an image it encodes text;
 with one it fuses the two; under a causal mask, with the language head, it writes.
 """
 
@@ -37,9 +37,9 @@ ACTIVATIONS = {"gelu": ops.gelu, "quick_gelu": ops.quick_gelu, "relu": ops.relu}
 class BertConfig:
     """Sizes of a BERT over `vocabulary` ids and at most `context` tokens.
 
-    `memory_width` is that of the picture's tokens and None where there is no cross-attention; `crosses_from` is the first layer that has it
+    `memory_width` is that of the image's tokens and None where there is no cross-attention; `crosses_from` is the first layer that has it
     (6 of 12 in ALBEF, 0 in BLIP). `token_types` counts BERT's sentence types, of which only the first is used (ALBEF has 2, the others none).
-    `activation` bends in the layers and in the language head.
+    `activation` is that of the layers and of the language head.
 
     >>> BertConfig.paper().feed_forward
     3072
@@ -58,8 +58,8 @@ class BertConfig:
     token_types: int = 0
     causal: bool = False  # `is_decoder` of transformers: a token that is given no mask sees itself and those before it
     tied: bool = True  # the language head's table of words is the embedding's own
-    std: float = STD  # of the layers' fresh weights; a narrow model learns sooner from larger ones, √(768 / width) times as large
-    embedding_std: float | None = None  # of fresh words and positions; the same
+    std: float = STD  # of the layers' randomly initialized weights; a narrow model learns sooner from larger ones, √(768 / width) times as large
+    embedding_std: float | None = None  # of randomly initialized words and positions; the same
 
     def __post_init__(self):
         if self.feed_forward is None:
@@ -79,7 +79,7 @@ class BertConfig:
 
 
 class BertLayer(Module):
-    """Look around, look at the picture, think; a norm behind each sum: (B, T, D) -> (B, T, D)."""
+    """Post-norm transformer layer: self-attention, cross-attention to the image tokens, feed-forward: (B, T, D) -> (B, T, D)."""
 
     def __init__(self, config: BertConfig, crosses: bool, *, rng: np.random.Generator):
         D, eps, std = config.width, config.eps, config.std
@@ -91,18 +91,18 @@ class BertLayer(Module):
         self.norm_2 = LayerNorm(D, eps)
 
     def forward(self, x: Any, may_attend: Any = None, memory: Any = None, cache: Cache | None = None) -> Tensor:
-        """Return x (B, T, D) after one round; without `memory` (B, Tk, M) the cross-attention is left out."""
+        """Return x (B, T, D) after the layer; without `memory` (B, Tk, M) the cross-attention is left out."""
         return self.look_and_think(self.norm_1(x + self.attention(x, may_attend, cache)), memory)  # (B, T, D)
 
     def look_and_think(self, x: Any, memory: Any = None, cache: Cache | None = None) -> Tensor:
-        """Return x (B, T, D) after the part behind the self-attention, which BLIP's decoder shares; `cache` keeps the picture's keys and values."""
+        """Return x (B, T, D) after cross-attention and feed-forward, which BLIP's decoder shares; `cache` keeps the image's keys and values."""
         if self.cross is not None and memory is not None:
             x = self.norm_cross(x + self.cross(x, memory, cache=cache))  # (B, T, D)
         return self.norm_2(x + self.mlp(x))  # (B, T, D)
 
 
 class TextEmbedding(Module):
-    """Word and position, added: ids (B, T) -> (B, T, D). The norm behind it is its owner's, since the Q-Former shares it with its queries."""
+    """Token and position embeddings, added: ids (B, T) -> (B, T, D). Its owner has the norm, since the Q-Former shares it with queries."""
 
     def __init__(self, vocabulary: int, context: int, width: int, token_types: int = 0, *, rng: np.random.Generator, std: float = STD):
         self.words = Embedding(vocabulary, width, rng=rng, std=std)
@@ -110,14 +110,14 @@ class TextEmbedding(Module):
         self.types = Parameter(normal(rng, (token_types, width), std)) if token_types else None
 
     def forward(self, ids: np.ndarray, start: int = 0) -> Tensor:
-        """Embed tokens that stand at the places from `start` on; ShapeError for other axes, or beyond the context."""
+        """Embed tokens at the positions from `start` on; ShapeError for other axes, or beyond the context."""
         check_ids(ids, len(self.positions) - start)
         x = self.words(ids) + self.positions[start : start + ids.shape[1]]
         return x if self.types is None else x + self.types[0]
 
 
 class Bert(Module):
-    """The stack: ids (B, T) -> (B, T, D), the first token's row standing for the text.
+    """The transformer: ids (B, T) -> (B, T, D); the first token's row represents the text.
 
     >>> model = Bert(BertConfig.tiny(), np.random.default_rng(0))
     >>> model(np.array([[1, 5, 2]]), np.array([[True, True, True]])).shape
@@ -161,13 +161,13 @@ class Bert(Module):
 
 
 def check_memory(memory: Any, x: Any, width: int | None) -> None:
-    """Raise ShapeError or UsageError unless the picture's tokens are (B, Tk, width), one picture for each row of x."""
+    """Raise ShapeError or UsageError unless the image's tokens are (B, Tk, width), one image for each row of x."""
     if memory is None:
         return
     if width is None:
         raise UsageError(f"a text encoder without memory_width has no cross-attention, and memory {memory.shape} came; set memory_width")
     if memory.ndim != 3 or memory.shape[-1] != width:
-        raise ShapeError(f"cross-attention looks at (B, tokens, {width}) and {memory.shape} came; use the picture encoder it was built for")
+        raise ShapeError(f"cross-attention takes (B, tokens, {width}) and {memory.shape} came; use the image encoder it was built for")
     if len(memory) != len(x):
         raise ShapeError(f"each row looks at a picture of its own, and {len(x)} rows with {len(memory)} pictures came; repeat the pictures")
 

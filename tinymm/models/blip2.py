@@ -48,7 +48,7 @@ class BLIP2Config:
     def __post_init__(self):
         if self.image.width != self.qformer.memory_width:
             raise ShapeError(
-                f"the Q-Former looks at tokens of the picture encoder's width {self.image.width}, and a memory_width of "
+                f"the Q-Former attends to tokens of the image encoder's width {self.image.width}, and a memory_width of "
                 f"{self.qformer.memory_width} came; make them equal"
             )
         if self.qformer.vocabulary is None:

@@ -1,4 +1,4 @@
-"""Words as an average: the simplest text encoder that Figure 3 names ("CBOW or Text Transformer")."""
+"""CBOW, the continuous bag of words: the mean of the word embeddings as text encoder (Figure 3: "CBOW or Text Transformer")."""
 
 from dataclasses import dataclass
 

@@ -100,7 +100,7 @@ RELEASED: dict[str, tuple[int, ViTConfig | ResNetConfig, tuple[int, int]]] = {
 
 
 class CLIP(Module):
-    """Two encoders into one space of width E: pictures (B, h, w, c) and ids (B, T) that belong together come to point the same way.
+    """An image encoder and a text encoder into one embedding space of width E: images (B, h, w, c), ids (B, T).
 
     UsageError for a ResNet that projects to another width.
 

@@ -1,4 +1,4 @@
-"""What a tower costs, from its sizes alone: multiply-adds, parameters, and the numbers that a training step keeps for its way back.
+"""What an encoder costs, from its sizes alone: multiply-adds, parameters, and the activations that training keeps for the backward pass.
 
 Sizes are those of CLIP (Radford et al. 2021, Tables 19 and 20). No array is made, so the largest model of the
 paper is counted as fast as the smallest. Costs of parts add up to those of the whole; the tests count what tiny models really do.
@@ -15,7 +15,7 @@ from .vit import ViTConfig
 
 @dataclass(frozen=True)
 class Cost:
-    """What one picture or one text costs; `a + b` is both, `a * 3` three of them.
+    """What one image or one text costs; `a + b` is both, `a * 3` three of them.
 
     `operations` are the multiply-adds of a forward pass in products of matrices, where nearly all the work is; `first` those among them whose
     input asks for no gradient, such as the patches' own; `parameters` what is trained; `kept` the numbers that stay in memory until the backward
@@ -81,15 +81,15 @@ def added(T: int, D: int) -> Cost:
 
 
 def conv(side: int, size: int, channels: int, channels_out: int, stride: int = 1) -> Cost:
-    """Return the cost of a convolution of a square picture, padded so that only the stride makes it smaller; its windows are kept as rows."""
+    """Return the cost of a convolution of a square image, padded so that only the stride makes it smaller; its windows are kept as rows."""
     places = (side // stride) ** 2
     rows = 0 if size == stride == 1 else places * size * size * channels  # a window of one place is a view
     return linear(places, size * size * channels, channels_out, bias=False) + Cost(kept=rows)
 
 
-# ---------------------------------------------------------------------- the towers
+# ---------------------------------------------------------------------- the encoders
 def image_cost(config: ViTConfig | ResNetConfig) -> Cost:
-    """Return what the picture encoder costs a picture, without the projection into the joint space.
+    """Return what the image encoder costs an image, without the projection into the joint space.
 
     >>> round(image_cost(CLIPConfig.paper("ViT-B/32").image).operations / 1e9, 2)
     4.41
@@ -112,7 +112,7 @@ def text_cost(config: TextConfig | CBOWConfig, length: int | None = None) -> Cos
 
 
 def projection(config: CLIPConfig) -> tuple[Cost, Cost]:
-    """Return what the way into the joint space costs a picture and a text: W_i or W_t, and the division by the length."""
+    """Return what the projection into the joint space costs for an image and a text: W_i or W_t, and the division by the length."""
     image, E = config.image, config.joint_width
     width = image.width if isinstance(image, ViTConfig) else None if image.output_width else image.features
     own = Cost() if width is None else linear(1, width, E, bias=False)
@@ -120,7 +120,7 @@ def projection(config: CLIPConfig) -> tuple[Cost, Cost]:
 
 
 def pair_cost(config: CLIPConfig, length: int | None = None) -> Cost:
-    """Return what a picture with its text costs both encoders and their projections: all but the loss; the scale t is counted.
+    """Return what an image with its text costs both encoders and their projections: all but the loss; the scale t is counted.
 
     >>> pair_cost(CLIPConfig.paper("RN50")).parameters
     102007137

@@ -1,6 +1,6 @@
-"""From probabilities to a text: greedy, nucleus and beam search over any model that can take one more token.
+"""Text generation: greedy decoding, nucleus (top-p) sampling and beam search, with any model that can take one more token.
 
-The model has read its prefix (a picture, soft words, a prompt) into caches and knows the logits of the first new token; from there on
+The model has read its prefix (an image, soft visual prompts, a prompt) into caches and knows the logits of the first new token; from there on
 `advance` takes one token a row. Nothing here knows what the model is.
 """
 
@@ -62,7 +62,7 @@ def generate(
 
 
 def _one_by_one(logits: Any, caches: list[Cache], advance: Advance, end: int, most: int, least: int, choose: Callable) -> list[list[int]]:
-    """Choose token after token; a row that has ended runs along unheard until all have."""
+    """Choose token after token; the output of a row that has ended is ignored until all have."""
     texts: list[list[int]] = [[] for _ in logits]
     writing = np.ones(len(logits), bool)
     for n in range(most):

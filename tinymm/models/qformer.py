@@ -1,8 +1,8 @@
-"""The Q-Former: a few learned queries ask a frozen picture encoder what a text will need (BLIP-2, Li et al. 2023, §3.1, Figure 2).
+"""The Q-Former: learned query embeddings that cross-attend to a frozen image encoder (BLIP-2, Li et al. 2023, §3.1, Figure 2).
 
 One stack, two kinds of rows. Queries and words share self-attention, and the mask alone decides who sees whom: `unimodal_mask` for ITC,
-`multimodal_causal_mask` for ITG, `bidirectional_mask` for ITM. Only queries look at the picture, in every second layer; so whatever a
-word learns of the picture, it learns from a query. Queries and words have feed-forwards of their own.
+`multimodal_causal_mask` for ITG, `bidirectional_mask` for ITM. Only queries cross-attend to the image, in every second layer; so text
+gets the image through the queries only. Queries and words have feed-forwards of their own.
 """
 
 from dataclasses import dataclass, replace
@@ -39,8 +39,8 @@ class QFormerConfig:
     activation: str = "gelu"
     eps: float = 1e-12
     cross_every: int = 2
-    std: float = STD  # of the fresh weights; a narrow model learns sooner from larger ones, √(768 / width) times as large
-    embedding_std: float | None = None  # of fresh queries, words and positions; the same
+    std: float = STD  # of the randomly initialized weights; a narrow model learns sooner from larger ones, √(768 / width) times as large
+    embedding_std: float | None = None  # of randomly initialized queries, words and positions; the same
 
     def __post_init__(self):
         if self.queries < 1 or self.cross_every < 1:
@@ -64,7 +64,7 @@ class QFormerConfig:
 
 
 class QFormerLayer(Module):
-    """One round for rows [queries ; words]: look around together, queries look at the picture, each kind thinks for itself."""
+    """A layer over [queries ; words]: joint self-attention, cross-attention of the queries, a feed-forward for each of the two."""
 
     def __init__(self, config: QFormerConfig, crosses: bool, *, rng: np.random.Generator):
         D, eps, F, std = config.width, config.eps, config.feed_forward or 4 * config.width, config.std
@@ -79,7 +79,7 @@ class QFormerLayer(Module):
             self.mlp, self.norm_2 = MLP(D, F, config.activation, rng=rng, stds=(std, std)), LayerNorm(D, eps)
 
     def forward(self, x: Any, Q: int, may_attend: Any, memory: Any, cache: Cache | None = None) -> Tensor:
-        """Return x (B, Q+T, D) after one round; the first Q rows are queries."""
+        """Return x (B, Q+T, D) after the layer; the first Q rows are queries."""
         x = self.norm_1(x + self.attention(x, may_attend, cache))  # (B, Q+T, D)
         queries, words = x[:, :Q], x[:, Q:]
         parts: list[Any] = []
@@ -94,7 +94,7 @@ class QFormerLayer(Module):
 
 
 class QFormer(Module):
-    """Queries and words through one stack under one mask: picture tokens (B, P, M) and ids (B, T) -> (B, Q+T, D), queries first.
+    """The Q-Former: queries and words in one transformer under one mask: image tokens (B, P, M) and ids (B, T) -> (B, Q+T, D), queries first.
 
     >>> qformer = QFormer(QFormerConfig.tiny(), np.random.default_rng(0))
     >>> qformer(np.ones((2, 9, 24), np.float32)).shape

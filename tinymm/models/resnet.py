@@ -1,4 +1,4 @@
-"""Pictures by convolution: CLIP's modified ResNet with attention pooling (§2.4)."""
+"""Images by convolution: CLIP's modified ResNet with attention pooling (§2.4)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from .vit import check_images
 class ResNetConfig:
     """Sizes of a modified ResNet: four stages of `layers` bottlenecks, the first `width` wide, the last 32 · width.
 
-    With `output_width` the pooling projects to the joint space itself, as in the released models; without it a `W_i` follows, as in
+    With `output_width` the pooling projects to the shared embedding space itself, as in the released models; without it a `W_i` follows, as in
     Figure 3. UsageError unless the resolution is a multiple of 32 and the width even.
 
     >>> ResNetConfig(resolution=224, width=64, layers=(3, 4, 6, 3), heads=32).features
@@ -63,8 +63,8 @@ class ConvNorm(Module):
 class Bottleneck(Module):
     """Narrow, look at neighbors, widen, and add what came in: (B, h, w, c) -> (B, h/s, w/s, 4·narrow).
 
-    Every convolution has stride 1; where the picture shrinks, an average pooling of `stride` does it, on both ways ("anti-aliased",
-    §2.4). The last gain begins at 0, so that a fresh branch is silent.
+    Every convolution has stride 1; where the image shrinks, an average pooling of `stride` does it, on both ways ("anti-aliased",
+    §2.4). The last norm's weight begins at 0, so that a block begins as the identity.
     """
 
     def __init__(self, channels: int, narrow: int, stride: int, *, rng: np.random.Generator):
@@ -88,7 +88,7 @@ class Bottleneck(Module):
 
 
 class AttentionPool(Module):
-    """One feature a picture by attention instead of an average: (B, h, w, C) -> (B, output width) (§2.4, "QKV attention" pooling).
+    """One feature an image by attention instead of an average: (B, h, w, C) -> (B, output width) (§2.4, "QKV attention" pooling).
 
     The mean over places asks, all places and the mean itself answer; positions are learned.
     """
@@ -127,7 +127,7 @@ class ModifiedResNet(Module):
         self.pool = AttentionPool(config.places, channels, config.heads, config.output_width or channels, rng=rng)
 
     def feature_map(self, images: Any) -> Tensor:
-        """Return the map before pooling: (B, h, w, c) -> (B, h/32, w/32, C). ShapeError or DtypeError for anything but such pictures of floats."""
+        """Return the map before pooling: (B, h, w, c) -> (B, h/32, w/32, C). ShapeError or DtypeError for anything but such images of floats."""
         check_images(images, self.config.resolution, self.config.channels)
         x = images
         for layer in self.stem:
@@ -139,5 +139,5 @@ class ModifiedResNet(Module):
         return x
 
     def forward(self, images: Any) -> Tensor:
-        """Return one feature a picture: (B, h, w, c) -> (B, C or output width)."""
+        """Return one feature an image: (B, h, w, c) -> (B, C or output width)."""
         return self.pool(self.feature_map(images))

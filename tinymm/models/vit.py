@@ -1,4 +1,4 @@
-"""A picture as a sentence of patches: the vision transformer (Dosovitskiy et al. 2021), in the form that CLIP gave it."""
+"""The vision transformer (ViT): an image as a sequence of patches (Dosovitskiy et al. 2021), in CLIP's variant."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,9 @@ from tinymm.layers.init import normal
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """Sizes of a vision transformer: pictures of `resolution` × `resolution` × `channels` in patches of `patch` × `patch`.
+    """Sizes of a vision transformer: images of `resolution` × `resolution` × `channels` in patches of `patch` × `patch`.
 
-    UsageError if the patches do not tile the picture.
+    UsageError if the patches do not tile the image.
 
     >>> ViTConfig(resolution=32, patch=8, width=64, layers=2, heads=4).patches
     16
@@ -76,7 +76,7 @@ class ViT(Module):
     def tokens(self, images: Any) -> Tensor:
         """Return all tokens before the final norm: images (B, h, w, c), normalized -> (B, P+1, D), the class token first.
 
-        ShapeError or DtypeError for anything but such pictures of floats.
+        ShapeError or DtypeError for anything but such images of floats.
         """
         config = self.config
         check_images(images, config.resolution, config.channels)
@@ -95,13 +95,13 @@ class ViT(Module):
         return x if self.norm_after is None else self.norm_after(x)  # (B, P+1, D)
 
     def forward(self, images: Any) -> Tensor:
-        """Return one feature a picture: (B, h, w, c) -> (B, D)."""
+        """Return one feature an image: (B, h, w, c) -> (B, D)."""
         x: Any = self.tokens(images)[:, 0]  # (B, D)
         return x if self.norm_after is None else self.norm_after(x)  # (B, D)
 
 
 def check_images(images: Any, resolution: int, channels: int) -> None:
-    """Raise ShapeError or DtypeError unless images are normalized pictures (B, resolution, resolution, channels)."""
+    """Raise ShapeError or DtypeError unless images are normalized floats (B, resolution, resolution, channels)."""
     if not hasattr(images, "shape"):
         raise DtypeError(
             f"pictures are an array (B, h, w, c), and a {type(images).__name__} came; use the "

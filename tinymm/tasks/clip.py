@@ -42,8 +42,8 @@ BLOCKWISE_FROM = 1024
 def figure_3(image_encoder, text_encoder, I, T, W_i, W_t, t):
     """Return (loss, logits) of a batch: Figure 3 of the paper, from the second line of its body on unchanged.
 
-    I[n, h, w, c] and T[n, l] are n aligned pictures and texts, the encoders give [n, d_i] and [n, d_t], W_i[d_i, d_e] and W_t[d_t, d_e]
-    project into the joint space, and t is the logarithm of the scale. The loss is in nats; ln n is that of equal scores.
+    I[n, h, w, c] and T[n, l] are n aligned images and texts, the encoders give [n, d_i] and [n, d_t], W_i[d_i, d_e] and W_t[d_t, d_e]
+    project into the shared embedding space, and t is the logarithm of the scale. The loss is in nats; a uniform prediction has ln n.
     """
     n = len(I)
     # extract feature representations of each modality

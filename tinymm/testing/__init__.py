@@ -1,4 +1,4 @@
-"""Chapter 8, properties for anyone: what every mask, loss and metric of a kind must do, run against any callable.
+"""Chapter 8, property-based tests: what every mask, loss and metric of a kind must do, run against any callable.
 
 `check.contrastive_loss(my_loss)` draws hundreds of small cases and either says what holds or fails with five lines:
 which property broke, what was found, the smallest input that breaks it, why it matters, and the likely mistake. Arrays

@@ -1,4 +1,4 @@
-"""Which properties each planted mistake of the tests breaks; the likely cause of a failure is the nearest row."""
+"""Which properties each mutant of the tests breaks; the likely cause of a failure is the nearest row."""
 
 from .causes_blip2 import BLIP2
 from .causes_models import MODELS
@@ -192,8 +192,8 @@ CAUSES: dict[str, dict[str, str]] = {
         "targets from own similarities": "C02 C05 C08 C10 C13",
         "first coordinate weighs more": "C05 C09 C13 C14",
         "diagonal ignores duplicates": "C01 C05 C10 C12 C13 C14 C20a",
-        "picture tower detached": "C15 C21b",
-        "text tower detached": "C15 C21b",
+        "image encoder detached": "C15 C21b",
+        "text encoder detached": "C15 C21b",
         "gradient of one half": "C15 C21b",
         "gradient negative": "C15 C16 C21b",
         "gradient without the scale": "C15 C21b",

@@ -1,4 +1,4 @@
-"""Which properties each planted mistake in a gradient, or in a model with a mask, breaks."""
+"""Which properties each mutant of a gradient, or of a model with a mask, breaks."""
 
 MODELS: dict[str, dict[str, str]] = {
     "no_leak": {

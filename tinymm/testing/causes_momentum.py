@@ -1,4 +1,4 @@
-"""The rows of `causes` for SigLIP's loss and for what is learned with a momentum twin: its targets, its queue, its average, and hidden words."""
+"""The rows of `causes` for SigLIP's loss and for what is learned with a momentum encoder: targets, queue, EMA, and masked tokens."""
 
 MOMENTUM: dict[str, dict[str, str]] = {
     "sigmoid_loss": {
@@ -111,14 +111,14 @@ MOMENTUM: dict[str, dict[str, str]] = {
         "targets of the batch alone": "I08b I09a I09b",
         "targets of the model itself": "I08b I09a",
         "model beside itself": "I08b",
-        "twin for the model": "I08b",
-        "twins swapped": "I08b I09b",
-        "twin trained": "I12a",
+        "momentum for the model": "I08b",
+        "momentum features swapped": "I08b I09b",
+        "momentum encoder trained": "I12a",
         "queue trained": "I12a",
-        "twin of texts trained": "I12a",
-        "picture tower detached": "I12b",
-        "text tower detached": "I12b",
-        "both towers detached": "I12b",
+        "momentum texts trained": "I12a",
+        "image encoder detached": "I12b",
+        "text encoder detached": "I12b",
+        "both encoders detached": "I12b",
         "gradient negative": "I12b",
         "gradient of both halves added": "I12b",
         "gradient without the temperature": "I12b",

@@ -1,4 +1,4 @@
-"""What is promised: a function with its conventions, called so that every misbehavior becomes a finding.
+"""Contracts: a function with its conventions, called so that every misbehavior becomes a finding.
 
 A right function of another convention (a divisor for a multiplier, blocked for allowed) fails properties that are not
 about conventions. A contract states them once; the properties then speak tinymm's own.

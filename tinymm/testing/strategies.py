@@ -1,4 +1,4 @@
-"""What is drawn: Hypothesis chooses sizes, paddings and masks; the numbers come from a seed that it draws.
+"""Hypothesis strategies: sizes, paddings and masks; the numbers come from a seed that Hypothesis draws.
 
 Hypothesis shrinks numbers toward zeros, equal rows and symmetric matrices, and those hide swapped directions and
 missing transposes. A seed shrinks to 0, and the numbers made from it stay as crooked as any.

@@ -1,4 +1,4 @@
-"""How a property is declared, in one place, and how a suite of them is run.
+"""Suites of properties: a property is declared in one place, and a suite runs them.
 
 All the properties of a suite look at the same drawn cases. Drawing costs more than checking, so a hundred cases of
 twenty properties cost little more than a hundred cases of one.

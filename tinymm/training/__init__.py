@@ -1,4 +1,4 @@
-"""Chapter 10, how it learns: a loop that is one function, and what it needs.
+"""Chapter 10, training: a loop that is one function, and what it needs.
 
 Read `loop` (a step, from batch to record), `optimizers` and `schedules` (how a gradient becomes a change), `parallel` (one batch over several
 workers) with `ranks` and `mpi` (workers that are processes) and `gathers` (how that goes wrong), `chunks` (a batch that does not fit),

@@ -1,4 +1,4 @@
-"""CLIP's own scale by arithmetic: what a batch of 32,768 and 400 M pairs ask of how many machines, before anything is bought.
+"""The compute, memory and communication of training at CLIP's scale (batch 32,768, 400 M pairs), by arithmetic.
 
 `models.cost` counts one pair. Here it meets a batch of n pairs on N machines, each of which runs its n / N pairs and gathers everybody's
 embeddings. With the *global* loss each then computes the whole n × n matrix; with the *local* loss only the rows and the columns
@@ -84,7 +84,7 @@ class Run:
 
     # ------------------------------------------------------------------ received by one machine a step, in bytes
     def gathered_bytes(self) -> int:
-        """Return the others' embeddings, pictures' and texts': the forward pass gathers them with either loss."""
+        """Return the others' embeddings, images' and texts': the forward pass gathers them with either loss."""
         return 2 * ITEM * (self.batch - self.pairs_each) * self.config.joint_width
 
     def scattered_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""What a run must keep to go on as if it had never stopped: parameters, optimizer, step. One file, replaced in one move.
+"""Training checkpoints: parameters, optimizer and step in one file, from which a run resumes bitwise. Replaced atomically.
 
 Nothing random is kept: batches and augmentation are functions of (seed, step), see `arrays.random`.
 """

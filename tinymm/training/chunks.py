@@ -1,8 +1,8 @@
-"""A batch larger than memory, with exactly its gradient: encoders that forget how they made their features and make them again.
+"""Gradient caching (GradCache): a batch larger than memory, with exactly its gradient, by embedding each pair twice.
 
-A contrastive loss needs the features of the whole batch at once, but not what the encoders remember of each pair. So each chunk of the batch is
-embedded and its graph dropped; the joint loss gives each feature its gradient; and when the walk comes back, each chunk runs once more and
-takes its features' gradient to the parameters (GradCache, Gao et al. 2021). One chunk's graph exists at a time. A step costs a forward pass more.
+A contrastive loss needs the features of the whole batch at once, but not the encoders' activations. So each chunk of the batch is
+embedded and its graph dropped; the loss gives each feature its gradient; in the backward pass each chunk runs once more and
+propagates its features' gradient to the parameters (Gao et al. 2021). One chunk's graph exists at a time. A step costs a forward pass more.
 """
 
 from collections.abc import Callable
@@ -21,9 +21,9 @@ SAME = 1e-3
 
 
 def in_chunks(split: Callable[[Any], Callable], size: int) -> Callable[[Any], Callable]:
-    """Return a `split` for `model.losses` whose encoders take `size` pairs at a time; the given one shares the batch among workers first.
+    """Return a `split` for a task's step whose encoders take `size` pairs at a time; the given one shards the batch among workers first.
 
-    Both runs of a chunk must give the same, so an encoder may not draw at random: what a step draws (negatives, hidden words) is drawn by
+    Both runs of a chunk must give the same, so an encoder may not draw at random: what a step draws (negatives, masked tokens) is drawn by
     the model before and handed to the encoder, as all models here do. GraphError where the runs differ; UsageError for a size below 1,
     and for batch normalization, which would see one chunk instead of the batch.
 
@@ -38,7 +38,7 @@ def in_chunks(split: Callable[[Any], Callable], size: int) -> Callable[[Any], Ca
 
 
 class _Chunked:
-    """An encoder, or a method of a model, that remembers of its batch nothing but the features: arrays (B, …) -> (B, …)."""
+    """An encoder, or a method of a model, that keeps of its batch the features only: arrays (B, …) -> (B, …)."""
 
     def __init__(self, encoder: Any, size: int):
         module = getattr(encoder, "__self__", encoder)

@@ -1,4 +1,4 @@
-"""How good is it? Retrieval, zero-shot classification and a linear probe, each to be read beside its chance level (CLIP, §3.1 and §3.2)."""
+"""Evaluation: retrieval recall, zero-shot classification and linear probe, each with its chance level (CLIP, §3.1 and §3.2)."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tinymm.data.batches import PairSet, ZeroShot
 
 
 def recall_at_k(scores: np.ndarray, k: int, is_match: np.ndarray | None = None, ties: str = "against") -> float:
-    """Return the share of rows that have a match among their k best columns: scores (N, M), is_match (N, M) boolean or None for the diagonal.
+    """Return recall@k, the share of rows with a match among their k best columns: scores (N, M), is_match (N, M) boolean or None for the diagonal.
 
     Equal scores count against the model, or for half of it in the long run with `ties="expected"`: a collapsed model that scores
     everything alike must not get 100 %, nor one whose scores are NaN. Rows without any match are left out. ShapeError unless scores are a matrix;
@@ -60,7 +60,7 @@ def embed(encode: Any, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:
 
 
 def embed_images(model: Any, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
-    """Return unit features of normalized pictures (N, h, w, c) -> (N, E), on the model's device and back."""
+    """Return unit features of normalized images (N, h, w, c) -> (N, E), on the model's device and back."""
     backend = array_module(model.parameters()[0].data).__name__
     return embed(lambda part: model.encode_image(to_backend(part, backend)), images, batch_size)
 
@@ -84,7 +84,7 @@ def similarities(model: Any, images: np.ndarray, texts: list[str], tokenizer: An
 def retrieval(model: Any, pairs: PairSet, tokenizer: Any, ks: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
     """Return recall at each k both ways, its chance level at 1, and the mean of both ways at 1 as `r1`; the model is put in eval mode.
 
-    A picture with several captions is found by any of them; a caption without a picture is a distractor that pictures must not choose.
+    An image with several captions is found by any of them; a caption without an image is a distractor that images must not choose.
     """
     model.eval()
     return recalls(similarities(model, pairs.images, list(pairs.captions), tokenizer), pairs, ks)
@@ -93,9 +93,9 @@ def retrieval(model: Any, pairs: PairSet, tokenizer: Any, ks: tuple[int, ...] = 
 def recalls(
     scores: np.ndarray, pairs: PairSet, ks: tuple[int, ...] = (1, 5, 10), *, to_images: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Return what `retrieval` does for scores (N pictures, M captions) that are there already.
+    """Return what `retrieval` does for scores (N images, M captions) that are there already.
 
-    `to_images` (M, N) are the captions' scores of pictures where these are a table of their own, as after re-ranking.
+    `to_images` (M, N) are the captions' scores of images where these are a table of their own, as after re-ranking.
     """
     to_images = scores.T if to_images is None else to_images
     owner = np.asarray(pairs.image_of_caption)
@@ -113,7 +113,7 @@ def recalls(
 
 
 def swap_accuracy(right: np.ndarray, wrong: np.ndarray) -> float:
-    """Return how often a picture's right caption scores above a wrong one: right (N,), wrong (N,); a tie within rounding counts one half.
+    """Return how often an image's right caption scores above a wrong one: right (N,), wrong (N,); a tie within rounding counts one half.
 
     A bag of words gives both captions of a swap the same score but for rounding, and so gets exactly one half.
 
@@ -132,7 +132,7 @@ def classifier_weights(model: Any, classes: tuple[str, ...], templates: tuple[st
 
 
 def chosen_class(scores: np.ndarray) -> np.ndarray:
-    """Return the class of the highest score of each row, (N, C) -> (N,), and -1 for a row with a NaN: who computes nothing has chosen nothing.
+    """Return the class of the highest score of each row, (N, C) -> (N,), and -1 for a row with a NaN.
 
     >>> chosen_class(np.array([[0.1, 0.7], [np.nan, 0.3]]))
     array([ 1, -1])
@@ -141,7 +141,7 @@ def chosen_class(scores: np.ndarray) -> np.ndarray:
 
 
 def zero_shot(model: Any, task: ZeroShot, tokenizer: Any) -> dict[str, float]:
-    """Return the accuracy of naming each picture's class by its nearest prompt, beside the share of the most frequent class and 1/C.
+    """Return the accuracy of naming each image's class by its nearest prompt, beside the share of the most frequent class and 1/C.
 
     A NaN counts against the model, as in `recall_at_k`.
     """

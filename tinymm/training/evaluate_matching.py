@@ -1,7 +1,7 @@
-"""How good is a model that contrasts, matches, and writes or fills gaps? ALBEF, BLIP and BLIP-2 by the same questions, each answer beside chance.
+"""Evaluation of ALBEF, BLIP and BLIP-2: retrieval, re-ranking by ITM, matching, masked tokens, captions, each with its chance level.
 
-Retrieval by ITC and re-ranked by ITM (ALBEF §5; BLIP §5.1; BLIP-2 §4.4), matching on the hardest negatives, words hidden or to come, captions, and
-what it makes of swapped ones.
+Retrieval by ITC and re-ranked by ITM (ALBEF §5; BLIP §5.1; BLIP-2 §4.4), matching on the hardest negatives, masked or next tokens, captions, and
+hard-negative captions.
 """
 
 import math
@@ -18,13 +18,13 @@ from tinymm.tasks import CONTRAST, FILL, GENERATE, MATCH, spec_of, spec_or_none
 
 from .evaluate import chosen_class, recalls, swap_accuracy
 
-#: How many of the best by ITC the matching head looks at again (LAVIS: 128 of 5,000).
+#: How many of the best by ITC are re-ranked by the matching head (LAVIS: 128 of 5,000).
 RERANKED = 16
 _BATCH = 128
 
 
 def on_device(model: Any, x: Any) -> Any:
-    """Return the numbers where the model's weights live, on the host or on a GPU.
+    """Return the numbers on the model's device, the host or a GPU.
 
     >>> from tinymm.models.blip import BLIP, BLIPConfig
     >>> type(on_device(BLIP(BLIPConfig.tiny(), np.random.default_rng(0)), np.ones(2))).__name__
@@ -34,7 +34,7 @@ def on_device(model: Any, x: Any) -> Any:
 
 
 def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
-    """Return the picture encoder's tokens of pictures (N, h, w, c), a batch at a time, on the host: (N, P+1, M)."""
+    """Return the image encoder's tokens of images (N, h, w, c), a batch at a time, on the host: (N, P+1, M)."""
     with no_grad():
         return np.concatenate(
             [
@@ -45,7 +45,7 @@ def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
 
 
 def itc_scores(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
-    """Return the cosine of each query of each picture with each text, without the temperature: (N, Q, M); most models have one "query"."""
+    """Return the cosine of each query of each image with each text, without the temperature: (N, Q, M); most models have one "query"."""
     with no_grad():
         features = to_host(model.project_image(on_device(model, tokens)).data)
         queries = features[:, None] if features.ndim == 2 else features
@@ -54,7 +54,7 @@ def itc_scores(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndar
 
 
 def itm_logits(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> np.ndarray:
-    """Return the logits of "does not match" and "matches" for aligned pictures and texts, averaged over queries: (n, 2)."""
+    """Return the logits of "does not match" and "matches" for aligned images and texts, averaged over queries: (n, 2)."""
     parts = []
     with no_grad():
         for i in range(0, max(1, len(ids)), _BATCH):
@@ -69,9 +69,9 @@ def matching(
 ) -> dict[str, Any]:
     """Return ITC's and re-ranked recall, ITM's loss and accuracy on the hardest negatives, what the model's words are worth, and chance levels.
 
-    Words are "itg_…" of BLIP-2's first stage, "lm_…" of BLIP (perplexity, captions) and "mlm_accuracy" of ALBEF. Each picture's first caption
+    Words are "itg_…" of BLIP-2's first stage, "lm_…" of BLIP (perplexity, captions) and "mlm_accuracy" of ALBEF. Each image's first caption
     counts for them and for ITM. Re-ranking and words, which take longest, are left out unless `thorough`, and whatever needs weights that the
-    model's file did not have always is; captions are compared with `references`, by default all of the picture's own. Chance levels stand
+    model's file did not have always is; captions are compared with `references`, by default all of the image's own. Chance levels stand
     under "chance" by the same names.
     """
     model.eval()
@@ -113,21 +113,21 @@ def _matched(
 def _named(
     model: Any, pairs: PairSet, tokenizer: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, references: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the model's words are worth, and their chance levels; ids and is_real (N, T) are each picture's first caption."""
+    """Return what the model's words are worth, and their chance levels; ids and is_real (N, T) are each image's first caption."""
     spec = spec_of(model)
     if FILL in spec.can:
-        others = np.roll(tokens, len(tokens) // 2, axis=0)  # beside another's picture
+        others = np.roll(tokens, len(tokens) // 2, axis=0)  # beside another's image
         found = {"mlm_accuracy": mlm_accuracy(model, tokens, ids, is_real)}
         return found, {"mlm_accuracy": mlm_accuracy(model, others, ids, is_real)}
     name = spec.language_objective
-    surprise, level = perplexity(model, tokens, ids, is_real)
+    measured, level = perplexity(model, tokens, ids, is_real)
     written = captions(model, pairs, tokenizer, references)
-    found = {f"{name}_perplexity": surprise, **{f"{name}_captions_{key}": value for key, value in written.items()}}
+    found = {f"{name}_perplexity": measured, **{f"{name}_captions_{key}": value for key, value in written.items()}}
     return found, {f"{name}_perplexity": level, f"{name}_captions_exact": 0.0, f"{name}_captions_words_right": 0.0}
 
 
 def _on_the_hardest(model: Any, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> dict[str, float]:
-    """Return ITM's loss and accuracy where each text stands with its own and its hardest picture, and each picture with its hardest text."""
+    """Return ITM's loss and accuracy where each text stands with its own and its hardest image, and each image with its hardest text."""
     square = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores)
     images, texts, labels = itm_pairs(square.argmax(axis=0), square.argmax(axis=1))
     logits = itm_logits(model, tokens[images], ids[texts], is_real[texts])
@@ -137,9 +137,9 @@ def _on_the_hardest(model: Any, scores: np.ndarray, tokens: np.ndarray, ids: np.
 
 
 def mlm_accuracy(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> float:
-    """Return how often ALBEF names a hidden word: each word of each text (B, T) is hidden alone, the first token and the last excepted.
+    """Return ALBEF's MLM accuracy: each token of each text (B, T) is masked alone, the first and the last excepted.
 
-    What `matching` calls its chance is the same model's answer beside another scene's picture: what the words around the gap tell already.
+    What `matching` calls its chance is the same model's answer beside another scene's image: what the words around the gap tell already.
     """
     lengths = is_real.sum(axis=1)
     rows, places = np.nonzero((np.arange(ids.shape[1]) > 0) & (np.arange(ids.shape[1]) < lengths[:, None] - 1))
@@ -155,22 +155,22 @@ def mlm_accuracy(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.nd
 
 
 def perplexity(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> tuple[float, float]:
-    """Return among how many equally likely words each next one seems to be drawn, all texts' words alike, and that of one who knows nothing, V.
+    """Return the perplexity per token over all texts, and that of a uniform prediction, V.
 
-    tokens (N, P, M) are the picture encoder's, ids and is_real (N, T) the texts.
+    tokens (N, P, M) are the image encoder's, ids and is_real (N, T) the texts.
     """
-    surprise, V = 0.0, 0
+    nats, V = 0.0, 0
     with no_grad():
         for i in range(0, len(ids), _BATCH):
             part = slice(i, i + _BATCH)
             words = model.lm_logits(on_device(model, tokens[part]), ids[part], is_real[part])
-            surprise += float(to_host(language_loss(words, ids[part], is_real[part]).data)) * int(is_real[part, 1:].sum())
+            nats += float(to_host(language_loss(words, ids[part], is_real[part]).data)) * int(is_real[part, 1:].sum())
             V = words.shape[-1]
-    return math.exp(surprise / int(is_real[:, 1:].sum())), float(V)
+    return math.exp(nats / int(is_real[:, 1:].sum())), float(V)
 
 
 def candidates(scores: np.ndarray, k: int = RERANKED) -> np.ndarray:
-    """Return which columns are among the k best of their row, (N, M) boolean: what ITM looks at again of ITC's scores (N, M).
+    """Return which columns are among the k best of their row, (N, M) boolean: the candidates that ITM re-ranks, from ITC's scores (N, M).
 
     >>> candidates(np.array([[0.1, 0.9, 0.5]]), 2)
     array([[False,  True,  True]])
@@ -190,10 +190,10 @@ def rerank(
     *,
     cosine: bool | None = None,
 ) -> np.ndarray:
-    """Return the pictures' scores of texts (N, M): ITM's logit of "matches" for the k texts that ITC likes best for each, and -inf for all others.
+    """Return the images' scores of texts (N, M): ITM's logit of "matches" for the k texts that ITC likes best for each, and -inf for all others.
 
     By default ITC's cosine is added, as BLIP and LAVIS do (`evaluation` in train_retrieval.py), but for ALBEF, whose code goes by the logit
-    alone. The texts look for their pictures among k of their own: `rerank_both`.
+    alone. The texts look for their images among k of their own: `rerank_both`.
     """
     return rerank_both(model, scores, tokens, ids, is_real, k, cosine=cosine, to_images=False)[0]
 
@@ -209,9 +209,9 @@ def rerank_both(
     cosine: bool | None = None,
     to_images: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two tables of the published evaluation: pictures' scores of texts (N, M) as `rerank`, and texts' of pictures (M, N).
+    """Return the two tables of the published evaluation: images' scores of texts (N, M) as `rerank`, and texts' of images (M, N).
 
-    A text that is a candidate of no picture can still have its picture among its own candidates: the tables are not each other's transpose.
+    A text that is a candidate of no image can still have its image among its own candidates: the tables are not each other's transpose.
     Without `to_images` the second one holds -inf only.
     """
     to_texts = candidates(scores, k)
@@ -231,7 +231,7 @@ def rerank_both(
 def captions(
     model: Any, pairs: PairSet, tokenizer: Any, references: list[tuple[str, ...]] | None = None
 ) -> dict[str, float]:
-    """Return the share of greedy captions that are exactly one of their picture's, and of words right in the best of these."""
+    """Return the share of greedy captions that are exactly one of their image's, and of words right in the best of these."""
     owner = np.asarray(pairs.image_of_caption)
     own = references or [tuple(pairs.captions[j] for j in np.flatnonzero(owner == i)) for i in range(len(pairs))]
     written = write_captions(model, pairs.images, tokenizer)
@@ -240,7 +240,7 @@ def captions(
 
 
 def write_captions(model: Any, images: np.ndarray, tokenizer: Any, **options: Any) -> list[str]:
-    """Return a caption for each of the pictures (N, h, w, c); `options` are those of `decoding.generate`."""
+    """Return a caption for each of the images (N, h, w, c); `options` are those of `decoding.generate`."""
     written: list[list[int]] = []
     for i in range(0, len(images), _BATCH):
         written += model.generate(on_device(model, images[i : i + _BATCH]), **options)

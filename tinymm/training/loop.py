@@ -1,4 +1,4 @@
-"""The training loop: a function that yields one record a step. What to do with a record is the caller's business."""
+"""The training loop: a function that yields one record a step, which the caller prints, stores or ignores."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,10 +30,10 @@ QUIET = partial(np.errstate, over="ignore", divide="ignore", invalid="ignore")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long, how fast, how many at a time; CLIP's own numbers are in Table 18 of the paper.
+    """Hyperparameters of a training loop; CLIP's own are in Table 18 of the paper.
 
-    `chunk` pairs are embedded at a time, where a batch's whole graph would not fit (`chunks`); the gradient is the same. UsageError for a batch that
-    has nothing to tell apart, or a run of no steps.
+    `chunk` pairs are embedded at a time, where a batch's whole graph would not fit (`chunks`); the gradient is
+    the same. UsageError for a batch that has nothing to tell apart, or a run of no steps.
 
     >>> Recipe(steps=100).batch_size
     128
@@ -70,8 +70,8 @@ def train(
     `task` is what the model is trained on, by default that of its spec (`tasks`); a changed one leaves an objective out, say.
 
     A step depends on (seed, step) and the state of model and optimizer alone, so a run that goes on from a checkpoint is bitwise the
-    uninterrupted one. A loss or gradient that is not finite is computed once more with every op checked, to name the one where it was
-    born: GraphError, before any parameter has changed. UsageError for data of one pair.
+    uninterrupted one. A loss or gradient that is not finite is computed once more with every op checked, to name the op that produced it
+    first: GraphError, before any parameter has changed. UsageError for data of one pair.
     """
     if len(source) < 2:
         raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")
@@ -135,7 +135,7 @@ def _step(task: Task, model: Any, batch: Batch, rng: np.random.Generator, split:
 
 
 def _explain(task: Task, model: Any, batch: Batch, recipe: Recipe, step: int) -> None:
-    """Run the step again with checking on, which raises at the op that gave the first number that is not finite."""
+    """Run the step again with anomaly detection, which raises at the op that gave the first number that is not finite."""
     split = in_chunks(whole, recipe.chunk) if recipe.chunk else whole
     with checking(), np.errstate(all="ignore"):
         try:

@@ -31,7 +31,7 @@ def announced() -> tuple[int, int]:
 
 @functools.cache
 def here() -> Ranks:
-    """Return this process's place among the ranks; alone, unless several were started together.
+    """Return this process's communicator: its rank and the others; alone, unless several were started together.
 
     UsageError where they were and cannot find each other: each would train by itself and write into the same folder.
     """

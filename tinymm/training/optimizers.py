@@ -1,4 +1,4 @@
-"""AdamW: how a gradient becomes a step (Loshchilov & Hutter 2019, Algorithm 2)."""
+"""The AdamW optimizer (Loshchilov & Hutter 2019, Algorithm 2)."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ ADAMW = "mean = b1 * m + (T(1) - b1) * g; square = b2 * v + (T(1) - b2) * g * g;
 
 
 def adamw_definition(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
-    """Return (p, m, v) after one step: running means of the gradient and of its square, both corrected for having begun at zero."""
+    """Return (p, m, v) after one step of AdamW: running means of the gradient and of its square, both bias-corrected."""
     m = beta_1 * m + (1 - beta_1) * g
     v = beta_2 * v + (1 - beta_2) * g * g
     unbiased_m, unbiased_v = m / (1 - beta_1**step), v / (1 - beta_2**step)
@@ -24,7 +24,7 @@ def adamw_definition(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
 
 
 def adamw_kernel(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
-    """Return what `adamw_definition` does, with m and v updated where they stand, in blocks that stay in the cache; on a GPU, in one launch."""
+    """Return what `adamw_definition` does, with m and v updated in place, in blocks that stay in the cache; on a GPU, in one launch."""
     if not isinstance(p, np.ndarray):
         launch = elementwise(p, "T p, T g, T m, T v, T b1, T b2, T first, T second, T eps, T keep", "T to, T mean, T square", ADAMW, "tinymm_adamw")
         first, second = rate / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)
@@ -53,7 +53,7 @@ def adamw_kernel(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
 class AdamW:
     """Adam with decoupled weight decay over a model's parameters.
 
-    Matrices decay, vectors and numbers (gains, biases, the temperature) do not, as in CLIP's recipe (Table 18): pulling a gain toward 0
+    Matrices decay, vectors and numbers (norms' weights, biases, the temperature) do not, as in CLIP (Table 18): pulling a norm's weight toward 0
     or the scale toward 1 would fight the loss. Parameters get new arrays, never new numbers in the old ones, so arrays that a graph still
     holds stay true. UsageError for betas outside [0, 1), a negative decay, and for anything but a
     module, such as a list of parameters.
@@ -75,7 +75,7 @@ class AdamW:
         self.steps = 0
 
     def gradient_norm(self) -> Any:
-        """Return the Euclidean length of all gradients together, as a number on the device."""
+        """Return the gradient norm: the L2 norm of all gradients together, as a number on the device."""
         total = 0.0
         for p in self.parameters.values():
             if p.grad is not None:
@@ -83,10 +83,10 @@ class AdamW:
         return np.sqrt(total)
 
     def step(self, rate: float, clip: float | None = None, norm: Any = None) -> Any:
-        """Take one step at a learning rate, drop the gradients and return their length before clipping.
+        """Take one step at a learning rate, drop the gradients and return their norm before clipping.
 
-        With `clip`, gradients longer than it are scaled down to it as one vector, which bounds a step and keeps its direction. A caller that has
-        the length already hands it in as `norm`.
+        With `clip`, gradients of a larger norm are scaled down to it as one vector, which bounds a step and keeps its direction.
+        A caller that has the norm already hands it in as `norm`.
         """
         self.steps += 1
         norm = self.gradient_norm() if norm is None else norm

@@ -1,8 +1,8 @@
-"""One batch over several workers: each runs the encoder on its share, the joint loss sees all features, and gradients are summed.
+"""Data parallelism: each worker encodes its shard of a batch, the loss gets all features, and gradients are summed.
 
 Workers are the threads of a process, and the ranks of `mpiexec -n N` with their threads. Figure 3 does not change: the splitting happens inside the
 encoders that it is given, and everything else is computed by every rank alike, from the same batch and the same draws. A shard's graph ends in
-features; their gradients come back from the joint loss and each thread walks its own graph into its own dict, since the shards share
+features; the loss gives these their gradients, and each thread walks its own graph into its own dict, since the shards share
 their leaves.
 """
 
@@ -28,12 +28,12 @@ _MADE = object()
 
 
 def default_workers(model: Module | None = None) -> int:
-    """Return how many threads suit a rank: its share of the machine's cores, up to 4; one where batch statistics tie the pictures together."""
+    """Return how many threads suit a rank: its share of the machine's cores, up to 4; one under batch normalization."""
     return 1 if model is not None and has_batch_statistics(model) else min(4, here().cores)
 
 
 def has_batch_statistics(model: Module) -> bool:
-    """Say whether a picture's features depend on its batch, as under batch normalization."""
+    """Say whether an image's features depend on its batch, as under batch normalization."""
     return any(isinstance(module, BatchNorm2d) for module in model.modules())
 
 

@@ -1,4 +1,4 @@
-"""Ranks: processes that hold the same model and share a batch, and what they tell each other.
+"""Communication between ranks, processes that hold the same model and share a batch: all-gather, reduce-scatter, all-reduce.
 
 Everything rests on two moves of bytes: `all_gather` (each rank's rows to all) and an exchange (each rank's i-th part to rank i). Sums are
 made here, in the order of the ranks, and every number of a sum is made by one rank alone and then copied: so all ranks hold the same bits, whatever
@@ -32,7 +32,7 @@ def shares(rows: int, parts: int) -> list[int]:
 
 
 def span(counts: Sequence[int], part: int) -> slice:
-    """Return which rows are a part's own.
+    """Return the slice of the rows that are a part's own.
 
     >>> span([3, 2, 2], 1)
     slice(3, 5, None)
@@ -42,9 +42,9 @@ def span(counts: Sequence[int], part: int) -> slice:
 
 
 class Ranks:
-    """What one of `size` ranks, the `rank`-th from 0, can ask of all; by itself it is a process that is alone.
+    """The communicator of one of `size` ranks, the `rank`-th from 0; by itself, of a process that is alone.
 
-    `cores` is how many of the machine's cores are this rank's share. All ranks must make the same calls in the same order: a rank that
+    `cores` is the number of the machine's cores that this rank may use. All ranks must make the same calls in the same order: a rank that
     leaves one out keeps the others waiting.
 
     >>> alone = Ranks()
@@ -133,7 +133,7 @@ def affinity() -> set[int]:
 
 
 class Simulated(Ranks):
-    """A rank that is a thread; the arrays of all lie on a common table."""
+    """A communicator of ranks that are threads, which exchange arrays through a shared list."""
 
     def __init__(self, rank: int, table: list, meeting: threading.Barrier):
         self.rank, self.size, self.table, self.meeting = rank, len(table), table, meeting

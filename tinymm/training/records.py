@@ -1,4 +1,4 @@
-"""The run folder: what a training run leaves behind, whole at every moment, even after `kill -9`.
+"""The run folder: settings, metrics, checkpoints and results of a training run, consistent at every moment, even after `kill -9`.
 
     run.json        command, settings, versions, seed, platform   written once, a line added at every resume
     metrics.jsonl   one record a line, flushed line by line       the truth

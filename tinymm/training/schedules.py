@@ -1,4 +1,4 @@
-"""How the learning rate moves: up for a while (Goyal et al. 2017, §2.2), then down a cosine (Loshchilov & Hutter 2017, eq. 5)."""
+"""Learning rate schedule: linear warm-up (Goyal et al. 2017, §2.2), then cosine decay (Loshchilov & Hutter 2017, eq. 5)."""
 
 import math
 

@@ -40,7 +40,7 @@ def test_a_whole_file_without_a_config_is_measured():
 
 
 def test_the_frozen_part_comes_from_its_own_file(parts):
-    with pytest.raises(CheckpointError, match=r"arrays came without the frozen picture encoder .* name these files too: frozen=\[…\]"):
+    with pytest.raises(CheckpointError, match=r"arrays came without the frozen image encoder .* name these files too: frozen=\[…\]"):
         pretrained.load(parts / "trained.safetensors", heads=HEADS)
     model = pretrained.load(parts / "trained.safetensors", heads=HEADS, frozen=parts / "eva.safetensors")
     whole = pretrained.load(REFERENCE / "lavis_stage1.safetensors", heads=HEADS)
@@ -65,7 +65,7 @@ def test_stage_2_with_both_frozen_parts(tmp_path):
     eva = {k.removeprefix("visual_encoder."): np.ascontiguousarray(a) for k, a in arrays.items() if k.startswith("visual_encoder.")}
     write_safetensors(tmp_path / "eva.safetensors", eva)
     pretrained.save(model.language_model, tmp_path / "opt")
-    with pytest.raises(CheckpointError, match="without the frozen picture encoder .* and the frozen language model"):
+    with pytest.raises(CheckpointError, match="without the frozen image encoder .* and the frozen language model"):
         pretrained.load(tmp_path / "trained.safetensors")
     again = pretrained.load(tmp_path / "trained.safetensors", heads=HEADS, frozen=[tmp_path / "eva.safetensors", tmp_path / "opt"])
     assert isinstance(again.language_model, OPT) and again.language_model.config.heads == 4

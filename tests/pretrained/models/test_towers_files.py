@@ -40,7 +40,7 @@ def blip_retrieval():
 
 
 def blip_captioning():
-    """As the released file of BLIP's captioning: the picture encoder and the decoder."""
+    """As the released file of BLIP's captioning: the image encoder and the decoder."""
     return {key: array for key, array in pretraining("blip").items() if key.startswith(("visual_encoder.", "text_decoder."))}
 
 

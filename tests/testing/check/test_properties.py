@@ -99,7 +99,7 @@ def test_every_property_catches_a_mistake(suite):
         ("soft_targets", "I05", "ramp applied twice"),
         ("soft_targets", "I13c", "empty slot is picture zero"),
         ("itc_queue", "I08b", "model beside itself"),
-        ("itc_queue", "I12a", "twin trained"),
+        ("itc_queue", "I12a", "momentum encoder trained"),
         ("mlm_masking", "K01a", "labels read after masking"),
         ("mlm_masking", "K03", "in place"),
         ("mlm_masking", "K05", "random ids up to and with V"),

@@ -1,4 +1,4 @@
-"""Ops on each number by itself: arithmetic, exponentials, activations, choices."""
+"""Elementwise ops: arithmetic, exponentials, activations, choices."""
 
 import math
 

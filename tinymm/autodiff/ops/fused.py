@@ -40,7 +40,7 @@ def block_rows(rows: int, width: int, least: int = 1) -> int:
 
 
 def together(backward: Callable, n: int) -> tuple[Callable, ...]:
-    """Make n vjps of one function that returns n gradients at once; it runs at the first call, and each result is handed out once.
+    """Return n vjps of one joint backward function that gives n gradients at once: it runs at the first call.
 
     >>> left, right = together(lambda g: (g + 1, g + 2), 2)
     >>> left(1), right(1)

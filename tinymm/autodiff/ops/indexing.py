@@ -1,4 +1,4 @@
-"""Ops that pick: indexing, taking rows, looking up an embedding.
+"""Indexing ops: getitem, take, take_along_axis, embedding lookup.
 
 Their gradients put back what was picked, adding where it was picked twice. An index out of range raises IndexError. CuPy would wrap it instead,
 so here indices on the host are looked at first; looking at those on the GPU would mean waiting for it, so what they pick becomes NaN.

@@ -1,4 +1,4 @@
-"""Products: matrices, sums over named indices, and the linear layer."""
+"""Matrix products: matmul, einsum, and the linear layer."""
 
 import math
 
@@ -35,7 +35,7 @@ def as_rows(x):
 
 @op("(m?,k),(k,n?)->(m?,n?)", numpy={np.matmul: lambda op_: op_, np.dot: _dot})
 def matmul(a, b):
-    """Rows of `a` meet columns of `b`; leading axes broadcast, and a vector stands for a matrix of one row or column."""
+    """Return the matrix product a @ b; leading axes broadcast, and a vector stands for a matrix of one row or column."""
 
     def matrices(g):
         g = g if b.ndim > 1 else g[..., None]

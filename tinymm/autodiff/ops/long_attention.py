@@ -1,4 +1,4 @@
-"""Attention over long sequences: the kernel of `attention_definition` that never holds all of its weights.
+"""Memory-efficient attention for long sequences: the kernel of `attention_definition` that never stores all of its weights.
 
 Queries meet the keys block by block. A running maximum and a running sum turn the blocks' scores into one softmax as they pass (the online
 softmax of FlashAttention, Dao et al. 2022, Algorithm 1; Rabe & Staats 2021), and backward makes each block of weights again from one number a row

@@ -1,4 +1,4 @@
-"""Ops that make fewer numbers of many, and the softmax family, which divides by such a sum."""
+"""Reductions (sum, mean, max, …) and the softmax family, which divides by such a sum."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Emoji and their names, in color: new combinations of known words, and known things drawn by another hand.
+"""Emoji and their names, in color: new combinations of known words, and known emoji in another style.
 
 Training sees OpenMoji's drawings only. The first test asks whether a model composes: "purple heart", where hearts and purple things were seen apart.
 The second asks what it has learned of the thing rather than of the drawing: the same emoji as Noto's artists draw them, where that font is

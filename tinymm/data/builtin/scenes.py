@@ -1,4 +1,4 @@
-"""Drawn scenes: two colored shapes, one beside or above the other, and what can be said of them rightly and wrongly.
+"""Drawn scenes: two colored shapes, one beside or above the other, and right and wrong captions of them.
 
 A scene has two true captions ("a red circle left of a blue star" is also "a blue star right of a red circle"), and its wrong captions are
 made of the same words: who does not bind color to shape, or does not know which of the two stands left, can't tell them from the right one.

@@ -1,4 +1,4 @@
-"""Captions without their pictures: what a language model reads before it has seen anything."""
+"""Captions without images: the training data of a language model."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ TOGETHER = 2
 
 
 class Sentences(Source):
-    """A source of texts alone, for training a language model: its pictures are single black pixels that nobody looks at.
+    """A source of texts alone, for training a language model: its images are single black pixels, which are not used.
 
     A text is two captions of one picture, one behind the other; where a picture has one only, that of another follows. A model of single
-    sentences would learn that nothing before a sentence matters, and would then have no ear for the soft words that BLIP-2 puts there. DataError for
+    sentences would learn that nothing before a sentence matters, and would then ignore the soft visual prompts that BLIP-2 puts there. DataError for
     fewer than 2 different pictures' captions.
 
     >>> from tinymm.data.text import WordTokenizer

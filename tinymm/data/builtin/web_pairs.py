@@ -65,7 +65,7 @@ class WebPairs(Shapes, NoisySource):
         return self.preprocess.normalize(self.pictures[pictures // RENDERINGS, pictures % RENDERINGS])
 
     def web_pictures(self) -> np.ndarray:
-        """Return the numbers of the pictures whose captions nobody has looked at."""
+        """Return the numbers of the pictures whose captions are not checked."""
         every = np.arange(len(self.texts))
         return every[every % RENDERINGS >= BY_PEOPLE]
 

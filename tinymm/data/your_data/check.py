@@ -1,4 +1,4 @@
-"""What is in a caption data set, and what is wrong with it, before an hour is spent on training."""
+"""Check a caption data set: its contents and its problems, before training."""
 
 import os
 from collections import Counter

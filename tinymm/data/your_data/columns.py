@@ -1,4 +1,4 @@
-"""Which part of a record is the picture's name, which are its captions, which its split; and what nobody has used.
+"""Columns of a caption file: which hold the image's name, its captions, its split, and which are unused.
 
 Whatever an input holds is used, or named by `Remarks`, or refused: a column that silently goes nowhere may be the one that
 said "test".

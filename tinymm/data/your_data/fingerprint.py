@@ -1,4 +1,4 @@
-"""What a run remembers of its data: enough to name what has changed when it goes on, or is judged, next month.
+"""A fingerprint of a run's data: enough to name what has changed when the run is resumed or evaluated later.
 
 Whoever resumes on other captions goes on with another task, and whoever evaluates on another split may call trained pictures
 "kept back". A fingerprint keeps every picture's name, and of its captions and of its bytes 8 bytes each: about 3 MB for

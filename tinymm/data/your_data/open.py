@@ -1,4 +1,4 @@
-"""Data by its name or by its path: what `--data` of a command means."""
+"""Open a data set by its name or by its path, as `--data` gives it."""
 
 import difflib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a model sees of captions: their scripts, what they are cut into, and whether that is of use."""
+"""Captions as a tokenizer reads them: their scripts, their tokens, and whether these are of use."""
 
 import unicodedata
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Which pictures are trained on: the data's own words for it, or a draw that depends on each picture's name alone.
+"""Train and validation splits: the data's own, or a draw that depends on each image's name alone.
 
 A word that means nothing here is an error, for whatever it means, its pictures may be somebody's test. A draw by rank or by
 count would move when a picture comes, goes or can't be read, and what was trained on yesterday would be "kept back" today.

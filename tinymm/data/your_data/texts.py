@@ -1,4 +1,4 @@
-"""Bytes become lines and records, or a sentence: UTF-8, lines that end where the format says, JSON that says each thing once."""
+"""Decoding of text files to lines and records: UTF-8, lines that end where the format says, JSON that says each thing once."""
 
 import json
 from pathlib import Path

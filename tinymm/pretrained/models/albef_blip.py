@@ -104,7 +104,7 @@ def _ours(*rules: Rule) -> tuple[str, ...]:
 
 _DECODER = _decoder("text_decoder.")
 _TIED = tied_head("text_decoder.cls.predictions", "text_decoder.bert.embeddings")
-#: What captioning never trains: the way into the joint space, the matching head, and the self-attention that reads.
+#: What captioning never trains: the projections into the shared embedding space, the matching head, and the self-attention that reads.
 _NOT_IN_CAPTIONING = _ours(
     *linear(f"{ONLINE}image_projection", ""), *linear(f"{ONLINE}text_projection", ""), *linear("itm_head", ""), Rule("temperature", ()),
     *under(f"{ONLINE}text_encoder.", self_attention("blocks.{}.attention", "blocks.{}.norm_1", "")),

@@ -28,7 +28,7 @@ _HABITS = {
     "sep": "end_of_text", "label_smoothing": "smoothing", "embed_dim": "joint_width", "queue_size": "queue",
 }  # fmt: skip
 _BERT_MASK, _BERT_SEPARATOR, _BERT_WORDS = 103, 102, 30522
-_WIDEST = 16  # times as wide as its encoders is a joint space at most, where its width is only declared; the released ones are a third as wide
+_WIDEST = 16  # times as wide as its encoders is the embedding space at most, where its width is only declared; the released ones are a third as wide
 _IMAGE_ASSUMED = {"activation": "gelu", "eps": 1e-6}
 #: What the released code's `bert` says beyond transformers' class.
 _ALSO = {
@@ -43,7 +43,7 @@ _ALSO = {
 
 
 def declared(settings: dict[str, Any], layout: Layout, unused: list[str]) -> dict[str, Any]:
-    """Return what the settings beside a file declare, in our words: `image`, `text`, and the model's habits; `unused` gets what nobody knows.
+    """Return what the settings beside a file declare, in our words: `image`, `text`, and the model's habits; `unused` gets unknown keys.
 
     Our own config.json, Hugging Face's, or the released code's: `bert` and `vit` with their settings, `momentum`, `alpha`, `mlm_probability`.
     CheckpointError for a config of another model, or of one that is built differently.
@@ -76,7 +76,7 @@ def _renamed(theirs: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
 
 
 def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout: Layout) -> dict[str, Any]:
-    """Return what both configs begin with: the two encoders, the joint width, and the queue's length where there is one."""
+    """Return what both configs begin with: the two encoders, the embedding width, and the queue's length where there is one."""
     arrays, own = found.arrays, layout.name == "tinymm"
     sizes = {"image": vit_sizes(arrays, f"{ONLINE}image_encoder."), "text": bert_sizes(arrays, f"{ONLINE}text_encoder.")}
     sizes["text"]["tied"] = not any(name.endswith("language_head.output") for name in arrays)
@@ -101,11 +101,11 @@ def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout:
 
 
 def _plausible_width(joint: Any, widest: int) -> int:
-    """Return a joint width that no array shows, since its projections are missing; CheckpointError for one that no model of these encoders has."""
+    """Return the embedding width where no array shows it, since projections are missing; CheckpointError for an implausible one."""
     if type(joint) is not int or not 1 <= joint <= _WIDEST * widest:
         raise CheckpointError(
-            f"config.json: the joint space has 1 to {_WIDEST * widest} numbers beside encoders of width {widest}, and a width of {joint!r} came; "
-            "correct it, or leave it out"
+            f"config.json: the joint space has 1 to {_WIDEST * widest} numbers beside encoders of width {widest}, and "
+            f"a width of {joint!r} came; correct it, or leave it out"
         )
     return joint
 
@@ -120,7 +120,7 @@ def _same(what: str, said: dict[str, Any], measured: int) -> int:
 
 
 def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> ALBEF:
-    """Return a fresh ALBEF of the sizes that the arrays show; CheckpointError for settings that cannot be."""
+    """Return a randomly initialized ALBEF of the sizes that the arrays show; CheckpointError for settings that cannot be."""
     said = declared(settings, layout, found.unused)
     parts = _parts(found, said, heads, layout)
     vocabulary = parts["text"].vocabulary
@@ -129,7 +129,7 @@ def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads
 
 
 def build_blip(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP:
-    """Return a fresh BLIP of the sizes that the arrays show; the released vocabulary ends with [DEC] and [ENC].
+    """Return a randomly initialized BLIP of the sizes that the arrays show; the released vocabulary ends with [DEC] and [ENC].
 
     CheckpointError for settings that cannot be.
     """

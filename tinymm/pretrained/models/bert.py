@@ -100,7 +100,7 @@ def recognize(keys: Iterable[str], settings: dict[str, Any]) -> Layout | None:
 
 
 def build(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BertLanguageModel:
-    """Return a fresh model of the sizes that the arrays show and the settings declare; CheckpointError where they contradict each other."""
+    """Return a randomly initialized model of the sizes that arrays and settings say; CheckpointError where they contradict each other."""
     needs_config(settings, layout)
     sizes = bert_sizes(found.arrays, "bert.") | {"tied": "language_head.output" not in found.arrays}
     said = read_config(settings, "bert", found.unused)

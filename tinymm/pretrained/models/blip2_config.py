@@ -51,7 +51,7 @@ def declared(settings: dict[str, Any], layout: Layout, unused: list[str]) -> dic
     vision, qformer = part_of(settings, "vision_config"), part_of(settings, "qformer_config")
     image = read_config(vision, "blip_2_vision_model", unused, where="vision_config.", version=version)
     said = read_config(qformer, "blip_2_qformer", unused, where="qformer_config.", version=version)
-    said.pop("memory_width", None)  # the outer config sets it to the picture encoder's width
+    said.pop("memory_width", None)  # the outer config sets it to the image encoder's width
     language = part_of(settings, "text_config").get("model_type", "opt")
     if language != "opt":
         raise CheckpointError(f"BLIP-2's language model is an OPT here, and {language!r} came; load a folder with OPT")
@@ -61,7 +61,7 @@ def declared(settings: dict[str, Any], layout: Layout, unused: list[str]) -> dic
 
 
 def tiled(image: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a picture encoder with the border left out that its patches do not cover."""
+    """Return the settings of an image encoder with the border left out that its patches do not cover."""
     side, patch = image.get("resolution"), image.get("patch")
     tiles = type(side) is int and type(patch) is int and patch > 0
     return image | {"resolution": side - side % patch} if tiles else image  # type: ignore[operator]
@@ -71,7 +71,7 @@ def _ask_for_frozen_parts(found: Imported, layout: Layout) -> None:
     """Raise CheckpointError, with the way out, where a LAVIS file lacks the parts that were not trained."""
     lacking = []
     if "image_encoder.patch_embedding.weight" not in found.arrays:
-        lacking.append("the frozen picture encoder (visual_encoder.…; the file of EVA's ViT-g)")
+        lacking.append("the frozen image encoder (visual_encoder.…; the file of EVA's ViT-g)")
     if "projection.weight" in found.arrays and "language_model.positions" not in found.arrays:
         lacking.append("the frozen language model (opt_model.…; the folder of its OPT)")
     if layout.name == "lavis" and lacking:
@@ -81,7 +81,7 @@ def _ask_for_frozen_parts(found: Imported, layout: Layout) -> None:
 
 
 def build_stage_1(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage1:
-    """Return a fresh stage 1 of the sizes that the arrays show; CheckpointError for a config that contradicts them."""
+    """Return a randomly initialized stage 1 of the sizes that the arrays show; CheckpointError for a config that contradicts them."""
     _ask_for_frozen_parts(found, layout)
     said, arrays = declared(settings, layout, found.unused), found.arrays
     joint = shape_of(arrays, "image_projection.weight", 2)[1]
@@ -100,7 +100,7 @@ def build_stage_1(found: Imported, layout: Layout, settings: dict[str, Any], hea
 
 
 def build_stage_2(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage2:
-    """Return a fresh stage 2 of the sizes that the arrays show; CheckpointError for settings that cannot be."""
+    """Return a randomly initialized stage 2 of the sizes that the arrays show; CheckpointError for settings that cannot be."""
     _ask_for_frozen_parts(found, layout)
     said, arrays = declared(settings, layout, found.unused), found.arrays
     if "language" in said:  # our own words
@@ -118,7 +118,7 @@ def build_stage_2(found: Imported, layout: Layout, settings: dict[str, Any], hea
 
 
 def build_qformer(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> QFormer:
-    """Return a fresh Q-Former; its queries and words, which the file keeps elsewhere, are missing."""
+    """Return a randomly initialized Q-Former; its queries and words, which the file keeps elsewhere, are missing."""
     said = declared(settings, layout, found.unused)
     said["qformer"] = {"queries": 32} | said["qformer"]
     if not settings.get("use_qformer_text_input") and not any(".mlp." in name and "query" not in name for name in found.arrays):
@@ -148,7 +148,7 @@ def _rest(said: dict[str, Any], *names: str) -> dict[str, Any]:
 
 # ---------------------------------------------------------------------- writing
 def fits_hugging_face(image: ViTConfig) -> bool:
-    """Say whether transformers' BLIP-2 has this picture encoder: EVA's kind of ViT, which is not CLIP's."""
+    """Say whether transformers' BLIP-2 has this image encoder: EVA's kind of ViT, which is not CLIP's."""
     return image.patch_bias and not image.norm_before and not image.norm_after and image.channels == 3
 
 

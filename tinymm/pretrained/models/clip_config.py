@@ -118,7 +118,7 @@ def _left_aside(theirs: dict[str, Any], declared: dict[str, Any]) -> str:
 
 
 def read_settings(settings: dict[str, Any], layout: str, unused: list[str]) -> dict[str, Any]:
-    """Return what the config.json of a folder of ours or of Hugging Face's declares, in our words; keys that nobody knows are named in `unused`.
+    """Return what the config.json of a folder of ours or of Hugging Face's declares, in our words; unknown keys are named in `unused`.
 
     CheckpointError for another model_type than the layout's.
     """
@@ -138,7 +138,7 @@ def read_settings(settings: dict[str, Any], layout: str, unused: list[str]) -> d
 def from_hugging_face(settings: dict[str, Any], unused: list[str]) -> dict[str, Any]:
     """Return what a CLIPModel's config.json declares; heads, activation, eps and end of text that it leaves out are those of its class.
 
-    Keys that neither count nor are known to change nothing are named in `unused`. CheckpointError for pictures or patches that are not
+    Keys that neither count nor are known to change nothing are named in `unused`. CheckpointError for images or patches that are not
     square, and for keys that ask for what is not done here.
     """
     version = _version(settings.get("transformers_version"))

@@ -103,7 +103,7 @@ CLASSES: dict[str, dict[str, Key]] = {
     "blip_text_model": {
         **_SIZES, **_WORDS, **_DROPOUT, **_INITIAL,
         "num_attention_heads": _used(8, "heads"),
-        "encoder_hidden_size": _free("the outer config sets it to the picture encoder's width"),
+        "encoder_hidden_size": _free("the outer config sets it to the image encoder's width"),
         "projection_dim": _free(_OTHER_MODEL),
         "bos_token_id": _used(30522, "decode"),
         "sep_token_id": _used(102, "end_of_text"),

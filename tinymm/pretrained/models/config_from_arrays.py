@@ -38,7 +38,7 @@ def layers_of(arrays: Arrays, prefix: str) -> int:
 
 
 def vit_sizes(arrays: Arrays, prefix: str = "image_encoder.") -> dict[str, Any]:
-    """Return the sizes of a vision transformer; CheckpointError for pictures that are not square."""
+    """Return the sizes of a vision transformer; CheckpointError for images that are not square."""
     patch, _, channels, width = shape_of(arrays, f"{prefix}patch_embedding.weight", 4)
     positions = shape_of(arrays, f"{prefix}positions", 2)[0]
     side = math.isqrt(positions - 1)

@@ -27,7 +27,7 @@ class Family:
     """A kind of model and its files.
 
     `recognize(keys, settings)` gives the layout of a file that is of this kind, else None. `build(found, layout, settings, heads)` gives a
-    fresh model of the sizes that the arrays show. `layout_for(config, format)`, `settings_for(config, format, dtype)` and
+    randomly initialized model of the sizes that the arrays show. `layout_for(config, format)`, `settings_for(config, format, dtype)` and
     `best_format(config)` are for writing. `describe(weights, layout, unused)` gives the settings for `build`: config.json, where a family has no
     other description.
     """

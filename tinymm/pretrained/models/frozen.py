@@ -1,4 +1,4 @@
-"""The parts that a LAVIS file lacks: it keeps what was trained, and the frozen picture encoder and language model lie in files of their own."""
+"""The parts that a LAVIS file lacks: it keeps what was trained, and the frozen image encoder and language model lie in files of their own."""
 
 import os
 from typing import Any
@@ -33,7 +33,7 @@ def with_frozen_parts(weights: Weights, paths: list[Any]) -> list[str]:
             few = ", ".join(map(repr, list(part.arrays)[:3]))
             raise CheckpointError(
                 f"{part.path.name}: a frozen part is EVA's ViT (patch_embed, blocks …) or an OPT (decoder …), and this file begins with {few}; "
-                "name the file of the picture encoder or of the language model"
+                "name the file of the image encoder or of the language model"
             )
         other = [key for key in added if key in weights.arrays and not np.array_equal(added[key], weights.arrays[key])]
         if other:

@@ -134,7 +134,7 @@ def _check(part: str, said: dict[str, Any], known: set[str], plain: dict[str, tu
 
 
 def _block(part: dict[str, Any], width: int, quick: bool) -> dict[str, Any]:
-    """Return activation, eps and inner width of a tower's blocks."""
+    """Return activation, eps and inner width of an encoder's blocks."""
     bend, norm = part.get("act_kwargs") or {}, part.get("norm_kwargs") or {}
     if bend not in ({}, {} if quick else {"approximate": "none"}):
         raise CheckpointError(

@@ -83,7 +83,7 @@ def config_of(
 
 
 def build(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> OPT:
-    """Return a fresh model of the sizes that the arrays show and the settings declare."""
+    """Return a randomly initialized model of the sizes that the arrays show and the settings declare."""
     return OPT(config_of(found, settings, heads), generator(0))
 
 

@@ -1,4 +1,4 @@
-"""Position embeddings for pictures of another size: the grid is resampled bicubically, as every program does that fine-tunes at a higher resolution.
+"""Position embeddings for images of another size: the grid is resampled bicubically, as every program does that fine-tunes at a higher resolution.
 
 Two kernels are in use, and which one belongs to a file its layout tells. transformers
 (`interpolate_pos_encoding`), ALBEF, BLIP and LAVIS interpolate with a = -0.75 and repeat the

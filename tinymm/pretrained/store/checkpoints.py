@@ -52,7 +52,7 @@ def load(
     `dtype`, "float32" or "float64".
     `heads`, such as `{"image": 4, "text": 2}` (also "qformer", "language"), and, for a CLIP, `activation` ("quick_gelu", "gelu", "relu", or
     one for each of `{"image": …, "text": …}`) count before what a description says, and are needed where a bare file tells neither.
-    `resolution` resizes the position embeddings of a vision transformer for pictures of another size (`positions`), as the program of the
+    `resolution` resizes the position embeddings of a vision transformer for images of another size (`positions`), as the program of the
     file's layout does it. `frozen` names the files of the frozen parts that a LAVIS file lacks. A part of which the file has nothing, such as
     the matching head of a BLIP for captions, raises CheckpointError when it is used; `model.missing()` names its weights, and
     `model.initialize_missing()` draws them, to be trained. Raises CheckpointError, with every missing, unexpected or misshapen key by its

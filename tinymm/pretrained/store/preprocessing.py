@@ -31,13 +31,13 @@ _HUGGING_FACE = ("processor_config.json", "preprocessor_config.json")
 def preprocess(
     path: str | os.PathLike, *, loaded: tuple[Any, Imported] | None = None, **options: Any
 ) -> Preprocess:
-    """Return the preprocessing of a model's folder or file, a callable: picture -> normalized `(resolution, resolution, channels)`.
+    """Return the preprocessing of a model's folder or file, a callable: image -> normalized `(resolution, resolution, channels)`.
 
     The weights tell which description counts, and the resolution; they are loaded with `options` as
     `load` takes them, unless `loaded` is what `load_with_report` returned. For another `resolution`
     than the file's the description is taken to that one. CheckpointError for a path or a
     description that cannot be read, for two that differ, and for one that does not fit the model;
-    UsageError for a model without pictures.
+    UsageError for a model without images.
 
     >>> from tempfile import TemporaryDirectory
     >>> from tinymm.arrays.random import generator

@@ -147,7 +147,7 @@ class Examination:
         smallest = self.suite.smallest(promised, first, self.count, self.broken[key])
         others = [other for other in self.broken if other != key]
         unsteady = promised.unsteady(*smallest.called) if smallest.called and callable(getattr(promised, smallest.called[0], None)) else ""
-        cause = unsteady or smallest.cause or f"{self.twins()}another convention than {promised.convention or 'the one of tinymm'}"
+        cause = unsteady or smallest.cause or f"{self.mutants()}another convention than {promised.convention or 'the one of tinymm'}"
         again = "".join(f", {name}=…" if callable(value) else f", {name}={value!r}" for name, value in self.given.items())
         return "\n".join(
             (
@@ -160,8 +160,8 @@ class Examination:
             )
         )
 
-    def twins(self) -> str:
-        """Name the planted mistakes that break the same properties: of one property alone, the others are run for it."""
+    def mutants(self) -> str:
+        """Name the mutants that break the same properties: of one property alone, the others are run for it."""
         properties, broken = self.properties, self.broken
         if self.only:
             properties, _ = self.suite.select(self.promised, self.tier)
@@ -179,7 +179,7 @@ def cases(examples: int | str) -> int:
 
 
 def likely_cause(suite: str, broken: set[str], ran: set[str]) -> str:
-    """Name the planted mistakes that break the nearest set of properties, or nothing if none is near: a function that breaks all has no twin.
+    """Name the nearest mutants, which break the nearest set of properties, or nothing if none is near.
 
     >>> likely_cause("causal_mask", {"M02", "M06"}, {"M01", "M02", "M03", "M04", "M05", "M06"})
     'the same properties break as with “sees one token ahead”; or '
@@ -207,7 +207,7 @@ _CAUSES = dict(CAUSES)
 def register(suite: Suite, causes: dict[str, str] | None = None) -> Check:
     """Make a suite a check of this package, `check.NAME`, and return it; a file may do so again.
 
-    `causes` are the planted mistakes that keep it honest, each with the ids of the properties that
+    `causes` are the mutants that keep it honest, each with the ids of the properties that
     it breaks ("M02 M06"): the likely cause of a failure is the nearest of them. UsageError for a
     name that is taken.
     """

@@ -1,9 +1,9 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
 """Properties of CLIP's contrastive loss.
 
-Traps: a fresh model's loss is not ln n (equal scores give ln n); a constant added to a row of logits changes the whole
+Traps: a randomly initialized model's loss is not ln n (a uniform prediction gives ln n); a constant added to a row of logits changes the whole
 loss and only one half ignores it (C17); gradients summed over small batches are not those of the large one.
-Equal scores are also the weakest test: most planted mistakes pass it, and swapping the modalities finds the commonest.
+A uniform prediction is also the weakest test: most mutants pass it, and swapping the modalities finds the commonest.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ OWN = "the positive of picture i is caption i: any other label teaches nonsense 
 COSINE = "the paper compares directions; without unit rows the model wins by growing its features"
 SCALE = "the scale says how sharp the softmax is; inverted or squared, training stalls or explodes"
 LEVEL = "without the right level, losses of two batch sizes or two papers cannot be compared"
-GRADIENT = "a gradient that misses a tower or a half still lets the loss fall, and the model ends worse"
+GRADIENT = "a gradient that misses an encoder or a half still lets the loss fall, and the model ends worse"
 
 
 @dataclass
@@ -62,9 +62,9 @@ class ContrastiveLoss(Contract):
         return float(self.call(name, *self.given(I, T, scale), shape=()))
 
     def slopes(self, I: Array, T: Array, scale: float, tower: int) -> Array:
-        """Return ∂L/∂logits as the gradient of one tower's rows tells it.
+        """Return ∂L/∂logits from the gradient of one encoder's rows.
 
-        The other tower must be orthonormal, and this one's rows must have a last direction that the other lacks: what
+        The other encoder's rows must be orthonormal, and this one's rows must have a last direction that the other lacks: what
         a normalization took out of the gradient stands in that direction, and is put back.
         """
         given = self.given(I, T, scale)
@@ -80,8 +80,8 @@ class ContrastiveLoss(Contract):
 contrastive = Suite("contrastive_loss", ContrastiveLoss)
 
 
-def towers(rng: Rng, n: int, E: int) -> tuple[Array, Array]:
-    """Return n raw rows of each tower."""
+def features_of(rng: Rng, n: int, E: int) -> tuple[Array, Array]:
+    """Return n raw rows of each encoder."""
     return rng.normal(size=(n, E)), rng.normal(size=(n, E))
 
 
@@ -109,14 +109,14 @@ def equal_rows(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) ->
 @contrastive.property("C02", why=BOTH, **pairs)
 def swapped(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) -> None:
     """Swapping pictures and texts changes nothing."""
-    I, T = towers(rng, n, E)
+    I, T = features_of(rng, n, E)
     loss.agree(loss(T, I, scale), loss(I, T, scale), "fn(T, I) against fn(I, T)")
 
 
 @contrastive.property("C03", why=OWN, **pairs)
 def permuted(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) -> None:
     """Permuting the pairs changes nothing."""
-    (I, T), order = towers(rng, n, E), rng.permutation(n)
+    (I, T), order = features_of(rng, n, E), rng.permutation(n)
     loss.agree(loss(I[order], T[order], scale), loss(I, T, scale), "loss with the pairs in another order")
 
 
@@ -138,14 +138,14 @@ def orthonormal_pairs(loss: ContrastiveLoss, rng: Rng, n: int, scale: float) -> 
 @contrastive.property("C06", why=LEVEL, **pairs)
 def not_negative(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) -> None:
     """The loss is never negative."""
-    found = loss(*towers(rng, n, E), scale)
+    found = loss(*features_of(rng, n, E), scale)
     never(found < -loss.tolerance, f"the loss is {found:.6g}")
 
 
 @contrastive.property("C07", why=LEVEL, E=sizes(1, 5), scale=SCALES)
 def one_pair(loss: ContrastiveLoss, rng: Rng, E: int, scale: float) -> None:
     """One pair costs nothing."""
-    loss.agree(loss(*towers(rng, 1, E), scale), 0, "loss of a single pair")
+    loss.agree(loss(*features_of(rng, 1, E), scale), 0, "loss of a single pair")
 
 
 @contrastive.property("C08", why=COSINE, where={"inputs": ("raw",)}, **pairs)
@@ -158,15 +158,15 @@ def lengths(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) -> No
 
 @contrastive.property("C09", why=COSINE, where={"inputs": ("raw", "unit")}, **pairs)
 def turned(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) -> None:
-    """Turning both towers together changes nothing."""
-    (I, T), R = towers(rng, n, E), orthonormal(rng, E, E)
-    loss.agree(loss(I @ R, T @ R, scale), loss(I, T, scale), "loss after one rotation of both towers")
+    """Rotating the rows of both encoders alike changes nothing."""
+    (I, T), R = features_of(rng, n, E), orthonormal(rng, E, E)
+    loss.agree(loss(I @ R, T @ R, scale), loss(I, T, scale), "loss after one rotation of both encoders' rows")
 
 
 @contrastive.property("C10", why=SCALE, n=sizes(1, 6), E=sizes(1, 5), scale=one_of(1.0, 0.1, 1e-3, 0.01))
 def near_chance(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) -> None:
     """The loss stays within 2s of ln n."""
-    found = loss(*towers(rng, n, E), scale)
+    found = loss(*features_of(rng, n, E), scale)
     never(abs(found - np.log(n)) > 2 * scale + loss.tolerance, f"at scale {scale:g} the loss is {found:.6g}, ln {n} = {np.log(n):.6g}")
 
 
@@ -187,7 +187,7 @@ def equal_captions(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float
 @contrastive.property("C13", why=BOTH, E=sizes(1, 5), scale=SCALES)
 def two_by_two(loss: ContrastiveLoss, rng: Rng, E: int, scale: float) -> None:
     """Two pairs cost the mean of four softplus differences."""
-    I, T = towers(rng, 2, E)
+    I, T = features_of(rng, 2, E)
     (a, b), (c, d) = scale * unit(I) @ unit(T).T
     loss.agree(loss(I, T, scale), np.logaddexp(0, [b - a, c - d, c - a, b - d]).mean(), "loss of two pairs against its closed form")
 
@@ -296,14 +296,14 @@ def reached_targets(loss: ContrastiveLoss, rng: Rng, n: int) -> None:
 @contrastive.property("C21a", why="the last block is shorter than the rest", needs="blocked", **pairs)
 def by_blocks(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) -> None:
     """Computed by blocks it is the same loss."""
-    I, T = towers(rng, n, E)
+    I, T = features_of(rng, n, E)
     loss.agree(loss(I, T, scale, name="blocked"), loss(I, T, scale), "loss by blocks against the plain loss")
 
 
 @contrastive.property("C21b", why=GRADIENT, needs="cached vjp", **pairs)
 def by_cache(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) -> None:
     """The cached-gradient step gives the plain gradients."""
-    given = loss.given(*towers(rng, n, E), scale)
+    given = loss.given(*features_of(rng, n, E), scale)
     found = loss.result("cached", *given)
     for position, name in enumerate(("pictures", "texts") if len(given) == 3 else ("logits",)):
         plain = loss.gradient(position, 1.0, *given)
@@ -313,7 +313,7 @@ def by_cache(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) -> N
 @contrastive.property("C22", why=COSINE, needs="vjp", where={"inputs": ("raw",)}, **pairs)
 def orthogonal_gradient(loss: ContrastiveLoss, rng: Rng, n: int, E: int, scale: float) -> None:
     """The gradient of a raw row is orthogonal to it."""
-    given = loss.given(*towers(rng, n, E), scale)
+    given = loss.given(*features_of(rng, n, E), scale)
     for tower in (0, 1):
         along = (unit(given[tower]) * loss.gradient(tower, 1.0, *given)).sum(axis=1)
         loss.agree(along / scale, 0, f"gradient along its own {('picture', 'text')[tower]} row")

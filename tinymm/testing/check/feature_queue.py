@@ -1,5 +1,5 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
-"""Properties of the queue, in which a momentum twin's features wait: the first in is the first out (He et al. 2020, §3.1; ALBEF §3.2).
+"""Properties of the feature queue, a first-in-first-out buffer of momentum features (He et al. 2020, §3.1; ALBEF §3.2).
 
 Traps: a row is what a picture's feature was, not what it would be today; and what waits before the first round is over was never a feature at all.
 Rows are copied, so they are compared exactly.
@@ -19,7 +19,7 @@ from ..suite import Suite
 Array = np.ndarray
 Rng = np.random.Generator
 rounds: dict[str, Any] = {"B": sizes(1, 3), "batches": sizes(1, 4), "E": sizes(1, 4)}
-LAST = "what is not among the last K is older than the twin can vouch for, or was never pushed at all"
+LAST = "what is not among the last K is too old for the momentum encoder, or was never pushed at all"
 
 
 @dataclass

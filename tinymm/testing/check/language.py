@@ -24,7 +24,7 @@ SMOOTHING = "smoothing moves e of each target to all V tokens alike; otherwise t
 
 @dataclass
 class LmLoss(Contract):
-    """`fn(logits (B, T, V), ids (B, T), is_real (B, T), smoothing) -> ()`: the mean surprise about each real next token, the shift inside.
+    """`fn(logits (B, T, V), ids (B, T), is_real (B, T), smoothing) -> ()`: the mean cross-entropy of each real next token, the shift inside.
 
     With `shift="outside"` the caller shifts: logits of the first T − 1 tokens, ids and is_real of the last. `mean` is over all "tokens", or
     over "sequences" of which each has its own. `ignore_index` is the number in ids where is_real is False, if there is one (−100).

@@ -36,7 +36,7 @@ class MlmMasking(Contract):
 
     A word, a place that is not `special`, is selected with probability p. Its label is its id, and `ignore_index` is the label of all others;
     its input is mask_id eight times in ten, some id in [0, V) once, and its own id once. A further property runs if given:
-    `loss(logits (B, T, V), labels) -> ()`, the mean surprise about the selected.
+    `loss(logits (B, T, V), labels) -> ()`, the mean cross-entropy of the selected.
     """
 
     ignore_index: int = field(default=-100, kw_only=True)
@@ -220,7 +220,7 @@ def nothing_asked(mask: MlmMasking, rng: Rng, is_real: Array, V: int) -> None:
 
 @mlm_masking.property("K08c", why=ASKED, needs="loss", **asked)
 def surprise(mask: MlmMasking, rng: Rng, is_real: Array, V: int) -> None:
-    """The loss is the mean surprise about the selected words."""
+    """The loss is the mean cross-entropy of the selected words."""
     logits, labels = question(mask, rng, is_real, V)
     chosen = logits[is_real]
     own = chosen[np.arange(len(chosen)), labels[is_real]]

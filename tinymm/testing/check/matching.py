@@ -15,7 +15,7 @@ Array = np.ndarray
 Rng = np.random.Generator
 PAIRS = "a label beside the wrong pair teaches nonsense at the same speed"
 HEAD = "logits are averaged over queries; averaged probabilities or losses, or one query's word, are another model's"
-GROUND = "a fresh head costs ln 3 − ⅔ ln 2 = 0.6365, for one pair in three is true; with the classes swapped it learns the opposite"
+GROUND = "a randomly initialized head costs ln 3 − ⅔ ln 2 = 0.6365, for one pair in three is true; with the classes swapped it learns the opposite"
 
 
 @dataclass
@@ -93,7 +93,7 @@ itm_loss = Suite("itm_loss", ItmLoss)
 
 
 def closed_form(difference: Array, matches: Array) -> float:
-    """Return the mean surprise where the logit of “yes” exceeds that of “no” by a difference."""
+    """Return the mean cross-entropy where the logit of “yes” exceeds that of “no” by a difference."""
     return float(np.logaddexp(0, np.where(matches == 1, -difference, difference)).mean())
 
 

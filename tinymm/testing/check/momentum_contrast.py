@@ -1,5 +1,5 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
-"""Properties of contrast with a momentum twin: what the twin says the answers are, and the loss against the batch and a queue (ALBEF §3.2, §3.3).
+"""Properties of momentum contrast and distillation: pseudo-targets, and the loss against the batch and a feature queue (ALBEF §3.2, §3.3).
 
 Traps: this loss does not reach 0, its least value is the entropy of its targets (I09); and most mistakes pass the test by equal features (I06).
 """
@@ -25,13 +25,13 @@ queued: dict[str, Any] = {
     "temperature": one_of(0.5, 1.0, 0.07),
     "alpha": one_of(0.4, 0.0, 1.0),
 }
-DISTILLED = "α says how far the twin is believed against the data; swapped or squared, the ramp from 0 to 0.4 is another ramp"
+DISTILLED = "α is the weight of the pseudo-targets; swapped or squared, its warm-up from 0 to 0.4 is another one"
 PAIRS = "a positive in another column teaches that a picture belongs to a text that came many steps ago"
 IDS = "two captions of one picture are both right; counted as wrong they are the hardest negatives of all"
 QUEUE = "a queue is there for more wrong texts, each as good as any other; where they stand says nothing"
 ENTROPY = "the least loss is the targets' entropy; a divergence, whose least is 0, cannot be compared with a loss of hard targets"
 TEMPERATURE = "one temperature makes logits and targets alike; missing in the targets, they stay flat however sure the model is"
-TWIN = "the twin is a slow copy and the queue its past; a gradient there trains what is only to be remembered, and collapse is near"
+MOMENTUM = "the momentum encoder is an EMA and the queue its past; a gradient there trains what is only averaged, and collapse is near"
 
 
 def softmax(S: Array) -> Array:
@@ -45,7 +45,7 @@ def softmax(S: Array) -> Array:
 class SoftTargets(Contract):
     """`fn(similarities (B, C), alpha) -> (B, C)`: 1 − α for the own pair, and α shared among all by the softmax of the similarities.
 
-    They are the twin's, already divided by the temperature; of the C columns the first B are the own batch, the rest is the queue, or the
+    They are the momentum encoder's, already divided by the temperature; of the C columns the first B are the own batch, the rest is the queue, or the
     other way round with `order="queue_first"`. Further properties run if given: `by_ids(similarities, alpha, row_ids (B,), column_ids (C,))`,
     where all columns of a row's id share the 1 − α; −100 is the id of a slot of the queue that nothing has filled.
     """
@@ -137,7 +137,7 @@ def empty_slots(targets: SoftTargets, rng: Rng, B: int, K: int, sharp: float) ->
 class ItcQueue(Contract):
     """`fn(I (B, E), T, I_m, T_m, image_queue (K, E), text_queue, temperature, alpha) -> ()`: soft cross-entropy, the mean of both directions.
 
-    A picture I of the model is compared with the twin's texts T_m and, behind them, the queue's; what the answer should be says the twin's
+    A picture I of the model is compared with the momentum features of texts T_m and, after them, the queue's; the targets are the momentum encoder's
     picture I_m by `soft_targets`; and so for texts. Rows come with length 1: `unit=True` for a function that makes them so itself. As
     `scale` the temperature comes to "divide", or its inverse to "multiply", or the inverse's "log". Further properties run if given:
     `vjp(cotangent, *fn's arguments)`, a gradient for each or None.
@@ -168,11 +168,11 @@ class ItcQueue(Contract):
 
 
 itc_queue = Suite("itc_queue", ItcQueue)
-PARTS = ("pictures", "texts", "the twin's pictures", "the twin's texts", "the queue of pictures", "the queue of texts")
+PARTS = ("pictures", "texts", "the momentum features of pictures", "the momentum features of texts", "the queue of pictures", "the queue of texts")
 
 
-def towers(rng: Rng, B: int, K: int, E: int) -> tuple:
-    """Return unit rows of the model, of its twin and of both queues."""
+def features_of(rng: Rng, B: int, K: int, E: int) -> tuple:
+    """Return unit rows of the model, of its momentum encoder and of both queues."""
     return tuple(unit(rng.normal(size=(rows, E))) for rows in (B, B, B, B, K, K))
 
 
@@ -180,8 +180,8 @@ def directions(features: tuple, temperature: float, alpha: float) -> list[tuple[
     """Return for pictures and for texts the softmax of their similarities, the targets, and what they are compared with."""
     I, T, I_m, T_m, image_queue, text_queue = features
     found = []
-    for rows, twin, others in ((I, I_m, np.concatenate([T_m, text_queue])), (T, T_m, np.concatenate([I_m, image_queue]))):
-        targets = (1 - alpha) * np.eye(len(rows), len(others)) + alpha * softmax(twin @ others.T / temperature)
+    for rows, slow, others in ((I, I_m, np.concatenate([T_m, text_queue])), (T, T_m, np.concatenate([I_m, image_queue]))):
+        targets = (1 - alpha) * np.eye(len(rows), len(others)) + alpha * softmax(slow @ others.T / temperature)
         found.append((softmax(rows @ others.T / temperature), targets, others))
     return found
 
@@ -203,7 +203,7 @@ def all_equal(loss: ItcQueue, rng: Rng, B: int, K: int, E: int, temperature: flo
 @itc_queue.property("I07b", why=QUEUE, **queued)
 def queues_permuted(loss: ItcQueue, rng: Rng, B: int, K: int, E: int, temperature: float, alpha: float) -> None:
     """The order of either queue does not matter."""
-    *batch, image_queue, text_queue = features = towers(rng, B, K, E)
+    *batch, image_queue, text_queue = features = features_of(rng, B, K, E)
     moved = (*batch, image_queue[rng.permutation(K)], text_queue[rng.permutation(K)])
     loss.agree(loss(moved, temperature, alpha), loss(features, temperature, alpha), "loss with the queues in another order")
 
@@ -218,58 +218,58 @@ def all_orthonormal(loss: ItcQueue, rng: Rng, B: int, K: int, temperature: float
 
 @itc_queue.property("I08b", why=PAIRS, E=queued["E"], temperature=queued["temperature"], alpha=queued["alpha"])
 def one_waiting(loss: ItcQueue, rng: Rng, E: int, temperature: float, alpha: float) -> None:
-    """One pair beside one that waits costs softplus(−d) + α·σ(−d′)·d, where model and twin put the own pair d and d′ ahead."""
-    I, T, I_m, T_m, waiting_I, waiting_T = features = towers(rng, 1, 1, E)
+    """One pair beside one in the queue costs softplus(−d) + α·σ(−d′)·d, where model and momentum encoder put the own pair d and d′ ahead."""
+    I, T, I_m, T_m, waiting_I, waiting_T = features = features_of(rng, 1, 1, E)
     costs = []
-    for row, twin, own, other in ((I, I_m, T_m, waiting_T), (T, T_m, I_m, waiting_I)):
-        ahead, twin_ahead = ((x @ (own - other).T).item() / temperature for x in (row, twin))
-        costs.append(np.logaddexp(0, -ahead) + alpha * np.exp(-np.logaddexp(0, twin_ahead)) * ahead)
+    for row, slow, own, other in ((I, I_m, T_m, waiting_T), (T, T_m, I_m, waiting_I)):
+        ahead, other_ahead = ((x @ (own - other).T).item() / temperature for x in (row, slow))
+        costs.append(np.logaddexp(0, -ahead) + alpha * np.exp(-np.logaddexp(0, other_ahead)) * ahead)
     loss.agree(loss(features, temperature, alpha), np.mean(costs), "loss of one pair and one waiting against its closed form")
 
 
 @itc_queue.property("I09a", why=ENTROPY, **{**queued, "temperature": one_of(0.5, 1.0, 0.07, 0.001)})
 def least(loss: ItcQueue, rng: Rng, B: int, K: int, E: int, temperature: float, alpha: float) -> None:
     """The loss is never below the entropy of its targets, and finite at a temperature of 0.001 too."""
-    features = towers(rng, B, K, E)
+    features = features_of(rng, B, K, E)
     found, level = loss(features, temperature, alpha), entropy(features, temperature, alpha)
     never(found < level - 10 * loss.tolerance, f"the loss {found:.6g} is below the entropy {level:.6g} of the targets at α = {alpha:g}")
 
 
 @itc_queue.property("I09b", why=ENTROPY, B=queued["B"], K=queued["K"], E=queued["E"], temperature=queued["temperature"])
 def reached(loss: ItcQueue, rng: Rng, B: int, K: int, E: int, temperature: float) -> None:
-    """A model that is its own twin has, at α = 1, the entropy of its targets for a loss."""
-    features = (twin := towers(rng, B, K, E))[2:4] + twin[2:]
-    loss.agree(loss(features, temperature, 1.0), entropy(features, temperature, 1.0), "loss of a model that is its own twin, at α = 1")
+    """A model that is its own momentum encoder has, at α = 1, the entropy of its targets for a loss."""
+    features = (slow := features_of(rng, B, K, E))[2:4] + slow[2:]
+    loss.agree(loss(features, temperature, 1.0), entropy(features, temperature, 1.0), "loss of a model that is its own momentum encoder, at α = 1")
 
 
 @itc_queue.property("I10", why=TEMPERATURE, where={"unit": (False,)}, **queued)
 def doubled(loss: ItcQueue, rng: Rng, B: int, K: int, E: int, temperature: float, alpha: float) -> None:
     """Doubling all features and quadrupling the temperature changes nothing."""
-    features = towers(rng, B, K, E)
+    features = features_of(rng, B, K, E)
     found = loss(tuple(2 * x for x in features), 4 * temperature, alpha)
     loss.agree(found, loss(features, temperature, alpha), "loss of doubled features at four times the temperature")
 
 
 @itc_queue.property("I11", why="a loss of one direction finds texts for pictures and not pictures for texts", **queued)
 def swapped(loss: ItcQueue, rng: Rng, B: int, K: int, E: int, temperature: float, alpha: float) -> None:
-    """Swapping pictures and texts, in the twin and in the queues too, changes nothing."""
-    features = towers(rng, B, K, E)
+    """Swapping pictures and texts, in the momentum features and in the queues too, changes nothing."""
+    features = features_of(rng, B, K, E)
     other = tuple(features[i] for i in (1, 0, 3, 2, 5, 4))
     loss.agree(loss(other, temperature, alpha), loss(features, temperature, alpha), "loss with pictures and texts swapped")
 
 
-@itc_queue.property("I12a", why=TWIN, needs="vjp", **queued)
+@itc_queue.property("I12a", why=MOMENTUM, needs="vjp", **queued)
 def twin_rests(loss: ItcQueue, rng: Rng, B: int, K: int, E: int, temperature: float, alpha: float) -> None:
-    """Neither the twin nor a queue receives a gradient."""
-    found = loss.gradients(towers(rng, B, K, E), temperature, alpha)
+    """Neither the momentum encoder nor a queue receives a gradient."""
+    found = loss.gradients(features_of(rng, B, K, E), temperature, alpha)
     for g, part in list(zip(found, PARTS, strict=True))[2:]:
         never(g != 0, f"{part} received a gradient at row {{0}}, number {{1}}")
 
 
-@itc_queue.property("I12b", why="a tower without its gradient stays where it began, and the other comes to it", needs="vjp", **queued)
+@itc_queue.property("I12b", why="an encoder without its gradient stays where it began, and the other comes to it", needs="vjp", **queued)
 def model_learns(loss: ItcQueue, rng: Rng, B: int, K: int, E: int, temperature: float, alpha: float) -> None:
     """The gradient of a row is softmax minus targets, times what it was compared with, over 2B·temperature."""
-    features = towers(rng, B, K, E)
+    features = features_of(rng, B, K, E)
     found = loss.gradients(features, temperature, alpha)
     for g, (p, targets, others), row, part in zip(found, directions(features, temperature, alpha), features, PARTS, strict=False):
         expected = (p - targets) @ others / (2 * B)

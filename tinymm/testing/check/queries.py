@@ -51,7 +51,7 @@ class MaxOverQueries(Contract):
 max_over_queries = Suite("max_over_queries", MaxOverQueries)
 
 
-def towers(rng: Rng, B: int, Q: int, C: int, E: int) -> tuple[Array, Array]:
+def features_of(rng: Rng, B: int, Q: int, C: int, E: int) -> tuple[Array, Array]:
     """Return raw queries and raw texts."""
     return rng.normal(size=(B, Q, E)), rng.normal(size=(C, E))
 
@@ -59,7 +59,7 @@ def towers(rng: Rng, B: int, Q: int, C: int, E: int) -> tuple[Array, Array]:
 @max_over_queries.property("X01", why="one picture or one text alone is the commonest call of a search", **letters)
 def shapes(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """The scores are (B, C), pictures in rows, for one picture and one text too."""
-    I, T = towers(rng, B, Q, C, E)
+    I, T = features_of(rng, B, Q, C, E)
     for rows, texts in ((I, T), (I[:1], T), (I, T[:1]), (I[:1], T[:1])):
         score(rows, texts)
 
@@ -67,21 +67,21 @@ def shapes(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> N
 @max_over_queries.property("X02", why=COSINE, B=letters["B"], C=letters["C"], E=letters["E"])
 def one_query(score: MaxOverQueries, rng: Rng, B: int, C: int, E: int) -> None:
     """With one query the score is the cosine."""
-    I, T = towers(rng, B, 1, C, E)
+    I, T = features_of(rng, B, 1, C, E)
     score.agree(score(I, T), unit(I[:, 0]) @ unit(T).T, "score of a single query against its cosine")
 
 
 @max_over_queries.property("X03", why=BEST, **letters)
 def permuted(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """The order of the queries does not matter."""
-    I, T = towers(rng, B, Q, C, E)
+    I, T = features_of(rng, B, Q, C, E)
     score.agree(score(I[:, rng.permutation(Q)], T), score(I, T), "score with the queries in another order")
 
 
 @max_over_queries.property("X04", why=BEST, **letters)
 def repeated(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """A query repeated changes nothing."""
-    I, T = towers(rng, B, Q, C, E)
+    I, T = features_of(rng, B, Q, C, E)
     again = I[:, [rng.integers(Q)]]
     score.agree(score(np.concatenate([I, again], axis=1), T), score(I, T), "score with one query twice")
 
@@ -89,7 +89,7 @@ def repeated(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) ->
 @max_over_queries.property("X05", why=BEST, **letters)
 def one_more(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """One more query never lowers a score."""
-    I, T = towers(rng, B, Q + 1, C, E)
+    I, T = features_of(rng, B, Q + 1, C, E)
     less, more = score(I[:, :Q], T), score(I, T)
     never(more < less - score.tolerance, "the score of picture {0} and text {1} fell with one more query")
 
@@ -97,7 +97,7 @@ def one_more(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) ->
 @max_over_queries.property("X06", why=COSINE, **letters)
 def bounded(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """Scores lie in [−1, 1], and no query alone scores higher."""
-    I, T = towers(rng, B, Q, C, E)
+    I, T = features_of(rng, B, Q, C, E)
     found = score(I, T)
     never(np.abs(found) > 1 + score.tolerance, "the score of picture {0} and text {1} is outside [−1, 1]")
     never(score.single(I, T) > found + score.tolerance, "query {0} alone scores higher for picture {1} and text {2} than all together")
@@ -106,8 +106,8 @@ def bounded(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> 
 @max_over_queries.property("X07", why=OWN, **letters)
 def alone(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """A score depends on its picture and its text alone."""
-    I, T = towers(rng, B, Q, C, E)
-    other_I, other_T = towers(rng, B, Q, C, E)
+    I, T = features_of(rng, B, Q, C, E)
+    other_I, other_T = features_of(rng, B, Q, C, E)
     b, c = rng.integers(B), rng.integers(C)
     other_I[b], other_T[c] = I[b], T[c]
     score.agree(score(other_I, other_T)[b, c], score(I, T)[b, c], f"score of picture {b} and text {c} among others")
@@ -116,7 +116,7 @@ def alone(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> No
 @max_over_queries.property("X08", why=COSINE, where={"unit": (True,)}, **letters)
 def lengths(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """The length of a query or of a text does not matter."""
-    I, T = map(unit, towers(rng, B, Q, C, E))
+    I, T = map(unit, features_of(rng, B, Q, C, E))
     a, b = 10 ** rng.uniform(-2, 2, size=(B, Q, 1)), 10 ** rng.uniform(-2, 2, size=(C, 1))
     score.agree(score(a * I, b * T), score(I, T), "score after rows were lengthened")
 
@@ -124,7 +124,7 @@ def lengths(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> 
 @max_over_queries.property("X09", why=BEST, **letters)
 def attained(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """Each score is the score of one of the queries."""
-    I, T = towers(rng, B, Q, C, E)
+    I, T = features_of(rng, B, Q, C, E)
     apart = np.abs(score.single(I, T) - score(I, T)).min(axis=0)
     never(apart > 3 * score.tolerance, "no query alone has the score of picture {0} and text {1}")
 
@@ -140,7 +140,7 @@ def attained(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) ->
 )
 def one_gradient(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """Of all queries, a pair's best one receives its gradient."""
-    I, T = towers(rng, B, Q, C, E)
+    I, T = features_of(rng, B, Q, C, E)
     b, c = rng.integers(B), rng.integers(C)
     cotangent = np.zeros((B, C))
     cotangent[b, c] = 1
