@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 import tinymm.layers
-import tinymm.models.clip
 import tinymm.models.text
+import tinymm.tasks.clip
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.autodiff import ops
 from tinymm.layers import masks
 from tinymm.losses import contrastive
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.clip import CLIP, CLIPConfig
+from tinymm.tasks import losses as losses_of
 from tinymm.training.optimizers import AdamW
 from tinymm.workflows.course import exercises, percent
 from tinymm.workflows.course.mine import KNOWN, Mine, use_mine
@@ -70,7 +71,7 @@ def trained(steps=4):
     model = CLIP(CLIPConfig.tiny(), np.random.default_rng(1))
     optimizer, losses = AdamW(model), []
     for _ in range(steps):
-        loss = model.losses(images, ids)["itc"]
+        loss = losses_of(model, images, ids)["itc"]
         loss.backward()
         optimizer.step(rate=1e-2, clip=1.0)
         losses.append(loss.item())
@@ -114,15 +115,15 @@ def test_what_loses_its_gradient_is_refused(mine, capsys, text, name, said):
 
 
 def test_everything_is_taken_back_also_in_modules_imported_in_between(mine, monkeypatch):
-    before = [masks.causal_mask, tinymm.layers.causal_mask, tinymm.models.text.causal_mask, ops.self_attention, tinymm.models.clip.figure_3]
+    before = [masks.causal_mask, tinymm.layers.causal_mask, tinymm.models.text.causal_mask, ops.self_attention, tinymm.tasks.clip.figure_3]
     used = mine(RIGHT)
-    during = [masks.causal_mask, tinymm.layers.causal_mask, tinymm.models.text.causal_mask, ops.self_attention, tinymm.models.clip.figure_3]
+    during = [masks.causal_mask, tinymm.layers.causal_mask, tinymm.models.text.causal_mask, ops.self_attention, tinymm.tasks.clip.figure_3]
     assert not any(a is b for a, b in zip(before, during, strict=True))
     late = type(sys)("tinymm.late")
     late.causal_mask = tinymm.layers.causal_mask
     monkeypatch.setitem(sys.modules, "tinymm.late", late)
     used.restore()
-    after = [masks.causal_mask, tinymm.layers.causal_mask, tinymm.models.text.causal_mask, ops.self_attention, tinymm.models.clip.figure_3]
+    after = [masks.causal_mask, tinymm.layers.causal_mask, tinymm.models.text.causal_mask, ops.self_attention, tinymm.tasks.clip.figure_3]
     assert all(a is b for a, b in zip(before, after, strict=True)) and late.causal_mask is before[0] and Mine.active is None
 
 
@@ -144,7 +145,7 @@ def test_every_function_of_the_course_that_the_table_knows(tmp_path, capsys):
         rng = np.random.default_rng(0)
         images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
         is_real = np.array([[True] * 5, [True] * 3 + [False] * 2, [True] * 4 + [False]])
-        found = BLIP2Stage1(BLIP2Config.tiny(), rng).losses(images, ids, is_real, rng=rng)
+        found = losses_of(BLIP2Stage1(BLIP2Config.tiny(), rng), images, ids, is_real, rng=rng)
         return [loss.item() for loss in found.values()] + [contrastive.sigmoid_loss(np.eye(3)).item()]
 
     ours = losses()
