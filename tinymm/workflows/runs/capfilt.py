@@ -184,7 +184,8 @@ def filtered(
     The first model is trained by `train` into the folder `noisy` of the run at `path`. What became
     of each caption is kept in captions.jsonl, so that a stopped run goes on.
     """
-    first, source, settings = path / "noisy", planned.source, planned.settings
+    source: Any = planned.source
+    first, settings = path / "noisy", planned.settings
     if not finished(first):
         begun = str(first) if (first / "run.json").exists() else None
         say(f"CapFilt: a first model is trained on the data as it is, into {first}")
