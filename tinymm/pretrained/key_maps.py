@@ -93,8 +93,8 @@ def norm(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
 class Layout:
     """A family of files: its rules, the keys that may stand in a file without being weights, and our names that have no place there.
 
-    What is `homeless` (where `{}` stands for a layer's number, too) is missing in a model that such a file is loaded into, and is left out
-    where one is written. `copies` (a pattern of their keys, its name elsewhere) are arrays that the file holds a second time: compared when
+    The names in `homeless` (where `{}` is a layer's number, too) are missing in a model that such a file is loaded into, and are left
+    out where one is written. `copies` (a pattern of their keys, its name elsewhere) are arrays that the file holds a second time: compared when
     read, and repeated when written. `tied` are pairs (key of an output head, key of the array that it is): compared when read, too, and not
     written, unless the model's head is one of its own. A file whose positions `antialias` is of a program that resizes them so (`positions`).
     """
@@ -112,7 +112,7 @@ class Layout:
         return tuple(map(_pattern, self.homeless))
 
     def is_homeless(self, ours: str) -> bool:
-        """Say whether the layout has no place for this array of ours."""
+        """Say whether a file of this layout lacks this array of ours."""
         return any(pattern.fullmatch(ours) for pattern in self._homeless_patterns)
 
     def _copies(self, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -254,8 +254,8 @@ class Imported:
     """What a file held: our arrays, the keys that each came from, and the keys that found no place.
 
     `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position
-    numbers and the like); `tied` lists groups of keys that share one array, and `fresh` our arrays that the file has
-    none for: parameters among them raise when they are used, see `Module.initialize_missing`. `layout` is the
+    numbers and the like); `tied` lists groups of keys that share one array, and `fresh` our arrays that the file
+    has none for: parameters among them raise when they are used, see `Module.initialize_missing`. `layout` is the
     layout's name, `resolution` that of the file's images if its model takes any, and `unused` names what else the file
     and its folder hold and nothing was made of: an optimizer, counters, another program's description, settings that
     are not known.
