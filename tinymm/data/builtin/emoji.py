@@ -45,7 +45,7 @@ def load(seed: int = 0, resolution: int = 32, *, language: str = "en", template_
 
 
 class Emoji(Source):
-    """About 1,390 emoji of one code point: training has all but 120 of them, each in one drawing, distorted and repainted.
+    """About 1,390 emoji of one code point: training has all but 120 of them, each in one drawing, distorted and color-jittered.
 
     Index i of a batch is an *emoji*, so no batch holds a name twice. `template_share` of the captions become prompts ("picture of red heart"),
     in English half of them around a kind or a color alone ("picture of heart"), because zero-shot classification asks in such words. UsageError for a
@@ -76,7 +76,7 @@ class Emoji(Source):
         return len(self.trained)
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        """Return the trained emoji of these indices (B,), distorted and repainted, with their names or prompts."""
+        """Return the trained emoji of these indices (B,), distorted and color-jittered, with their names or prompts."""
         # Distortions bring in zeros from outside, and paper is white: distort the negative.
         ink = 1 - self._pixels[indices] * np.float32(1 / 255)
         images = (1 - repainted(wobble(ink, rng, self.strength), rng, self.strength) - np.float32(0.5)) / np.float32(0.5)

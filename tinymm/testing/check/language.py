@@ -1,5 +1,5 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
-"""Properties of the language loss: how surprised a model is by each next token. BLIP's LM, BLIP-2's ITG, any language model.
+"""Properties of the language modeling loss, the cross-entropy of each next token: BLIP's LM, BLIP-2's ITG, any language model.
 
 Traps: a smoothed loss never reaches 0, its least value is the entropy of the smoothed target (T10); equal logits give ln V at any
 smoothing, and most mistakes with the shift or the padding pass that test (T01).
@@ -72,7 +72,7 @@ def next_tokens(ids: Array, V: int) -> Array:
     return np.concatenate([np.eye(V)[ids[:, 1:]], np.zeros((len(ids), 1, V))], axis=1)
 
 
-def surprise(logits: Array, ids: Array) -> Array:
+def token_losses(logits: Array, ids: Array) -> Array:
     """Return (B, T − 1): minus the logarithm of each next token's probability."""
     top = logits.max(axis=-1, keepdims=True)
     log_p = logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
@@ -179,7 +179,7 @@ def cross_entropy(loss: LmLoss, rng: Rng, is_real: Array, V: int) -> None:
     """Without smoothing it is the mean cross-entropy of the real next tokens."""
     logits, ids = case(rng, is_real, V)
     scored = is_real[:, 1:]
-    each = surprise(logits, ids) * scored
+    each = token_losses(logits, ids) * scored
     expected = each.sum() / scored.sum() if loss.mean == "tokens" else (each.sum(axis=1) / scored.sum(axis=1)).mean()
     loss.agree(loss(logits, ids, is_real), expected, "loss against cross-entropy")
 

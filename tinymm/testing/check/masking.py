@@ -219,7 +219,7 @@ def nothing_asked(mask: MlmMasking, rng: Rng, is_real: Array, V: int) -> None:
 
 
 @mlm_masking.property("K08c", why=ASKED, needs="loss", **asked)
-def surprise(mask: MlmMasking, rng: Rng, is_real: Array, V: int) -> None:
+def mean_of_selected(mask: MlmMasking, rng: Rng, is_real: Array, V: int) -> None:
     """The loss is the mean cross-entropy of the selected words."""
     logits, labels = question(mask, rng, is_real, V)
     chosen = logits[is_real]
