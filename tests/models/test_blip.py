@@ -142,7 +142,7 @@ def test_four_pairs_can_be_learned_by_heart():
         (UsageError, lambda m, i: m.generate(i, beams=0), "beams 0 came; correct them"),
         (UsageError, lambda m, i: m.generate(i, max_new_tokens=0), "max_new_tokens 0, min_new_tokens 0, beams 1 came"),
         (UsageError, lambda m, i: m.generate(i, min_new_tokens=12), "max_new_tokens 11, min_new_tokens 12"),
-        (ShapeError, lambda m, i: m.lm_logits(np.zeros((4, 5, 23)), np.ones((4, 3), int)), r"looks at \(B, tokens, 24\) and \(4, 5, 23\) came"),
+        (ShapeError, lambda m, i: m.lm_logits(np.zeros((4, 5, 23)), np.ones((4, 3), int)), r"takes \(B, tokens, 24\) and \(4, 5, 23\) came"),
         (ShapeError, lambda m, i: m.lm_logits(np.zeros((3, 5, 24)), np.ones((4, 3), int)), "4 rows with 3 pictures came; repeat the pictures"),
     ],
 )

@@ -167,7 +167,7 @@ def test_fresh_queries_differ_and_their_feed_forwards_begin_as_the_words():
 @pytest.mark.parametrize(
     "error, call, said",
     [
-        (ShapeError, lambda m, ids: m(np.zeros((2, 5, 23))), r"looks at \(B, tokens, 24\) and \(2, 5, 23\) came"),
+        (ShapeError, lambda m, ids: m(np.zeros((2, 5, 23))), r"takes \(B, tokens, 24\) and \(2, 5, 23\) came"),
         (ShapeError, lambda m, ids: m(ids=np.ones((2, 13), int)), "1 to 12 tokens .* 13 came"),
         (DataError, lambda m, ids: m(ids=np.full((2, 3), 50)), r"ids must lie in \[0, 50\) and 50 came"),
         (UsageError, lambda m, ids: m(np.zeros((2, 5, 24)), ids), "3 queries and 4 words needs a mask"),
