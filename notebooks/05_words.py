@@ -132,12 +132,12 @@ class Matcher(Module):
 
 # %%
 def taught(matcher, steps=250):
-    draws, optimizer, curve = np.random.default_rng(1), AdamW(matcher, decay=0.01), {}
+    draws, optimizer, curve = np.random.default_rng(1), AdamW(matcher, weight_decay=0.01), {}
     for step in lesson.within(range(1, steps + 1)):
         batch = [scenes[i] for i in draws.choice(len(scenes), 48, replace=False)]
         loss, _ = matcher(batch, [scene.captions()[draws.integers(2)] for scene in batch])
         loss.backward()
-        optimizer.step(rate=3e-3, clip=1.0)
+        optimizer.step(learning_rate=3e-3, max_grad_norm=1.0)
         curve[step] = loss.item()
     return curve
 

@@ -127,11 +127,11 @@ class Namer(Module):
 def taught(kind, n, steps=160):
     draws = np.random.default_rng(4)
     namer = Namer(kind, draws)
-    optimizer = AdamW(namer, decay=0.05)
+    optimizer = AdamW(namer, weight_decay=0.05)
     for _ in lesson.within(range(steps), seconds=20):
         rows = draws.integers(0, n, 64)
         cross_entropy_loss(namer(digits[rows]), labels[rows]).backward()
-        optimizer.step(rate=3e-3, clip=1.0)
+        optimizer.step(learning_rate=3e-3, max_grad_norm=1.0)
     return namer.eval()
 
 
@@ -175,7 +175,7 @@ guess_millions = None  # in millions
 
 # %%
 def weights_of(config):
-    D, L, P, E = config.image.width, config.image.layers, config.image.patches, config.joint_width
+    D, L, P, E = config.image.width, config.image.layers, config.image.patches, config.embed_dim
     W, V, T = config.text.width, config.text.vocabulary, config.text.context
     block = lambda D: 12 * D * D + 13 * D  # noqa: E731 (four matrices of attention, two of the MLP, biases, two norms)
     image = 3 * config.image.patch**2 * D + D + (P + 1) * D + 4 * D + L * block(D) + D * E

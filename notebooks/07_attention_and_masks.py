@@ -176,11 +176,11 @@ guess_right = None  # a share between 0 and 1
 def taught(may_attend, steps=300):
     draws = np.random.default_rng(0)
     model, curve = NameWriter(V, ids.shape[1], 64, draws).astype(np.float32), {}
-    optimizer = AdamW(model, decay=0.01)
+    optimizer = AdamW(model, weight_decay=0.01)
     for step in lesson.within(range(1, steps + 1)):
         rows = draws.choice(len(ids), 64, replace=False)
         language_loss(model(ids[rows], may_attend), ids[rows], real[rows]).backward()
-        optimizer.step(rate=3e-3, clip=1.0)
+        optimizer.step(learning_rate=3e-3, max_grad_norm=1.0)
         if step % 25 == 0 or step == 1:
             with no_grad():
                 curve[step] = language_loss(model(test_ids, may_attend), test_ids, test_real).item()

@@ -85,7 +85,7 @@ def names_made_by(function, *arguments):
 
 # %%
 why = {"n": "as many pictures as texts", "I_f": "features of each picture", "T_f": "features of each text"}
-why |= {"I_e": "joint space, length 1", "T_e": "the same space, length 1", "logits": "all n·n cosines, times e^t"}
+why |= {"I_e": "shared embedding space, length 1", "T_e": "the same space, length 1", "logits": "all n·n cosines, times e^t"}
 why |= {"labels": "pair i is on the diagonal", "loss_i": "softmax down the columns", "loss_t": "softmax along the rows", "loss": "both, equally"}
 m = fresh()
 made = names_made_by(figure_3, m.image_encoder, m.text_encoder, pairs.images, ids, m.W_i, m.W_t, m.t)
@@ -250,13 +250,13 @@ guess_control = None  # nats
 # %%
 def taught(dealt_anew, steps=150, looked_at=(0, 10, 25, 50, 90, 150)):
     model, draws, curve, frames = fresh(), np.random.default_rng(0), [], {}
-    optimizer = AdamW(model, decay=0.05)
+    optimizer = AdamW(model, weight_decay=0.05)
     for step in lesson.within(range(steps + 1)):
         frames |= {step: (similarities(model, pairs.images, pairs.captions, data.tokenizer), np.exp(model.t.item()))} if step in looked_at else {}
-        I, order = data.preprocess.normalize(255 * augment.wobble(pictures / np.float32(255), draws)), draws.permutation(8)
+        I, order = data.preprocess.normalize(255 * augment.random_affine(pictures / np.float32(255), draws)), draws.permutation(8)
         loss, _ = figure_3(model.image_encoder, model.text_encoder, I, ids[order] if dealt_anew else ids, model.W_i, model.W_t, model.t)
         loss.backward()
-        optimizer.step(rate=2e-3 * (1 - step / (steps + 1)), clip=1.0)
+        optimizer.step(learning_rate=2e-3 * (1 - step / (steps + 1)), max_grad_norm=1.0)
         after_step(model, None)
         curve.append(loss.item())
     return frames, curve

@@ -22,7 +22,7 @@ from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.testing import check
 from tinymm.training import evaluate
 from tinymm.training.evaluate import similarities
-from tinymm.training.loop import Recipe, train
+from tinymm.training.loop import TrainConfig, train
 from tinymm.training.optimizers import AdamW
 from tinymm.viz import charts, tables
 from tinymm.viz.retrieval import gallery as retrieval
@@ -63,8 +63,8 @@ def small_clip():
 
 def taught(source, steps=250):
     model = small_clip()
-    optimizer = AdamW(model, decay=0.05, betas=(0.9, 0.98), eps=1e-8)
-    records = list(lesson.within(train(model, source, optimizer, Recipe(steps, batch_size=128, rate=8e-3, warmup=20))))
+    optimizer = AdamW(model, weight_decay=0.05, betas=(0.9, 0.98), eps=1e-8)
+    records = list(lesson.within(train(model, source, optimizer, TrainConfig(steps, batch_size=128, learning_rate=8e-3, warmup=20))))
     return model, [record["loss"] for record in records]
 
 
@@ -149,10 +149,10 @@ print(tables.table(["", "characters", "share of the right words"], rows))
 # ## The stupid rival
 #
 # Is there something cheaper that does as well? **Pixels**: for a picture of the test, look for the training picture that is nearest to it, by the
-# cosine of their pixels after the mean picture was subtracted. For a known character in the unseen face, that picture's character is the answer. For
+# cosine of their pixels after the mean picture was subtracted. For a known character in the unseen font, that picture's character is the answer. For
 # an unseen character, whose name no training picture has, take the candidate whose words overlap most with that picture's name.
 #
-# **Predict.** The full run finds 0.535 of 1,000 characters in the unseen face (chance 0.001). And pixels?
+# **Predict.** The full run finds 0.535 of 1,000 characters in the unseen font (chance 0.001). And pixels?
 
 # %%
 guess_pixels = None  # a share between 0 and 1
@@ -176,14 +176,14 @@ def both_ways(scores):
     return (evaluate.recall_at_k(scores, 1, ties="expected") + evaluate.recall_at_k(scores.T, 1, ties="expected")) / 2
 
 
-pixels = {"unseen_face": both_ways(nearness(5, whole.trained[:1000])[:, :1000])}
+pixels = {"unseen_font": both_ways(nearness(5, whole.trained[:1000])[:, :1000])}
 neighbors = [set(whole.names[whole.trained[i]].split()) for i in nearness(0, whole.held_out).argmax(axis=1)]
 pixels["unseen_characters"] = both_ways(np.array([[len(a & b) / len(a | b) for b in split] for a in neighbors]))
-lesson.predicted("R@1 of the unseen face by pixels", guess_pixels, pixels["unseen_face"])
+lesson.predicted("R@1 of the unseen font by pixels", guess_pixels, pixels["unseen_font"])
 
 # %%
 bars = {}
-for name in ("unseen_characters", "unseen_face"):
+for name in ("unseen_characters", "unseen_font"):
     bars[name.replace("_", " ")] = {
         "full run": full["results"][f"{name}_r1"],
         "nearest pixels": pixels[name],
@@ -356,9 +356,9 @@ lesson.caught(lambda: check.recall(my_recall))
 # - Trained on right names, a CLIP names characters that it never saw, by putting words together: 0.687 of 150 in the full run, where pixels and shared words
 #   have 0.316, wrong names 0.003 and chance 0.007.
 # - Zero-shot accuracy comes from the names: with wrong ones there is none. A probe's accuracy needs a probe of pixels beside it.
-# - Every number here was read beside a chance level *and* a rival that knows nothing of language. Two of them, the unseen face and the probe, did not survive.
+# - Every number here was read beside a chance level *and* a rival that knows nothing of language. Two of them, the unseen font and the probe, did not survive.
 #
-# **What you may not say.** That 0.535 of 1,000 characters in an unseen face shows generalization: pixels have 0.754. That a model knows a word
+# **What you may not say.** That 0.535 of 1,000 characters in an unseen font shows generalization: pixels have 0.754. That a model knows a word
 # because it is right more often than half the time: count the throws, not the questions. That a cosine, or a softmax over prompts, is a degree of
 # certainty.
 #

@@ -83,7 +83,7 @@ guess_drift = None  # between -1 and 1
 
 # %%
 data = shapes.load()
-SIZES = {"queue": 96, "ramp": 0, "alpha": 0.4}
+SIZES = {"queue": 96, "alpha_warmup": 0, "alpha": 0.4}
 
 
 def small(momentum):
@@ -101,12 +101,12 @@ def batch_of(k, size=8):
 # %%
 def drift(momentum, steps=60):
     model, stored = small(momentum), {}
-    optimizer = AdamW(model, decay=0.01)
+    optimizer = AdamW(model, weight_decay=0.01)
     for k in range(steps):
         images, ids, is_real, image_ids = batch_of(k)
         made = step(model, images, ids, is_real, rng=np.random.default_rng(k), image_ids=image_ids)
         sum(made.losses.values()).backward()
-        optimizer.step(rate=2e-3, clip=1.0)
+        optimizer.step(learning_rate=2e-3, max_grad_norm=1.0)
         stored[k] = made.memory.images  # the twin's features, which the queue takes in
         if k + 1 < steps:  # after the last step the twin stays as it was in it
             after_step(model, made.memory)

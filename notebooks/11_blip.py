@@ -69,7 +69,7 @@ def moved_by(parameter):
 # %%
 block, decoder = model.encoders.text_encoder.blocks[0], model.decoder
 parts = {"word embedding": model.encoders.text_encoder.embedding.words.weight, "self-attention of the stack": block.attention.qkv.weight,
-         "cross-attention": block.cross.query.weight, "feed-forward": block.mlp.expand.weight,
+         "cross-attention": block.cross.query.weight, "feed-forward": block.mlp.fc1.weight,
          "self-attention of the writer": decoder.attentions[0].qkv.weight, "ITM's head": model.itm_head.weight}  # fmt: skip
 rows = {name: moved_by(parameter) for name, parameter in parts.items()}
 lesson.predicted("outputs that a cross-attention moves", guess_moved, sum(rows["cross-attention"]))
@@ -140,11 +140,11 @@ def perplexity_beside(shift):
 
 
 # %%
-optimizer, curves = AdamW(writer, decay=0.01), {"its own picture": ([], []), "control: another picture": ([], [])}
+optimizer, curves = AdamW(writer, weight_decay=0.01), {"its own picture": ([], []), "control: another picture": ([], [])}
 for step in lesson.within(range(1, 401), seconds=40):
     images, ids, real = some_pairs(step)
     losses(writer, images, ids, real, objectives=("lm",))["lm"].backward()
-    optimizer.step(rate=4e-3 if step < 280 else 1e-3, clip=1.0)
+    optimizer.step(learning_rate=4e-3 if step < 280 else 1e-3, max_grad_norm=1.0)
     if step in (1, 10, 25, 50, 100, 150, 200, 250, 300, 350, 400):
         for (xs, ys), shift in zip(curves.values(), (0, 1), strict=True):
             xs.append(step), ys.append(perplexity_beside(shift))

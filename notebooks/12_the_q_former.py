@@ -100,7 +100,7 @@ words = data.tokenizer = data.tokenizer.with_frame()
 Q, D = 4, 64
 image = vit.ViTConfig(resolution=32, patch=8, width=D, layers=0, heads=4)
 queries = qformer.QFormerConfig(
-    Q, D, layers=2, heads=4, memory_width=D, vocabulary=len(words), context=words.context, cross_every=1,
+    Q, D, layers=2, heads=4, encoder_width=D, vocabulary=len(words), context=words.context, cross_every=1,
     feed_forward=2 * D, std=0.07, embedding_std=0.2,
 )  # fmt: skip
 config = blip2.BLIP2Config(image, queries, 32, decode=words.decode_token, end_of_text=words.end_of_text, smoothing=0.0)
@@ -218,11 +218,11 @@ held_ids, held_real = words(list(held.captions))
 def taught(mask=None, steps=300):
     model, curve = blip2.BLIP2Stage1(config, np.random.default_rng(0)).astype(np.float32), {}
     model.masks |= {} if mask is None else {"itg": mask}
-    optimizer, seen = AdamW(model, decay=0.05), model.image_tokens(held.images).data
+    optimizer, seen = AdamW(model, weight_decay=0.05), model.image_tokens(held.images).data
     for step in lesson.within(range(1, steps + 1), 60):
         batch = data.batch(data.batch_indices(32, step, 0), np.random.default_rng([0, step]))
         losses(model, batch.images, batch.ids, batch.is_real, objectives=("itg",))["itg"].backward()
-        optimizer.step(rate=3e-3 * min(step / 30, 1 - 0.95 * step / steps), clip=1.0)
+        optimizer.step(learning_rate=3e-3 * min(step / 30, 1 - 0.95 * step / steps), max_grad_norm=1.0)
         if step % 30 == 0 or step == 1:
             curve[step] = np.log(evaluate.perplexity(model, seen, held_ids, held_real)[0])
     return model, curve

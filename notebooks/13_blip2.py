@@ -82,14 +82,14 @@ W = 96
 
 def language_model(pairs, steps=300):
     model = opt.OPT(opt.OPTConfig(len(words), 24, W, 2, 4, begin=words.begin, end=words.end_of_text), np.random.default_rng(1)).astype(np.float32)
-    optimizer, source = AdamW(model, decay=0.05), sentences.Sentences([wordings(thing) for thing in things], words)
+    optimizer, source = AdamW(model, weight_decay=0.05), sentences.Sentences([wordings(thing) for thing in things], words)
     for step in range(1, steps + 1):
         rng = np.random.default_rng([1, step])
         chosen = rng.integers(0, 16, 32)
         some = source.batch(chosen, rng)
         read = (some.ids, some.is_real) if pairs else words([wordings(things[i])[rng.integers(2)] for i in chosen])
         losses(model, None, *read)["lm"].backward()
-        optimizer.step(rate=3e-3 * min(step / 30, 1 - 0.95 * step / steps), clip=1.0)
+        optimizer.step(learning_rate=3e-3 * min(step / 30, 1 - 0.95 * step / steps), max_grad_norm=1.0)
     return model
 
 
@@ -97,7 +97,7 @@ def language_model(pairs, steps=300):
 speakers = {"listening": language_model(pairs=True), "deaf": language_model(pairs=False)}
 begin = np.full((3, 1), words.begin)
 for name, model in speakers.items():
-    alone = model.generate(begin, nucleus=0.95, rng=np.random.default_rng(2), max_new_tokens=8)
+    alone = model.generate(begin, top_p=0.95, rng=np.random.default_rng(2), max_new_tokens=8)
     print(f"{name}, without a picture: ", " · ".join(words.decode(np.array([row]))[0] for row in alone))
 
 # %% [markdown]
@@ -180,11 +180,11 @@ def fingerprint(speaker):
 
 
 def taught(model, steps=400):
-    optimizer, exact, loss = AdamW(model, decay=0.05), {0: 0.0}, {}
+    optimizer, exact, loss = AdamW(model, weight_decay=0.05), {0: 0.0}, {}
     for step in lesson.within(range(1, steps + 1), 90):
         found = losses(model, *batch(step))["lm"]
         found.backward()
-        optimizer.step(rate=2e-3 * min(step / 30, 1 - 0.95 * step / steps), clip=1.0)
+        optimizer.step(learning_rate=2e-3 * min(step / 30, 1 - 0.95 * step / steps), max_grad_norm=1.0)
         loss[step] = found.item()
         if step % 40 == 0:
             exact[step] = evaluate.captions(model, test, words, true)["exact"]
@@ -282,9 +282,9 @@ def without_cache(model, pictures, most=8):
 
 greedy = written["listening"]["its picture"]
 beam = evaluate.write_captions(model, images, words, beams=3)
-drawn = evaluate.write_captions(model, images, words, nucleus=0.9, rng=np.random.default_rng(0))
+drawn = evaluate.write_captions(model, images, words, top_p=0.9, rng=np.random.default_rng(0))
 print("with and without a cache the same:", without_cache(model, images) == greedy)
-print(tables.table(["truth", "greedy", "beam of 3", "nucleus 0.9"], [[true[i][0], greedy[i], beam[i], drawn[i]] for i in range(5)]))
+print(tables.table(["truth", "greedy", "beam of 3", "top_p 0.9"], [[true[i][0], greedy[i], beam[i], drawn[i]] for i in range(5)]))
 
 # %% [markdown]
 # ## The whole of it

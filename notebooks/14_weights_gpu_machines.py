@@ -26,8 +26,8 @@ from tinymm.losses.contrastive import local_itc_loss
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.tasks import losses
 from tinymm.testing import check
-from tinymm.training.chunks import in_chunks
 from tinymm.training.gathers import gradient_errors
+from tinymm.training.gradient_cache import gradient_cached
 from tinymm.viz import charts, tables
 from tinymm.viz.widgets import lesson
 
@@ -137,24 +137,24 @@ lesson.show(charts.lines(curves, references={"float64's own rounding": 1e-16}, l
 # ## Many machines
 #
 # A contrastive loss asks each picture for its text among *all* texts, also those on other machines. They are gathered; and what is gathered must give its gradient back. Four
-# machines of three pairs, simulated; the towers' gradients are averaged over machines, as is usual.
+# machines of three pairs, simulated; the encoders' gradients are averaged over machines, as is usual.
 #
-# **Predict.** The gathered features are taken as plain numbers, since "gradients of others' features are others' business". By how much is the towers' gradient wrong?
+# **Predict.** The gathered features are taken as plain numbers, since "gradients of others' features are others' business". By how much is the encoders' gradient wrong?
 
 # %%
 guess_detached = None  # relative to the right one
 
 # %%
 schemes = gradient_errors(ranks=4, pairs=3)
-wrong = {name: one["towers"] for name, one in schemes.items()}
+wrong = {name: one["encoders"] for name, one in schemes.items()}
 lesson.predicted("error, gathered features detached", guess_detached, wrong["own rows, gathered features detached"])
-lesson.show(charts.bars({n: max(e, 1e-16) for n, e in wrong.items()}, log=True, unit="relative error of the towers' gradient", title="Three of six ways to gather are right; three are off by a third to three quarters"))
+lesson.show(charts.bars({n: max(e, 1e-16) for n, e in wrong.items()}, log=True, unit="relative error of the encoders' gradient", title="Three of six ways to gather are right; three are off by a third to three quarters"))
 
 # %%
 print(tables.table(["scheme", "length of the gradient"], [[name, round(one["length"], 6)] for name, one in schemes.items()]))
 
 # %% [markdown]
-# The fourth is wrong by exactly the number of machines: every gradient of the towers is ¼ of the right one. An
+# The fourth is wrong by exactly the number of machines: every gradient of the encoders is ¼ of the right one. An
 # optimizer like Adam hides such a factor.
 #
 # ## A batch that does not fit
@@ -180,7 +180,7 @@ def gradient_in(parts=1, **how):
 
 # %%
 whole = gradient_in()
-ways = {"accumulated, 4 × 16": gradient_in(4), "embedded twice, chunks of 16": gradient_in(split=in_chunks(lambda encoder: encoder, 16))}
+ways = {"accumulated, 4 × 16": gradient_in(4), "embedded twice, chunks of 16": gradient_in(split=gradient_cached(lambda encoder: encoder, 16))}
 off = {name: float(np.linalg.norm(g - whole) / np.linalg.norm(whole)) for name, g in ways.items()}
 lesson.predicted("relative error of accumulation", guess_accumulated, off["accumulated, 4 × 16"])
 lesson.show(charts.bars({n: max(e, 1e-16) for n, e in off.items()}, log=True, references={"float64's rounding": 1e-15}, unit="relative error of the gradient",
@@ -188,7 +188,7 @@ lesson.show(charts.bars({n: max(e, 1e-16) for n, e in off.items()}, log=True, re
 
 # %% [markdown]
 # Each part of 16 has only 15 wrong texts to tell apart. The cached gradient embeds in chunks *without* remembering, computes the loss of all 64, and embeds each chunk once
-# more, with the gradient that its features have got. One forward pass more, the memory of one chunk, and exactly the gradient. `train clip --chunk N` does it.
+# more, with the gradient that its features have got. One forward pass more, the memory of one chunk, and exactly the gradient. `train clip --grad-cache N` does it.
 #
 # ## A GPU
 #
@@ -228,7 +228,7 @@ lesson.caught(lambda: check.contrastive_loss(over_two_ranks, inputs="raw", scale
 # ## What you may now say
 #
 # - A foreign file is data: nothing that it names is called, each name is accounted for, and agreement is measured layer by layer in float64.
-# - Gathered features need their gradient; detached, the towers' gradient is off by half, and no error comes.
+# - Gathered features need their gradient; detached, the encoders' gradient is off by half, and no error comes.
 # - Accumulating is not a larger batch for a contrastive loss; embedding twice is, to rounding.
 #
 # **What you may not say.** That a model which loads is equal. And anything about GPUs or clusters from this page alone: what was measured where stands in the docs.
@@ -236,7 +236,7 @@ lesson.caught(lambda: check.contrastive_loss(over_two_ranks, inputs="raw", scale
 # ## Read the source
 #
 # [pretrained/key_maps.py](../tinymm/pretrained/key_maps.py) · [pretrained/files/pickle_reader.py](../tinymm/pretrained/files/pickle_reader.py) ·
-# [training/parallel.py](../tinymm/training/parallel.py) · [training/gathers.py](../tinymm/training/gathers.py) · [training/chunks.py](../tinymm/training/chunks.py) ·
+# [training/parallel.py](../tinymm/training/parallel.py) · [training/gathers.py](../tinymm/training/gathers.py) · [training/gradient_cache.py](../tinymm/training/gradient_cache.py) ·
 # [arrays/backend.py](../tinymm/arrays/backend.py)
 #
 # ## Exercises

@@ -17,7 +17,7 @@ import cupy_table
 import numpy as np
 from scipy.special import erf
 
-from tinymm.arrays.backend import Device, find_backend, interpreted, register_device
+from tinymm.arrays.backend import Device, find_backend, numpy_elementwise_kernel, register_device
 from tinymm.arrays.errors import DeviceError
 
 NAME = "strict"
@@ -336,7 +336,7 @@ def check_expression(inputs, outputs, code):
 def _elementwise(inputs, outputs, code, name):
     """Return a kernel as CuPy's ElementwiseKernel: it takes its own arrays of one dtype and Python's numbers, and gives its own."""
     check_expression(inputs, outputs, code)
-    kernel = interpreted(inputs, outputs, code, name)
+    kernel = numpy_elementwise_kernel(inputs, outputs, code, name)
 
     def run(*arrays):
         dtypes = {a.dtype for a in arrays if isinstance(a, StrictArray)}

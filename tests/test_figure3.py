@@ -150,7 +150,7 @@ def test_a_released_resnet_passes_the_identity_for_the_projection_that_it_lacks(
     from dataclasses import replace
 
     config = tiny_clip("resnet").config
-    model = clip.CLIP(replace(config, image=replace(config.image, output_width=config.joint_width)), np.random.default_rng(0)).astype("float64")
+    model = clip.CLIP(replace(config, image=replace(config.image, output_width=config.embed_dim)), np.random.default_rng(0)).astype("float64")
     assert model.W_i is None and not any("W_i" in name for name in model.state_dict())
     images, ids = tiny_batch(model)
     raw = model.encode_image(images, normalize=False).data, model.encode_text(ids, normalize=False).data

@@ -16,7 +16,7 @@ from tinymm.arrays import errors
 from tinymm.arrays.backend import array_module, to_backend
 from tinymm.arrays.errors import DataError, DeviceError, DtypeError, GraphError, ShapeError, UsageError
 from tinymm.arrays.random import check_generator
-from tinymm.autodiff import CATALOGUE, Op, checking, gradcheck, ops
+from tinymm.autodiff import CATALOGUE, Op, detect_anomaly, gradcheck, ops
 from tinymm.autodiff.signature import sum_to
 
 ROOT = Path(tinymm.__file__).parent
@@ -39,7 +39,7 @@ def without_recording():
 
 
 def born(x, function):
-    with np.errstate(all="ignore"), checking():
+    with np.errstate(all="ignore"), detect_anomaly():
         function(x).backward()
 
 
@@ -50,7 +50,7 @@ def wrong_vjp(signature):
 
 def changed():
     x = ones(2)
-    with checking():
+    with detect_anomaly():
         y = np.sum(x * 2.0)
         x.data[0] = 3.0
         y.backward()

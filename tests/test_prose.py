@@ -68,7 +68,10 @@ SOURCE = re.compile(r"\b(19|20)\d\d\b|§|\bFigure \d|\beq\. |\bTables? \d")
 #: Chapters and files whose subject is a paper's. Others are plumbing (`module`, run folders, ranks), or data and a vocabulary of our own.
 FROM_PAPERS = [
     *(path for folder in ("losses", "models", "layers") for path in (ROOT / folder).glob("[a-z]*.py") if path.stem != "module"),
-    *(ROOT / "training" / f"{name}.py" for name in "arithmetic chunks evaluate evaluate_matching gathers loop optimizers parallel schedules".split()),
+    *(
+        ROOT / "training" / f"{name}.py"
+        for name in "arithmetic evaluate evaluate_matching gathers gradient_cache loop optimizers parallel schedules".split()
+    ),
     *(ROOT / name for name in ("data/augment.py", "pretrained/tokenizers/bpe.py", "pretrained/tokenizers/wordpiece.py")),
 ]
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
@@ -214,7 +217,7 @@ def run_blip2():
     losses(second, images, ids)
     losses(second.language_model, images, ids)
     second.language_model(ids)
-    bert = Bert(BertConfig.tiny(memory_width=24), rng)
+    bert = Bert(BertConfig.tiny(encoder_width=24), rng)
     bert(ids, np.ones(ids.shape, bool), memory=np.zeros((3, 4, 24), np.float32))
 
 

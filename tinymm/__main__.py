@@ -27,7 +27,7 @@ def _run(command: Any, debug: bool, shares_batches: bool, options: dict[str, Any
         find_backend(options.get("backend", "numpy"))  # before a second is spent on what needs it
         if options.pop("out_is_file", False):
             check_out(options["out"])
-        with _own_functions(), mpiexec.together(options, shares_batches=shares_batches) as own:
+        with _own_functions(), mpiexec.mpi_session(options, shares_batches=shares_batches) as own:
             return command(**own) or 0
     except KeyboardInterrupt as stop:
         terminal.aside("\n" + "; ".join(["stopped, and what was written is whole", *map(str, stop.args)]))

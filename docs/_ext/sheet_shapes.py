@@ -108,7 +108,7 @@ def clip() -> str:
     paper, rng = CLIPConfig.paper("ViT-B/32"), np.random.default_rng(0)
     images, ids = rng.standard_normal((3, 32, 32, 3)).astype(np.float32), np.array([[5, 7, 49, 0, 0], [6, 49, 0, 0, 0], [7, 8, 9, 10, 49]])
     record = recorded(lambda: losses(CLIP(CLIPConfig.tiny(), rng), images, ids))
-    sizes = {"P": paper.image.patches, "D": paper.image.width, "D_text": paper.text.width, "T": paper.text.context, "E": paper.joint_width}
+    sizes = {"P": paper.image.patches, "D": paper.image.width, "D_text": paper.text.width, "T": paper.text.context, "E": paper.embed_dim}
     text = CLIP_SAYS.format(images=images.shape, ids=ids.shape, **sizes) + table(record)
     text += "\n## Figure 3\n\n| name | in the paper | here |\n|---|---|---|\n"
     return text + "".join(f"| `{name}` | {IN_THE_PAPER[name]} | `{shape}` |\n" for name, shape in record.figure.items())
@@ -124,5 +124,5 @@ def blip2() -> str:
         losses(BLIP2Stage2(BLIP2Stage2Config.tiny(), rng), images, ids)
 
     paper, language = BLIP2Config.paper(), BLIP2Stage2Config.paper().language
-    sizes = {"P": paper.image.patches, "Q": paper.qformer.queries, "D": paper.qformer.width, "M": paper.image.width, "E": paper.joint_width}
+    sizes = {"P": paper.image.patches, "Q": paper.qformer.queries, "D": paper.qformer.width, "M": paper.image.width, "E": paper.embed_dim}
     return BLIP2_SAYS.format(images=images.shape, ids=ids.shape, W=language.width, **sizes) + table(recorded(run))

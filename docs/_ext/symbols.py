@@ -39,7 +39,7 @@ def sizes() -> str:
         "`Q`": ["–"] * 4 + [c.qformer.queries for c in queries],
         "`D` of the text": [*(c.text.width for c in (*clips, *blips)), *(c.qformer.width for c in queries)],
         "`D` of the picture": [c.image.width for c in (*clips, *blips, *queries)],
-        "`E`": [c.joint_width for c in (*clips, *blips, *queries)],
+        "`E`": [c.embed_dim for c in (*clips, *blips, *queries)],
         "`H` of the text": [*(c.text.heads for c in (*clips, *blips)), *(c.qformer.heads for c in queries)],
         "`L` of the text": [*(c.text.layers for c in (*clips, *blips)), *(c.qformer.layers for c in queries)],
         "`V`": [*(c.text.vocabulary for c in (*clips, *blips)), *(c.qformer.vocabulary for c in queries)],

@@ -17,7 +17,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 import tinymm  # noqa: E402
 from tinymm.tasks import clip  # noqa: E402
 from tinymm.training.evaluate import retrieval  # noqa: E402
-from tinymm.training.loop import Recipe, train  # noqa: E402
+from tinymm.training.loop import TrainConfig, train  # noqa: E402
 from tinymm.training.optimizers import AdamW  # noqa: E402
 from tinymm.workflows.runs.prepare import plan  # noqa: E402
 
@@ -27,11 +27,11 @@ SIZES, RATES, SEEDS = (16, 64, 256), (1e-3, 2e-3, 4e-3, 8e-3), (0, 1, 2)
 
 def run(batch_size: int, rate: float, seed: int) -> dict[str, float]:
     """Train one model and return its loss over the last tenth of the steps, and its recall."""
-    planned = plan(clip.spec, clip.CLIPSettings(width=32, joint=32, layers=2, seed=seed), print)
+    planned = plan(clip.spec, clip.CLIPSettings(width=32, embed_dim=32, layers=2, seed=seed), print)
     data, model = planned.source, planned.model
     steps = PICTURES // batch_size
-    recipe = Recipe(steps, batch_size=batch_size, rate=rate, warmup=steps // 15, seed=seed)
-    losses = [record["loss"] for record in train(model, data, AdamW(model, decay=0.05, betas=(0.9, 0.98), eps=1e-8), recipe)]
+    recipe = TrainConfig(steps, batch_size=batch_size, learning_rate=rate, warmup=steps // 15, seed=seed)
+    losses = [record["loss"] for record in train(model, data, AdamW(model, weight_decay=0.05, betas=(0.9, 0.98), eps=1e-8), recipe)]
     found = {"loss": float(np.mean(losses[-(steps // 10) :])), "validation": retrieval(model, data.validation(), data.tokenizer)["r1"]}
     found["unseen_characters"] = retrieval(model, data.tests()["unseen_characters"], data.tokenizer)["r1"]
     print(batch_size, rate, seed, found, flush=True)

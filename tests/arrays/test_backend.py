@@ -8,7 +8,7 @@ import pytest
 import strict_array
 from strict_array import StrictArray, from_host
 
-from tinymm.arrays.backend import DEVICES, array_module, beside, device_of, erf, is_array, to_backend, to_host, vecdot
+from tinymm.arrays.backend import DEVICES, array_module, device_of, erf, is_array, to_backend, to_device_like, to_host, vecdot
 from tinymm.arrays.errors import DeviceError
 from tinymm.arrays.random import generator
 
@@ -32,8 +32,8 @@ def test_array_module_creates_where_the_array_lives(backend):
 
 def test_an_array_goes_beside_another(backend):
     there = to_backend(np.ones(3), backend)
-    assert type(beside(np.arange(2), there)) is type(there) and beside(there, there) is there
-    np.testing.assert_array_equal(beside(there, np.ones(1)), np.ones(3))
+    assert type(to_device_like(np.arange(2), there)) is type(there) and to_device_like(there, there) is there
+    np.testing.assert_array_equal(to_device_like(there, np.ones(1)), np.ones(3))
 
 
 def test_functions_that_do_not_dispatch(backend):

@@ -10,7 +10,7 @@ import pytest
 
 from tinymm import Tensor
 from tinymm.arrays.errors import DtypeError, GraphError, ShapeError, UsageError
-from tinymm.autodiff import CATALOGUE, Op, checking, gradcheck, ops
+from tinymm.autodiff import CATALOGUE, Op, detect_anomaly, gradcheck, ops
 from tinymm.autodiff.ops.fused import attention_definition, layer_norm_definition, mlp_definition
 
 SIGNED = sorted(name for name in CATALOGUE if CATALOGUE[name].signature and name != "astype")
@@ -519,7 +519,7 @@ def test_an_index_may_change_after_the_forward_pass(pick):
 @pytest.mark.parametrize("change", ["input", "value", "mask"])
 def test_checking_notices_numbers_that_changed(change):
     x, mask = leaf([[1.0, 2.0]]), np.array([True, True])
-    with checking():
+    with detect_anomaly():
         y = ops.masked_softmax(x, may_attend=mask)
         {"input": x.data[0], "value": y.data[0], "mask": mask}[change][0] = 0
         with pytest.raises(
@@ -527,5 +527,5 @@ def test_checking_notices_numbers_that_changed(change):
             match=r"masked_softmax had read or made was changed before backward\(\) came",
         ):
             np.sum(y).backward()
-    with checking():
+    with detect_anomaly():
         np.sum(ops.masked_softmax(x, may_attend=mask)).backward()

@@ -172,7 +172,7 @@ def test_several_blocks_are_several(blocks):
 
 def test_together_runs_once_and_hands_out_each_once():
     calls = []
-    left, right = fused.together(lambda g: calls.append(g) or (g + 1, g + 2), 2)
+    left, right = fused.joint_vjp(lambda g: calls.append(g) or (g + 1, g + 2), 2)
     assert (right(1), left(1), calls) == (3, 2, [1])
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tinymm import Tensor
 from tinymm.arrays import backend
-from tinymm.arrays.backend import elementwise, interpreted, to_backend, to_host
+from tinymm.arrays.backend import elementwise, numpy_elementwise_kernel, to_backend, to_host
 from tinymm.arrays.errors import DataError, DeviceError
 from tinymm.autodiff import ops
 from tinymm.autodiff.ops import fused, gpu, long_attention
@@ -61,7 +61,7 @@ def test_self_attention(B, H, T, kind, dtype, huge, seed):
 def test_the_device_s_rule_is_the_one_that_runs(name, monkeypatch):
     """Counted: the rule for a GPU runs there, and never on the host."""
     op, ran = getattr(fused, name), []
-    monkeypatch.setattr(op, "elsewhere", lambda *a, rule=op.elsewhere, **k: ran.append(type(a[0])) or rule(*a, **k))
+    monkeypatch.setattr(op, "gpu_rule", lambda *a, rule=op.gpu_rule, **k: ran.append(type(a[0])) or rule(*a, **k))
     shapes = {"layer_norm": [(2, 3), (3,), (3,)], "mlp": [(2, 3), (3, 4), (4,), (4, 3), (3,)], "self_attention": [(1, 2, 6)]}[name]
     assert_same(op, shapes, "float64", 0)
     assert ran == [strict_array.StrictArray]
@@ -73,7 +73,7 @@ def test_an_expression_is_compiled_once_for_each_device(monkeypatch):
     monkeypatch.setitem(
         backend.DEVICES,
         "numpy",
-        backend.Device("numpy", np.ndarray, np, lambda x: x, lambda x: x, None, lambda *a: made.append(a) or interpreted(*a)),
+        backend.Device("numpy", np.ndarray, np, lambda x: x, lambda x: x, None, lambda *a: made.append(a) or numpy_elementwise_kernel(*a)),
     )
     for _ in range(3):
         assert elementwise(np.ones(2), "T x", "T y", "y = T(2) * x;", "twice")(np.ones(2)).tolist() == [2, 2]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tinymm import Tensor, no_grad
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import GraphError
-from tinymm.autodiff import CATALOGUE, Op, checking, gradcheck
+from tinymm.autodiff import CATALOGUE, Op, detect_anomaly, gradcheck
 
 
 def leaf(*numbers):
@@ -223,20 +223,20 @@ def test_no_grad_ends_with_an_error_too():
 # ---------------------------------------------------------------------- looking for NaN
 def test_checking_names_the_op_and_its_inputs():
     x = leaf(1.0, -1.0)
-    with np.errstate(all="ignore"), checking(), pytest.raises(GraphError, match=r"^log gave .* argument 0 \(2,\) with largest magnitude 1"):
+    with np.errstate(all="ignore"), detect_anomaly(), pytest.raises(GraphError, match=r"^log gave .* argument 0 \(2,\) with largest magnitude 1"):
         np.sum(np.log(x - 0.0))
 
 
 def test_checking_names_the_op_of_a_gradient():
     x = leaf(0.0)
-    with np.errstate(all="ignore"), checking():
+    with np.errstate(all="ignore"), detect_anomaly():
         y = np.sqrt(x)
         with pytest.raises(GraphError, match="gradient of sqrt is not finite; keep its input away"):
             y.backward()
 
 
 def test_checking_lets_whole_numbers_and_finite_ones_pass():
-    with checking():
+    with detect_anomaly():
         (leaf(1.0) * 2.0).backward()
         assert np.max(Tensor([1, 2])).item() == 2
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinymm.arrays.errors import ShapeError
-from tinymm.data.augment import affine, draw_affine, random_crop, repainted, stroke_weight, wobble
+from tinymm.data.augment import affine, color_jitter, draw_affine, random_affine, random_crop, stroke_weight
 
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
@@ -82,10 +82,10 @@ def test_full_strokes_are_the_largest_and_smallest_neighbors():
 
 def test_wobble_is_a_function_of_the_generator_and_of_strength():
     images = pictures()
-    same = [wobble(images, np.random.default_rng(5)) for _ in range(2)]
+    same = [random_affine(images, np.random.default_rng(5)) for _ in range(2)]
     np.testing.assert_array_equal(*same)
-    assert not np.array_equal(same[0], wobble(images, np.random.default_rng(6)))
-    assert wobble(images, np.random.default_rng(5), strength=0) is images
+    assert not np.array_equal(same[0], random_affine(images, np.random.default_rng(6)))
+    assert random_affine(images, np.random.default_rng(5), strength=0) is images
     assert same[0].dtype == np.float32 and same[0].shape == images.shape
     np.testing.assert_array_equal(images, pictures())
 
@@ -104,7 +104,7 @@ def test_repainting_keeps_paper_white_and_hues_about_as_they_were(seed, strength
     rng = np.random.default_rng(seed)
     ink = rng.random((4, 5, 5, 3), dtype=np.float32)
     ink[:, 0] = 0
-    found = repainted(ink, rng, strength)
+    found = color_jitter(ink, rng, strength)
     assert (found[:, 0] == 0).all() and 0 <= found.min() and found.max() <= 1 and found.dtype == np.float32
     gains = found[:, 1:] / ink[:, 1:]
     inside = found[:, 1:] < 1
@@ -117,4 +117,4 @@ def test_repainting_keeps_paper_white_and_hues_about_as_they_were(seed, strength
 
 def test_no_strength_repaints_nothing():
     images = pictures(c=3)
-    assert repainted(images, np.random.default_rng(0), 0) is images
+    assert color_jitter(images, np.random.default_rng(0), 0) is images

@@ -8,7 +8,7 @@ import pytest
 
 from tinymm.arrays.errors import UsageError
 from tinymm.data.builtin import glyphs
-from tinymm.data.builtin.fonts import FACES
+from tinymm.data.builtin.fonts import FONTS
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_no_two_characters_share_a_name(source):
 
 def test_held_out_characters_and_their_pixels_are_never_trained(source):
     assert not set(source.held_out) & set(source.trained)
-    trained = as_set(source.pictures[: len(glyphs.TRAINING_FACES), source.trained].reshape(-1, 32, 32))
+    trained = as_set(source.pictures[: len(glyphs.TRAINING_FONTS), source.trained].reshape(-1, 32, 32))
     assert not trained & as_set(source.pictures[0, source.held_out])
     assert not trained & as_set(source.pictures[-1, source.held_out])
 
@@ -59,13 +59,13 @@ def test_the_held_out_face_is_in_no_batch(source, monkeypatch):
     monkeypatch.setattr(source, "strength", 0)
     batch = source.batch(np.arange(1000), np.random.default_rng(0))
     for picture, i in zip(pixels(source, batch.images), batch.image_ids, strict=True):
-        assert picture.tobytes() in as_set(source.pictures[: len(glyphs.TRAINING_FACES), i])
-    assert glyphs.HELD_OUT_FACE == "DejaVuSerif-Bold" and glyphs.HELD_OUT_FACE not in glyphs.TRAINING_FACES
+        assert picture.tobytes() in as_set(source.pictures[: len(glyphs.TRAINING_FONTS), i])
+    assert glyphs.HELD_OUT_FONT == "DejaVuSerif-Bold" and glyphs.HELD_OUT_FONT not in glyphs.TRAINING_FONTS
 
 
 def test_few_pictures_of_the_face_test_coincide_with_training(source):
-    trained = as_set(source.pictures[: len(glyphs.TRAINING_FACES), source.trained].reshape(-1, 32, 32))
-    shared = sum(picture.tobytes() in trained for picture in source.pictures[-1, source.trained[: glyphs.FACE_TEST]])
+    trained = as_set(source.pictures[: len(glyphs.TRAINING_FONTS), source.trained].reshape(-1, 32, 32))
+    shared = sum(picture.tobytes() in trained for picture in source.pictures[-1, source.trained[: glyphs.FONT_TEST]])
     assert shared == 12
 
 
@@ -83,18 +83,18 @@ def test_validation_shows_pictures_that_no_batch_can_show(source, monkeypatch):
 def test_the_tests_are_those_of_the_design(source):
     tests = source.tests()
     assert {name: (len(pairs), len(pairs.captions)) for name, pairs in tests.items()} == {
-        "unseen_characters": (150, 150), "unseen_face": (1000, 1000), "unseen_characters_all": (150, 1881),
+        "unseen_characters": (150, 150), "unseen_font": (1000, 1000), "unseen_characters_all": (150, 1881),
     }  # fmt: skip
     everyone = tests["unseen_characters_all"]
     assert (everyone.image_of_caption == -1).sum() == 1731
     for image, (caption,) in enumerate(everyone.targets_of_images()):
         assert everyone.captions[caption] == tests["unseen_characters"].captions[image] == source.held_out_names()[image]
-    expected = (source.pictures[FACES.index("DejaVuSerif-Bold"), source.trained[7]] / 255 - 0.2) / 0.4
-    np.testing.assert_allclose(tests["unseen_face"].images[7, ..., 0], expected, atol=1e-6)
+    expected = (source.pictures[FONTS.index("DejaVuSerif-Bold"), source.trained[7]] / 255 - 0.2) / 0.4
+    np.testing.assert_allclose(tests["unseen_font"].images[7, ..., 0], expected, atol=1e-6)
 
 
 def test_zero_shot_pictures_are_unseen_and_their_prompts_are_trained(source):
-    trained = as_set(source.pictures[: len(glyphs.TRAINING_FACES), source.trained].reshape(-1, 32, 32))
+    trained = as_set(source.pictures[: len(glyphs.TRAINING_FONTS), source.trained].reshape(-1, 32, 32))
     prompts = {template.format(phrase) for i in source.trained for phrase in source._classes[i] for template in glyphs.TEMPLATES}
     tasks = source.zero_shot()
     assert sorted(tasks) == ["case", "category", "script"]

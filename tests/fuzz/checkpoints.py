@@ -38,7 +38,7 @@ def models() -> dict[str, tuple[Arrays, dict[str, Any], dict[str, int] | None]]:
     from tinymm.models.clip import CLIP, CLIPConfig
     from tinymm.models.opt import OPT, OPTConfig
     from tinymm.models.qformer import QFormer, QFormerConfig
-    from tinymm.pretrained.models.families import family_of
+    from tinymm.pretrained.models.families import model_format_of
 
     rng = np.random.default_rng(0)
     plain = {"norm_before": False, "norm_after": False, "patch_bias": True}
@@ -68,7 +68,7 @@ def models() -> dict[str, tuple[Arrays, dict[str, Any], dict[str, int] | None]]:
         for form in formats:
             arrays = {key: np.array(array) for key, array in pretrained.export(model, form).items()}
             told = form not in ("openai", "lavis")
-            config = family_of(model).settings_for(model.config, form, "float32") if told else {}
+            config = model_format_of(model).settings_for(model.config, form, "float32") if told else {}
             bare = {"image": 4, "text": 4} if name.startswith("clip") else heads
             found[f"{name} {form}"] = (
                 arrays,
@@ -458,7 +458,7 @@ def case(rng: random.Random, folder: Path) -> Trial:
     return Trial(
         "; ".join(part for part in said if part), act,
         lambda found: judge(found, arrays, gone) if known else (),
-        lambda found: "named" if found[1].ignored or found[1].fresh else "used", valid=not wrong,
+        lambda found: "named" if found[1].ignored or found[1].newly_initialized else "used", valid=not wrong,
     )  # fmt: skip
 
 
@@ -497,7 +497,7 @@ def shards(
 
 def judge(found: Any, arrays: Arrays, gone: list[str]) -> Iterator[str]:
     """Yield what is wrong with what was made of the arrays: each is used with its numbers, or named."""
-    from tinymm.pretrained.models.families import family_of
+    from tinymm.pretrained.models.families import model_format_of
 
     model, report = found
     used = {key for keys in report.keys.values() for key in keys}
@@ -520,10 +520,10 @@ def judge(found: Any, arrays: Arrays, gone: list[str]) -> Iterator[str]:
             np.asarray(state[name]), [arrays[key] for key in keys]
         ):
             yield f"numbers: {name} has others than {', '.join(keys)} in the file"
-    fresh = [name for name in state if name not in report.keys and name not in report.fresh]
+    fresh = [name for name in state if name not in report.keys and name not in report.newly_initialized]
     if fresh:
-        yield f"invented: neither of the file nor named as fresh, {', '.join(fresh[:3])}"
-    if family_of(model).model is not type(model):
+        yield f"invented: neither of the file nor named as newly initialized, {', '.join(fresh[:3])}"
+    if model_format_of(model).model is not type(model):
         yield "a model of no family"
 
 

@@ -77,23 +77,23 @@ STRANGE = (
 )
 #: Values that flags may well have, so that not every change is a mistake.
 USUAL = {
-    "--seed": "0 1 7 2147483648", "--top": "1 2 100", "--longest": "1 2 5", "--beams": "1 2",
-    "--temperature": "0.1 1 3", "--nucleus": "0.1 0.5 1",
+    "--seed": "0 1 7 2147483648", "--top": "1 2 100", "--max-new-tokens": "1 2 5", "--beams": "1 2",
+    "--temperature": "0.1 1 3", "--top-p": "0.1 0.5 1",
     "--queries": "1 3", "--patches": "1 4", "--padding": "0 1", "--layers": "1 3",
     "--model": "run blip ./run run/", "--data": "data ./data data/captions.csv",
     "--labels": "red,blue red,red,blue white,ball,bar Red,BLUE", "--words": "red",
-    "--template": "{} a_{}", "--wrong": "1 3", "--steps": "1", "--rate": "1e-3 1",
+    "--template": "{} a_{}", "--wrong": "1 3", "--steps": "1", "--rate": "1e-3 1", "--learning-rate": "1e-3 1",
 }  # fmt: skip  # fmt: skip
-TINY = ("--resolution 16 --patch 8 --width 16 --layers 1 --text-layers 1 --heads 2 --joint 8 --batch-size 4 --warmup 1 --workers 1"
+TINY = ("--resolution 16 --patch 8 --width 16 --layers 1 --text-layers 1 --heads 2 --embed-dim 8 --batch-size 4 --warmup 1 --workers 1"
         " --steps 1 --seed 0").split()  # fmt: skip
 CHEAP = (
     "data check data", "data check data --out out.json", "data check data/captions.csv",
     "classify data/p0.png --labels red,blue --model run",
     "classify data/p0.png --labels red,blue --template {} --model run --out out.json",
     "search data red --model run --top 3 --out out.json",
-    "search data red --model run --invert", "caption data/p0.png --model blip --longest 3",
+    "search data red --model run --invert", "caption data/p0.png --model blip --max-new-tokens 3",
     "caption data/p0.png data/p1.png --model blip --beams 2",
-    "caption data/p0.png --model blip --nucleus 0.9 --temperature 0.5 --seed 3 --longest 2",
+    "caption data/p0.png --model blip --top-p 0.9 --temperature 0.5 --seed 3 --max-new-tokens 2",
     "caption data/p0.png --model run",
     "masks --queries 2 --text ball --patches 2", "masks --difference itc itm --layers 2",
     "masks --objective albef --padding 2 --html out.html",
@@ -142,7 +142,7 @@ def world() -> dict[str, bytes]:
         len(words), words.context, width=16, layers=1, heads=2, end_of_text=words.end_of_text
     )
     clip = CLIP(CLIPConfig(8, ViTConfig(16, 8, 16, 1, 2), text), rng)
-    bert = BertConfig.tiny(vocabulary=len(framed), context=framed.context, memory_width=24)
+    bert = BertConfig.tiny(vocabulary=len(framed), context=framed.context, encoder_width=24)
     ids = {
         "decode": framed.decode_token,
         "encode": framed.encode_token,
@@ -231,7 +231,7 @@ def changed_words(rng: random.Random, words: list[str]) -> str:
                     "--invert",
                     "--labels",
                     "--tokenizer",
-                    "--longest",
+                    "--max-new-tokens",
                     "--backend",
                 )
             ),

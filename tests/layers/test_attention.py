@@ -74,7 +74,7 @@ def test_attention_of_a_sequence_over_itself_is_cross_attention_with_the_project
 @given(sizes, sizes, sizes, seeds)
 def test_cross_attention_reads_memory_of_another_width_under_a_cross_mask(B, Tq, Tk, seed):
     rng = np.random.default_rng(seed)
-    layer = CrossAttention(4, 2, rng=rng, memory_width=6, output_width=3).astype("float64")
+    layer = CrossAttention(4, 2, rng=rng, encoder_width=6, output_width=3).astype("float64")
     x, memory = rng.standard_normal((B, Tq, 4)), rng.standard_normal((B, Tk, 6))
     may_look, is_real = rng.random((B, Tq)) < 0.7, rng.random((B, Tk)) < 0.7
     before = layer(x, memory, cross_mask(may_look, is_real)).data

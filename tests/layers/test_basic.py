@@ -87,9 +87,9 @@ def test_mlp_is_two_linear_maps_around_its_activation(rows, activation, seed):
 
     layer = MLP(3, 5, activation, rng=rng(seed)).astype("float64")
     x = rng(seed + 1).standard_normal((rows, 3))
-    h = x @ layer.expand.weight.data + layer.expand.bias.data
+    h = x @ layer.fc1.weight.data + layer.fc1.bias.data
     bent = {"gelu": h * (1 + np.vectorize(erf)(h / np.sqrt(2))) / 2, "quick_gelu": h / (1 + np.exp(-1.702 * h)), "relu": np.maximum(h, 0)}
-    expected = bent[activation] @ layer.contract.weight.data + layer.contract.bias.data
+    expected = bent[activation] @ layer.fc2.weight.data + layer.fc2.bias.data
     np.testing.assert_allclose(layer(x).data, expected, atol=1e-12)
 
 
@@ -112,7 +112,7 @@ def test_layer_norm_is_pytorch_s(eps, dtype, tolerance):
     torch = pytest.importorskip("torch")
     x, g = rng(0).standard_normal((2, 3, 4, 7)).astype(dtype)
     ours, theirs = LayerNorm(7, eps).astype(dtype), torch.nn.LayerNorm(7, eps, dtype=getattr(torch, dtype))
-    for name, parameter in (("gain", theirs.weight), ("bias", theirs.bias)):
+    for name, parameter in (("weight", theirs.weight), ("bias", theirs.bias)):
         value = rng(1).standard_normal(7).astype(dtype)
         getattr(ours, name).data = value
         parameter.data = torch.from_numpy(value)
@@ -120,7 +120,7 @@ def test_layer_norm_is_pytorch_s(eps, dtype, tolerance):
     ya, yb = ours(a), theirs(b)
     ya.backward(g)
     yb.backward(torch.from_numpy(g))
-    pairs = [(ya.data, yb), (a.grad, b.grad), (ours.gain.grad, theirs.weight.grad), (ours.bias.grad, theirs.bias.grad)]
+    pairs = [(ya.data, yb), (a.grad, b.grad), (ours.weight.grad, theirs.weight.grad), (ours.bias.grad, theirs.bias.grad)]
     for found, right in pairs:
         right = right.detach().numpy()
         np.testing.assert_allclose(found, right, rtol=0, atol=tolerance * max(1, np.abs(right).max()))

@@ -94,7 +94,7 @@ def test_the_order_of_normalization():
 
 def test_a_silent_block_with_the_norm_in_front_is_the_identity():
     block = Block(D, 2, rng=np.random.default_rng(0))
-    for linear in (block.attention.output, block.mlp.contract):
+    for linear in (block.attention.output, block.mlp.fc2):
         linear.weight.data = np.zeros_like(linear.weight.data)
         linear.bias.data = np.zeros_like(linear.bias.data)
     x = np.random.default_rng(1).standard_normal((2, T, D)).astype(np.float32)
@@ -104,5 +104,5 @@ def test_a_silent_block_with_the_norm_in_front_is_the_identity():
 @pytest.mark.parametrize("options, hidden, eps", [({}, 4 * D, 1e-5), ({"feed_forward": 12, "eps": 1e-12}, 12, 1e-12)])
 def test_sizes(options, hidden, eps):
     block = Block(D, 2, rng=np.random.default_rng(0), **options)
-    assert block.mlp.expand.weight.shape == (D, hidden)
+    assert block.mlp.fc1.weight.shape == (D, hidden)
     assert {module.eps for module in block.modules() if isinstance(module, LayerNorm)} == {eps}

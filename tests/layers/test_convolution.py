@@ -67,7 +67,7 @@ def test_float32_stays_float32_and_the_buffers_have_no_gradient():
     y = norm(x)
     y.backward(np.ones_like(y.data))
     assert {y.dtype, x.grad.dtype, norm.running_mean.data.dtype, norm.running_variance.data.dtype} == {np.dtype(np.float32)}
-    assert [name for name, _ in norm.named_parameters()] == ["gain", "bias"]
+    assert [name for name, _ in norm.named_parameters()] == ["weight", "bias"]
 
 
 @pytest.mark.parity
@@ -77,7 +77,7 @@ def test_batch_norm_is_pytorch_s_in_both_modes(training, dtype, tolerance):
     torch = pytest.importorskip("torch")
     ours = BatchNorm2d(3).astype(dtype)
     theirs = torch.nn.BatchNorm2d(3, dtype=getattr(torch, dtype))
-    start = {"weight": ours.gain, "bias": ours.bias, "running_mean": ours.running_mean, "running_var": ours.running_variance}
+    start = {"weight": ours.weight, "bias": ours.bias, "running_mean": ours.running_mean, "running_var": ours.running_variance}
     for seed, (name, place) in enumerate(start.items()):
         value = rng(seed).uniform(0.5, 2, 3).astype(dtype)
         place.data = value
@@ -92,7 +92,7 @@ def test_batch_norm_is_pytorch_s_in_both_modes(training, dtype, tolerance):
         ya.backward(g)
         yb.backward(torch.tensor(g.transpose(0, 3, 1, 2)))
         pictures = [(ya.data, yb), (a.grad, b.grad)]
-        others = [(ours.gain.grad, theirs.weight.grad), (ours.bias.grad, theirs.bias.grad)]
+        others = [(ours.weight.grad, theirs.weight.grad), (ours.bias.grad, theirs.bias.grad)]
         others += [(ours.running_mean.data, theirs.running_mean), (ours.running_variance.data, theirs.running_var)]
         right = [t.detach().numpy().transpose(0, 2, 3, 1) for _, t in pictures] + [t.detach().numpy() for _, t in others]
         for found, expected in zip([f for f, _ in pictures + others], right, strict=True):

@@ -30,7 +30,7 @@ class Model(Module):
         return self.first(x)
 
 
-NAMES = ["first.weight", "first.bias", "stages.0.0.weight", "stages.0.0.bias", "stages.0.1.gain", "stages.0.1.bias", "stages.1.0"]
+NAMES = ["first.weight", "first.bias", "stages.0.0.weight", "stages.0.0.bias", "stages.0.1.weight", "stages.0.1.bias", "stages.1.0"]
 BUFFERS = ["stages.0.1.running_mean", "stages.0.1.running_variance", "stages.0.1.batches_seen", "count"]
 
 

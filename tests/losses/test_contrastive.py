@@ -13,7 +13,7 @@ from tinymm.losses import cross_entropy_loss, itc_loss, itc_targets, itc_with_qu
 @pytest.mark.parametrize("I, T", [((3, 4), (2, 4)), ((3, 2, 4), (2, 5)), ((3, 2, 4), (4,)), ((3, 2, 4), (3, 2, 4))])
 def test_the_best_query_needs_both_widths_alike(I, T):
     came = " with ".join(rf"\({', '.join(map(str, shape))},?\)" for shape in (I, T))
-    with pytest.raises(ShapeError, match=rf"queries \(B, Q, E\) and texts \(C, E\), and {came} came; E is the joint width"):
+    with pytest.raises(ShapeError, match=rf"queries \(B, Q, E\) and texts \(C, E\), and {came} came; E is the embedding width"):
         max_over_queries(np.ones(I), np.ones(T))
 
 
@@ -72,7 +72,7 @@ def test_a_queue_has_rows_of_the_joint_width(queue, which):
     queues = [np.ones((5, 2)), np.ones((5, 2))]
     queues[which] = np.ones(queue)
     came = ", ".join(map(str, queue))
-    with pytest.raises(ShapeError, match=rf"a queue keeps rows of the joint width 2, and \({came},?\) came; make it for this model"):
+    with pytest.raises(ShapeError, match=rf"a queue keeps rows of the embedding width 2, and \({came},?\) came; make it for this model"):
         itc_with_queue(*[np.eye(2)] * 4, *queues, 0.07, 0.4)
 
 

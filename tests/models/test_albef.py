@@ -28,7 +28,7 @@ def other_pictures(images):
 
 # ---------------------------------------------------------------------- one half reads, the other looks
 def test_the_lower_half_has_no_way_to_the_picture_and_the_upper_has():
-    model = model_of("albef", text=replace(MODEL.config.text, layers=4, crosses_from=3))
+    model = model_of("albef", text=replace(MODEL.config.text, layers=4, fusion_layer=3))
     assert [block.cross is not None for block in model.encoders.text_encoder.blocks] == [False, False, False, True]
     images, ids, is_real = batch()
     tokens = model.image_tokens(images)
@@ -93,7 +93,7 @@ def test_mlm_is_its_definition_and_the_momentum_encoder_guesses_at_the_same_gaps
 @given(seed=st.integers(0, 999), share=st.sampled_from([0.01, 0.15, 1.0]))
 def test_at_least_one_word_is_hidden_and_never_the_first_or_padding(seed, share):
     _, ids, is_real = batch()
-    model = ALBEF(ALBEFConfig.tiny(hidden_share=share), np.random.default_rng(0)) if share != 0.15 else MODEL
+    model = ALBEF(ALBEFConfig.tiny(mlm_probability=share), np.random.default_rng(0)) if share != 0.15 else MODEL
     inputs, labels = mask_tokens(model.config, ids, is_real, np.random.default_rng(seed))
     asked = labels >= 0
     assert asked.any() and not asked[:, 0].any() and not asked[~is_real].any()
@@ -104,7 +104,7 @@ def test_at_least_one_word_is_hidden_and_never_the_first_or_padding(seed, share)
 
 
 def test_words_are_hidden_as_often_as_the_config_says_and_as_bert_does():
-    model, rng = ALBEF(ALBEFConfig.tiny(hidden_share=0.3), np.random.default_rng(0)), np.random.default_rng(0)
+    model, rng = ALBEF(ALBEFConfig.tiny(mlm_probability=0.3), np.random.default_rng(0)), np.random.default_rng(0)
     ids = np.full((400, 12), 7)
     inputs, labels = mask_tokens(model.config, ids, np.ones(ids.shape, bool), rng)
     n = 400 * 11
@@ -128,7 +128,7 @@ def test_the_words_to_hide_are_the_generator_s_or_those_that_came():
 # ---------------------------------------------------------------------- learning
 def test_four_pairs_can_be_learned_by_heart():
     model, (images, ids, is_real) = model_of("albef", "float32", momentum=0.9, alpha=0.0).train(), batch(dtype="float32")
-    optimizer = AdamW(model, decay=0.0)
+    optimizer = AdamW(model, weight_decay=0.0)
     for n in range(150):
         result = albef.step(model, images, ids, is_real, rng=np.random.default_rng(n), image_ids=np.arange(4))
         losses = result.losses
@@ -156,7 +156,7 @@ def test_the_paper_s_sizes(weightless, monkeypatch):  # noqa: F811
     text = model.encoders.text_encoder.count() + model.encoders.language_head.count()
     assert round(text / 1e6, 1) == 123.7 and round(model.image_encoder.count() / 1e6, 1) == 85.8
     config = model.config
-    assert (config.queue, config.alpha, config.hidden_share, config.mask, config.joint_width) == (65536, 0.4, 0.15, 103, 256)
+    assert (config.queue, config.alpha, config.mlm_probability, config.mask, config.embed_dim) == (65536, 0.4, 0.15, 103, 256)
 
 
 def test_without_words_there_is_nothing_to_hide():
@@ -172,8 +172,11 @@ def test_without_words_there_is_nothing_to_hide():
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"hidden_share": 0.0}, r"hidden_share is the probability that a token is masked for MLM, in \(0, 1\], and 0.0 came; the paper has 0.15"),
-        ({"hidden_share": 1.1}, r"hidden_share is the probability that a token is masked for MLM, in \(0, 1\], and 1.1 came"),
+        (
+            {"mlm_probability": 0.0},
+            r"mlm_probability is the probability that a token is masked for MLM, in \(0, 1\], and 0.0 came; the paper has 0.15",
+        ),
+        ({"mlm_probability": 1.1}, r"mlm_probability is the probability that a token is masked for MLM, in \(0, 1\], and 1.1 came"),
         ({"mask": 50}, "mask is an id below the vocabulary 50, and 50 came; correct it"),
         ({"mask": -1}, "mask is an id below the vocabulary 50, and -1 came; correct it"),
     ],
@@ -185,6 +188,6 @@ def test_configs_that_do_not_fit_are_named(change, said):
 
 @pytest.mark.parametrize("first", [0, 2, 3])
 def test_fusion_begins_inside_of_the_stack(first):
-    text = replace(MODEL.config.text, crosses_from=first)
-    with pytest.raises(UsageError, match=f"fusion begins inside of the text's 2 layers, .* and crosses_from {first} came; the paper has 6 of 12"):
+    text = replace(MODEL.config.text, fusion_layer=first)
+    with pytest.raises(UsageError, match=f"fusion begins inside of the text's 2 layers, .* and fusion_layer {first} came; the paper has 6 of 12"):
         ALBEFConfig.tiny(text=text)

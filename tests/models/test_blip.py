@@ -114,7 +114,7 @@ def test_lm_is_the_language_loss_of_the_writer_s_words():
 # ---------------------------------------------------------------------- learning
 def test_four_pairs_can_be_learned_by_heart():
     model, (images, ids, is_real) = model_of("blip", "float32", momentum=0.9, alpha=0.0, smoothing=0.0).train(), batch(dtype="float32")
-    optimizer = AdamW(model, decay=0.0)
+    optimizer = AdamW(model, weight_decay=0.0)
     for n in range(150):
         result = blip.step(model, images, ids, is_real, rng=np.random.default_rng(n), image_ids=np.arange(4))
         losses = result.losses
@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_named(error, call, said):
         ({"decode": None}, "decode is an id below the vocabulary 50, and None came; correct it"),
         ({"encode": -1}, "encode is an id below the vocabulary 50, and -1 came; correct it"),
         ({"end_of_text": 102}, "end_of_text is an id below the vocabulary 50, and 102 came; correct it"),
-        ({"text": BertConfig.tiny(memory_width=24, crosses_from=1)}, "has cross-attention to the image, and crosses_from 1 came; leave it 0"),
+        ({"text": BertConfig.tiny(encoder_width=24, fusion_layer=1)}, "has cross-attention to the image, and fusion_layer 1 came; leave it 0"),
     ],
 )
 def test_configs_that_do_not_fit_are_named(change, said):

@@ -75,7 +75,7 @@ def test_equal_scores_give_the_chance_levels():
         layer.bias.data = np.ones_like(layer.bias.data)
     model.itm_head.weight.data = np.zeros_like(model.itm_head.weight.data)
     model.itm_head.bias.data = np.log([2 / 3, 1 / 3])
-    model.language_head.norm.gain.data = np.zeros_like(model.language_head.norm.gain.data)
+    model.language_head.norm.weight.data = np.zeros_like(model.language_head.norm.weight.data)
     model.language_head.norm.bias.data = np.zeros_like(model.language_head.norm.bias.data)
     model.language_head.bias.data = np.zeros_like(model.language_head.bias.data)
     terms = losses(model, *batch(), negatives=NEGATIVES)
@@ -88,7 +88,7 @@ def test_four_pairs_can_be_learned_by_heart():
     model = stage_1("float32", smoothing=0.0).train()
     images, ids, is_real = batch(4, dtype="float32")
     negatives = (np.array([1, 2, 3, 0]), np.array([3, 0, 1, 2]))
-    optimizer = AdamW(model, decay=0.0)
+    optimizer = AdamW(model, weight_decay=0.0)
     for _step in range(150):
         terms = losses(model, images, ids, is_real, negatives=negatives)
         total(terms).backward()
@@ -222,8 +222,8 @@ def test_what_does_not_fit_is_named(error, call, said):
 
 def test_configs_that_do_not_fit_are_named():
     tiny = BLIP2Config.tiny()
-    with pytest.raises(ShapeError, match="width 24, and a memory_width of 25 came; make them equal"):
-        BLIP2Config.tiny(qformer=replace(tiny.qformer, memory_width=25))
+    with pytest.raises(ShapeError, match="width 24, and an encoder_width of 25 came; make them equal"):
+        BLIP2Config.tiny(qformer=replace(tiny.qformer, encoder_width=25))
     with pytest.raises(UsageError, match="end_of_text is an id below the vocabulary 50, and 50 came"):
         BLIP2Config.tiny(end_of_text=50)
     with pytest.raises(UsageError, match="without a vocabulary"):
@@ -237,7 +237,7 @@ def test_the_papers_sizes():
     attention, mlp, norm = 4 * (D * D + D), 2 * D * F + F + D, 2 * D
     cross = 2 * (D * D + D) + 2 * (M * D + D) + norm
     assert L * (attention + norm + 2 * (mlp + norm)) + L // 2 * cross + norm == 161_825_280
-    assert (config.image.patches, config.qformer.queries, config.decode, config.joint_width) == (256, 32, 30522, 256)
+    assert (config.image.patches, config.qformer.queries, config.decode, config.embed_dim) == (256, 32, 30522, 256)
 
 
 # ---------------------------------------------------------------------- stage 2

@@ -136,7 +136,7 @@ def test_each_picture_s_caption_is_what_it_would_be_alone(beams, prompted):
 
 def test_one_generator_draws_the_same_captions():
     images, _, _ = batch()
-    draws = [MODEL.generate(images, nucleus=0.9, rng=np.random.default_rng(seed), max_new_tokens=4) for seed in (0, 0, 1)]
+    draws = [MODEL.generate(images, top_p=0.9, rng=np.random.default_rng(seed), max_new_tokens=4) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
 
 

@@ -25,7 +25,7 @@ def gradients(model, seed=0):
 
 
 def is_silent(name):
-    """Say whether a fresh ResNet's branch ends in a gain of 0 behind this parameter: then nothing reaches it (models.md, 1.8)."""
+    """Say whether a fresh ResNet's branch ends in a weight of 0 after this parameter: then nothing reaches it (models.md, 1.8)."""
     in_branch = ".stages." in name and any(part in name for part in (".reduce.", ".spatial.", ".expand.conv."))
     return in_branch
 
@@ -127,12 +127,12 @@ def test_in_evaluation_a_pair_does_not_depend_on_its_batch(image, text):
 def test_four_pairs_can_be_learned_by_heart(image, text):
     model = tiny_clip(image, text)
     images, ids = tiny_batch(model)
-    optimizer = AdamW(model, decay=0.0)
+    optimizer = AdamW(model, weight_decay=0.0)
     start = tasks.losses(model, images, ids)["itc"].item()
     for _ in range(30):
         loss = tasks.losses(model, images, ids)["itc"]
         loss.backward()
-        optimizer.step(5e-3, clip=1.0)
+        optimizer.step(5e-3, max_grad_norm=1.0)
         clip.after_step(model)
     assert loss.item() < 0.1 < start
     assert (model(images, ids).data.argmax(axis=1) == np.arange(4)).all()
@@ -148,7 +148,7 @@ def test_a_training_step_is_the_same_wherever_arrays_live(image, text, backend):
         optimizer = AdamW(model)
         loss = tasks.losses(model, to_backend(images, home), ids)["itc"]
         loss.backward()
-        norm = optimizer.step(1e-3, clip=1.0)
+        norm = optimizer.step(1e-3, max_grad_norm=1.0)
         clip.after_step(model)
         found.append({"loss": to_host(loss.data), "norm": to_host(norm), **model.state_dict()})
     for name, array in found[0].items():
@@ -200,7 +200,7 @@ def test_bad_batches_are_refused_with_what_came_and_the_way_out(spoil, error, me
         (lambda: ResNetConfig(64, 5, 4), "the width 5 came; choose an even number"),
         (lambda: CLIPConfig.tiny("vgg"), "vit or resnet with transformer or cbow; 'vgg' and 'transformer' came"),
         (lambda: CLIPConfig.paper("ViT-B/64"), "RN50, .*; 'ViT-B/64' came"),
-        (lambda: CLIP(CLIPConfig(8, ResNetConfig(32, 4, 4, output_width=16), CLIPConfig.tiny().text), rng(0)), "joint width 8, and 16 came"),
+        (lambda: CLIP(CLIPConfig(8, ResNetConfig(32, 4, 4, output_width=16), CLIPConfig.tiny().text), rng(0)), "embedding width 8, and 16 came"),
     ],
 )
 def test_sizes_that_cannot_work_are_refused(make, message):

@@ -81,7 +81,7 @@ def test_the_whole_step_has_its_projections_and_the_loss_beside():
     model.to(strict_array.NAME)
     with strict_array.products() as products:
         losses(model, to_backend(images, strict_array.NAME), ids)["itc"].backward()
-    assert done(products) == 5 * pair_cost(model.config, ids.shape[1]).step + 3 * 5 * 5 * model.config.joint_width
+    assert done(products) == 5 * pair_cost(model.config, ids.shape[1]).step + 3 * 5 * 5 * model.config.embed_dim
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -91,7 +91,7 @@ def test_operations_of_the_released_sizes_are_those_that_others_publish(name):
     image, text = ((tower + own).operations for tower, own in zip(towers, projection(config), strict=True))
     if name.startswith("RN"):  # open_clip lets all places ask in the attention pool and takes the first answer; here only the first asks
         C, T = config.image.features, config.image.places + 1
-        image += (T - 1) * (C * C + 2 * T * C + C * config.joint_width)
+        image += (T - 1) * (C * C + 2 * T * C + C * config.embed_dim)
     # they count normalizations too, a thousandth
     assert 2 * image / 1e9 == pytest.approx(PUBLISHED[name][0], rel=2e-3) and 2 * text / 1e9 == pytest.approx(PUBLISHED[name][1], rel=2e-3)
 

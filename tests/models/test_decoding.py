@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tinymm.arrays.errors import UsageError
 from tinymm.layers import Cache
-from tinymm.models.decoding import _beam_search, draw_from_nucleus, generate, log_softmax
+from tinymm.models.decoding import _beam_search, generate, log_softmax, sample_top_p
 
 END = 0
 seeds = st.integers(0, 9999)
@@ -146,16 +146,16 @@ def test_a_larger_length_penalty_favors_longer_texts():
 
 # ---------------------------------------------------------------------- drawing
 @given(st.integers(2, 8), st.floats(0.01, 1.0), seeds)
-def test_a_draw_is_from_the_smallest_set_that_reaches_the_nucleus_in_proportion(vocabulary, nucleus, seed):
+def test_a_draw_is_from_the_smallest_set_that_reaches_the_nucleus_in_proportion(vocabulary, top_p, seed):
     logits, draws = 2 * np.random.default_rng(seed).standard_normal(vocabulary), 4000
     p = np.exp(log_softmax(logits[None])[0])
     falling = np.sort(p)[::-1]
     reach = np.cumsum(falling)
-    assume(np.abs(reach[:-1] - nucleus).min() > 1e-9)  # on the boundary rounding decides
-    size = 1 + int(np.sum(reach[:-1] < nucleus))
+    assume(np.abs(reach[:-1] - top_p).min() > 1e-9)  # on the boundary rounding decides
+    size = 1 + int(np.sum(reach[:-1] < top_p))
     inside = p >= falling[size - 1]
     expected = np.where(inside, p, 0) / p[inside].sum()
-    drawn = draw_from_nucleus(np.tile(logits, (draws, 1)), nucleus, np.random.default_rng(seed))
+    drawn = sample_top_p(np.tile(logits, (draws, 1)), top_p, np.random.default_rng(seed))
     share = np.bincount(drawn, minlength=vocabulary) / draws
     assert (share[~inside] == 0).all()
     assert (np.abs(share - expected) < 6 * np.sqrt(expected * (1 - expected) / draws) + 1e-3).all()
@@ -166,16 +166,16 @@ def test_a_nucleus_near_zero_and_a_temperature_near_zero_are_greedy(vocabulary, 
     model, (least, most) = Remembering(vocabulary, seed), limit
     options = {"end": END, "min_new_tokens": least, "max_new_tokens": most}
     likeliest = model.write(texts, **options)
-    assert model.write(texts, **options, nucleus=1e-12, rng=np.random.default_rng(seed)) == likeliest
-    assert model.write(texts, **options, nucleus=1.0, temperature=1e-6, rng=np.random.default_rng(seed)) == likeliest
+    assert model.write(texts, **options, top_p=1e-12, rng=np.random.default_rng(seed)) == likeliest
+    assert model.write(texts, **options, top_p=1.0, temperature=1e-6, rng=np.random.default_rng(seed)) == likeliest
 
 
 @given(seeds, prompts, st.floats(0.2, 5), st.floats(0.1, 1))
-def test_one_rng_gives_one_text_and_the_temperature_divides_the_logits(seed, texts, temperature, nucleus):
+def test_one_rng_gives_one_text_and_the_temperature_divides_the_logits(seed, texts, temperature, top_p):
     model, warmer = Remembering(5, seed), Remembering(5, seed)
     logits = warmer.logits
     warmer.logits = lambda history: logits(history) / temperature
-    options = {"end": END, "max_new_tokens": 4, "nucleus": nucleus}
+    options = {"end": END, "max_new_tokens": 4, "top_p": top_p}
     found = model.write(texts, **options, temperature=temperature, rng=np.random.default_rng(seed))
     assert found == model.write(texts, **options, temperature=temperature, rng=np.random.default_rng(seed))
     assert found == warmer.write(texts, **options, rng=np.random.default_rng(seed))
@@ -183,7 +183,7 @@ def test_one_rng_gives_one_text_and_the_temperature_divides_the_logits(seed, tex
 
 def test_another_rng_gives_another_text():
     model = Remembering(5, 0)
-    found = {str(model.write([[1, 2]], end=END, max_new_tokens=4, nucleus=1.0, rng=np.random.default_rng(seed))) for seed in range(20)}
+    found = {str(model.write([[1, 2]], end=END, max_new_tokens=4, top_p=1.0, rng=np.random.default_rng(seed))) for seed in range(20)}
     assert len(found) > 5
 
 
@@ -195,10 +195,10 @@ def test_another_rng_gives_another_text():
         ({"min_new_tokens": 4}, "max_new_tokens 3, min_new_tokens 4, beams 1 came"),
         ({"min_new_tokens": -1}, "max_new_tokens 3, min_new_tokens -1, beams 1 came"),
         ({"beams": 0}, "at least 1 beam, and max_new_tokens 3, min_new_tokens 0, beams 0 came"),
-        ({"nucleus": 0.5}, "nucleus 0.5 draws tokens: it lies in (0, 1], needs rng= and one beam, and rng None with 1 beams came"),
-        ({"nucleus": 0.0, "rng": 1}, "nucleus 0.0 draws tokens: it lies in (0, 1]"),
-        ({"nucleus": 1.5, "rng": 1}, "nucleus 1.5 draws tokens: it lies in (0, 1]"),
-        ({"nucleus": 0.5, "rng": 1, "beams": 2}, "needs rng= and one beam, and rng Generator(PCG64) with 2 beams came"),
+        ({"top_p": 0.5}, "top_p 0.5 draws tokens: it lies in (0, 1], needs rng= and one beam, and rng None with 1 beams came"),
+        ({"top_p": 0.0, "rng": 1}, "top_p 0.0 draws tokens: it lies in (0, 1]"),
+        ({"top_p": 1.5, "rng": 1}, "top_p 1.5 draws tokens: it lies in (0, 1]"),
+        ({"top_p": 0.5, "rng": 1, "beams": 2}, "needs rng= and one beam, and rng Generator(PCG64) with 2 beams came"),
         ({"temperature": 0.0}, "a temperature is above 0 and 0.0 came; near 0 is greedy"),
         ({"temperature": float("nan")}, "a temperature is above 0 and nan came"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tinymm.arrays.backend import array_module, to_backend, to_host
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.layers import Linear
-from tinymm.models.momentum import FeatureQueue, MomentumEncoder, alpha_warmup, moving_average
+from tinymm.models.momentum import FeatureQueue, MomentumEncoder, moving_average, warmed_up_alpha
 from tinymm.training.optimizers import AdamW
 
 rows_and_size = st.integers(1, 5).flatmap(lambda B: st.tuples(st.just(B), st.integers(1, 4).map(lambda n: n * B)))
@@ -171,10 +171,13 @@ def test_twin_and_queue_are_the_same_wherever_arrays_live(backend):
         np.testing.assert_array_equal(one, other)
 
 
-# ---------------------------------------------------------------------- the ramp
-@given(alpha=st.floats(0, 1), ramp=st.integers(0, 1000), pairs=st.lists(st.integers(0, 3000), min_size=2, max_size=9))
-def test_the_ramp_rises_from_nothing_to_alpha_and_stays(alpha, ramp, pairs):
-    shares = [alpha_warmup(alpha, n, ramp) for n in sorted(pairs)]
+# ---------------------------------------------------------------------- the warm-up
+@given(alpha=st.floats(0, 1), warmup=st.integers(0, 1000), pairs=st.lists(st.integers(0, 3000), min_size=2, max_size=9))
+def test_the_warmup_rises_from_nothing_to_alpha_and_stays(alpha, warmup, pairs):
+    shares = [warmed_up_alpha(alpha, n, warmup) for n in sorted(pairs)]
     assert shares == sorted(shares) and all(0 <= share <= alpha for share in shares)
-    assert alpha_warmup(alpha, 0, ramp) == (0 if ramp else alpha) and alpha_warmup(alpha, ramp, ramp) == alpha_warmup(alpha, 10**9, ramp) == alpha
-    assert alpha_warmup(alpha, ramp // 2, ramp) == pytest.approx(alpha * (ramp // 2) / ramp if ramp else alpha)
+    assert (
+        warmed_up_alpha(alpha, 0, warmup) == (0 if warmup else alpha)
+        and warmed_up_alpha(alpha, warmup, warmup) == warmed_up_alpha(alpha, 10**9, warmup) == alpha
+    )
+    assert warmed_up_alpha(alpha, warmup // 2, warmup) == pytest.approx(alpha * (warmup // 2) / warmup if warmup else alpha)

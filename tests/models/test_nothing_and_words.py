@@ -12,7 +12,6 @@ from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.opt import OPT, OPTConfig
-from tinymm.training.chunks import in_chunks
 from tinymm.training.evaluate import (
     chosen_class,
     embed_images,
@@ -21,6 +20,7 @@ from tinymm.training.evaluate import (
     zero_shot,
 )
 from tinymm.training.evaluate_matching import image_tokens
+from tinymm.training.gradient_cache import gradient_cached
 
 CLIPS = [
     CLIPConfig.tiny(image, text) for image in ("vit", "resnet") for text in ("transformer", "cbow")
@@ -61,7 +61,7 @@ def test_clip_of_nothing(config, mode):
 def test_chunks_of_nothing():
     config = CLIPS[0]
     encoder = CLIP(config, rng()).image_encoder
-    y = in_chunks(lambda encoder: encoder, 2)(encoder)(pictures(0, config))
+    y = gradient_cached(lambda encoder: encoder, 2)(encoder)(pictures(0, config))
     y.backward(np.zeros(y.shape, np.float32))
     assert y.shape == (0, config.image.width) and not encoder.class_embedding.grad.any()
 

@@ -57,14 +57,14 @@ def test_words_of_its_own_are_what_the_head_looks_up_and_learns():
 def test_a_thawed_encoder_learns_and_a_frozen_one_does_not(kind):
     rng, images = np.random.default_rng(0), np.random.default_rng(1).standard_normal((2, 16, 16, 3)).astype(np.float32)
     model = BLIP2Stage1(BLIP2Config.tiny(), rng) if kind == "stage 1" else BLIP2Stage2(BLIP2Stage2Config.tiny(), rng)
-    first = model.image_encoder.blocks[0].mlp.expand.weight
+    first = model.image_encoder.blocks[0].mlp.fc1.weight
     frozen = tasks.losses(model, images, IDS, REAL, rng=np.random.default_rng(2))
     sum(frozen.values()).backward()
-    assert first.grad is None and "image_encoder.blocks.0.mlp.expand.weight" not in model.trainable()
+    assert first.grad is None and "image_encoder.blocks.0.mlp.fc1.weight" not in model.trainable()
     model.image_encoder.unfreeze()
     thawed = tasks.losses(model, images, IDS, REAL, rng=np.random.default_rng(2))
     sum(thawed.values()).backward()
-    assert np.abs(first.grad).max() > 0 and "image_encoder.blocks.0.mlp.expand.weight" in model.trainable()
+    assert np.abs(first.grad).max() > 0 and "image_encoder.blocks.0.mlp.fc1.weight" in model.trainable()
     for name in frozen:
         np.testing.assert_array_equal(frozen[name].data, thawed[name].data)
     assert model.train().image_encoder.training and not model.image_encoder.freeze().training

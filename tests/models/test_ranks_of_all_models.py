@@ -28,7 +28,7 @@ MODELS = {
 
 def two_steps(model, workers, ranks=None):
     """Return all numbers of a model and its gradients after two steps, whose draws are named by the step."""
-    optimizer, found = AdamW(model, decay=0.1), {}
+    optimizer, found = AdamW(model, weight_decay=0.1), {}
     with threads(workers, ranks) as split:
         for n in range(2):
             task, image_ids = tasks.spec_of(model).task, np.array([n, n, n + 1, n + 2])

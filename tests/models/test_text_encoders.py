@@ -50,7 +50,7 @@ def test_a_bag_of_words_has_no_order_and_counts_each_word_as_often_as_it_comes(t
     shuffled = np.random.default_rng(seed).permutation(text)
     np.testing.assert_allclose(encoder(row(shuffled)).data, encoder(row(text)).data, atol=1e-12)
     mean = encoder.token_embedding.weight.data[text].mean(axis=0)
-    expected = (mean - mean.mean()) / np.sqrt(mean.var() + 1e-5) * encoder.norm_after.gain.data + encoder.norm_after.bias.data
+    expected = (mean - mean.mean()) / np.sqrt(mean.var() + 1e-5) * encoder.norm_after.weight.data + encoder.norm_after.bias.data
     np.testing.assert_allclose(encoder(row(text)).data[0], expected, atol=1e-9)
 
 

@@ -59,7 +59,7 @@ def test_equal_scores_give_the_chance_levels(kind):
     for layer in (model.encoders.image_projection, model.encoders.text_projection):
         layer.weight.data, layer.bias.data = np.zeros_like(layer.weight.data), np.ones_like(layer.bias.data)
     head = (model.encoders if kind == "albef" else model.decoder).language_head
-    head.norm.gain.data, head.norm.bias.data, head.bias.data = map(np.zeros_like, (head.norm.gain.data, head.norm.bias.data, head.bias.data))
+    head.norm.weight.data, head.norm.bias.data, head.bias.data = map(np.zeros_like, (head.norm.weight.data, head.norm.bias.data, head.bias.data))
     model.itm_head.weight.data, model.itm_head.bias.data = np.zeros_like(model.itm_head.weight.data), np.log([2 / 3, 1 / 3])
     model.momentum_encoder = MomentumEncoder(model.encoders, 1.0)
     for rows in (model.queue.images, model.queue.texts):
@@ -128,7 +128,7 @@ def test_without_a_twin_it_is_contrast_in_the_batch_and_alpha_asks_nobody(kind):
 
 
 def test_alpha_rises_over_the_ramp_and_begins_with_the_plain_loss(kind):
-    rising, plain, parts = model_of(kind, ramp=32, alpha=0.4), model_of(kind, alpha=0.0), batch()
+    rising, plain, parts = model_of(kind, alpha_warmup=32, alpha=0.4), model_of(kind, alpha=0.0), batch()
     assert numbers(advance(rising, kind, *parts)) == numbers(advance(plain, kind, *parts))
     assert numbers(advance(rising, kind, *parts)) != numbers(advance(plain, kind, *parts))  # 4 of the 32 pairs have come
     alphas = []

@@ -48,13 +48,13 @@ def trained(model, optimizer, kind, steps):
 
 
 def test_a_training_that_was_stopped_goes_on_bitwise(kind, tmp_path):
-    through, stopped = (model_of(kind, "float32", ramp=30) for _ in range(2))
+    through, stopped = (model_of(kind, "float32", alpha_warmup=30) for _ in range(2))
     first = AdamW(through)
     losses = trained(through, first, kind, range(6))
     second = AdamW(stopped)
     trained(stopped, second, kind, range(3))
     save_checkpoint(tmp_path, stopped, second, {"step": 3})
-    resumed = randomized(model_of(kind, "float32", ramp=30), seed=9)
+    resumed = randomized(model_of(kind, "float32", alpha_warmup=30), seed=9)
     third = AdamW(resumed)
     load_checkpoint(tmp_path, resumed, third)
     assert trained(resumed, third, kind, range(3, 6)) == losses
@@ -144,8 +144,8 @@ def test_pairs_of_one_picture_are_contrasted_where_no_wrong_one_is_drawn(kind):
     [
         ({"alpha": 1.1}, r"alpha is the weight of the pseudo-targets, in \[0, 1\], and 1.1 came; the papers have 0.4"),
         ({"alpha": None}, r"alpha is the weight of the pseudo-targets, in \[0, 1\], and None came"),
-        ({"ramp": -1}, "ramp counts the pairs over which alpha grows, 0 or more, and -1 came"),
-        ({"ramp": 0.5}, "ramp counts the pairs over which alpha grows, 0 or more, and 0.5 came"),
+        ({"alpha_warmup": -1}, "alpha_warmup counts the pairs over which alpha grows, 0 or more, and -1 came"),
+        ({"alpha_warmup": 0.5}, "alpha_warmup counts the pairs over which alpha grows, 0 or more, and 0.5 came"),
     ],
 )
 def test_habits_that_make_no_sense_are_named(kind, change, said):
@@ -155,5 +155,5 @@ def test_habits_that_make_no_sense_are_named(kind, change, said):
 
 def test_encoders_that_do_not_meet_are_named(kind):
     config = KINDS[kind][1].tiny()
-    with pytest.raises(ShapeError, match="tokens of the image encoder's width 24, and a memory_width of 25 came; make them equal"):
-        KINDS[kind][1].tiny(text=replace(config.text, memory_width=25))
+    with pytest.raises(ShapeError, match="tokens of the image encoder's width 24, and an encoder_width of 25 came; make them equal"):
+        KINDS[kind][1].tiny(text=replace(config.text, encoder_width=25))

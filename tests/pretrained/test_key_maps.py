@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tinymm.arrays.errors import CheckpointError
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.resnet import ResNetConfig
-from tinymm.pretrained.key_maps import Layout, Rule
+from tinymm.pretrained.key_maps import Rule, StateDictLayout
 from tinymm.pretrained.models.clip import HUGGING_FACE, OPEN_CLIP_RESNET, OPEN_CLIP_VIT, OPENAI_RESNET, OPENAI_VIT, TINYMM, recognize
 
 VIT_LAYOUTS, RESNET_LAYOUTS = [OPENAI_VIT, OPEN_CLIP_VIT, HUGGING_FACE, TINYMM], [OPENAI_RESNET, OPEN_CLIP_RESNET, TINYMM]
@@ -25,15 +25,15 @@ AXES = {"same": 1, "transpose": 2, "convolution": 4}
 )
 def test_export_undoes_import(change, pieces, sizes, numbers):
     rule = Rule("ours.{}.x.{}", tuple(f"theirs.{{}}.{letter}.{{}}" for letter in "qkv"[:pieces]), change)
-    layout = Layout("test", (rule,))
+    layout = StateDictLayout("test", (rule,))
     rng = np.random.default_rng(0)
     theirs = {name.format(*numbers): rng.normal(size=sizes[: AXES[change]]) for name in rule.theirs}
     found = layout.import_(dict(reversed(theirs.items())))  # a file's order of keys means nothing
     assert list(found.arrays) == ["ours.{}.x.{}".format(*numbers)] and not found.unexpected and not found.incomplete
     (array,) = found.arrays.values()
     assert array.flags.c_contiguous
-    back, homeless = layout.export(found.arrays)
-    assert back.keys() == theirs.keys() and not homeless
+    back, missing_keys = layout.export(found.arrays)
+    assert back.keys() == theirs.keys() and not missing_keys
     for key in theirs:
         np.testing.assert_array_equal(back[key], theirs[key])
 
@@ -55,8 +55,8 @@ def test_every_array_of_a_model_has_one_place_in_every_layout(layout, image, pro
     if image == "resnet" and projected:
         config = replace(config, image=ResNetConfig(resolution=32, width=4, heads=4, layers=(2, 1, 1, 2), output_width=16))
     state = CLIP(config, np.random.default_rng(0)).state_dict()
-    exported, homeless = layout.export(state)
-    assert not homeless and sum(a.size for a in exported.values()) == sum(a.size for a in state.values())
+    exported, missing_keys = layout.export(state)
+    assert not missing_keys and sum(a.size for a in exported.values()) == sum(a.size for a in state.values())
     assert recognize(exported) is layout
     found = layout.import_(exported)
     assert found.arrays.keys() == state.keys() and not found.unexpected and not found.incomplete
@@ -73,7 +73,7 @@ def test_no_two_rules_speak_of_the_same_key(layout):
 
 
 def test_keys_that_belong_to_nothing():
-    layout = Layout("test", (Rule("a.{}", ("x.{}", "y.{}")),), (r"z\d",))
+    layout = StateDictLayout("test", (Rule("a.{}", ("x.{}", "y.{}")),), (r"z\d",))
     found = layout.import_({"x.0": np.ones(1), "z1": np.ones(1), "x.00": np.ones(1), "x.1.b": np.ones(1), "x.٣": np.ones(1)})
     assert found.incomplete == {"a.0": ("y.0",)} and found.ignored == ["z1"]
     assert found.unexpected == ["x.00", "x.1.b", "x.٣"]

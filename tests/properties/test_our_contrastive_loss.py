@@ -14,7 +14,7 @@ from tinymm.models.clip import INITIAL_SCALE
 from tinymm.tasks import clip
 from tinymm.tasks.clip import LARGEST_SCALE, figure_3
 from tinymm.testing import PropertyFailed, check
-from tinymm.training.chunks import in_chunks
+from tinymm.training.gradient_cache import gradient_cached
 
 DTYPES = ["float64", "float32"]
 
@@ -52,7 +52,7 @@ class Itself(Module):
 def cached(I, T, t):
     """Return the gradients of a step that embeds two rows at a time, and each of them twice."""
     one, inputs = np.eye(I.shape[1], dtype=I.dtype), [Tensor(x, requires_grad=True) for x in (I, T, t)]
-    encoder = in_chunks(same, 2)(Itself())
+    encoder = gradient_cached(same, 2)(Itself())
     figure_3(encoder, encoder, *inputs[:2], one, one, inputs[2])[0].backward()
     return [x.grad for x in inputs]
 

@@ -98,7 +98,7 @@ def squared(S, alpha, *ids):
         ("mlm_masking", mask_words, masked, "NOT_ASKED", 0, "K01a"),
         ("queue", images, FeatureQueue, "check_batch", lambda self, rows: None, "U02"),
         ("queue", texts, momentum, "l2_normalize", lambda x: x, "U05"),
-        ("queue", texts, momentum, "beside", lambda x, _: x[::-1], "U03"),
+        ("queue", texts, momentum, "to_device_like", lambda x, _: x[::-1], "U03"),
     ],
 )
 def test_breaking_a_part_breaks_a_property(suite, fn, module, name, broken, caught, monkeypatch):

@@ -26,7 +26,7 @@ def step(q, k, v, cache):
 def multihead(q, k, v, mask, H):
     """Run our layer with projections that leave things as they are: keys and values come side by side as its memory."""
     W = q.shape[-1]
-    layer = CrossAttention(W, H, rng=np.random.default_rng(0), memory_width=2 * W)
+    layer = CrossAttention(W, H, rng=np.random.default_rng(0), encoder_width=2 * W)
     one, nothing = np.eye(W, dtype=q.dtype), np.zeros((W, W), q.dtype)
     for linear, weight in (
         (layer.query, one), (layer.key, np.concatenate([one, nothing])), (layer.value, np.concatenate([nothing, one])), (layer.output, one)
@@ -46,7 +46,7 @@ def in_blocks(q, k, v, mask):
 
 def layer(x, gain, bias, eps):
     norm = LayerNorm(x.shape[-1], eps)
-    norm.gain, norm.bias = gain, bias
+    norm.weight, norm.bias = gain, bias
     return norm(x)
 
 

@@ -14,13 +14,13 @@ from tinymm.arrays.random import generator
 from tinymm.data.text import DEC, ENC, MASK
 from tinymm.losses import ITM_PRIOR
 from tinymm.tasks import albef, blip
-from tinymm.training.loop import Recipe, train
+from tinymm.training.loop import TrainConfig, train
 from tinymm.training.optimizers import AdamW
 
 TASKS = {"albef": albef, "blip": blip}
 STEPS = {"albef": "albef_step", "blip": "blip_step"}
 SMALL = {
-    "width": 16, "layers": 1, "text_layers": 1, "heads": 2, "joint": 8, "queue": 2, "ramp": 2, "batch_size": 4, "steps": 4,
+    "width": 16, "layers": 1, "text_layers": 1, "heads": 2, "embed_dim": 8, "queue": 2, "alpha_warmup": 2, "batch_size": 4, "steps": 4,
 }  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def prepared(kind, **changes):
 def records(kind, steps=3, **given):
     """Return what training yields, without the seconds."""
     source, model = prepared(kind)
-    recipe = Recipe(steps, 4, rate=1e-3, warmup=1)
+    recipe = TrainConfig(steps, 4, learning_rate=1e-3, warmup=1)
     found = list(train(model, source, AdamW(model), recipe, **given))
     return [{name: value for name, value in record.items() if name != "seconds"} for record in found]
 
@@ -110,7 +110,7 @@ def test_the_step_fits_on_a_screen(kind):
 @pytest.mark.parametrize("given", [{"negatives": NEGATIVES}, {"image_ids": np.array([7, 7, 8, 9])}, {}])
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_three_calls_give_the_same_and_change_nothing(kind, given, mode):
-    model, parts = getattr(model_of(kind, ramp=100), mode)(), batch()
+    model, parts = getattr(model_of(kind, alpha_warmup=100), mode)(), batch()
     TASKS[kind].after_step(model, TASKS[kind].step(model, *parts, rng=np.random.default_rng(9)).memory)  # inside the warm-up
     model.temperature.data = np.full((), 3.0)  # which after_step would clamp
     before = state(model)
@@ -182,7 +182,7 @@ def test_without_momentum_after_step_clamps_the_temperature_alone(kind):
 def test_a_record_notes_the_temperature_that_its_step_used(kind):
     source, model = prepared(kind)
     model.temperature.data = np.full((), 0.4999, np.float32)
-    optimizer, recipe = AdamW(model), Recipe(3, 4, rate=0.5, warmup=1)
+    optimizer, recipe = AdamW(model), TrainConfig(3, 4, learning_rate=0.5, warmup=1)
     used = []
     for record in train(model, source, optimizer, recipe):
         used.append(record["temperature"])
@@ -201,10 +201,10 @@ def test_a_fresh_model_s_momentum_encoder_has_been_averaged_once_with_its_positi
 
 
 def test_batches_fit_the_data_and_divide_the_queue(kind):
-    source, model = prepared(kind, batch_size=64, ramp=5)
-    assert model.config.queue == 2 * 12 and model.config.ramp == 5 * 12  # the source has 12 pairs
+    source, model = prepared(kind, batch_size=64, alpha_warmup=5)
+    assert model.config.queue == 2 * 12 and model.config.alpha_warmup == 5 * 12  # the source has 12 pairs
     source, model = prepared(kind)
-    assert model.config.queue == 8 and model.config.ramp == 8
+    assert model.config.queue == 8 and model.config.alpha_warmup == 8
     model.queue.check_batch(4)
 
 
@@ -212,11 +212,11 @@ def test_special_tokens_are_the_tokenizer_s():
     source, model = prepared("albef")
     words, config = source.tokenizer, model.config
     assert config.mask == words.mask_token and albef.spec.frame == (MASK,)
-    assert config.text.layers == 2 and config.text.crosses_from == 1 and config.text.token_types == 2
+    assert config.text.layers == 2 and config.text.fusion_layer == 1 and config.text.token_types == 2
     source, model = prepared("blip")
     words, config = source.tokenizer, model.config
     assert (config.decode, config.encode, config.end_of_text) == (words.decode_token, words.encode_token, words.end_of_text)
-    assert blip.spec.frame == (DEC, ENC) and config.text.layers == 1 and config.text.crosses_from == 0
+    assert blip.spec.frame == (DEC, ENC) and config.text.layers == 1 and config.text.fusion_layer == 0
 
 
 def test_the_chance_losses_are_those_of_equal_logits(kind):
@@ -228,12 +228,12 @@ def test_the_chance_losses_are_those_of_equal_logits(kind):
 
 def test_the_settings_of_both_papers():
     first, second = albef.spec.settings(), blip.spec.settings()
-    assert (first.text_layers, first.steps, first.hidden_share) == (2, 1000, 0.15)
+    assert (first.text_layers, first.steps, first.mlm_probability) == (2, 1000, 0.15)
     assert (second.text_layers, second.steps, second.capfilt, second.tuning_steps) == (3, 1050, False, 300)
     for settings in (first, second):
-        assert (settings.queue, settings.momentum, settings.alpha, settings.ramp) == (8, 0.9, 0.4, 200)
-        assert (settings.data, settings.width, settings.layers, settings.joint) == ("shapes", 128, 3, 64)
-        assert (settings.batch_size, settings.rate, settings.warmup) == (64, 1e-3, 50)
+        assert (settings.queue, settings.momentum, settings.alpha, settings.alpha_warmup) == (8, 0.9, 0.4, 200)
+        assert (settings.data, settings.width, settings.layers, settings.embed_dim) == ("shapes", 128, 3, 64)
+        assert (settings.batch_size, settings.learning_rate, settings.warmup) == (64, 1e-3, 50)
     assert blip.idle(second) == {"nothing is tuned without --capfilt": ("tuning_steps",)}
     assert blip.idle(replace(second, capfilt=True)) == {}
     for name in ("momentum", "alpha"):

@@ -16,7 +16,7 @@ from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.models.opt import OPT, OPTConfig
 from tinymm.tasks import all_specs, blip2_stage1, blip2_stage2, language_model, losses, spec_of
-from tinymm.training.loop import Recipe, train
+from tinymm.training.loop import TrainConfig, train
 from tinymm.training.optimizers import AdamW
 
 MODELS = {
@@ -66,7 +66,7 @@ def test_training_calls_the_paper_s_step(name, monkeypatch):
     def records():
         source, model = Colored(), built(name, "float32")
         optimizer = AdamW(model)
-        return [record["loss"] for record in train(model, source, optimizer, Recipe(2, 4, 1e-3, workers=1))]
+        return [record["loss"] for record in train(model, source, optimizer, TrainConfig(2, 4, 1e-3, workers=1))]
 
     right = records()
     monkeypatch.setattr(module, step, lambda *given, **more: {n: 3 * loss for n, loss in paper(*given, **more).items()})
@@ -161,7 +161,7 @@ def test_one_objective_may_be_a_name():
 def test_a_task_with_fewer_objectives_trains_on_these():
     model = built("stage 1", "float32")
     task = spec_of(model).task.with_options(objectives=("itc", "itg"))
-    (record,) = train(model, Colored(), AdamW(model), Recipe(1, 4, 1e-3, workers=1), task=task)
+    (record,) = train(model, Colored(), AdamW(model), TrainConfig(1, 4, 1e-3, workers=1), task=task)
     assert "itm" not in record and record["loss"] == pytest.approx(record["itc"] + record["itg"], rel=1e-6)
     assert record["temperature"] == pytest.approx(built("stage 1").temperature.data, rel=1e-6)
 
@@ -215,7 +215,7 @@ def clip(**changes):
 def test_both_stages_are_prepared_from_what_they_require():
     source, encoder = framed(), clip()
     words = source.tokenizer
-    settings = blip2_stage1.BLIP2Stage1Settings(queries=3, width=16, heads=2, layers=2, joint=8)
+    settings = blip2_stage1.BLIP2Stage1Settings(queries=3, width=16, heads=2, layers=2, embed_dim=8)
     first = blip2_stage1.prepare(settings, source, {"encoder": encoder})
     assert len(first.image_encoder.blocks) == first.config.image.layers == len(encoder.image_encoder.blocks) - 1
     assert first.config.decode == words.decode_token and first.config.qformer.queries == 3
@@ -269,11 +269,11 @@ def test_what_is_trained_first_has_settings_that_there_are():
     outer = blip2_stage1.BLIP2Stage1Settings(encoder_steps=7, seed=3)
     clip_settings = next(spec for spec in all_specs() if spec.name == "clip").settings
     inner = clip_settings(**blip2_stage1.spec.requires[0].settings(outer))
-    assert (inner.steps, inner.seed, inner.data, inner.width, inner.joint) == (7, 3, "shapes", 128, 64)
+    assert (inner.steps, inner.seed, inner.data, inner.width, inner.embed_dim) == (7, 3, "shapes", 128, 64)
     stage_2 = blip2_stage2.BLIP2Stage2Settings(language_steps=9)
     language = blip2_stage2.spec.requires[1]
     inner = language_model.LanguageSettings(**language.settings(stage_2))
-    assert (inner.steps, inner.batch_size, inner.rate, inner.warmup, inner.validate_every) == (9, 64, 2e-3, 50, 9)
+    assert (inner.steps, inner.batch_size, inner.learning_rate, inner.warmup, inner.validate_every) == (9, 64, 2e-3, 50, 9)
     assert blip2_stage2.spec.requires[0].last_run and language.same_words
 
 

@@ -83,7 +83,7 @@ def step(model, images, ids, is_real=None, *, rng=None, image_ids=None, split=wh
 class TwinsSettings(Settings):
     data: str = changed(Settings, "data", "digits")
     width: int = changed(Settings, "width", 16)
-    joint: int = changed(Settings, "joint", 8)
+    embed_dim: int = changed(Settings, "embed_dim", 8)
     lengths: int = setting(6, "caption lengths that are told apart", least=2, size=True)
     layers: int = changed(Settings, "layers", 1)
 
@@ -93,7 +93,7 @@ def prepare(settings, source, parts):
     image = ViTConfig(side, settings.patch, settings.width, settings.layers, 2, channels)
     words = source.tokenizer
     text = CBOWConfig(len(words), words.context, settings.width, words.end_of_text)
-    config = TwinsConfig(image, text, settings.joint, settings.lengths)
+    config = TwinsConfig(image, text, settings.embed_dim, settings.lengths)
     return TwoTowers(config, generator(settings.seed))
 
 
@@ -193,7 +193,7 @@ def test_it_is_opened_saved_evaluated_and_fine_tuned(folder, monkeypatch, capsys
     assert written["validation_r1"] == known["validation_r1"]
     assert tinymm("train", "two-towers", "--init", "run", "--steps", "1", "--out", "tuned") == 0
     assert tinymm("train", "two-towers", "--config", "run/run.json", "--steps", "2", "--out", "like") == 0
-    assert read_json("like/run.json")["settings"]["joint"] == 8
+    assert read_json("like/run.json")["settings"]["embed_dim"] == 8
     assert len(records(folder / "like")) == 2
 
 

@@ -70,7 +70,7 @@ def test_figure_3_holds_seven_matrices_at_once():
 
 def test_the_blocks_of_the_local_loss_are_counted():
     """Each machine's products, done in NumPy: its pictures with all texts, its texts with all pictures."""
-    run = Run(replace(tiny_clip().config, joint_width=3), batch=12, machines=4, local_loss=True)
+    run = Run(replace(tiny_clip().config, embed_dim=3), batch=12, machines=4, local_loss=True)
     I, T = np.ones((12, 3), np.float32), np.ones((12, 3), np.float32)
     blocks = [I[:3] @ T.T, T[:3] @ I.T]
     assert run.matrix_bytes(1) == sum(block.nbytes for block in blocks)

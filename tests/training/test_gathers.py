@@ -14,7 +14,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.losses import itc_loss, l2_normalize, local_itc_loss
 from tinymm.training.gathers import SCHEMES, gradient_errors, table
 from tinymm.training.parallel import gather_over
-from tinymm.training.ranks import shares, simulate, span
+from tinymm.training.ranks import shard_slice, simulate, split_sizes
 
 RIGHT = [name for name in SCHEMES if "with gradient" in name or "summed" in name]
 
@@ -27,20 +27,20 @@ def test_right_schemes_are_exact_and_wrong_ones_are_not(ranks, pairs, seed):
     for name, one in found.items():
         assert one["scale"] < 1e-11, name
         if name in RIGHT:
-            assert one["towers"] < 1e-11, name
+            assert one["encoders"] < 1e-11, name
         else:
-            assert one["towers"] > 0.01, name
+            assert one["encoders"] > 0.01, name
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_the_global_loss_with_its_own_slice_is_a_factor_n_short(ranks):
     one = gradient_errors(ranks, 3)["all rows on each rank, gradient through the own slice"]
-    assert one["length"] == pytest.approx(1 / ranks, abs=1e-12) and one["towers"] == pytest.approx(1 - 1 / ranks, abs=1e-12)
+    assert one["length"] == pytest.approx(1 / ranks, abs=1e-12) and one["encoders"] == pytest.approx(1 - 1 / ranks, abs=1e-12)
 
 
 def test_detached_features_cost_half_of_the_gradient_at_four_ranks_of_three():
     errors = [gradient_errors(4, 3, seed)["own rows, gathered features detached"] for seed in range(5)]
-    assert 0.4 < np.mean([one["towers"] for one in errors]) < 0.6 and np.mean([one["length"] for one in errors]) == pytest.approx(0.5, abs=0.05)
+    assert 0.4 < np.mean([one["encoders"] for one in errors]) < 0.6 and np.mean([one["length"] for one in errors]) == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_page_has_the_computed_table():
@@ -58,10 +58,10 @@ def test_local_losses_add_up_to_the_whole_loss_with_all_its_gradients(size, pair
     leaves = [Tensor(rng.standard_normal((pairs, 5)), requires_grad=True) for _ in range(2)] + [Tensor(np.array(3.0), requires_grad=True)]
     whole = itc_loss(np.dot(l2_normalize(leaves[0]), l2_normalize(leaves[1]).T) * leaves[2])
     whole.backward()
-    counts = shares(pairs, size)
+    counts = split_sizes(pairs, size)
 
     def work(here):
-        own = span(counts, here.rank)
+        own = shard_slice(counts, here.rank)
         I, T = (Tensor(leaf.data[own].copy(), requires_grad=True) for leaf in leaves[:2])
         scale = deepcopy(leaves[2].detach())
         scale.requires_grad = True

@@ -10,7 +10,7 @@ from tinymm.arrays.errors import GraphError, UsageError
 from tinymm.layers import Module, Parameter
 from tinymm.tasks import StepResult, Task
 from tinymm.training.checkpoint import load_checkpoint, save_checkpoint
-from tinymm.training.loop import Recipe, batch_at, train
+from tinymm.training.loop import TrainConfig, batch_at, train
 from tinymm.training.optimizers import AdamW
 
 KEYS = {"step", "loss", "itc", "scale", "learning_rate", "gradient_norm", "duplicate_captions", "seconds"}
@@ -24,11 +24,11 @@ def learn(image="vit", text="transformer", *, steps=6, start=0, seed=0, state=No
     """Train, and return (model, records); `until` stops there and leaves a checkpoint in the folder, `state` begins from one."""
     source = options.pop("source", None) or source_of(image)
     model = clip_for(source, image, text)
-    optimizer = AdamW(model, decay=0.1)
+    optimizer = AdamW(model, weight_decay=0.1)
     if state:
         load_checkpoint(state, model, optimizer)
     records = []
-    for record in train(model, source, optimizer, Recipe(steps, **{"batch_size": 4, "warmup": 2, "seed": seed, **options}), start=start):
+    for record in train(model, source, optimizer, TrainConfig(steps, **{"batch_size": 4, "warmup": 2, "seed": seed, **options}), start=start):
         records.append({key: value for key, value in record.items() if key != "seconds"})
         if record["step"] == until:
             save_checkpoint(folder, model, optimizer, {"step": until})
@@ -59,11 +59,11 @@ def test_a_run_that_goes_on_is_bitwise_the_uninterrupted_one(stopped, workers, t
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_in_chunks_is_the_run_to_rounding_and_bitwise_its_own_continuation(workers, tmp_path):
     _, records = learn()
-    whole, chunked = learn(workers=workers, chunk=3)
+    whole, chunked = learn(workers=workers, grad_cache=3)
     for record, other in zip(records, chunked, strict=True):
         assert record == pytest.approx(other, rel=1e-4)
-    learn(workers=workers, chunk=3, until=4, folder=tmp_path)
-    assert same(whole, learn(workers=workers, chunk=3, start=4, state=tmp_path)[0])
+    learn(workers=workers, grad_cache=3, until=4, folder=tmp_path)
+    assert same(whole, learn(workers=workers, grad_cache=3, start=4, state=tmp_path)[0])
 
 
 def test_batch_statistics_go_on_too(tmp_path):
@@ -83,11 +83,11 @@ def test_a_record_says_what_happened():
 
 
 def test_the_loss_falls_and_overfitting_repeats_its_batches():
-    _, records = learn(steps=40, overfit=4, rate=1e-2)
+    _, records = learn(steps=40, overfit=4, learning_rate=1e-2)
     assert records[-1]["loss"] < 0.2 < records[0]["loss"]
-    _, still = learn(steps=3, overfit=4, rate=0.0)
+    _, still = learn(steps=3, overfit=4, learning_rate=0.0)
     assert len({record["loss"] for record in still}) == 1
-    _, moving = learn(steps=3, rate=0.0)
+    _, moving = learn(steps=3, learning_rate=0.0)
     assert len({record["loss"] for record in moving}) == 3
 
 
@@ -98,10 +98,10 @@ def test_a_picture_that_comes_again_is_augmented_anew_unless_it_is_to_be_overfit
         batch = batch_at(source, recipe, step)
         return (batch.images - source.pictures[batch.image_ids])[np.argsort(batch.image_ids)]
 
-    once, again = (noise(Recipe(9, batch_size=12), step) for step in (0, 1))  # an epoch each
+    once, again = (noise(TrainConfig(9, batch_size=12), step) for step in (0, 1))  # an epoch each
     assert not np.allclose(np.sort(once, axis=0), np.sort(again, axis=0), atol=1e-5)
-    np.testing.assert_array_equal(*(noise(Recipe(9, batch_size=2, overfit=4), step) for step in (1, 3)))
-    assert set(batch_at(source, Recipe(9, batch_size=4, overfit=4), 5).image_ids) == {0, 1, 2, 3}
+    np.testing.assert_array_equal(*(noise(TrainConfig(9, batch_size=2, overfit=4), step) for step in (1, 3)))
+    assert set(batch_at(source, TrainConfig(9, batch_size=4, overfit=4), 5).image_ids) == {0, 1, 2, 3}
 
 
 def test_duplicate_captions_are_counted():
@@ -114,7 +114,7 @@ def test_the_scale_is_clamped_after_the_step():
     source = source_of("vit")
     model = clip_for(source)
     model.t.data = np.array(np.log(100) + 1, np.float32)
-    first, second = train(model, source, AdamW(model), Recipe(2, batch_size=4))
+    first, second = train(model, source, AdamW(model), TrainConfig(2, batch_size=4))
     assert first["scale"] == pytest.approx(100 * np.e, rel=1e-5), "the scale that this loss was computed with"
     assert second["scale"] == pytest.approx(100, rel=1e-5)
 
@@ -140,7 +140,7 @@ class Broken(Module):
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:divide by zero:RuntimeWarning")
 def test_numbers_that_are_not_finite_name_their_op_before_anything_has_changed(kind, message):
     model, source = Broken(kind), source_of("vit")
-    steps = train(model, source, AdamW(model), Recipe(5, batch_size=4), task=model.task())
+    steps = train(model, source, AdamW(model), TrainConfig(5, batch_size=4), task=model.task())
     first = next(steps)
     assert first["loss"] == first["itc"] + first["other"] == 7.5
     held = model.weight.data
@@ -157,7 +157,7 @@ def test_a_step_that_is_looked_at_again_is_taken_in_chunks_again():
     forward = model.image_encoder.forward
     model.image_encoder.forward = lambda images: chunks.append(len(images)) or forward(images)
     with pytest.raises(GraphError, match="step 1 is not finite: exp gave a value that is not finite"):
-        next(train(model, source, AdamW(model), Recipe(5, batch_size=5, chunk=2)))
+        next(train(model, source, AdamW(model), TrainConfig(5, batch_size=5, grad_cache=2)))
     assert chunks == [2, 2, 1] * 3  # forward, backward, and the look
 
 
@@ -169,7 +169,7 @@ def test_a_loss_that_is_finite_when_repeated_says_so():
 
     model = Once("once")
     with pytest.raises(GraphError, match="step 1 was not finite and is finite when computed again"):
-        next(train(model, source_of("vit"), AdamW(model), Recipe(5, batch_size=4), task=model.task()))
+        next(train(model, source_of("vit"), AdamW(model), TrainConfig(5, batch_size=4), task=model.task()))
 
 
 @pytest.mark.parametrize("image, text", [("vit", "transformer"), ("resnet", "cbow")])
@@ -177,7 +177,7 @@ def test_it_runs_where_the_model_lives(image, text, backend):
     source = source_of(image)
     models = [clip_for(source, image, text).astype("float64") for _ in range(2)]
     models[1].to(backend)
-    records = [list(train(model, source, AdamW(model), Recipe(2, batch_size=4))) for model in models]
+    records = [list(train(model, source, AdamW(model), TrainConfig(2, batch_size=4))) for model in models]
     for a, b in zip(*records, strict=True):
         assert b["loss"] == pytest.approx(a["loss"], abs=1e-8) and b["gradient_norm"] == pytest.approx(a["gradient_norm"], abs=1e-7)
     np.testing.assert_allclose(to_host(models[1].W_t.data), models[0].W_t.data, atol=1e-8)
@@ -193,13 +193,13 @@ def test_it_runs_where_the_model_lives(image, text, backend):
 )
 def test_recipes_that_cannot_work_are_refused(recipe, message):
     with pytest.raises(UsageError, match=message):
-        Recipe(**{"steps": 3, **recipe})
+        TrainConfig(**{"steps": 3, **recipe})
 
 
 def test_data_of_one_pair_is_refused_and_a_batch_larger_than_the_data_is_all_of_it():
     source = TinySource(pairs=1)
     model = clip_for(source)
     with pytest.raises(UsageError, match="the data has 1; add pictures with captions"):
-        next(train(model, source, AdamW(model), Recipe(3)))
+        next(train(model, source, AdamW(model), TrainConfig(3)))
     source = TinySource(pairs=3)
-    assert isinstance(Tensor(next(train(clip_for(source), source, AdamW(model), Recipe(3)))["loss"]), Tensor)
+    assert isinstance(Tensor(next(train(clip_for(source), source, AdamW(model), TrainConfig(3)))["loss"]), Tensor)

@@ -98,7 +98,7 @@ LONG = " ".join(f"w{i}" for i in range(30))
     "caption, drawn", [(LONG, [f"w{i}" for i in range(12)]), ("one", ["one"]), ("[a] [] dog", ["a", "·", "dog"]), ("!", ["no words"])]
 )
 def test_of_a_long_caption_the_first_words_are_drawn(caption, drawn):
-    model = model_of("blip", text=BertConfig.tiny(memory_width=24, context=20))  # the text is cut at 18 words, the picture has room for 12
+    model = model_of("blip", text=BertConfig.tiny(encoder_width=24, context=20))  # the text is cut at 18 words, the picture has room for 12
     ids = np.array([[1, *range(5, 5 + min(len(split_words(caption)), 18)), 2]])
 
     class Words:

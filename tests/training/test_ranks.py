@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from tinymm.arrays.backend import device_of, to_backend, to_host
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.training import mpi, ranks
-from tinymm.training.ranks import Ranks, shares, simulate, span
+from tinymm.training.ranks import Communicator, shard_slice, simulate, split_sizes
 
 
 @given(st.integers(0, 40), st.integers(1, 9))
 def test_shares_are_all_there_is_and_nearly_equal(rows, parts):
-    counts = shares(rows, parts)
+    counts = split_sizes(rows, parts)
     assert len(counts) == parts and sum(counts) == rows and max(counts) - min(counts) <= 1
-    assert [i for part in range(parts) for i in range(rows)[span(counts, part)]] == list(range(rows))
+    assert [i for part in range(parts) for i in range(rows)[shard_slice(counts, part)]] == list(range(rows))
 
 
 @given(size=st.integers(1, 5), rows=st.integers(0, 9), width=st.integers(0, 3), seed=st.integers(0, 99))
 def test_gathered_rows_are_everybodys_and_the_sum_of_parts_is_the_sum(size, rows, width, seed):
     parts = np.random.default_rng(seed).standard_normal((size, rows, width)).astype(np.float32)
-    counts = shares(rows, size)
+    counts = split_sizes(rows, size)
 
     def work(here):
         own = here.reduce_scatter(parts[here.rank], counts)
@@ -34,9 +34,9 @@ def test_gathered_rows_are_everybodys_and_the_sum_of_parts_is_the_sum(size, rows
 
     found = simulate(size, work)
     for rank, (own, everyone) in enumerate(found):
-        np.testing.assert_allclose(own, parts.sum(axis=0)[span(counts, rank)], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(own, parts.sum(axis=0)[shard_slice(counts, rank)], rtol=1e-5, atol=1e-5)
         assert everyone.shape == (rows, width) and everyone.dtype == np.float32
-        np.testing.assert_array_equal(everyone[span(counts, rank)], own)
+        np.testing.assert_array_equal(everyone[shard_slice(counts, rank)], own)
 
 
 @given(size=st.integers(1, 5), seed=st.integers(0, 99))
@@ -75,7 +75,7 @@ def test_one_rank_that_computes_another_number_is_found_by_all():
         return here.rank
 
     assert simulate(3, work) == [0, 1, 2]
-    Ranks().check_agreement("losses", float("nan"))
+    Communicator().check_agreement("losses", float("nan"))
 
 
 def test_an_error_in_one_rank_ends_all_and_is_the_one_that_is_raised():
@@ -95,7 +95,7 @@ def test_ranks_that_do_not_call_alike_are_not_waited_for_forever(monkeypatch):
 
 
 def test_cores_are_shared():
-    alone = Ranks()
+    alone = Communicator()
     assert alone.cores == len(ranks.affinity()) >= 1
     assert simulate(2, lambda here: here.cores) == [max(1, alone.cores // 2)] * 2
 
@@ -107,14 +107,14 @@ def started(monkeypatch):
     for names in mpi.ANNOUNCEMENTS:
         for name in names:
             monkeypatch.delenv(name, raising=False)
-    mpi.here.cache_clear()
+    mpi.current_group.cache_clear()
 
     def start(**environment):
         for name, value in environment.items():
             monkeypatch.setenv(name, str(value))
 
     yield start
-    mpi.here.cache_clear()
+    mpi.current_group.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -136,14 +136,14 @@ def test_the_environment_says_who_was_started_together(environment, found, start
 def test_a_process_that_was_started_alone_is_alone_and_imports_no_mpi(started, monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     started(PMI_RANK=0, PMI_SIZE=1)
-    assert type(mpi.here()) is Ranks and mpi.here().size == 1
+    assert type(mpi.current_group()) is Communicator and mpi.current_group().size == 1
 
 
 def test_several_processes_without_mpi4py_are_told_what_to_install(started, monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     started(PMI_RANK=0, PMI_SIZE=2)
     with pytest.raises(UsageError, match=r"^2 processes were started together, and mpi4py.*install the extra 'mpi', or start one process"):
-        mpi.here()
+        mpi.current_group()
 
 
 def test_processes_that_another_mpi_has_started_do_not_train_side_by_side(started, monkeypatch):
@@ -151,4 +151,4 @@ def test_processes_that_another_mpi_has_started_do_not_train_side_by_side(starte
     monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=fake))
     started(OMPI_COMM_WORLD_RANK=0, OMPI_COMM_WORLD_SIZE=4)
     with pytest.raises(UsageError, match=r"4 processes were started together, and 1 of them found each other; .* \(MPICH Version: 5.0\)"):
-        mpi.here()
+        mpi.current_group()

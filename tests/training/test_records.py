@@ -199,7 +199,7 @@ def test_a_bad_line_that_is_not_the_last_is_named(tmp_path):
 
 def test_run_json_says_everything_but_who_and_where(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
-    RunFolder.create(tmp_path / "run", {"seed": 3, "data": Path("/home/someone/pictures"), "rate": 2e-3}, COLUMNS).close()
+    RunFolder.create(tmp_path / "run", {"seed": 3, "data": Path("/home/someone/pictures"), "learning_rate": 2e-3}, COLUMNS).close()
     description = read_json(tmp_path / "run" / "run.json")
     assert description["seed"] == 3
     assert description["versions"]["numpy"] == np.__version__
@@ -207,7 +207,7 @@ def test_run_json_says_everything_but_who_and_where(tmp_path, monkeypatch):
     text = (tmp_path / "run" / "run.json").read_text()
     assert "someone" not in text and os.uname().nodename not in json.dumps(description["platform"])
     with RunFolder.resume(tmp_path / "run", 0) as run:
-        assert run.settings == {"seed": 3, "data": "/home/someone/pictures", "rate": 2e-3}
+        assert run.settings == {"seed": 3, "data": "/home/someone/pictures", "learning_rate": 2e-3}
 
 
 @dataclass

@@ -14,7 +14,7 @@ from tinymm.arrays.backend import to_backend, to_host
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.training import loop
-from tinymm.training.loop import Recipe, train
+from tinymm.training.loop import TrainConfig, train
 from tinymm.training.optimizers import AdamW
 
 KINDS = [*(f"clip {image} {text}" for image, text in PAIRS), "albef", "blip", "albef alone", "blip alone", "stage 1", "stage 2"]
@@ -32,7 +32,7 @@ def built(kind):
         model, config = {"stage 1": (BLIP2Stage1, BLIP2Config), "stage 2": (BLIP2Stage2, BLIP2Stage2Config)}[kind]
         return randomized(model(config.tiny(), np.random.default_rng(0))).astype("float64"), images, ids, is_real, IMAGE_IDS
     name, *alone = kind.split()
-    return model_of(name, **({"momentum": None} if alone else {"ramp": 8})), images, ids, is_real, IMAGE_IDS
+    return model_of(name, **({"momentum": None} if alone else {"alpha_warmup": 8})), images, ids, is_real, IMAGE_IDS
 
 
 def one_step(model, optimizer, images, ids, is_real, image_ids):
@@ -40,7 +40,7 @@ def one_step(model, optimizer, images, ids, is_real, image_ids):
     task = tasks.spec_of(model).task
     result = task.step(model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
     sum(result.losses.values()).backward()
-    optimizer.step(1e-2, clip=1.0)
+    optimizer.step(1e-2, max_grad_norm=1.0)
     task.after_step(model, result.memory)
     return result.losses
 
@@ -96,7 +96,7 @@ def test_the_loop_asks_once_a_step_between_backward_and_optimizer(monkeypatch):
     fetch = loop._fetched
     monkeypatch.setattr(loop, "_fetched", lambda numbers: said.append("fetch") or fetch(numbers))
     with strict_array.waits() as asked:
-        records = list(train(model, source, optimizer, Recipe(3, batch_size=4)))
+        records = list(train(model, source, optimizer, TrainConfig(3, batch_size=4)))
     assert asked == [("get", "loop", "_fetched")] * 3 and said == ["gradient_norm", "fetch", "step"] * 3
     assert all(np.isfinite(record["loss"]) and record["scale"] > 1 for record in records)
 

@@ -19,7 +19,7 @@ def pictures(tmp_path_factory):
 def trained(pictures, tmp_path_factory):
     """Give the folder of a run that was trained for 30 steps; tests only read it."""
     out = tmp_path_factory.mktemp("trained") / "runs" / "first"
-    steps = ["--steps", 30, "--rate", 5e-3, "--validate-every", 10, "--checkpoint-every", 7]
+    steps = ["--steps", 30, "--learning-rate", 5e-3, "--validate-every", 10, "--checkpoint-every", 7]
     assert main(train_command(pictures, out, *steps)) == 0
     return out
 

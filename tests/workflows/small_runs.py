@@ -13,7 +13,7 @@ import tinymm
 
 COLORS = {"red": (230, 30, 30), "green": (30, 210, 30), "blue": (40, 40, 235), "white": (245, 245, 245)}
 SHAPES = {"square": (slice(8, 32), slice(12, 36)), "bar": (slice(16, 24), slice(2, 46)), "pole": (slice(2, 38), slice(20, 28))}
-TINY = "--resolution 16 --patch 8 --width 32 --layers 1 --text-layers 1 --heads 2 --joint 16 --batch-size 8 --warmup 2 --workers 1".split()
+TINY = "--resolution 16 --patch 8 --width 32 --layers 1 --text-layers 1 --heads 2 --embed-dim 16 --batch-size 8 --warmup 2 --workers 1".split()
 
 
 def draw(folder: Path, count=24, first=0):

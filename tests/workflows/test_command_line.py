@@ -70,7 +70,7 @@ def test_common_flags(path):
         (["demo", "--stepz", "3"], "unrecognized arguments: --stepz 3; did you mean --steps?"),
         (["demo", "--step", "3"], "unrecognized arguments: --step 3; did you mean --steps?"),
         (["demo", "--zzz", "3"], "unrecognized arguments: --zzz 3; see --help"),
-        (["train", "clip", "--lr", "1e-3"], "--lr 1e-3; did you mean --rate?"),
+        (["train", "clip", "--lr", "1e-3"], "--lr 1e-3; did you mean --learning-rate?"),
         (["train", "clip", "--batch", "8"], "--batch 8; did you mean --batch-size?"),
         (["train", "blip2", "--epochs=3"], "--epochs=3; did you mean --steps?"),
         (["eval", "--device", "cuda"], "--device cuda; did you mean --backend?"),
@@ -78,7 +78,7 @@ def test_common_flags(path):
         (["masks", "--backend", "cupy"], "unrecognized arguments: --backend cupy"),
         (["data", "check", "x", "--seed", "1"], "unrecognized arguments: --seed 1"),
         (["ablate", "blip", "--only", "filtered"], "unrecognized arguments: --only filtered"),
-        (["ablate", "blip2", "--only", "nonsense"], "ITM under ITC's mask, joint space of 4, joint space of 2, and 'nonsense' came"),
+        (["ablate", "blip2", "--only", "nonsense"], "ITM under ITC's mask, embed_dim 4, embed_dim 2, and 'nonsense' came"),
         (["classify", "a.png", "b.png", "--labels", "x,y"], "unrecognized arguments: b.png; classify takes picture, and a text of several"),
         (["train"], "MODEL"),
         (["train", "clip", "--image", "vgg"], "it is one of vit, resnet, and 'vgg' came; choose one of these"),
@@ -108,11 +108,11 @@ def test_objectives_may_be_written_as_the_paper_does():
         (["--checkpoint-every", "0"], "--checkpoint-every is at least 1"),
         (["--validate-every", "0"], "--validate-every is at least 1"),
         (["--workers", "0"], "--workers is at least 1"),
-        (["--rate", "-1"], "--rate is at least 0"),
+        (["--learning-rate", "-1"], "--learning-rate is at least 0"),
         (["--heads", "3"], "32 over 3 heads came"),
         (["--patch", "7"], "16 over 7 came; choose a divisor"),
-        (["--chunk", "0"], "--chunk is at least 1"),
-        (["--image", "resnet", "--chunk", "2", "--resolution", "32"], "normalizes over the whole batch, and chunks of 2"),
+        (["--grad-cache", "0"], "--grad-cache is at least 1"),
+        (["--image", "resnet", "--grad-cache", "2", "--resolution", "32"], "normalizes over the whole batch, and chunks of 2"),
         (["--image", "resnet", "--workers", "2", "--resolution", "32"], "normalizes over the whole batch, and 2 workers"),
         (["--image", "resnet"], "16 pixels came; choose a multiple of 32"),
         (["--image", "resnet", "--resolution", "32", "--width", "8"], "the width 1 came; choose an even number"),
@@ -274,10 +274,10 @@ def test_the_version(command):
 @pytest.mark.slow
 def test_glyphs_from_end_to_end(here, command):
     small = TINY[TINY.index("--width") :]
-    said = command("train", "clip", "--out", "out", *small, "--steps", 60, "--validate-every", 30, "--rate", 3e-3)
+    said = command("train", "clip", "--out", "out", *small, "--steps", 60, "--validate-every", 30, "--learning-rate", 3e-3)
     results = json.loads((here / "out" / "results.json").read_text())
     assert said.code == 0, said.error
-    assert {"unseen_characters_r1", "unseen_face_r1", "unseen_characters_all_r1"} <= set(results)
+    assert {"unseen_characters_r1", "unseen_font_r1", "unseen_characters_all_r1"} <= set(results)
     assert results["chance"]["unseen_characters_r1"] == pytest.approx(1 / 150)
     assert command("classify", "a.png", "--labels", "latin,greek", "--model", "out").code == 2
     assert command("eval", "--model", "out").code == 0

@@ -22,7 +22,7 @@ MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable)
 pytestmark = [
     pytest.mark.mpi, pytest.mark.skipif(MPIEXEC is None or importlib.util.find_spec("mpi4py") is None, reason="needs the extra mpi"),
 ]  # fmt: skip
-STEPS = ["--steps", "8", "--rate", "1e-3", "--validate-every", "4", "--checkpoint-every", "3"]
+STEPS = ["--steps", "8", "--learning-rate", "1e-3", "--validate-every", "4", "--checkpoint-every", "3"]
 
 
 @pytest.fixture

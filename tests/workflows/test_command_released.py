@@ -46,7 +46,7 @@ def released(request, tmp_path):
 @pytest.fixture
 def hugging_face(tmp_path):
     """Give a folder as Hugging Face's of a BLIP that writes: its names, its preprocessing, and pieces."""
-    text = BertConfig.tiny(vocabulary=66, memory_width=24)
+    text = BertConfig.tiny(vocabulary=66, encoder_width=24)
     model = randomized(BLIP(BLIPConfig.tiny(text=text, decode=64, encode=None, end_of_text=3, momentum=None), np.random.default_rng(0)))
     pretrained.save(model, tmp_path / "hf", "huggingface")
     side = {"height": 16, "width": 16}
@@ -94,7 +94,9 @@ def test_a_data_set_of_other_words_is_refused(kind, here, command):
     settings = config.tiny(momentum=None)
     image = replace(settings.image, resolution=source.preprocess.resolution)
     words = source.tokenizer.with_frame()
-    text = BertConfig.tiny(vocabulary=len(words) + 1, memory_width=24, crosses_from=settings.text.crosses_from, token_types=settings.text.token_types)
+    text = BertConfig.tiny(
+        vocabulary=len(words) + 1, encoder_width=24, fusion_layer=settings.text.fusion_layer, token_types=settings.text.token_types
+    )
     ids = {"mask": 1} if kind == "albef" else {"decode": 1, "encode": 1}
     pretrained.save(model(config.tiny(momentum=None, image=image, text=text, **ids), np.random.default_rng(0)), here / "model")
     type(source.tokenizer)(sorted({*words.vocabulary, "banana"}), words.context).with_frame().save(here / "model")

@@ -43,7 +43,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "demo-1"
-    with RunFolder.create(folder, {"seed": 3, "data": "<script>alert(1)</script>", "rate": 2e-3}, ("step", "itc", "validation_r1")) as run:
+    with RunFolder.create(folder, {"seed": 3, "data": "<script>alert(1)</script>", "learning_rate": 2e-3}, ("step", "itc", "validation_r1")) as run:
         for step in range(1, 41):
             run.append({"step": step, "itc": 9 / step, "validation_r1": step / 40 if step % 10 == 0 else None})
         chance = {"unseen_characters_r1": 1 / 150, "absent": 0.5}

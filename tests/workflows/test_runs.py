@@ -22,8 +22,8 @@ from tinymm.workflows.studies import compare
 
 SETTINGS = [spec.settings for spec in all_specs()]
 
-SMALL = "--resolution 16 --patch 8 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 8 --warmup 2 --workers 1".split()
-QUERIES = "--drop 0 --queries 2 --width 16 --layers 1 --heads 2 --joint 8 --batch-size 6 --warmup 2 --workers 1".split()
+SMALL = "--resolution 16 --patch 8 --width 16 --layers 1 --heads 2 --embed-dim 8 --batch-size 8 --warmup 2 --workers 1".split()
+QUERIES = "--drop 0 --queries 2 --width 16 --layers 1 --heads 2 --embed-dim 8 --batch-size 6 --warmup 2 --workers 1".split()
 
 
 def names(folder):
@@ -66,8 +66,10 @@ def test_every_setting_of_a_wrong_kind_is_said(settings, tmp_path):
         for value in ([2], {"a": 1}):
             with pytest.raises(DataError, match=f"has the setting {name}, which is "):
                 runs.own_settings(settings, replace(stop, settings=whole | {name: value}))
-    with pytest.raises(DataError, match="has 'rates', which is none; did you mean rate"):
-        runs.own_settings(settings, replace(stop, settings={"rates" if key == "rate" else key: item for key, item in whole.items()}))
+    with pytest.raises(DataError, match="has 'learning_rates', which is none; did you mean learning_rate"):
+        runs.own_settings(
+            settings, replace(stop, settings={"learning_rates" if key == "learning_rate" else key: item for key, item in whole.items()})
+        )
 
 
 def test_weights_that_are_no_numbers_are_refused_before_they_are_used(trained, here, command):
@@ -329,7 +331,7 @@ def test_a_start_that_fails_in_the_first_step_leaves_nothing_and_later_ones_all(
 
 
 def test_a_rate_beyond_reason_is_said_in_one_sentence_without_warnings(pictures, here, command, recwarn):
-    done = command(*train_command(pictures, "run", "--steps", 20, "--rate", 1e6, "--clip", 0, "--warmup", 0, "--workers", 2))
+    done = command(*train_command(pictures, "run", "--steps", 20, "--learning-rate", 1e6, "--max-grad-norm", 0, "--warmup", 0, "--workers", 2))
     assert done.code == 2 and "is not finite" in done.error and not recwarn.list
 
 

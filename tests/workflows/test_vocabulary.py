@@ -142,7 +142,7 @@ def test_a_folder_s_own_tokenizer_is_trained_on(model, chinese, here, command, u
 
 def test_blip2_reads_byte_pairs_through_both_stages(chinese, here, command):
     pytest.importorskip("tokenizers")
-    flags = "--width 32 --layers 1 --heads 2 --joint 16 --batch-size 8 --warmup 2 --workers 1 --steps 2".split()
+    flags = "--width 32 --layers 1 --heads 2 --embed-dim 16 --batch-size 8 --warmup 2 --workers 1 --steps 2".split()
     assert command(*train_command(chinese, here / "clip", *SHORT, "--vocabulary", "bpe")).code == 0
     said = command(
         "train",
@@ -173,14 +173,15 @@ def test_blip2_reads_byte_pairs_through_both_stages(chinese, here, command):
         *flags,
     )
     assert said.code == 0, said.error
-    said = command("caption", chinese / "000.png", "--model", here / "s2", "--longest", "3")
+    said = command("caption", chinese / "000.png", "--model", here / "s2", "--max-new-tokens", "3")
     assert said.code == 0, said.error
 
 
 def test_a_run_that_goes_on_has_its_own_words(chinese, here, undrawn, monkeypatch):
     pytest.importorskip("tokenizers")
     flags = dict(
-        data=str(chinese), resolution=16, patch=8, width=32, layers=1, text_layers=1, heads=2, joint=16, batch_size=8, warmup=2, workers=1, steps=4,
+        data=str(chinese), resolution=16, patch=8, width=32, layers=1, text_layers=1, heads=2, embed_dim=16, batch_size=8, warmup=2, workers=1,
+        steps=4,
         validate_every=4, checkpoint_every=2, tokenizer=str(pieces(here / "pieces")),
     )  # fmt: skip
     real = train.learn

@@ -61,8 +61,10 @@ def test_its_errors_are_one_sentence_and_code_2(command, tmp_path):
 
 def test_ranks_share_it_only_if_it_says_so(command, monkeypatch):
     asked = []
-    together = mpiexec.together
-    monkeypatch.setattr(mpiexec, "together", lambda options, shares_batches: asked.append(shares_batches) or together(options, shares_batches=False))
+    mpi_session = mpiexec.mpi_session
+    monkeypatch.setattr(
+        mpiexec, "mpi_session", lambda options, shares_batches: asked.append(shares_batches) or mpi_session(options, shares_batches=False)
+    )
     assert mpi.announced()[0] == 0
     command("echo", "hello"), command("shout", "once")
     assert asked == [True, False]

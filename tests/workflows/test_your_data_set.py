@@ -56,7 +56,7 @@ def bars(monkeypatch, tmp_path):
 
 
 def test_a_model_is_trained_on_it_and_measured(capsys):
-    small = ["--patch", "8", "--width", "16", "--layers", "1", "--heads", "2", "--joint", "8"]
+    small = ["--patch", "8", "--width", "16", "--layers", "1", "--heads", "2", "--embed-dim", "8"]
     steps = ["--resolution", "16", "--steps", "2", "--batch-size", "4", "--workers", "1"]
     assert main(["train", "clip", "--data", "bars", *small, *steps, "--out", "run"]) == 0
     said = capsys.readouterr().out

@@ -28,7 +28,7 @@ class Device:
     to_host: Callable[[Any], np.ndarray]
     erf: Callable[[Any], Any]
     #: Makes one launch of an expression in C over all elements: `elementwise("T h", "T y", "y = max(h, T(0));", "relu")`, CuPy's ElementwiseKernel.
-    elementwise: Callable[[str, str, str, str], Callable] = field(default_factory=lambda: interpreted)
+    elementwise: Callable[[str, str, str, str], Callable] = field(default_factory=lambda: numpy_elementwise_kernel)
     #: Raises DeviceError where the library is installed and nothing is there that it could run on.
     check: Callable[[], None] = lambda: None
 
@@ -43,10 +43,10 @@ def _keep(x):
     return x
 
 
-def interpreted(inputs: str, outputs: str, code: str, name: str) -> Callable:
+def numpy_elementwise_kernel(inputs: str, outputs: str, code: str, name: str) -> Callable:
     """Return a kernel that runs the C expressions as Python on NumPy arrays: what a GPU compiles, anybody can step through and test.
 
-    >>> interpreted("T h", "T y, T slope", "slope = T(1.702) * h; y = slope + exp(h);", "example")(np.zeros(2))
+    >>> numpy_elementwise_kernel("T h", "T y, T slope", "slope = T(1.702) * h; y = slope + exp(h);", "example")(np.zeros(2))
     (array([1., 1.]), array([0., 0.]))
     """
     wanted = [part.split()[1] for part in inputs.split(",")]
@@ -238,10 +238,10 @@ def to_backend(x: Any, name: str) -> Any:
     return target.from_host(source.to_host(x))
 
 
-def beside(x: Any, other: Any) -> Any:
+def to_device_like(x: Any, other: Any) -> Any:
     """Return the array on the device of another one: what follows from ids is made on the host and copied where it is used.
 
-    >>> beside(np.ones(2), np.zeros(3))
+    >>> to_device_like(np.ones(2), np.zeros(3))
     array([1., 1.])
     """
     return to_backend(x, array_module(other).__name__)

@@ -6,7 +6,7 @@ Read `tensor` (Tensor and NumPy's two questions, with their `answers`), `graph` 
 
 from . import ops
 from .graph import CATALOGUE, Op, op
-from .tensor import Tensor, checking, no_grad
+from .tensor import Tensor, detect_anomaly, no_grad
 from .verify import gradcheck
 
-__all__ = ["CATALOGUE", "Op", "Tensor", "checking", "gradcheck", "no_grad", "op", "ops"]
+__all__ = ["CATALOGUE", "Op", "Tensor", "detect_anomaly", "gradcheck", "no_grad", "op", "ops"]

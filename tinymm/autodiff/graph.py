@@ -49,7 +49,7 @@ class Op:
     ):
         self.rule, self.floating = rule, floating
         #: A rule of the same meaning for arrays on a GPU, where launches and not the cache are what is scarce (`ops/gpu.py`).
-        self.elsewhere: Callable | None = None
+        self.gpu_rule: Callable | None = None
         self.name = rule.__name__.removeprefix("reduce_")
         self.__doc__ = rule.__doc__
         self.__name__ = rule.__name__
@@ -94,7 +94,7 @@ class Op:
             arrays[: self.floating] = map(_as_floats, arrays[: self.floating])
         if self.has_core_axes:
             self.signature.check(self.name, arrays)  # type: ignore[union-attr]
-        rule = self.rule if self.elsewhere is None or isinstance(arrays[0], np.ndarray) else self.elsewhere
+        rule = self.rule if self.gpu_rule is None or isinstance(arrays[0], np.ndarray) else self.gpu_rule
         try:
             value, *vjps = rule(*arrays, **options)
         except (ValueError, TypeError) as error:

@@ -30,7 +30,7 @@ from .answers import (
 )
 from .backward import backward
 
-#: What an op does beyond computing: nothing (`no_grad`), remember its links, or also look for NaN (`checking`).
+#: What an op does beyond computing: nothing (`no_grad`), remember its links, or also look for NaN (`detect_anomaly`).
 FORGETTING, RECORDING, CHECKING = 0, 1, 2
 MODE: ContextVar[int] = ContextVar("mode", default=RECORDING)
 
@@ -52,7 +52,7 @@ def no_grad() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def checking() -> Iterator[None]:
+def detect_anomaly() -> Iterator[None]:
     """Anomaly detection: raise GraphError at the first op whose value or gradient is not finite. Slow; finds where a NaN first appears."""
     token = MODE.set(CHECKING)
     try:

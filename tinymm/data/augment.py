@@ -9,7 +9,7 @@ import numpy as np
 from tinymm.arrays.errors import ShapeError
 
 
-def wobble(images: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+def random_affine(images: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     """Return the pictures (B, h, w, c) drawn with another pen on tilted paper: stroke weight, then a mild affine map.
 
     At strength 1: strokes up to 70 % towards one pixel thicker or thinner, ±0.1 rad, ±15 % size, ±0.25 shear, ±10 % shift;
@@ -124,7 +124,7 @@ def random_crop(size: tuple[int, int], rng: np.random.Generator, smallest: float
     return left, top, left + wide, top + tall
 
 
-def repainted(images: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
+def color_jitter(images: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     """Return pictures (B, h, w, 3) in [0, 1] with fuller or paler paint.
 
     At strength 1 each color channel gets up to 15 % and all of them up to 25 % more or less. Hues move little, since captions name them; 0 stays 0,

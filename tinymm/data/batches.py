@@ -79,8 +79,8 @@ class PairSet:
 class ZeroShot:
     """A zero-shot classification task: images `(N, h, w, c)`, `targets (N,)` index `classes`.
 
-    Every template has one `{}` for the class (CLIP §3.1.4: several prompts a class are averaged in the joint space). ShapeError unless each
-    picture
+    Every template has one `{}` for the class (CLIP §3.1.4: several prompts a class are averaged in the shared embedding space). ShapeError unless
+    each picture
     has its class; DataError for a template without one `{}`.
     """
 

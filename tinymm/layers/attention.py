@@ -97,7 +97,7 @@ class Cache:
         self.keys, self.values = k, v
         return k, v
 
-    def pick(self, rows: np.ndarray) -> "Cache":
+    def reorder(self, rows: np.ndarray) -> "Cache":
         """Return the cache of these rows of the batch, in this order, as beam search reorders them."""
         return Cache(np.take(self.keys, rows, axis=0), np.take(self.values, rows, axis=0))
 
@@ -145,14 +145,14 @@ class CrossAttention(Module):
         heads: int,
         *,
         rng: np.random.Generator,
-        memory_width: int | None = None,
+        encoder_width: int | None = None,
         output_width: int | None = None,
         std: float | None = None,
     ):
         _check_heads(width, heads)
         self.query = Linear(width, width, rng=rng, std=std)
-        self.key = Linear(memory_width or width, width, rng=rng, std=std)
-        self.value = Linear(memory_width or width, width, rng=rng, std=std)
+        self.key = Linear(encoder_width or width, width, rng=rng, std=std)
+        self.value = Linear(encoder_width or width, width, rng=rng, std=std)
         self.output = Linear(width, output_width or width, rng=rng, std=std)
         self.heads = heads
 

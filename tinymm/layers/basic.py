@@ -49,44 +49,44 @@ class Embedding(Module):
 
 
 class LayerNorm(Module):
-    """Layer normalization: each row to mean 0 and variance 1, then a learned gain and bias (Ba et al. 2016): (…, D) -> (…, D).
+    """Layer normalization: each row to mean 0 and variance 1, then a learned weight and bias (Ba et al. 2016): (…, D) -> (…, D).
 
     `eps` is 1e-5 in CLIP, 1e-6 in the other papers' ViTs and 1e-12 in BERT; a checkpoint's outputs depend on it.
     """
 
     def __init__(self, width: int, eps: float = 1e-5):
-        self.gain = Parameter(np.ones(width, np.float32))
+        self.weight = Parameter(np.ones(width, np.float32))
         self.bias = Parameter(np.zeros(width, np.float32))
         self.eps = eps
 
     def forward(self, x: Any) -> Tensor:
         """Normalize the last axis."""
-        return ops.layer_norm(x, self.gain, self.bias, eps=self.eps)
+        return ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
 
 
 class Dropout(Module):
-    """Dropout: in training, zero each number with probability `share` and scale up the rest (Srivastava et al. 2014).
+    """Dropout: in training, zero each number with probability `p` and scale up the rest (Srivastava et al. 2014).
 
-    UsageError for a share outside [0, 1).
+    UsageError for a p outside [0, 1).
 
     >>> Dropout(0.5).eval()(np.ones(3))
     array([1., 1., 1.])
     """
 
-    def __init__(self, share: float):
-        if not 0 <= share < 1:
-            raise UsageError(f"dropout's share lies in [0, 1) and {share} came; 0 switches it off")
-        self.share = share
+    def __init__(self, p: float):
+        if not 0 <= p < 1:
+            raise UsageError(f"dropout's p lies in [0, 1) and {p} came; 0 switches it off")
+        self.p = p
 
     def forward(self, x: Any, rng: np.random.Generator | None = None) -> Any:
         """Return x with numbers dropped by `rng`, which training must hand in, since randomness is an argument: UsageError without it."""
-        if not self.training or not self.share:
+        if not self.training or not self.p:
             return x
         if rng is None:
-            raise UsageError(f"dropout of {self.share} in training mode draws numbers and no rng came; pass rng=, or call model.eval()")
-        keep = check_generator(rng).random(x.shape, dtype=np.float32) >= self.share
+            raise UsageError(f"dropout of {self.p} in training mode draws numbers and no rng came; pass rng=, or call model.eval()")
+        keep = check_generator(rng).random(x.shape, dtype=np.float32) >= self.p
         keep = to_backend(keep, array_module(x.data if isinstance(x, Tensor) else x).__name__)
-        return np.where(keep, x, 0.0) * (1 / (1 - self.share))
+        return np.where(keep, x, 0.0) * (1 / (1 - self.p))
 
 
 class MLP(Module):
@@ -100,11 +100,11 @@ class MLP(Module):
         if activation not in ("gelu", "quick_gelu", "relu"):
             raise UsageError(f"an activation is 'gelu', 'quick_gelu' or 'relu' and {activation!r} came; see the checkpoint's config")
         first, second = stds or (None, None)
-        self.expand = Linear(width, hidden, rng=rng, std=first)
-        self.contract = Linear(hidden, width, rng=rng, std=second)
+        self.fc1 = Linear(width, hidden, rng=rng, std=first)
+        self.fc2 = Linear(hidden, width, rng=rng, std=second)
         self.activation = activation
 
     def forward(self, x: Any) -> Tensor:
         """Map (…, D) to (…, D)."""
-        first, second = self.expand, self.contract
+        first, second = self.fc1, self.fc2
         return ops.mlp(x, first.weight, first.bias, second.weight, second.bias, activation=self.activation)

@@ -40,7 +40,7 @@ class BatchNorm2d(Module):
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1):
-        self.gain = Parameter(np.ones(channels, np.float32))
+        self.weight = Parameter(np.ones(channels, np.float32))
         self.bias = Parameter(np.zeros(channels, np.float32))
         self.running_mean = Buffer(np.zeros(channels, np.float32))
         self.running_variance = Buffer(np.ones(channels, np.float32))
@@ -50,7 +50,7 @@ class BatchNorm2d(Module):
     def forward(self, x: Any) -> Tensor:
         """Normalize (B, h, w, c) per channel."""
         if not self.training or not x.size:  # no image has no statistics
-            scale = self.gain / np.sqrt(self.running_variance.data + self.eps)
+            scale = self.weight / np.sqrt(self.running_variance.data + self.eps)
             return (x - self.running_mean.data) * scale + self.bias
         x = x if isinstance(x, Tensor) else Tensor(x)
         mean = np.mean(x, axis=(0, 1, 2))  # (c)
@@ -58,7 +58,7 @@ class BatchNorm2d(Module):
         variance = np.mean(centered * centered, axis=(0, 1, 2))  # (c)
         with no_grad():
             self._remember(mean.data, variance.data, x.size // x.shape[-1])
-        return centered / np.sqrt(variance + self.eps) * self.gain + self.bias
+        return centered / np.sqrt(variance + self.eps) * self.weight + self.bias
 
     def _remember(self, mean: Any, variance: Any, n: int) -> None:
         m = self.momentum

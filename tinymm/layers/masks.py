@@ -7,7 +7,7 @@ anywhere; loaders of foreign weights convert at the border. Tokens carry `is_rea
 
 import numpy as np
 
-from tinymm.arrays.backend import array_module, beside
+from tinymm.arrays.backend import array_module, to_device_like
 from tinymm.arrays.errors import DtypeError, ShapeError
 
 
@@ -94,7 +94,7 @@ def multimodal_causal_mask(Q: int, is_real: np.ndarray) -> np.ndarray:
            [1, 1, 1, 1, 0]])
     """
     _, real = _queries_and_text(Q, is_real)
-    return real & beside(prefix_mask(Q, Q + is_real.shape[1]), is_real)
+    return real & to_device_like(prefix_mask(Q, Q + is_real.shape[1]), is_real)
 
 
 def bidirectional_mask(Q: int, is_real: np.ndarray) -> np.ndarray:

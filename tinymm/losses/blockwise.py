@@ -13,7 +13,7 @@ import numpy as np
 from tinymm.arrays.backend import vecdot
 from tinymm.arrays.errors import ShapeError
 from tinymm.autodiff import op, ops
-from tinymm.autodiff.ops.fused import together
+from tinymm.autodiff.ops.fused import joint_vjp
 
 #: Rows and columns of a block: 512 KB of float32, of which a few are alive at once.
 ROWS, COLUMNS = 256, 512
@@ -43,7 +43,7 @@ def blockwise_contrastive_loss(I, T, scale):
     def backward(g):
         return _slopes(I, T, scale, weights, 2, own, g * (0.5 / n))[:3]  # its own text is right for the row and for the column
 
-    return np.mean((rows + columns) / 2 - own * scale), *together(backward, 3)
+    return np.mean((rows + columns) / 2 - own * scale), *joint_vjp(backward, 3)
 
 
 @op(catalogued=False)
@@ -63,7 +63,7 @@ def blockwise_sigmoid_loss(I, T, scale, bias):
     def weights(cosines, r, c):
         return ops.sigmoid(cosines * scale + bias).data
 
-    return np.mean(rows - own * scale - bias), *together(lambda g: _slopes(I, T, scale, weights, 1, own, g * (1 / n)), 4)
+    return np.mean(rows - own * scale - bias), *joint_vjp(lambda g: _slopes(I, T, scale, weights, 1, own, g * (1 / n)), 4)
 
 
 def blocks(n: int) -> Iterator[tuple[slice, slice]]:

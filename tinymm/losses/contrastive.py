@@ -36,7 +36,7 @@ def max_over_queries(I: Any, T: Any) -> Any:
     array([[1., 0.]])
     """
     if I.ndim != 3 or T.ndim != 2 or I.shape[-1] != T.shape[-1] or not I.shape[1]:
-        raise ShapeError(f"max_over_queries takes queries (B, Q, E) and texts (C, E), and {I.shape} with {T.shape} came; E is the joint width")
+        raise ShapeError(f"max_over_queries takes queries (B, Q, E) and texts (C, E), and {I.shape} with {T.shape} came; E is the embedding width")
     B, Q, E = I.shape
     cosines = np.dot(l2_normalize(np.reshape(I, (B * Q, E))), l2_normalize(T).T)  # (B*Q, C)
     return np.max(np.reshape(cosines, (B, Q, len(T))), axis=1)
@@ -165,7 +165,7 @@ def itc_with_queue(
 
 def _stacked(own: Any, queue: Any) -> Any:
     if own.shape[1:] != queue.shape[1:]:
-        raise ShapeError(f"a queue keeps rows of the joint width {own.shape[1]}, and {queue.shape} came; make it for this model")
+        raise ShapeError(f"a queue keeps rows of the embedding width {own.shape[1]}, and {queue.shape} came; make it for this model")
     return np.concatenate([own, queue])
 
 

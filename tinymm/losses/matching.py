@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import array_module, beside
+from tinymm.arrays.backend import array_module, to_device_like
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.autodiff import Tensor
 
@@ -41,7 +41,7 @@ def hard_negatives(
             f"hard_negatives takes similarities (B, B) and image_ids (B,), and {similarities.shape} with {np.shape(image_ids)} came; one of "
             "each for each pair of the batch"
         )
-    wrong = beside(wrong_pairs(image_ids), similarities)
+    wrong = to_device_like(wrong_pairs(image_ids), similarities)
     text_to_image = similarities.T if text_to_image is None else text_to_image
     return _draw(np.where(wrong, text_to_image, -np.inf), rng), _draw(np.where(wrong, similarities, -np.inf), rng)
 
@@ -71,7 +71,7 @@ def _draw(logits: Any, rng: np.random.Generator) -> Any:
     """
     if not len(logits):
         return array_module(logits).zeros(0, int)
-    return np.argmax(logits + beside(rng.gumbel(size=logits.shape), logits), axis=1)
+    return np.argmax(logits + to_device_like(rng.gumbel(size=logits.shape), logits), axis=1)
 
 
 def itm_pairs(image_for_text: Any, text_for_image: Any) -> tuple[Any, Any, np.ndarray]:

@@ -29,58 +29,58 @@ from .vit import ViTConfig
 
 @dataclass(frozen=True)
 class ALBEFConfig:
-    """Sizes of an ALBEF and the constants of its training; fusion begins at the text's `crosses_from`.
+    """Sizes of an ALBEF and the constants of its training; fusion begins at the text's `fusion_layer`.
 
-    `mask` is the id of [MASK], None meaning the vocabulary's last; `hidden_share` is the
+    `mask` is the id of [MASK], None meaning the vocabulary's last; `mlm_probability` is the
     probability that a token is masked for MLM, never the first. `alpha` is the weight of the
-    pseudo-targets after a warm-up of `ramp` pairs (one epoch in the released code); `momentum` None
+    pseudo-targets after a warm-up of `alpha_warmup` pairs (one epoch in the released code); `momentum` None
     leaves momentum encoder and queue out. UsageError for a fusion that begins outside of the text's
     layers, and for a probability or an id out of range; ShapeError if the text attends to tokens of
     another width than the image encoder's.
 
-    >>> ALBEFConfig.paper().text.crosses_from
+    >>> ALBEFConfig.paper().text.fusion_layer
     6
     """
 
     image: ViTConfig
     text: BertConfig
-    joint_width: int = 256
+    embed_dim: int = 256
     queue: int = 65536
     momentum: float | None = 0.995
     alpha: float = 0.4
-    ramp: int = 0
-    hidden_share: float = 0.15
+    alpha_warmup: int = 0
+    mlm_probability: float = 0.15
     mask: int | None = None
 
     def __post_init__(self):
         check_widths(self.image, self.text)
-        if not 0 < self.text.crosses_from < self.text.layers:
+        if not 0 < self.text.fusion_layer < self.text.layers:
             raise UsageError(
                 f"fusion begins inside of the text's {self.text.layers} layers, between text encoder "
-                f"and multimodal encoder, and crosses_from {self.text.crosses_from} came; the paper "
+                f"and multimodal encoder, and fusion_layer {self.text.fusion_layer} came; the paper "
                 "has 6 of 12"
             )
         if self.mask is None:
             object.__setattr__(self, "mask", self.text.vocabulary - 1)
-        check_distillation(self.alpha, self.ramp)
+        check_distillation(self.alpha, self.alpha_warmup)
         check_token_ids(self.text.vocabulary, mask=self.mask)
-        if not isinstance(self.hidden_share, (int, float)) or not 0 < self.hidden_share <= 1:
+        if not isinstance(self.mlm_probability, (int, float)) or not 0 < self.mlm_probability <= 1:
             raise UsageError(
-                "hidden_share is the probability that a token is masked for MLM, in (0, 1], and "
-                f"{self.hidden_share!r} came; the paper has 0.15"
+                "mlm_probability is the probability that a token is masked for MLM, in (0, 1], and "
+                f"{self.mlm_probability!r} came; the paper has 0.15"
             )
 
     @classmethod
     def tiny(cls, **changes: Any) -> "ALBEFConfig":
         """Return a config for tests and first steps; its queue takes batches that divide 24."""
         image = ViTConfig.plain(resolution=16, patch=8, width=24, layers=1, heads=2)
-        text = BertConfig.tiny(memory_width=24, crosses_from=1, token_types=2)
-        return replace(cls(image, text, joint_width=16, queue=24, hidden_share=0.4), **changes)
+        text = BertConfig.tiny(encoder_width=24, fusion_layer=1, token_types=2)
+        return replace(cls(image, text, embed_dim=16, queue=24, mlm_probability=0.4), **changes)
 
     @classmethod
     def paper(cls, **changes: Any) -> "ALBEFConfig":
         """Return the paper's (§3.1 and §3.5): ViT-B/16 at 256 pixels, BERT-base, a queue of 65,536."""
-        text = BertConfig.paper(memory_width=768, crosses_from=6, token_types=2)
+        text = BertConfig.paper(encoder_width=768, fusion_layer=6, token_types=2)
         return replace(cls(ViTConfig.plain(256, 16, 768, 12, 12), text, mask=103), **changes)
 
 
@@ -97,7 +97,7 @@ class ALBEF(DualEncoderModel):
     """
 
     def __init__(self, config: ALBEFConfig, rng: np.random.Generator):
-        E, fusion = config.joint_width, config.text.crosses_from
+        E, fusion = config.embed_dim, config.text.fusion_layer
         self.config = config
         self.encoders = DualEncoder(
             config.image, config.text, E, fusion, masked_language=True, rng=rng

@@ -37,7 +37,7 @@ ACTIVATIONS = {"gelu": ops.gelu, "quick_gelu": ops.quick_gelu, "relu": ops.relu}
 class BertConfig:
     """Sizes of a BERT over `vocabulary` ids and at most `context` tokens.
 
-    `memory_width` is that of the image's tokens and None where there is no cross-attention; `crosses_from` is the first layer that has it
+    `encoder_width` is that of the image's tokens and None where there is no cross-attention; `fusion_layer` is the first layer that has it
     (6 of 12 in ALBEF, 0 in BLIP). `token_types` counts BERT's sentence types, of which only the first is used (ALBEF has 2, the others none).
     `activation` is that of the layers and of the language head.
 
@@ -53,8 +53,8 @@ class BertConfig:
     feed_forward: int | None = None  # 4 · width
     activation: str = "gelu"
     eps: float = 1e-12
-    memory_width: int | None = None
-    crosses_from: int = 0
+    encoder_width: int | None = None
+    fusion_layer: int = 0
     token_types: int = 0
     causal: bool = False  # `is_decoder` of transformers: a token that is given no mask sees itself and those before it
     tied: bool = True  # the language head's table of words is the embedding's own
@@ -85,7 +85,7 @@ class BertLayer(Module):
         D, eps, std = config.width, config.eps, config.std
         self.attention = MultiHeadAttention(D, config.heads, rng=rng, stds=(std, std))
         self.norm_1 = LayerNorm(D, eps)
-        self.cross = CrossAttention(D, config.heads, rng=rng, memory_width=config.memory_width, std=std) if crosses else None
+        self.cross = CrossAttention(D, config.heads, rng=rng, encoder_width=config.encoder_width, std=std) if crosses else None
         self.norm_cross: Any = LayerNorm(D, eps) if crosses else None
         self.mlp = MLP(D, config.feed_forward or 4 * D, config.activation, rng=rng, stds=(std, std))
         self.norm_2 = LayerNorm(D, eps)
@@ -129,7 +129,7 @@ class Bert(Module):
         std = config.embedding_std or config.std
         self.embedding = TextEmbedding(config.vocabulary, config.context, config.width, config.token_types, rng=rng, std=std)
         self.norm = LayerNorm(config.width, config.eps)
-        crosses = [config.memory_width is not None and i >= config.crosses_from for i in range(config.layers)]
+        crosses = [config.encoder_width is not None and i >= config.fusion_layer for i in range(config.layers)]
         self.blocks = [BertLayer(config, cross, rng=rng) for cross in crosses]
 
     def forward(
@@ -154,7 +154,7 @@ class Bert(Module):
 
         ShapeError or UsageError for a memory that does not fit, or that no layer looks at.
         """
-        check_memory(memory, x, self.config.memory_width)
+        check_memory(memory, x, self.config.encoder_width)
         for i, block in list(enumerate(self.blocks))[first:last]:
             x = block(x, may_attend, memory, caches[i] if caches else None)  # (B, T, D)
         return x
@@ -165,7 +165,7 @@ def check_memory(memory: Any, x: Any, width: int | None) -> None:
     if memory is None:
         return
     if width is None:
-        raise UsageError(f"a text encoder without memory_width has no cross-attention, and memory {memory.shape} came; set memory_width")
+        raise UsageError(f"a text encoder without encoder_width has no cross-attention, and memory {memory.shape} came; set encoder_width")
     if memory.ndim != 3 or memory.shape[-1] != width:
         raise ShapeError(f"cross-attention takes (B, tokens, {width}) and {memory.shape} came; use the image encoder it was built for")
     if len(memory) != len(x):

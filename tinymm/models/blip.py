@@ -46,7 +46,7 @@ class BLIPConfig:
     `decode` is the id of [DEC], the first token of the decoder; `encode` that of [ENC], the first
     token of the image-grounded text encoder: None keeps [CLS] there, as the demo class of the
     released code and Hugging Face do, though the model was trained with [ENC]. The decoder ends at
-    `end_of_text`, [SEP]. `alpha`, `ramp` and `momentum` are as in ALBEF; the released warm-up is two
+    `end_of_text`, [SEP]. `alpha`, `alpha_warmup` and `momentum` are as in ALBEF; the released warm-up is two
     epochs. UsageError for layers without cross-attention, and for a weight or an id out of range;
     ShapeError if they attend to tokens of another width than the image encoder's.
 
@@ -56,11 +56,11 @@ class BLIPConfig:
 
     image: ViTConfig
     text: BertConfig
-    joint_width: int = 256
+    embed_dim: int = 256
     queue: int = 57600
     momentum: float | None = 0.995
     alpha: float = 0.4
-    ramp: int = 0
+    alpha_warmup: int = 0
     smoothing: float = 0.1
     decode: int = 30522
     encode: int | None = 30523
@@ -68,12 +68,12 @@ class BLIPConfig:
 
     def __post_init__(self):
         check_widths(self.image, self.text)
-        if self.text.crosses_from:
+        if self.text.fusion_layer:
             raise UsageError(
                 "every layer of BLIP's text transformer has cross-attention to the image, and "
-                f"crosses_from {self.text.crosses_from} came; leave it 0"
+                f"fusion_layer {self.text.fusion_layer} came; leave it 0"
             )
-        check_distillation(self.alpha, self.ramp)
+        check_distillation(self.alpha, self.alpha_warmup)
         special = {"decode": self.decode, "end_of_text": self.end_of_text}
         special |= {} if self.encode is None else {"encode": self.encode}
         check_token_ids(self.text.vocabulary, **special)
@@ -82,12 +82,12 @@ class BLIPConfig:
     def tiny(cls, **changes: Any) -> "BLIPConfig":
         """Return a config for tests and first steps; its queue takes batches that divide 24."""
         image = ViTConfig.plain(resolution=16, patch=8, width=24, layers=1, heads=2)
-        return replace(cls(image, BertConfig.tiny(memory_width=24), joint_width=16, queue=24, decode=48, encode=49, end_of_text=2), **changes)
+        return replace(cls(image, BertConfig.tiny(encoder_width=24), embed_dim=16, queue=24, decode=48, encode=49, end_of_text=2), **changes)
 
     @classmethod
     def paper(cls, **changes: Any) -> "BLIPConfig":
         """Return the paper's base model (§4.1): ViT-B/16 at 224 pixels, BERT-base with two more words."""
-        text = BertConfig.paper(vocabulary=30524, memory_width=768)
+        text = BertConfig.paper(vocabulary=30524, encoder_width=768)
         return replace(cls(ViTConfig.plain(224, 16, 768, 12, 12), text), **changes)
 
 
@@ -127,7 +127,7 @@ class TextDecoder(Module):
             may_attend = may_attend & padding_mask(is_real)
         x: Any = encoder.norm(encoder.embedding(ids, past))  # (B, T, D)
         if not (caches and caches[1].length):  # later tokens attend to the image's cached ones
-            check_memory(image_tokens, x, encoder.config.memory_width)
+            check_memory(image_tokens, x, encoder.config.encoder_width)
         for i, block in enumerate(encoder.blocks):
             of_text, of_image = (caches[2 * i], caches[2 * i + 1]) if caches else (None, None)
             attended = self.attentions[i](x, may_attend, of_text)  # (B, T, D)
@@ -150,7 +150,7 @@ class BLIP(DualEncoderModel):
     """
 
     def __init__(self, config: BLIPConfig, rng: np.random.Generator):
-        E, layers = config.joint_width, config.text.layers
+        E, layers = config.embed_dim, config.text.layers
         self.config = config
         self.encoders = DualEncoder(
             config.image, config.text, E, layers, masked_language=False, rng=rng

@@ -39,17 +39,17 @@ class BLIP2Config:
 
     image: ViTConfig
     qformer: QFormerConfig
-    joint_width: int = 256
+    embed_dim: int = 256
     decode: int | None = None
     end_of_text: int = 102
     norm_eps: float = 1e-5  # of the norm over the frozen encoder's tokens; 1e-6 in Hugging Face's folders
     smoothing: float = 0.1
 
     def __post_init__(self):
-        if self.image.width != self.qformer.memory_width:
+        if self.image.width != self.qformer.encoder_width:
             raise ShapeError(
-                f"the Q-Former attends to tokens of the image encoder's width {self.image.width}, and a memory_width of "
-                f"{self.qformer.memory_width} came; make them equal"
+                f"the Q-Former attends to tokens of the image encoder's width {self.image.width}, and an encoder_width of "
+                f"{self.qformer.encoder_width} came; make them equal"
             )
         if self.qformer.vocabulary is None:
             raise UsageError("stage 1 learns from texts, and a Q-Former without a vocabulary came; give it one")
@@ -63,7 +63,7 @@ class BLIP2Config:
     def tiny(cls, **changes: Any) -> "BLIP2Config":
         """Return a config for tests and first steps."""
         image = ViTConfig(resolution=16, patch=8, width=24, layers=1, heads=2, activation="gelu")
-        return replace(cls(image, QFormerConfig.tiny(), joint_width=16, end_of_text=2), **changes)
+        return replace(cls(image, QFormerConfig.tiny(), embed_dim=16, end_of_text=2), **changes)
 
     @classmethod
     def paper(cls, **changes: Any) -> "BLIP2Config":
@@ -90,7 +90,7 @@ class BLIP2Stage1(Module):
     def __init__(
         self, config: BLIP2Config, rng: np.random.Generator, image_encoder: ViT | None = None
     ):
-        D, E = config.qformer.width, config.joint_width
+        D, E = config.qformer.width, config.embed_dim
         self.config = config
         self.image_encoder = (image_encoder or ViT(config.image, rng)).freeze()
         self.norm_vision = LayerNorm(config.image.width, config.norm_eps)

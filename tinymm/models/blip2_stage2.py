@@ -38,10 +38,10 @@ class BLIP2Stage2Config:
     norm_eps: float = 1e-5  # of the norm over the frozen encoder's tokens; 1e-6 in Hugging Face's folders
 
     def __post_init__(self):
-        if self.image.width != self.qformer.memory_width:
+        if self.image.width != self.qformer.encoder_width:
             raise ShapeError(
-                f"the Q-Former attends to tokens of the image encoder's width {self.image.width}, and a memory_width of "
-                f"{self.qformer.memory_width} came; make them equal"
+                f"the Q-Former attends to tokens of the image encoder's width {self.image.width}, and an encoder_width of "
+                f"{self.qformer.encoder_width} came; make them equal"
             )
         # Texts are the language model's business now.
         object.__setattr__(self, "qformer", replace(self.qformer, vocabulary=None, context=QFormerConfig.context))

@@ -1,4 +1,4 @@
-"""CLIP: two encoders, one joint space, one loss (Radford et al. 2021, arXiv:2103.00020).
+"""CLIP: two encoders, one shared embedding space, one loss (Radford et al. 2021, arXiv:2103.00020).
 
 The paper's Figure 3 is the training step, in `tasks/clip.py`. Encoders are those of the figure: ResNet or vision transformer, CBOW or
 text transformer.
@@ -29,7 +29,7 @@ SIGMOID_SCALE, SIGMOID_BIAS = 10.0, -10.0
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """Sizes of a CLIP: the joint width E and the two encoders' configs.
+    """Sizes of a CLIP: the embedding width E and the two encoders' configs.
 
     `loss` is "softmax", Figure 3's, or "sigmoid", SigLIP's (Zhai et al. 2023), which judges each pair by itself. UsageError for another
     loss.
@@ -38,7 +38,7 @@ class CLIPConfig:
     49
     """
 
-    joint_width: int
+    embed_dim: int
     image: ViTConfig | ResNetConfig
     text: TextConfig | CBOWConfig
     loss: str = "softmax"
@@ -70,11 +70,11 @@ class CLIPConfig:
         """Return the config of a released model (Tables 19 and 20), such as `"ViT-B/32"` or `"RN50x4"`; UsageError for any other name."""
         if name not in RELEASED:
             raise UsageError(f"the released sizes are {', '.join(RELEASED)}; {name!r} came")
-        joint, image, (width, heads) = RELEASED[name]
+        embed_dim, image, (width, heads) = RELEASED[name]
         text = TextConfig(vocabulary=49408, context=77, width=width, layers=12, heads=heads)
         if isinstance(image, ResNetConfig):
-            image = replace(image, output_width=joint)
-        return cls(joint, image, text)
+            image = replace(image, output_width=embed_dim)
+        return cls(embed_dim, image, text)
 
 
 def _vit(resolution: int, patch: int, width: int, layers: int) -> ViTConfig:
@@ -85,7 +85,7 @@ def _resnet(resolution: int, width: int, *layers: int) -> ResNetConfig:
     return ResNetConfig(resolution=resolution, width=width, heads=width // 2, layers=layers)  # type: ignore[arg-type]
 
 
-#: Name → (joint width, image encoder, (text width, text heads)), Tables 19 and 20.
+#: Name → (embedding width, image encoder, (text width, text heads)), Tables 19 and 20.
 RELEASED: dict[str, tuple[int, ViTConfig | ResNetConfig, tuple[int, int]]] = {
     "RN50": (1024, _resnet(224, 64, 3, 4, 6, 3), (512, 8)),
     "RN101": (512, _resnet(224, 64, 3, 4, 23, 3), (512, 8)),
@@ -110,7 +110,7 @@ class CLIP(Module):
     """
 
     def __init__(self, config: CLIPConfig, rng: np.random.Generator):
-        E = config.joint_width
+        E = config.embed_dim
         self.config = config
         image, text = config.image, config.text
         self.image_encoder = ViT(image, rng) if isinstance(image, ViTConfig) else ModifiedResNet(image, rng)
@@ -120,7 +120,7 @@ class CLIP(Module):
             d_i = image.width if isinstance(image, ViTConfig) else image.features
             self.W_i = Parameter(normal(rng, (d_i, E), d_i**-0.5))
         elif image.output_width != E:
-            raise UsageError(f"a ResNet that projects by itself must end at the joint width {E}, and {image.output_width} came")
+            raise UsageError(f"a ResNet that projects by itself must end at the embedding width {E}, and {image.output_width} came")
         self.W_t = Parameter(normal(rng, (text.width, E), text.width**-0.5))
         sigmoid = config.loss == "sigmoid"
         self.t = Parameter(np.full((), math.log(SIGMOID_SCALE if sigmoid else INITIAL_SCALE), np.float32))

@@ -89,7 +89,7 @@ def conv(side: int, size: int, channels: int, channels_out: int, stride: int = 1
 
 # ---------------------------------------------------------------------- the encoders
 def image_cost(config: ViTConfig | ResNetConfig) -> Cost:
-    """Return what the image encoder costs an image, without the projection into the joint space.
+    """Return what the image encoder costs an image, without the projection into the shared embedding space.
 
     >>> round(image_cost(CLIPConfig.paper("ViT-B/32").image).operations / 1e9, 2)
     4.41
@@ -98,7 +98,7 @@ def image_cost(config: ViTConfig | ResNetConfig) -> Cost:
 
 
 def text_cost(config: TextConfig | CBOWConfig, length: int | None = None) -> Cost:
-    """Return what the text encoder costs a text of `length` tokens (the whole context), without the projection into the joint space.
+    """Return what the text encoder costs a text of `length` tokens (the whole context), without the projection into the shared embedding space.
 
     >>> round(text_cost(CLIPConfig.paper("ViT-B/32").text).operations / 1e9, 2)
     2.98
@@ -112,8 +112,8 @@ def text_cost(config: TextConfig | CBOWConfig, length: int | None = None) -> Cos
 
 
 def projection(config: CLIPConfig) -> tuple[Cost, Cost]:
-    """Return what the projection into the joint space costs for an image and a text: W_i or W_t, and the division by the length."""
-    image, E = config.image, config.joint_width
+    """Return what the projection into the shared embedding space costs for an image and a text: W_i or W_t, and the division by the length."""
+    image, E = config.image, config.embed_dim
     width = image.width if isinstance(image, ViTConfig) else None if image.output_width else image.features
     own = Cost() if width is None else linear(1, width, E, bias=False)
     return own + added(1, E) + Cost(kept=1), linear(1, config.text.width, E, bias=False) + added(1, E) + Cost(kept=1)

@@ -27,13 +27,13 @@ def generate(
     min_new_tokens: int = 0,
     beams: int = 1,
     length_penalty: float = 1.0,
-    nucleus: float | None = None,
+    top_p: float | None = None,
     temperature: float = 1.0,
     rng: np.random.Generator | None = None,
 ) -> list[list[int]]:
     """Return the new tokens of each row, without the `end` token: logits (B, V) of the first one, caches of B rows.
 
-    By default each token is the likeliest (greedy). `nucleus` p draws it from the smallest set of tokens that has at least the probability p
+    By default each token is the likeliest (greedy). `top_p` draws it from the smallest set of tokens that has at least the probability p
     (Holtzman et al. 2020, §3.1), at a `temperature`, by `rng`. `beams` > 1 keeps that many beginnings side by side and returns the one of the
     largest log-probability over length ** `length_penalty`; then N = B · beams rows, those of one text next to each other, are advanced. UsageError
     for settings that contradict each other or lie outside their range.
@@ -47,8 +47,8 @@ def generate(
             f"generate writes 1 to max_new_tokens tokens, with at least 1 beam, and max_new_tokens {max_new_tokens}, min_new_tokens "
             f"{min_new_tokens}, beams {beams} came; correct them"
         )
-    if nucleus is not None and (not 0 < nucleus <= 1 or rng is None or beams > 1):
-        raise UsageError(f"nucleus {nucleus} draws tokens: it lies in (0, 1], needs rng= and one beam, and rng {rng} with {beams} beams came")
+    if top_p is not None and (not 0 < top_p <= 1 or rng is None or beams > 1):
+        raise UsageError(f"top_p {top_p} draws tokens: it lies in (0, 1], needs rng= and one beam, and rng {rng} with {beams} beams came")
     if not temperature > 0:
         raise UsageError(f"a temperature is above 0 and {temperature} came; near 0 is greedy, 1 the model's own")
     with no_grad():
@@ -56,7 +56,7 @@ def generate(
             return _beam_search(logits, caches, advance, end, max_new_tokens, min_new_tokens, beams, length_penalty)
 
         def choose(logits: np.ndarray) -> np.ndarray:
-            return logits.argmax(axis=-1) if nucleus is None else draw_from_nucleus(logits / temperature, nucleus, rng)  # type: ignore[arg-type]
+            return logits.argmax(axis=-1) if top_p is None else sample_top_p(logits / temperature, top_p, rng)  # type: ignore[arg-type]
 
         return _one_by_one(logits, caches, advance, end, max_new_tokens, min_new_tokens, choose)
 
@@ -76,17 +76,17 @@ def _one_by_one(logits: Any, caches: list[Cache], advance: Advance, end: int, mo
     return texts
 
 
-def draw_from_nucleus(logits: np.ndarray, nucleus: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw one token a row from the likeliest ones that together reach the probability `nucleus`: logits (B, V) -> (B,).
+def sample_top_p(logits: np.ndarray, top_p: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw one token a row from the likeliest ones that together reach the probability `top_p`: logits (B, V) -> (B,).
 
-    >>> draw_from_nucleus(np.log(np.array([[0.5, 0.4, 0.1]])), 0.5, np.random.default_rng(0))
+    >>> sample_top_p(np.log(np.array([[0.5, 0.4, 0.1]])), 0.5, np.random.default_rng(0))
     array([0])
     """
     p = np.exp(log_softmax(logits))
     order = np.argsort(-p, axis=-1, kind="stable")
     falling = np.take_along_axis(p, order, axis=-1)
     before = np.cumsum(falling, axis=-1) - falling
-    falling = np.where(before < nucleus, falling, 0)
+    falling = np.where(before < top_p, falling, 0)
     reach = np.cumsum(falling, axis=-1)
     place = np.sum(reach <= rng.random((len(p), 1)) * reach[:, -1:], axis=-1)
     return np.take_along_axis(order, place[:, None], axis=-1)[:, 0]
@@ -97,7 +97,7 @@ def _beam_search(
 ) -> list[list[int]]:
     """Keep the `beams` likeliest beginnings of each text; stop when none can still beat the worst of as many finished ones."""
     B, V = logits.shape
-    caches = [cache.pick(np.repeat(np.arange(B), beams)) for cache in caches]
+    caches = [cache.reorder(np.repeat(np.arange(B), beams)) for cache in caches]
     logits = np.repeat(logits, beams, axis=0)
     scores = np.where(np.arange(beams) == 0, 0.0, -np.inf) * np.ones((B, 1))  # at first all beams are one and the same
     running: list[list[list[int]]] = [[[] for _ in range(beams)] for _ in range(B)]
@@ -133,7 +133,7 @@ def _beam_search(
         if done.all():
             break
         places = (np.arange(B)[:, None] * beams + parents).reshape(-1)
-        caches = [cache.pick(places) for cache in caches]
+        caches = [cache.reorder(places) for cache in caches]
         logits = advance(tokens.reshape(-1, 1), caches)
     return [pairs[0][1] for pairs in finished]
 

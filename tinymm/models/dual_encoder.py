@@ -34,7 +34,7 @@ class DualEncoder(Module):
         self,
         image: ViTConfig,
         text: BertConfig,
-        joint_width: int,
+        embed_dim: int,
         unimodal_layers: int,
         *,
         masked_language: bool,
@@ -43,8 +43,8 @@ class DualEncoder(Module):
         self.image_encoder = ViT(image, rng)
         self.text_encoder = Bert(text, rng)
         self.language_head = LanguageHead.of(text, rng) if masked_language else None
-        self.image_projection = Linear(image.width, joint_width, rng=rng)
-        self.text_projection = Linear(text.width, joint_width, rng=rng)
+        self.image_projection = Linear(image.width, embed_dim, rng=rng)
+        self.text_projection = Linear(text.width, embed_dim, rng=rng)
         self.unimodal_layers = unimodal_layers
 
     def image_tokens(self, images: Any) -> Tensor:
@@ -160,10 +160,10 @@ def initial_temperature() -> Parameter:
 
 def check_widths(image: ViTConfig, text: BertConfig) -> None:
     """Raise ShapeError unless the cross-attention takes tokens of the image encoder's width."""
-    if text.memory_width != image.width:
+    if text.encoder_width != image.width:
         raise ShapeError(
-            f"the text encoder attends to tokens of the image encoder's width {image.width}, and a "
-            f"memory_width of {text.memory_width} came; make them equal"
+            f"the text encoder attends to tokens of the image encoder's width {image.width}, and an "
+            f"encoder_width of {text.encoder_width} came; make them equal"
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import beside
+from tinymm.arrays.backend import to_device_like
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.layers import Buffer, MissingParameter, Module
 from tinymm.layers.init import normal
@@ -120,7 +120,7 @@ class FeatureQueue(Module):
         rows_taken = slice(self.pointer, self.pointer + B)
         for kept, rows in ((self.images, images), (self.texts, texts), (self.ids, np.full(B, NO_ID) if ids is None else ids)):
             renewed = kept.data.copy()
-            renewed[rows_taken] = beside(rows, renewed)
+            renewed[rows_taken] = to_device_like(rows, renewed)
             kept.data = renewed
         self.next.data = ((self.next.data + B) % self.size)[...]
         self.pushed.data = (self.pushed.data + B)[...]
@@ -131,26 +131,26 @@ class FeatureQueue(Module):
         return np.where(age < int(self.pushed.data), age, -1)
 
 
-def alpha_warmup(alpha: float, pairs: int, ramp: int) -> float:
-    """Return the weight of the pseudo-targets after so many `pairs`: 0 to `alpha` over `ramp` pairs.
+def warmed_up_alpha(alpha: float, pairs: int, warmup: int) -> float:
+    """Return the weight of the pseudo-targets after so many `pairs`: 0 to `alpha` over `warmup` pairs.
 
     At first the momentum encoder has learned nothing. ALBEF's warm-up is one epoch, BLIP's two.
 
-    >>> alpha_warmup(0.4, 50, 100), alpha_warmup(0.4, 500, 100), alpha_warmup(0.4, 0, 0)
+    >>> warmed_up_alpha(0.4, 50, 100), warmed_up_alpha(0.4, 500, 100), warmed_up_alpha(0.4, 0, 0)
     (0.2, 0.4, 0.4)
     """
-    return alpha * min(1.0, pairs / ramp) if ramp else alpha
+    return alpha * min(1.0, pairs / warmup) if warmup else alpha
 
 
-def check_distillation(alpha: Any, ramp: Any) -> None:
+def check_distillation(alpha: Any, warmup: Any) -> None:
     """Raise UsageError unless alpha is a weight in [0, 1] and its warm-up a count of pairs."""
     if not isinstance(alpha, (int, float, np.number)) or not 0 <= alpha <= 1:
         raise UsageError(
             f"alpha is the weight of the pseudo-targets, in [0, 1], and {alpha!r} came; the papers "
             "have 0.4"
         )
-    if not isinstance(ramp, (int, np.integer)) or ramp < 0:
+    if not isinstance(warmup, (int, np.integer)) or warmup < 0:
         raise UsageError(
-            f"ramp counts the pairs over which alpha grows, 0 or more, and {ramp!r} came; the "
+            f"alpha_warmup counts the pairs over which alpha grows, 0 or more, and {warmup!r} came; the "
             "papers have one epoch or two"
         )

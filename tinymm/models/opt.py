@@ -94,7 +94,7 @@ class OPT(Module):
             for _ in range(config.layers)
         ]  # fmt: skip
         for block in self.blocks:
-            for linear in (block.mlp.expand, block.mlp.contract):
+            for linear in (block.mlp.fc1, block.mlp.fc2):
                 linear.bias.data = np.zeros_like(linear.bias.data)  # type: ignore[union-attr]
         self.norm_after = LayerNorm(D, config.eps)
         self.output = None if config.tied else Parameter(normal(rng, (config.vocabulary, D), STD))

@@ -20,7 +20,7 @@ from .bert import STD, TextEmbedding, check_memory
 
 @dataclass(frozen=True)
 class QFormerConfig:
-    """Sizes of a Q-Former with Q `queries` that look at tokens of `memory_width` in every `cross_every`-th layer, from the first on.
+    """Sizes of a Q-Former with Q `queries` that look at tokens of `encoder_width` in every `cross_every`-th layer, from the first on.
 
     `vocabulary` None leaves the text half out, as stage 2 does. UsageError for counts below 1.
 
@@ -32,7 +32,7 @@ class QFormerConfig:
     width: int
     layers: int
     heads: int
-    memory_width: int
+    encoder_width: int
     vocabulary: int | None = None
     context: int = 512
     feed_forward: int | None = None  # 4 · width
@@ -55,12 +55,12 @@ class QFormerConfig:
     @classmethod
     def tiny(cls, **changes: Any) -> "QFormerConfig":
         """Return a config for tests and first steps."""
-        return replace(cls(queries=4, width=32, layers=2, heads=4, memory_width=24, vocabulary=50, context=12), **changes)
+        return replace(cls(queries=4, width=32, layers=2, heads=4, encoder_width=24, vocabulary=50, context=12), **changes)
 
     @classmethod
     def paper(cls, **changes: Any) -> "QFormerConfig":
         """Return the paper's: BERT-base with 32 queries over EVA's ViT-g; the vocabulary is BERT's and [DEC]."""
-        return replace(cls(queries=32, width=768, layers=12, heads=12, memory_width=1408, vocabulary=30523), **changes)
+        return replace(cls(queries=32, width=768, layers=12, heads=12, encoder_width=1408, vocabulary=30523), **changes)
 
 
 class QFormerLayer(Module):
@@ -70,7 +70,7 @@ class QFormerLayer(Module):
         D, eps, F, std = config.width, config.eps, config.feed_forward or 4 * config.width, config.std
         self.attention = MultiHeadAttention(D, config.heads, rng=rng, stds=(std, std))
         self.norm_1 = LayerNorm(D, eps)
-        self.cross = CrossAttention(D, config.heads, rng=rng, memory_width=config.memory_width, std=std) if crosses else None
+        self.cross = CrossAttention(D, config.heads, rng=rng, encoder_width=config.encoder_width, std=std) if crosses else None
         self.norm_cross: Any = LayerNorm(D, eps) if crosses else None
         self.query_mlp, self.query_norm = MLP(D, F, config.activation, rng=rng, stds=(std, std)), LayerNorm(D, eps)
         self.mlp: Any = None
@@ -136,7 +136,7 @@ class QFormer(Module):
         past = caches[0].length if caches else 0
         x = self._embed(memory, ids, past, queries)
         Q = 0 if memory is None else (self.queries if queries is None else queries).shape[-2]
-        check_memory(memory, x, self.config.memory_width)
+        check_memory(memory, x, self.config.encoder_width)
         if may_attend is None and memory is not None and ids is not None:
             raise UsageError(
                 f"a Q-Former with {Q} queries and {ids.shape[1]} words needs a mask, which is all that tells ITC, ITG and ITM apart; pass "

@@ -71,7 +71,7 @@ class Bottleneck(Module):
         self.reduce = ConvNorm(channels, narrow, 1, rng=rng)
         self.spatial = ConvNorm(narrow, narrow, 3, rng=rng)
         self.expand = ConvNorm(narrow, 4 * narrow, 1, rng=rng)
-        self.expand.norm.gain.data = np.zeros_like(self.expand.norm.gain.data)
+        self.expand.norm.weight.data = np.zeros_like(self.expand.norm.weight.data)
         changes = stride > 1 or channels != 4 * narrow
         self.shortcut = ConvNorm(channels, 4 * narrow, 1, rng=rng) if changes else None
         self.stride = stride

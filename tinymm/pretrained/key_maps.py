@@ -86,14 +86,14 @@ def linear(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
 
 def norm(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
     """Return the two rules of a layer norm."""
-    return Rule(f"{ours}.gain", (f"{theirs}.weight",), **options), Rule(f"{ours}.bias", (f"{theirs}.bias",), **options)
+    return Rule(f"{ours}.weight", (f"{theirs}.weight",), **options), Rule(f"{ours}.bias", (f"{theirs}.bias",), **options)
 
 
 @dataclass(frozen=True)
-class Layout:
+class StateDictLayout:
     """A family of files: its rules, the keys that may stand in a file without being weights, and our names that have no place there.
 
-    The names in `homeless` (where `{}` is a layer's number, too) are missing in a model that such a file is loaded into, and are left
+    The names in `missing_keys` (where `{}` is a layer's number, too) are missing in a model that such a file is loaded into, and are left
     out where one is written. `copies` (a pattern of their keys, its name elsewhere) are arrays that the file holds a second time: compared when
     read, and repeated when written. `tied` are pairs (key of an output head, key of the array that it is): compared when read, too, and not
     written, unless the model's head is one of its own. A file whose positions `antialias` is of a program that resizes them so (`positions`).
@@ -102,18 +102,18 @@ class Layout:
     name: str
     rules: tuple[Rule, ...]
     ignorable: tuple[str, ...] = ()
-    homeless: tuple[str, ...] = ()
+    missing_keys: tuple[str, ...] = ()
     copies: tuple[str, str] | None = None
     tied: tuple[tuple[str, str], ...] = ()
     antialias: bool = False
 
     @cached_property
-    def _homeless_patterns(self) -> tuple[re.Pattern[str], ...]:
-        return tuple(map(_pattern, self.homeless))
+    def _missing_key_patterns(self) -> tuple[re.Pattern[str], ...]:
+        return tuple(map(_pattern, self.missing_keys))
 
-    def is_homeless(self, ours: str) -> bool:
+    def is_missing_key(self, ours: str) -> bool:
         """Say whether a file of this layout lacks this array of ours."""
-        return any(pattern.fullmatch(ours) for pattern in self._homeless_patterns)
+        return any(pattern.fullmatch(ours) for pattern in self._missing_key_patterns)
 
     def _copies(self, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
         """Return, for each second name, the key whose array it repeats."""
@@ -232,21 +232,21 @@ class Layout:
     def is_optional(self, ours: str) -> bool:
         """Say whether a file may lack this array of ours."""
         found = self._rule_of(ours)
-        return self.is_homeless(ours) or found is not None and found[0].optional
+        return self.is_missing_key(ours) or found is not None and found[0].optional
 
     def export(self, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
         """Return their arrays, and the names of ours for which the layout has no place."""
         exported: dict[str, np.ndarray] = {}
-        homeless = []
+        missing_keys = []
         for ours, array in arrays.items():
             found = self._rule_of(ours)
-            if self.is_homeless(ours):
+            if self.is_missing_key(ours):
                 continue
             if found is None:
-                homeless.append(ours)
+                missing_keys.append(ours)
             else:
                 exported.update(zip(self.their_names(ours), found[0].export(array), strict=True))
-        return exported, homeless
+        return exported, missing_keys
 
 
 @dataclass
@@ -254,7 +254,7 @@ class Imported:
     """What a file held: our arrays, the keys that each came from, and the keys that found no place.
 
     `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position
-    numbers and the like); `tied` lists groups of keys that share one array, and `fresh` our arrays that the file
+    numbers and the like); `tied` lists groups of keys that share one array, and `newly_initialized` our arrays that the file
     has none for: parameters among them raise when they are used, see `Module.initialize_missing`. `layout` is the
     layout's name, `resolution` that of the file's images if its model takes any, and `unused` names what else the file
     and its folder hold and nothing was made of: an optimizer, counters, another program's description, settings that
@@ -267,7 +267,7 @@ class Imported:
     unexpected: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     tied: list[tuple[str, ...]] = field(default_factory=list)
-    fresh: list[str] = field(default_factory=list)
+    newly_initialized: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     layout: str = ""
     resolution: int | None = None

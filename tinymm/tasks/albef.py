@@ -150,7 +150,7 @@ def mask_tokens(
             "give texts with words in them"
         )
     vocabulary, mask = config.text.vocabulary, config.mask
-    masked_ids, labels = mask_words(ids, special, vocabulary, mask, config.hidden_share, rng)  # type: ignore[arg-type]
+    masked_ids, labels = mask_words(ids, special, vocabulary, mask, config.mlm_probability, rng)  # type: ignore[arg-type]
     if (labels < 0).all():  # a small batch may be spared as a whole; then there is nothing to ask
         place = rng.choice(np.flatnonzero(~special))  # type: ignore[union-attr]
         masked_ids.flat[place], labels.flat[place] = mask, ids.flat[place]
@@ -210,7 +210,7 @@ class ALBEFSettings(MomentumSettings):
         least=1,
         size=True,
     )
-    hidden_share: float = setting(
+    mlm_probability: float = setting(
         0.15, "probability that a token is masked for MLM", least=0, most=1, size=True
     )
 
@@ -219,13 +219,13 @@ def prepare(settings: ALBEFSettings, source: Any, parts: dict[str, Any]) -> ALBE
     """Return a randomly initialized ALBEF for this data, whose queue takes its batches."""
     layers = settings.text_layers
     image, text = encoder_configs(
-        settings, source, layers=2 * layers, crosses_from=layers, token_types=2
+        settings, source, layers=2 * layers, fusion_layer=layers, token_types=2
     )
     config = ALBEFConfig(
         image,
         text,
         **contrast_config(settings, source),
-        hidden_share=settings.hidden_share,
+        mlm_probability=settings.mlm_probability,
         mask=source.tokenizer.mask_token,
     )
     return with_distinct_positions(ALBEF(config, generator(settings.seed)), settings.seed)

@@ -200,7 +200,7 @@ class BLIP2Stage1Settings(Settings):
     )
     drop: int = setting(1, "last layers of the image encoder that are left out", least=0, size=True)
     batch_size: int = changed(Settings, "batch_size", 32)
-    rate: float = changed(Settings, "rate", 2e-3)
+    learning_rate: float = changed(Settings, "learning_rate", 2e-3)
     validate_every: int = changed(Settings, "validate_every", 300)
     encoder_steps: int = setting(
         1000, "training steps of the encoder, where it is trained first", least=1
@@ -221,9 +221,9 @@ ENCODER = {
     "width": 128,
     "layers": 3,
     "text_layers": 2,
-    "joint": 64,
+    "embed_dim": 64,
     "batch_size": 64,
-    "rate": 1e-3,
+    "learning_rate": 1e-3,
     "embedding_std": 0.2,
     "validate_every": 250,
 }
@@ -277,14 +277,14 @@ def prepare(settings: BLIP2Stage1Settings, source: Any, parts: dict[str, Any]) -
         vocabulary=len(words),
         context=words.context,
         cross_every=settings.cross_every,
-        feed_forward=settings.expansion * settings.width,
+        feed_forward=settings.mlp_ratio * settings.width,
         std=0.02 * math.sqrt(768 / settings.width),
         embedding_std=EMBEDDING_STD,
     )
     config = BLIP2Config(
         encoder.config,
         qformer,
-        settings.joint,
+        settings.embed_dim,
         decode=words.decode_token,
         end_of_text=words.end_of_text,
     )

@@ -116,7 +116,7 @@ class BLIP2Stage2Settings(Settings):
     steps: int = changed(Settings, "steps", 4000)
     batch_size: int = changed(Settings, "batch_size", 32)
     #: Stage 2 goes on from what stage 1 has learned, and a higher rate would undo it.
-    rate: float = changed(Settings, "rate", 1e-3)
+    learning_rate: float = changed(Settings, "learning_rate", 1e-3)
     validate_every: int = changed(Settings, "validate_every", 300)
     language_steps: int = setting(
         1000, "training steps of the language model, where it is trained first", least=1
@@ -174,7 +174,7 @@ def prepare(settings: BLIP2Stage2Settings, source: Any, parts: dict[str, Any]) -
 
 def idle(settings: BLIP2Stage2Settings) -> dict[str, tuple[str, ...]]:
     """Return which fields have no effect under these settings, by what decides instead."""
-    sizes = ("resolution", "patch", "width", "expansion", "layers", "heads", "joint")
+    sizes = ("resolution", "patch", "width", "mlp_ratio", "layers", "heads", "embed_dim")
     given = ("init_heads", "init_activation")
     found = {
         "stage 2 goes on with what its stage 1 has": sizes,

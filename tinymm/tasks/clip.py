@@ -81,7 +81,7 @@ def step(
     image_encoder, text_encoder = split(model.image_encoder), split(model.text_encoder)
     W_i: Any = model.W_i
     if W_i is None:  # the released ResNets project by themselves
-        W_i = array_module(model.W_t.data).eye(model.config.joint_width, dtype=model.W_t.dtype)
+        W_i = array_module(model.W_t.data).eye(model.config.embed_dim, dtype=model.W_t.dtype)
     if len(ids) >= BLOCKWISE_FROM:
         return StepResult({"itc": _blockwise(model, image_encoder(images) @ W_i, text_encoder(ids) @ model.W_t)})
     loss, logits = figure_3(image_encoder, text_encoder, images, ids, W_i, model.W_t, model.t)
@@ -127,9 +127,9 @@ class CLIPSettings(Settings):
         choices=("transformer", "cbow"),
         size=True,
     )
-    expansion: int = changed(Settings, "expansion", 4)
+    mlp_ratio: int = changed(Settings, "mlp_ratio", 4)
     text_layers: int = setting(1, "layers of the text transformer", least=1, size=True)
-    joint: int = changed(Settings, "joint", 128)
+    embed_dim: int = changed(Settings, "embed_dim", 128)
     embedding_std: float | None = setting(
         None,
         "standard deviation of the initial word and position embeddings (default: the paper's, "
@@ -144,14 +144,14 @@ class CLIPSettings(Settings):
     )
     steps: int = changed(Settings, "steps", 1100)
     batch_size: int = changed(Settings, "batch_size", 128)
-    rate: float = changed(Settings, "rate", 2e-3)
+    learning_rate: float = changed(Settings, "learning_rate", 2e-3)
     warmup: int = changed(Settings, "warmup", 60)
     validate_every: int = changed(Settings, "validate_every", 220)
 
 
 def prepare(settings: CLIPSettings, source: Any, parts: dict[str, Any]) -> CLIP:
     """Return a randomly initialized CLIP for this data's images and tokens."""
-    width, hidden = settings.width, settings.expansion * settings.width
+    width, hidden = settings.width, settings.mlp_ratio * settings.width
     side, channels = source.preprocess.resolution, source.preprocess.channels
     image: ViTConfig | ResNetConfig
     if settings.image == "vit":
@@ -183,7 +183,7 @@ def prepare(settings: CLIPSettings, source: Any, parts: dict[str, Any]) -> CLIP:
             **sizes, layers=settings.text_layers, heads=settings.heads, feed_forward=hidden
         )
     model = CLIP(
-        CLIPConfig(settings.joint, image, text, settings.loss), generator(settings.seed)
+        CLIPConfig(settings.embed_dim, image, text, settings.loss), generator(settings.seed)
     )
     if settings.embedding_std is not None:
         rng = generator(settings.seed, 4)

@@ -50,9 +50,9 @@ class LanguageSettings(Settings):
     """The settings of the small OPT that is trained on the training captions of the data."""
 
     width: int = changed(Settings, "width", 128, "width D of the transformer")
-    expansion: int = changed(Settings, "expansion", 4)
+    mlp_ratio: int = changed(Settings, "mlp_ratio", 4)
     layers: int = changed(Settings, "layers", 2, "layers of the transformer")
-    rate: float = changed(Settings, "rate", 2e-3)
+    learning_rate: float = changed(Settings, "learning_rate", 2e-3)
     checkpoint_every: int = changed(Settings, "checkpoint_every", 1000)
     validate_every: int = changed(Settings, "validate_every", 1000)
 
@@ -71,7 +71,7 @@ def prepare(settings: LanguageSettings, source: Any, parts: dict[str, Any]) -> O
         settings.width,
         settings.layers,
         settings.heads,
-        settings.expansion * settings.width,
+        settings.mlp_ratio * settings.width,
         begin=words.begin,
         end=words.end_of_text,
     )
@@ -85,7 +85,7 @@ def captions_alone(source: Any) -> Sentences:
 
 def idle(settings: LanguageSettings) -> dict[str, tuple[str, ...]]:
     """Return which fields have no effect: those of images, and of a shared space."""
-    return {"a language model sees no images": ("resolution", "patch", "joint")}
+    return {"a language model sees no images": ("resolution", "patch", "embed_dim")}
 
 
 spec = register(

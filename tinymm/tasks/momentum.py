@@ -13,7 +13,7 @@ from tinymm.losses import ITM_PRIOR
 from tinymm.losses.contrastive import NO_ID
 from tinymm.models.bert import BertConfig
 from tinymm.models.dual_encoder import DualEncoderModel
-from tinymm.models.momentum import alpha_warmup
+from tinymm.models.momentum import warmed_up_alpha
 from tinymm.models.vit import ViTConfig
 
 from .settings import Settings, setting
@@ -71,7 +71,7 @@ def momentum_of(
         queue.images.data,
         queue.texts.data,
         None if image_ids is None else np.concatenate([image_ids, queue.image_ids]),
-        alpha_warmup(config.alpha, int(queue.pushed.data), config.ramp),
+        warmed_up_alpha(config.alpha, int(queue.pushed.data), config.alpha_warmup),
     )
 
 
@@ -117,7 +117,7 @@ def word_chance(model: DualEncoderModel, B: int) -> float:
 class MomentumSettings(Settings):
     """The settings that `train albef` and `train blip` share beyond the common ones.
 
-    `queue` is in batches, `ramp` in steps. `momentum` None trains without momentum encoder and
+    `queue` is in batches, `alpha_warmup` in steps. `momentum` None trains without momentum encoder and
     queue.
     """
 
@@ -127,7 +127,7 @@ class MomentumSettings(Settings):
         0.9, "momentum of the EMA: the weight of the old in each update", least=0, most=1, size=True
     )
     alpha: float = setting(0.4, "weight of the pseudo-targets", least=0, most=1, size=True)
-    ramp: int = setting(200, "steps over which that weight rises from 0", least=0, size=True)
+    alpha_warmup: int = setting(200, "steps over which that weight rises from 0", least=0, size=True)
 
 
 def encoder_configs(
@@ -137,7 +137,7 @@ def encoder_configs(
 
     `text` are fields of BertConfig that differ between ALBEF and BLIP, `layers` among them.
     """
-    width, hidden = settings.width, settings.expansion * settings.width
+    width, hidden = settings.width, settings.mlp_ratio * settings.width
     image = ViTConfig.plain(
         source.preprocess.resolution,
         settings.patch,
@@ -153,7 +153,7 @@ def encoder_configs(
         "width": width,
         "heads": settings.heads,
         "feed_forward": hidden,
-        "memory_width": width,
+        "encoder_width": width,
         "std": (2 / width) ** 0.5,
         "embedding_std": EMBEDDING_STD,
     }
@@ -164,11 +164,11 @@ def contrast_config(settings: MomentumSettings, source: Any) -> dict[str, Any]:
     """Return the fields of a config that are about contrast; batches divide the queue."""
     settings = fitting(settings, source)
     return {
-        "joint_width": settings.joint,
+        "embed_dim": settings.embed_dim,
         "queue": settings.queue * settings.batch_size,
         "momentum": settings.momentum,
         "alpha": settings.alpha,
-        "ramp": settings.ramp * settings.batch_size,
+        "alpha_warmup": settings.alpha_warmup * settings.batch_size,
     }
 
 

@@ -71,23 +71,23 @@ class Settings:
     )
     patch: int = setting(8, "side of a ViT patch", least=1, size=True)
     width: int = setting(128, "width D of the transformers", least=1, size=True)
-    expansion: int = setting(
+    mlp_ratio: int = setting(
         2, "how many times wider the feed-forward layers are, F / D", least=1, size=True)
     layers: int = setting(3, "layers of the image encoder", least=1, size=True)
     heads: int = setting(4, "attention heads", least=1, size=True)
-    joint: int = setting(64, "width E of the shared embedding space", least=1, size=True)
+    embed_dim: int = setting(64, "width E of the shared embedding space", least=1, size=True)
     steps: int = setting(1000, "training steps", least=1)
     batch_size: int = setting(64, "pairs a step, at least 2", least=2)
-    rate: float = setting(1e-3, "peak learning rate", least=0)
+    learning_rate: float = setting(1e-3, "peak learning rate", least=0)
     warmup: int = setting(50, "steps of warm-up", least=0)
-    decay: float = setting(0.05, "weight decay of matrices", least=0)
-    clip: float = setting(1.0, "largest gradient norm, 0 for none", least=0)
+    weight_decay: float = setting(0.05, "weight decay of matrices", least=0)
+    max_grad_norm: float = setting(1.0, "largest gradient norm, 0 for none", least=0)
     overfit: int | None = setting(
         None, "train on the first N pairs only, to see that the model can learn", least=2
     )
-    chunk: int | None = setting(
+    grad_cache: int | None = setting(
         None,
-        "embed N pairs at a time, each twice: a batch larger than memory, with its own gradient "
+        "gradient caching: embed N pairs at a time, each twice, for a batch larger than memory, with its own gradient "
         "(docs/memory.md)",
         least=1,
     )
@@ -118,7 +118,7 @@ def _check(name: str, value: Any, said: Any) -> None:
         reason = ": with one pair there is nothing to contrast" if least == 2 else ""
         range_ = f"at least {least}" if most == math.inf else f"in [{least}, {most}]"
         raise UsageError(f"{flag} is {range_}{reason}, and {value} came; give another, or leave it out")
-    beyond = LARGEST_SIZE if said.get("size") and name != "ramp" else LARGEST  # in steps
+    beyond = LARGEST_SIZE if said.get("size") and name != "alpha_warmup" else LARGEST  # in steps
     if isinstance(value, int) and name != "seed" and value >= beyond:
         raise UsageError(f"{flag} is below {beyond:,}, and {value} came; give another, or leave it out")
 

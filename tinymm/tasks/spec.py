@@ -247,10 +247,10 @@ def register(spec: ModelSpec) -> ModelSpec:
         )
     _SPECS[spec.name] = spec
     if not spec.released:
-        from tinymm.pretrained.models.families import register_family
-        from tinymm.pretrained.models.own import own_family
+        from tinymm.pretrained.models.families import register_model_format
+        from tinymm.pretrained.models.own import own_model_format
 
-        register_family(own_family(spec.name, spec.model, spec.config))
+        register_model_format(own_model_format(spec.name, spec.model, spec.config))
     return spec
 
 

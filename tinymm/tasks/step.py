@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import beside
+from tinymm.arrays.backend import to_device_like
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.losses.matching import wrong_pairs
 
@@ -41,7 +41,7 @@ def rows(array: np.ndarray, indices: Any) -> Any:
 
     The host then need not wait to learn which ones they are.
     """
-    return beside(array, indices)[indices]
+    return to_device_like(array, indices)[indices]
 
 
 def check_pairs(images: Any, ids: np.ndarray, *, least: int = 2) -> None:

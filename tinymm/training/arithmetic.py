@@ -53,7 +53,7 @@ class Run:
     # ------------------------------------------------------------------ operations
     def loss_operations(self) -> int:
         """Return the multiply-adds of the loss's products on one machine, forward: n² · E, or two blocks of n / N rows with the local loss."""
-        n, E = self.batch, self.config.joint_width
+        n, E = self.batch, self.config.embed_dim
         return n * n * E if not self.shards else 2 * self.pairs_each * n * E
 
     def step_operations(self) -> int:
@@ -85,7 +85,7 @@ class Run:
     # ------------------------------------------------------------------ received by one machine a step, in bytes
     def gathered_bytes(self) -> int:
         """Return the others' embeddings, images' and texts': the forward pass gathers them with either loss."""
-        return 2 * ITEM * (self.batch - self.pairs_each) * self.config.joint_width
+        return 2 * ITEM * (self.batch - self.pairs_each) * self.config.embed_dim
 
     def scattered_bytes(self) -> int:
         """Return gradients of its own embeddings from all the others, which a machine that saw a part of the matrix needs.

@@ -16,7 +16,7 @@ from tinymm.layers import Linear, Module, Parameter
 from tinymm.losses import l2_normalize, local_itc_loss
 
 from .parallel import gather_over
-from .ranks import Ranks, simulate
+from .ranks import Communicator, simulate
 
 
 class Scheme(NamedTuple):
@@ -24,7 +24,7 @@ class Scheme(NamedTuple):
 
     asks: str  # "own" rows, or "all"
     through: str  # gradient through "none", "own" rows, or "all" with a sum over ranks
-    towers: str  # "averaged" over ranks, or "summed"
+    encoders: str  # "averaged" over ranks, or "summed"
 
 
 #: Name → scheme. The last is that of `parallel.threads`: what all ranks compute alike is left, and what each computes for itself is summed.
@@ -38,8 +38,8 @@ SCHEMES = {
 }
 
 
-class _Towers(Module):
-    """Two linear towers and a scale, a CLIP without depth."""
+class _Encoders(Module):
+    """Two linear encoders and a scale, a CLIP without depth."""
 
     def __init__(self, rng: np.random.Generator, width: int):
         self.image, self.text = Linear(width, width, bias=False, rng=rng), Linear(width, width, bias=False, rng=rng)
@@ -51,15 +51,15 @@ class _Towers(Module):
 
 
 def gradient_errors(ranks: int = 4, pairs: int = 3, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Return of each scheme, with `ranks` ranks of so many `pairs`, the relative errors of the gradients of "towers" and "scale".
+    """Return of each scheme, with `ranks` ranks of so many `pairs`, the relative errors of the gradients of "encoders" and "scale".
 
-    "length" is how long the towers' gradient is along the true one: 1 where it is right.
+    "length" is how long the encoders' gradient is along the true one: 1 where it is right.
     """
     rng = np.random.default_rng(seed)
     images, texts = rng.standard_normal((2, ranks * pairs, 6))
 
     def whole() -> dict[str, np.ndarray]:
-        model = _Towers(np.random.default_rng(seed), 6)
+        model = _Encoders(np.random.default_rng(seed), 6)
         I, T = model(images, texts)
         local_itc_loss(I, T, model.scale).backward()
         return _flat(model)
@@ -68,13 +68,13 @@ def gradient_errors(ranks: int = 4, pairs: int = 3, seed: int = 0) -> dict[str, 
     for name, scheme in SCHEMES.items():
         step = simulate(ranks, partial(_step, scheme, images, texts, seed))[0]
         found[name] = {part: float(np.linalg.norm(step[part] - true[part]) / np.linalg.norm(true[part])) for part in true}
-        found[name]["length"] = float(step["towers"] @ true["towers"] / (true["towers"] @ true["towers"]))
+        found[name]["length"] = float(step["encoders"] @ true["encoders"] / (true["encoders"] @ true["encoders"]))
     return found
 
 
-def _step(scheme: Scheme, images: np.ndarray, texts: np.ndarray, seed: int, ranks: Ranks) -> dict[str, np.ndarray]:
+def _step(scheme: Scheme, images: np.ndarray, texts: np.ndarray, seed: int, ranks: Communicator) -> dict[str, np.ndarray]:
     """Return the gradients that a rank is left with."""
-    model = _Towers(np.random.default_rng(seed), 6)
+    model = _Encoders(np.random.default_rng(seed), 6)
     b = len(images) // ranks.size
     first = ranks.rank * b
     own = slice(first, first + b)
@@ -88,10 +88,10 @@ def _step(scheme: Scheme, images: np.ndarray, texts: np.ndarray, seed: int, rank
     gradients = _flat(model)
     summed = dict(zip(gradients, ranks.all_reduce(list(gradients.values())), strict=True))
     mean = {part: total / ranks.size for part, total in summed.items()}
-    return mean if scheme.towers == "averaged" else mean | {"towers": summed["towers"]}
+    return mean if scheme.encoders == "averaged" else mean | {"encoders": summed["encoders"]}
 
 
-def _gather(scheme: Scheme, ranks: Ranks, own: slice) -> Callable[[Any], Any]:
+def _gather(scheme: Scheme, ranks: Communicator, own: slice) -> Callable[[Any], Any]:
     with_gradient = gather_over(ranks)
 
     def gather(x: Any) -> Any:
@@ -103,15 +103,15 @@ def _gather(scheme: Scheme, ranks: Ranks, own: slice) -> Callable[[Any], Any]:
     return gather
 
 
-def _flat(model: _Towers) -> dict[str, np.ndarray]:
-    return {"towers": np.concatenate([model.image.weight.grad.ravel(), model.text.weight.grad.ravel()]), "scale": model.scale.grad.reshape(1)}
+def _flat(model: _Encoders) -> dict[str, np.ndarray]:
+    return {"encoders": np.concatenate([model.image.weight.grad.ravel(), model.text.weight.grad.ravel()]), "scale": model.scale.grad.reshape(1)}
 
 
 def table(ranks: int = 4, pairs: int = 3) -> list[str]:
     """Return the table as the lines of a page, errors as percentages of the true gradient's length."""
-    lines = [f"| {ranks} ranks of {pairs} pairs | error, towers | length, towers | error, scale |", "|---|---|---|---|"]
+    lines = [f"| {ranks} ranks of {pairs} pairs | error, encoders | length, encoders | error, scale |", "|---|---|---|---|"]
     for name, one in gradient_errors(ranks, pairs).items():
-        cells = ["exact" if one[part] < 1e-12 else f"{one[part]:.0%}" for part in ("towers", "scale")]
+        cells = ["exact" if one[part] < 1e-12 else f"{one[part]:.0%}" for part in ("encoders", "scale")]
         lines.append(f"| {name} | {cells[0]} | {one['length']:.3f} | {cells[1]} |")
     return lines
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from tinymm.arrays.backend import array_module, beside, to_host
+from tinymm.arrays.backend import array_module, to_device_like, to_host
 from tinymm.arrays.errors import GraphError, UsageError
 from tinymm.arrays.random import generator
-from tinymm.autodiff import checking
+from tinymm.autodiff import detect_anomaly
 from tinymm.data.batches import Batch, Source, batch_indices
 from tinymm.layers import Module
 from tinymm.tasks import StepResult, Task, spec_of
 from tinymm.tasks.step import whole
 
-from .chunks import in_chunks
-from .mpi import here
+from .gradient_cache import gradient_cached
+from .mpi import current_group
 from .optimizers import AdamW
 from .parallel import threads
 from .schedules import warmup_cosine
@@ -29,25 +29,25 @@ QUIET = partial(np.errstate, over="ignore", divide="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainConfig:
     """Hyperparameters of a training loop; CLIP's own are in Table 18 of the paper.
 
-    `chunk` pairs are embedded at a time, where a batch's whole graph would not fit (`chunks`); the gradient is
+    `grad_cache` pairs are embedded at a time, where a batch's whole graph would not fit (`gradient_cache`); the gradient is
     the same. UsageError for a batch that has nothing to tell apart, or a run of no steps.
 
-    >>> Recipe(steps=100).batch_size
+    >>> TrainConfig(steps=100).batch_size
     128
     """
 
     steps: int
     batch_size: int = 128
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     warmup: int = 60
-    clip: float | None = 1.0
+    max_grad_norm: float | None = 1.0
     seed: int = 0
     workers: int = 1
     overfit: int | None = None
-    chunk: int | None = None
+    grad_cache: int | None = None
 
     def __post_init__(self):
         if self.batch_size < 2:
@@ -62,7 +62,7 @@ class Recipe:
 
 
 def train(
-    model: Module, source: Source, optimizer: AdamW, recipe: Recipe, *, start: int = 0, task: Task | None = None
+    model: Module, source: Source, optimizer: AdamW, recipe: TrainConfig, *, start: int = 0, task: Task | None = None
 ) -> Iterator[dict[str, Any]]:
     """Train from step `start` to the recipe's last and yield a record after each step: its number, losses, scale, rate, gradient norm, seconds.
 
@@ -78,7 +78,7 @@ def train(
     model.train()
     task = task or spec_of(model).task
     with threads(recipe.workers) as split:
-        split = in_chunks(split, recipe.chunk) if recipe.chunk else split
+        split = gradient_cached(split, recipe.grad_cache) if recipe.grad_cache else split
         for step in range(start, recipe.steps):
             began = time.perf_counter()
             batch = batch_at(source, recipe, step)
@@ -91,15 +91,15 @@ def train(
                 said = _fetched({"loss": total.data, **losses, **task.notes(model), "gradient_norm": norm})
             if not np.isfinite([said["loss"], said["gradient_norm"]]).all():
                 _explain(task, model, batch, recipe, step)
-            here().check_agreement(f"gradient norms at step {step + 1}", norm)
-            rate = warmup_cosine(step, recipe.steps, recipe.rate, min(recipe.warmup, recipe.steps))
+            current_group().check_agreement(f"gradient norms at step {step + 1}", norm)
+            learning_rate = warmup_cosine(step, recipe.steps, recipe.learning_rate, min(recipe.warmup, recipe.steps))
             with QUIET():
-                optimizer.step(rate, recipe.clip, norm)
+                optimizer.step(learning_rate, recipe.max_grad_norm, norm)
                 task.after_step(model, result.memory)
             yield {
                 "step": step + 1,
                 **said,
-                "learning_rate": rate,
+                "learning_rate": learning_rate,
                 "duplicate_captions": len(batch.captions) - len(set(batch.captions)),
                 "seconds": time.perf_counter() - began,
             }
@@ -117,7 +117,7 @@ def _fetched(numbers: dict[str, Any]) -> dict[str, float]:
     return dict(zip(numbers, to_host(together).tolist(), strict=True))
 
 
-def batch_at(source: Source, recipe: Recipe, step: int) -> Batch:
+def batch_at(source: Source, recipe: TrainConfig, step: int) -> Batch:
     """Return the batch of a step, counted from 0: all of the data, or of the first `overfit` pairs, where that is less than a batch."""
     pairs = min(recipe.overfit or len(source), len(source))
     batch_size = min(recipe.batch_size, pairs)
@@ -130,14 +130,14 @@ def batch_at(source: Source, recipe: Recipe, step: int) -> Batch:
 
 
 def _step(task: Task, model: Any, batch: Batch, rng: np.random.Generator, split: Callable) -> StepResult:
-    images = beside(batch.images, model.parameters()[0].data)
+    images = to_device_like(batch.images, model.parameters()[0].data)
     return task.step(model, images, batch.ids, batch.is_real, rng=rng, image_ids=batch.image_ids, split=split)
 
 
-def _explain(task: Task, model: Any, batch: Batch, recipe: Recipe, step: int) -> None:
+def _explain(task: Task, model: Any, batch: Batch, recipe: TrainConfig, step: int) -> None:
     """Run the step again with anomaly detection, which raises at the op that gave the first number that is not finite."""
-    split = in_chunks(whole, recipe.chunk) if recipe.chunk else whole
-    with checking(), np.errstate(all="ignore"):
+    split = gradient_cached(whole, recipe.grad_cache) if recipe.grad_cache else whole
+    with detect_anomaly(), np.errstate(all="ignore"):
         try:
             result = _step(task, model, batch, generator(recipe.seed, 2, step), split)
             reduce(add, result.losses.values()).backward(into={})

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinymm.arrays.errors import UsageError
 
-from .ranks import Ranks, affinity
+from .ranks import Communicator, affinity
 
 #: How those who start processes tell each its rank and their number: Open MPI, MPICH and its kin, Slurm.
 ANNOUNCEMENTS = (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
@@ -30,14 +30,14 @@ def announced() -> tuple[int, int]:
 
 
 @functools.cache
-def here() -> Ranks:
+def current_group() -> Communicator:
     """Return this process's communicator: its rank and the others; alone, unless several were started together.
 
     UsageError where they were and cannot find each other: each would train by itself and write into the same folder.
     """
     _, size = announced()
     if size == 1:
-        return Ranks()
+        return Communicator()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as problem:
@@ -51,10 +51,10 @@ def here() -> Ranks:
             f"{size} processes were started together, and {MPI.COMM_WORLD.size} of them found each other; start them with the mpiexec of the "
             f"library that mpi4py uses ({library.split(',')[0]})"
         )
-    return MPIRanks(MPI)
+    return MPICommunicator(MPI)
 
 
-class MPIRanks(Ranks):
+class MPICommunicator(Communicator):
     """A rank that is an MPI process."""
 
     def __init__(self, mpi: Any):

@@ -15,20 +15,20 @@ BLOCK = 64 * 1024
 ADAMW = "mean = b1 * m + (T(1) - b1) * g; square = b2 * v + (T(1) - b2) * g * g; to = keep * p - first * mean / (sqrt(square) * second + eps);"
 
 
-def adamw_definition(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
+def adamw_definition(p, g, m, v, step, learning_rate, weight_decay, beta_1, beta_2, eps):
     """Return (p, m, v) after one step of AdamW: running means of the gradient and of its square, both bias-corrected."""
     m = beta_1 * m + (1 - beta_1) * g
     v = beta_2 * v + (1 - beta_2) * g * g
     unbiased_m, unbiased_v = m / (1 - beta_1**step), v / (1 - beta_2**step)
-    return p - rate * (decay * p + unbiased_m / (np.sqrt(unbiased_v) + eps)), m, v
+    return p - learning_rate * (weight_decay * p + unbiased_m / (np.sqrt(unbiased_v) + eps)), m, v
 
 
-def adamw_kernel(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
+def adamw_kernel(p, g, m, v, step, learning_rate, weight_decay, beta_1, beta_2, eps):
     """Return what `adamw_definition` does, with m and v updated in place, in blocks that stay in the cache; on a GPU, in one launch."""
     if not isinstance(p, np.ndarray):
         launch = elementwise(p, "T p, T g, T m, T v, T b1, T b2, T first, T second, T eps, T keep", "T to, T mean, T square", ADAMW, "tinymm_adamw")
-        first, second = rate / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)
-        new = launch(p, g, m, v, beta_1, beta_2, first, second, eps, 1 - rate * decay)
+        first, second = learning_rate / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)
+        new = launch(p, g, m, v, beta_1, beta_2, first, second, eps, 1 - learning_rate * weight_decay)
         return tuple(after.astype(before.dtype, copy=False) for after, before in zip(new, (p, m, v), strict=True))
     new = np.empty_like(p, order="C")
     parts = [x.reshape(-1) for x in (p, g, m, v, new)]
@@ -45,8 +45,8 @@ def adamw_kernel(p, g, m, v, step, rate, decay, beta_1, beta_2, eps):
         out *= second
         out += eps
         np.divide(mean, out, out=out)
-        out *= -rate * first
-        out += a * (1 - rate * decay)
+        out *= -learning_rate * first
+        out += a * (1 - learning_rate * weight_decay)
     return new, m, v
 
 
@@ -59,9 +59,9 @@ class AdamW:
     module, such as a list of parameters.
     """
 
-    def __init__(self, model: Module, *, decay: float = 0.2, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-6):
-        if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1) or decay < 0:
-            raise UsageError(f"AdamW needs betas in [0, 1) and a decay of at least 0; betas {betas} and decay {decay} came")
+    def __init__(self, model: Module, *, weight_decay: float = 0.2, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-6):
+        if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1) or weight_decay < 0:
+            raise UsageError(f"AdamW needs betas in [0, 1) and a decay of at least 0; betas {betas} and decay {weight_decay} came")
         if not isinstance(model, Module):
             raise UsageError(
                 "AdamW takes the model itself, since it finds its means by the parameters' "
@@ -71,7 +71,7 @@ class AdamW:
         self.parameters = model.trainable()
         self.means = {name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()}
         self.squares = {name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()}
-        self.decay, self.betas, self.eps = decay, betas, eps
+        self.weight_decay, self.betas, self.eps = weight_decay, betas, eps
         self.steps = 0
 
     def gradient_norm(self) -> Any:
@@ -82,22 +82,24 @@ class AdamW:
                 total = total + np.vdot(p.grad, p.grad)
         return np.sqrt(total)
 
-    def step(self, rate: float, clip: float | None = None, norm: Any = None) -> Any:
+    def step(self, learning_rate: float, max_grad_norm: float | None = None, norm: Any = None) -> Any:
         """Take one step at a learning rate, drop the gradients and return their norm before clipping.
 
-        With `clip`, gradients of a larger norm are scaled down to it as one vector, which bounds a step and keeps its direction.
+        With `max_grad_norm`, gradients of a larger norm are scaled down to it as one vector, which bounds a step and keeps its direction.
         A caller that has the norm already hands it in as `norm`.
         """
         self.steps += 1
         norm = self.gradient_norm() if norm is None else norm
-        scale = None if clip is None else np.minimum(1.0, clip / (norm + 1e-6))
+        scale = None if max_grad_norm is None else np.minimum(1.0, max_grad_norm / (norm + 1e-6))
         for name, p in self.parameters.items():
             if p.grad is None:
                 continue
             g = p.grad if scale is None else p.grad * scale.astype(p.grad.dtype)
-            decay = self.decay if p.ndim > 1 else 0.0
+            weight_decay = self.weight_decay if p.ndim > 1 else 0.0
             state = (self.means[name], self.squares[name])
-            p.data, self.means[name], self.squares[name] = adamw_kernel(p.data, g, *state, self.steps, rate, decay, *self.betas, self.eps)
+            p.data, self.means[name], self.squares[name] = adamw_kernel(
+                p.data, g, *state, self.steps, learning_rate, weight_decay, *self.betas, self.eps
+            )
             p.grad = None
         return norm
 

@@ -17,11 +17,11 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.memory import keep_freed_memory
 from tinymm.autodiff import Op, Tensor
-from tinymm.autodiff.ops.fused import together
+from tinymm.autodiff.ops.fused import joint_vjp
 from tinymm.layers import BatchNorm2d, Module
 
-from .mpi import here
-from .ranks import Ranks, shares, span
+from .mpi import current_group
+from .ranks import Communicator, shard_slice, split_sizes
 
 #: Stands in a batch where what another encoder has made will be put.
 _MADE = object()
@@ -29,7 +29,7 @@ _MADE = object()
 
 def default_workers(model: Module | None = None) -> int:
     """Return how many threads suit a rank: its share of the machine's cores, up to 4; one under batch normalization."""
-    return 1 if model is not None and has_batch_statistics(model) else min(4, here().cores)
+    return 1 if model is not None and has_batch_statistics(model) else min(4, current_group().cores)
 
 
 def has_batch_statistics(model: Module) -> bool:
@@ -38,7 +38,7 @@ def has_batch_statistics(model: Module) -> bool:
 
 
 @contextlib.contextmanager
-def threads(workers: int, ranks: Ranks | None = None) -> Iterator[Callable[[Module], Callable]]:
+def threads(workers: int, ranks: Communicator | None = None) -> Iterator[Callable[[Module], Callable]]:
     """Give a `split` for `model.losses`: it wraps an encoder so that the ranks, with `workers` threads each, share each batch.
 
     `ranks` are those that were started together with this process, unless it is said. The matrix library is held to one thread meanwhile,
@@ -51,7 +51,7 @@ def threads(workers: int, ranks: Ranks | None = None) -> Iterator[Callable[[Modu
     """
     if workers < 1:
         raise UsageError(f"at least one worker is needed and {workers} came; leave --workers out for a good default")
-    ranks = ranks or here()
+    ranks = ranks or current_group()
     keep_freed_memory()
     if workers == ranks.size == 1:
         yield lambda encoder: encoder
@@ -62,7 +62,7 @@ def threads(workers: int, ranks: Ranks | None = None) -> Iterator[Callable[[Modu
         yield lambda encoder: _Sharded(encoder, pool, workers, ranks)
 
 
-def gather_over(ranks: Ranks) -> Callable[[Any], Tensor]:
+def gather_over(ranks: Communicator) -> Callable[[Any], Tensor]:
     """Return a `gather` for losses that are computed rank by rank: each rank's rows (b, …) -> the rows of all (B, …), with gradient.
 
     A row was used by all ranks, so its gradient is the sum over them: the backward pass of a gather is a reduce-scatter. All ranks must
@@ -79,7 +79,7 @@ def gather_over(ranks: Ranks) -> Callable[[Any], Tensor]:
 class _Sharded:
     """An encoder, or a method of a model, that cuts its batch into shards: arrays (B, …) -> (B, …), equal to its own result to rounding."""
 
-    def __init__(self, encoder: Any, pool: ThreadPoolExecutor, workers: int, ranks: Ranks):
+    def __init__(self, encoder: Any, pool: ThreadPoolExecutor, workers: int, ranks: Communicator):
         module = getattr(encoder, "__self__", encoder)
         if has_batch_statistics(module) and module.training:
             raise UsageError(
@@ -102,7 +102,7 @@ class _Sharded:
         made, ranks = inputs[len(self.parameters) :], self.ranks
         counts, own, shards = self._plan(len(next(x for x in (*made, *batch) if x is not _MADE and x is not None)))
         cut = [[Tensor(x[s], requires_grad=True) for x in made] for s in shards]
-        # Each thread inherits no_grad() or checking() through a copy of the context.
+        # Each thread inherits no_grad() or detect_anomaly() through a copy of the context.
         tasks = [self.pool.submit(copy_context().run, self.encoder, *_merged(batch, mine, s)) for s, mine in zip(shards, cut, strict=True)]
         features = [task.result() for task in tasks]
         # A loss that leaves a part of the model out must leave its parameters without a gradient, here as anywhere.
@@ -123,7 +123,7 @@ class _Sharded:
             ]
             return of_parameters + of_made
 
-        vjps = together(backward, len(reached) + len(made))
+        vjps = joint_vjp(backward, len(reached) + len(made))
         of_reached = dict(zip(reached, vjps, strict=False))
         value = ranks.all_gather(np.concatenate([f.data for f in features])[:own], counts)
         return value, *(of_reached.get(p) for p in self.parameters), *vjps[len(reached) :]
@@ -134,10 +134,10 @@ class _Sharded:
         A rank without rows looks at the first one, if there is one, to know what kind of thing the
         encoder gives, and keeps nothing of it.
         """
-        counts = shares(rows, self.ranks.size)
-        first, own = span(counts, self.ranks.rank).start, counts[self.ranks.rank]
-        parts = shares(own, min(self.workers, own)) if own else [min(1, rows)]
-        starts = [(first if own else 0) + span(parts, i).start for i in range(len(parts))]
+        counts = split_sizes(rows, self.ranks.size)
+        first, own = shard_slice(counts, self.ranks.rank).start, counts[self.ranks.rank]
+        parts = split_sizes(own, min(self.workers, own)) if own else [min(1, rows)]
+        starts = [(first if own else 0) + shard_slice(parts, i).start for i in range(len(parts))]
         return counts, own, [slice(start, start + n) for start, n in zip(starts, parts, strict=True)]
 
 

@@ -21,33 +21,33 @@ from tinymm.arrays.errors import UsageError
 PATIENCE = 60
 
 
-def shares(rows: int, parts: int) -> list[int]:
+def split_sizes(rows: int, parts: int) -> list[int]:
     """Return how many rows each part has; the first ones have one more where the parts cannot be equal.
 
-    >>> shares(7, 3), shares(1, 2)
+    >>> split_sizes(7, 3), split_sizes(1, 2)
     ([3, 2, 2], [1, 0])
     """
     least, more = divmod(rows, parts)
     return [least + (i < more) for i in range(parts)]
 
 
-def span(counts: Sequence[int], part: int) -> slice:
+def shard_slice(counts: Sequence[int], part: int) -> slice:
     """Return the slice of the rows that are a part's own.
 
-    >>> span([3, 2, 2], 1)
+    >>> shard_slice([3, 2, 2], 1)
     slice(3, 5, None)
     """
     first = sum(counts[:part])
     return slice(first, first + counts[part])
 
 
-class Ranks:
+class Communicator:
     """The communicator of one of `size` ranks, the `rank`-th from 0; by itself, of a process that is alone.
 
     `cores` is the number of the machine's cores that this rank may use. All ranks must make the same calls in the same order: a rank that
     leaves one out keeps the others waiting.
 
-    >>> alone = Ranks()
+    >>> alone = Communicator()
     >>> alone.all_gather(np.ones((2, 3)), [2]).shape, alone.all_reduce([np.ones(2)])
     ((2, 3), [array([1., 1.])])
     """
@@ -79,7 +79,7 @@ class Ranks:
         for dtype in dict.fromkeys(a.dtype for a in arrays):
             places = [i for i, a in enumerate(arrays) if a.dtype == dtype]
             buffer = np.concatenate([to_host(arrays[i]).reshape(-1) for i in places])
-            counts = shares(len(buffer), self.size)
+            counts = split_sizes(len(buffer), self.size)
             total = self._gather(self._sum_of_own(buffer, counts), counts)
             for i, part in zip(places, np.split(total, np.cumsum([arrays[i].size for i in places])[:-1]), strict=True):
                 found[i] = to_backend(part.reshape(arrays[i].shape), array_module(arrays[i]).__name__)
@@ -132,7 +132,7 @@ def affinity() -> set[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
-class Simulated(Ranks):
+class Simulated(Communicator):
     """A communicator of ranks that are threads, which exchange arrays through a shared list."""
 
     def __init__(self, rank: int, table: list, meeting: threading.Barrier):
@@ -149,10 +149,10 @@ class Simulated(Ranks):
         return self._laid_out(x, np.concatenate)
 
     def _exchange(self, x: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-        return self._laid_out(x, lambda table: np.stack([one[span(counts, self.rank)] for one in table]))
+        return self._laid_out(x, lambda table: np.stack([one[shard_slice(counts, self.rank)] for one in table]))
 
 
-def simulate(size: int, work: Callable[[Ranks], Any]) -> list:
+def simulate(size: int, work: Callable[[Communicator], Any]) -> list:
     """Run `work(ranks)` as each of `size` ranks, in threads of this process, and return what each returned; an error in one ends all.
 
     >>> simulate(3, lambda ranks: float(ranks.all_reduce([np.array([1.0 + ranks.rank])])[0][0]))
@@ -162,7 +162,7 @@ def simulate(size: int, work: Callable[[Ranks], Any]) -> list:
 
     table, meeting = [None] * size, threading.Barrier(size)
 
-    def guarded(ranks: Ranks) -> Any:
+    def guarded(ranks: Communicator) -> Any:
         try:
             return work(ranks)
         except BaseException:

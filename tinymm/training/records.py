@@ -30,7 +30,7 @@ from tinymm.arrays.errors import DataError, UsageError
 from tinymm.arrays.files import atomic
 
 from .events import EventWriter
-from .mpi import here
+from .mpi import current_group
 
 #: What a process that was killed leaves of the file that it was writing (`atomic`).
 TEMPORARY = ".*.[0-9]*.tmp"
@@ -324,7 +324,7 @@ def describe(settings: Mapping[str, Any]) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     machine = {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}
-    return {"settings": dict(settings), "seed": settings.get("seed"), "ranks": here().size, "versions": versions, "platform": machine}
+    return {"settings": dict(settings), "seed": settings.get("seed"), "ranks": current_group().size, "versions": versions, "platform": machine}
 
 
 def _now() -> str:

@@ -22,14 +22,14 @@ from tinymm.arrays.errors import UsageError
 
 #: What flags are called elsewhere → what they are called here, the first that the command has.
 ELSEWHERE = {
-    "--lr": ["--rate"], "--learning-rate": ["--rate"], "--epochs": ["--steps"], "--num-epochs": ["--steps"], "--max-steps": ["--steps"],
+    "--lr": ["--learning-rate"], "--epochs": ["--steps"], "--num-epochs": ["--steps"], "--max-steps": ["--steps"],
     "--iterations": ["--steps"], "--device": ["--backend"], "--gpu": ["--backend"], "--cuda": ["--backend"], "--batch": ["--batch-size"],
     "--bs": ["--batch-size"], "--threads": ["--workers"], "--num-workers": ["--workers"], "--output": ["--out"], "--output-dir": ["--out"],
-    "--weight-decay": ["--decay"], "--wd": ["--decay"], "--max-grad-norm": ["--clip"], "--grad-clip": ["--clip"], "--dataset": ["--data"],
+    "--wd": ["--weight-decay"], "--grad-clip": ["--max-grad-norm"], "--dataset": ["--data"],
     "--train-data": ["--data"], "--pretrained": ["--init", "--model"], "--checkpoint": ["--resume", "--model"], "--image-size": ["--resolution"],
     "--size": ["--resolution"], "--patch-size": ["--patch"], "--dim": ["--width"], "--hidden-size": ["--width"], "--depth": ["--layers"],
-    "--embed-dim": ["--joint"], "--top-p": ["--nucleus"], "--num-beams": ["--beams"], "--max-new-tokens": ["--longest"],
-    "--max-length": ["--longest"], "--top-k": ["--top"], "--classes": ["--labels"], "--prompt": ["--template"],
+    "--num-beams": ["--beams"],
+    "--max-length": ["--max-new-tokens"], "--top-k": ["--top"], "--classes": ["--labels"], "--prompt": ["--template"],
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import re
 MEANINGS = (
     ("unseen_characters_all_", "the same among all names, seen ones too"),
     ("unseen_characters_", "characters never trained on; words of their names were"),
-    ("unseen_face_", "known characters in a face never trained on"),
+    ("unseen_font_", "known characters in a font never trained on"),
     ("overfit_", "the very pairs that were trained on"),
     ("zero_shot_", "nearest prompt of a class; mean over classes, so chance is 1/classes"),
     ("probe_", "linear classifier on features, fitted on half; chance: the largest class"),
@@ -27,7 +27,7 @@ MEANINGS = (
 def meaning(name: str) -> str:
     """Return what a number of results.json is, or "" for one that nobody has described.
 
-    >>> meaning("unseen_face_r1")
-    'known characters in a face never trained on'
+    >>> meaning("unseen_font_r1")
+    'known characters in a font never trained on'
     """
     return next((said for pattern, said in MEANINGS if re.search(pattern, name)), "")

@@ -20,7 +20,7 @@ from tinymm.training.evaluate import (
     swap_accuracy,
     zero_shot,
 )
-from tinymm.training.loop import Recipe, batch_at
+from tinymm.training.loop import TrainConfig, batch_at
 
 DIRECTIONS = ("r1", "image_to_text_r1", "text_to_image_r1")
 
@@ -80,7 +80,7 @@ def _sets(able: frozenset[str], source: Source, settings: Any) -> dict[str, Pair
 
 def trained_pairs(source: Source, settings: Any) -> PairSet:
     """Return the pairs that `--overfit` trains on, as their batches hold them."""
-    recipe = Recipe(
+    recipe = TrainConfig(
         1, batch_size=settings.batch_size, seed=settings.seed, overfit=settings.overfit
     )
     count = min(settings.overfit, len(source))

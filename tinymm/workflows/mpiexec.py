@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tinymm.arrays.errors import TinymmError, UsageError
-from tinymm.training.mpi import announced, here
-from tinymm.training.ranks import Ranks
+from tinymm.training.mpi import announced, current_group
+from tinymm.training.ranks import Communicator
 
 #: Seconds in which all ranks fail if the reason is one that they share.
 PATIENCE = 3.0
@@ -37,13 +37,13 @@ def one_voice() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def together(options: dict[str, Any], *, shares_batches: bool) -> Iterator[dict[str, Any]]:
+def mpi_session(options: dict[str, Any], *, shares_batches: bool) -> Iterator[dict[str, Any]]:
     """Give the options with which this rank runs a command; the same for a process that is alone.
 
     `shares_batches` says whether the command trains, so that ranks have something to share: UsageError if not. An error that all ranks have is
     raised in each; one that is this rank's alone is said by it and ends all, since the others would wait for this one.
     """
-    ranks = here()
+    ranks = current_group()
     if ranks.size == 1:
         yield options
         return
@@ -61,7 +61,7 @@ def together(options: dict[str, Any], *, shares_batches: bool) -> Iterator[dict[
 
 
 @contextlib.contextmanager
-def _own_folders(options: dict[str, Any], ranks: Ranks) -> Iterator[dict[str, Any]]:
+def _own_folders(options: dict[str, Any], ranks: Communicator) -> Iterator[dict[str, Any]]:
     """Give the options with a folder of this rank's own in place of the run's, unless it is the first rank."""
     if ranks.rank == 0:
         ranks.wait()  # until all have copied what this one goes on to write
@@ -80,7 +80,7 @@ def _own_folders(options: dict[str, Any], ranks: Ranks) -> Iterator[dict[str, An
 
 
 @contextlib.contextmanager
-def _own_cores(ranks: Ranks) -> Iterator[None]:
+def _own_cores(ranks: Communicator) -> Iterator[None]:
     """Hold the matrix library to this rank's share of the cores, in evaluation too."""
     from threadpoolctl import threadpool_limits
 

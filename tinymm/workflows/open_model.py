@@ -17,7 +17,7 @@ from .terminal import aside, tell
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedModel:
     """A model in eval mode, its tokenizer, its preprocessing and the folder that they came from."""
 
     path: Path
@@ -25,7 +25,7 @@ class Opened:
     tokenizer: Tokenizer
     preprocess: Any
     settings: dict[str, Any]
-    fresh: tuple[str, ...] = ()  # weights that the folder has none for
+    newly_initialized: tuple[str, ...] = ()  # weights that the folder has none for
     unused: tuple[str, ...] = ()  # what else the file and its folder hold, of which nothing was made
 
     @property
@@ -55,7 +55,7 @@ def open_model(
     heads: str | dict[str, int] | None = None,
     activation: str | dict[str, str] | None = None,
     resolution: int | None = None,
-) -> Opened:
+) -> LoadedModel:
     """Open a run folder, a folder of somebody else's or a single file; without a path, the last run.
 
     `can` are abilities (`tasks.CONTRAST` …), one of which the `command` needs: the last run is that
@@ -91,7 +91,7 @@ def open_any(
     heads: str | dict[str, int] | None = None,
     activation: str | dict[str, str] | None = None,
     resolution: int | None = None,
-) -> Opened:
+) -> LoadedModel:
     """Open any model that has a spec, such as a language model, as `open_model` does.
 
     CheckpointError for a path where nothing is and for weights that are not finite; UsageError for a
@@ -118,7 +118,7 @@ def open_any(
             raise CheckpointError(
                 f"weights are finite numbers, and {folder} has {int((~fine).sum()):,} of "
                 f"{array.size:,} in {name} that are not; copy it again, or train anew with a lower "
-                "--rate"
+                "--learning-rate"
             )
     spec = tasks.spec_or_none(model)
     if spec is None:
@@ -133,8 +133,8 @@ def open_any(
     if getattr(model.config, "image", None) is not None:
         prepare = pretrained.preprocess(folder, loaded=(model, report))
     model.to(backend)
-    fresh, unused = tuple(report.fresh), tuple(report.unused)
-    return Opened(folder, model, words, prepare, settings, fresh, unused)
+    newly_initialized, unused = tuple(report.newly_initialized), tuple(report.unused)
+    return LoadedModel(folder, model, words, prepare, settings, newly_initialized, unused)
 
 
 #: What an ability is called in a sentence: "a model that …".
@@ -152,7 +152,7 @@ def _last_run(can: tuple[str, ...]) -> Path:
     return last_run(holding="model.safetensors", of_model=names)
 
 
-def _cannot(opened: Opened, can: tuple[str, ...], command: str) -> str:
+def _cannot(opened: LoadedModel, can: tuple[str, ...], command: str) -> str:
     """Return why a model will not do: it never had the ability, or its file lacks the weights."""
     asked = " or ".join(ABILITIES[ability] for ability in can)
     lacking = [ability for ability in can if ability in opened.spec.can]
@@ -200,7 +200,7 @@ def a(model: Any) -> str:
     return f"a{'n' * (name[0] in 'AEIO')} {name}"
 
 
-def introduce(opened: Opened, asked: str | None) -> None:
+def introduce(opened: LoadedModel, asked: str | None) -> None:
     """Say which model answers, what it was trained on and for how long, beside the answer; `asked` is the given path, None for the last run."""
     settings = opened.settings
     data, steps = settings.get("data"), settings.get("steps")

@@ -176,8 +176,8 @@ def _steps(records: list[dict[str, Any]]) -> Iterator[str]:
 def table(results: dict[str, Any]) -> list[str]:
     """Return the numbers that have a chance level as lines, the chance beside each, and what it is.
 
-    >>> table({"unseen_face_r1": 0.5, "chance": {"unseen_face_r1": 0.01}})
-    ['unseen face R@1                    0.500   chance 0.010   known characters in a face never trained on']
+    >>> table({"unseen_font_r1": 0.5, "chance": {"unseen_font_r1": 0.01}})
+    ['unseen font R@1                    0.500   chance 0.010   known characters in a font never trained on']
     """
     lines = []
     for name, level in results["chance"].items():

@@ -9,7 +9,7 @@ import numpy as np
 from tinymm.data.batches import Source
 from tinymm.tasks import Task
 from tinymm.training.checkpoint import save_checkpoint
-from tinymm.training.loop import Recipe, train
+from tinymm.training.loop import TrainConfig, train
 from tinymm.training.optimizers import AdamW
 from tinymm.training.records import RunFolder
 
@@ -21,7 +21,7 @@ def learn(
     model: Any,
     source: Source,
     optimizer: AdamW,
-    recipe: Recipe,
+    recipe: TrainConfig,
     progress: dict[str, Any],
     *,
     chance: float,
@@ -69,7 +69,7 @@ def learn(
             if step % checkpoint_every == 0 and not last:
                 save_checkpoint(folder.path, model, optimizer, progress)
             if len(recent) == step == 50 and np.mean(recent[-20:]) > chance - 0.05:
-                say(f"the loss is still that of equal scores, {chance:.2f}: try another --rate, or --overfit 64 first")
+                say(f"the loss is still that of equal scores, {chance:.2f}: try another --learning-rate, or --overfit 64 first")
     if progress["best_step"] == 0:
         keep()
     _warn(duplicates, len(recent), source, say)

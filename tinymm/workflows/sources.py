@@ -9,7 +9,7 @@ from tinymm.data.datasets import datasets
 from tinymm.tasks import ModelSpec
 
 from . import words as vocabularies
-from .open_model import Opened, open_source
+from .open_model import LoadedModel, open_source
 
 
 def fresh_source(spec: ModelSpec, settings: Any, *, run: str | None = None) -> Source:
@@ -29,7 +29,7 @@ def fresh_source(spec: ModelSpec, settings: Any, *, run: str | None = None) -> S
     return framed(source, spec.frame)
 
 
-def source_for(opened: Opened, data: str, seed: int, *, part_of: ModelSpec | None = None) -> Source:
+def source_for(opened: LoadedModel, data: str, seed: int, *, part_of: ModelSpec | None = None) -> Source:
     """Return data in the preprocessing of a model that was opened, and in its words.
 
     Where it becomes `part_of` another model its images count: built-in data keeps words of its own,
@@ -81,7 +81,7 @@ def check_enough(source: Source) -> None:
         )
 
 
-def _way_out(opened: Opened) -> str:
+def _way_out(opened: LoadedModel) -> str:
     trained_on = opened.settings.get("data")
     named = f"name its own data with --data {trained_on}, or" if trained_on else "name"
     return f"{named} pictures and captions of yours with --data"

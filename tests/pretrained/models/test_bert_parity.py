@@ -62,7 +62,7 @@ def test_causal_use_with_and_without_a_picture(tmp_path, crosses):
     model = theirs(transformers.BertLMHeadModel, "float64", **more)
     model.save_pretrained(tmp_path)
     ours = pretrained.load(tmp_path, dtype="float64")
-    assert (ours.config.memory_width is None) != crosses
+    assert (ours.config.encoder_width is None) != crosses
     memory = np.random.default_rng(0).standard_normal((2, 4, 24)) if crosses else None
     options = {"encoder_hidden_states": torch.tensor(memory)} if crosses else {}
     logits = model(input_ids=torch.tensor(IDS), attention_mask=torch.tensor(REAL).long(), **options).logits

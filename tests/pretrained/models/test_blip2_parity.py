@@ -84,7 +84,9 @@ def test_image_text_retrieval_scores(tmp_path, dtype):
 def test_what_a_retrieval_folder_lacks_begins_anew_and_is_named(tmp_path):
     randomized(transformers.Blip2ForImageTextRetrieval(config(text=True))).save_pretrained(tmp_path)
     _, report = pretrained.load_with_report(tmp_path)
-    assert "temperature" in report.fresh and all(name == "temperature" or name.startswith("language_head.") for name in report.fresh)
+    assert "temperature" in report.newly_initialized and all(
+        name == "temperature" or name.startswith("language_head.") for name in report.newly_initialized
+    )
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

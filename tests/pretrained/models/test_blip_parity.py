@@ -100,10 +100,10 @@ def test_cosines_matching_logits_and_all_gradients(tmp_path, dtype):
 
 def test_what_a_folder_lacks_begins_anew_and_is_named(tmp_path):
     random_weights(transformers.BlipForImageTextRetrieval(transformers.BlipConfig(text_config=TEXT, vision_config=VISION))).save_pretrained(tmp_path)
-    fresh = pretrained.load_with_report(tmp_path)[1].fresh
+    fresh = pretrained.load_with_report(tmp_path)[1].newly_initialized
     assert "temperature" in fresh and all(name == "temperature" or name.startswith("decoder.") for name in fresh)
     theirs_and_ours(transformers.BlipForConditionalGeneration, tmp_path, "float32")
-    fresh = pretrained.load_with_report(tmp_path)[1].fresh
+    fresh = pretrained.load_with_report(tmp_path)[1].newly_initialized
     assert {name.split(".")[1] for name in fresh if name.startswith("encoders.")} == {"image_projection", "text_projection", "text_encoder"}
     assert {name.split(".")[0] for name in fresh} == {"encoders", "temperature", "itm_head"}
     assert all(".attention." in name or ".norm_1." in name for name in fresh if "text_encoder" in name)
@@ -207,7 +207,7 @@ def test_a_folder_of_ours_is_opened_here_and_there_with_the_same_settings(tmp_pa
     mine, its = full.config, again.config
     assert (its.image, its.text, its.decode, its.end_of_text, its.smoothing) == (mine.image, mine.text, mine.decode, mine.end_of_text, mine.smoothing)
     for name, array in full.state_dict().items():
-        if not name.startswith(("momentum_encoder.", "queue.")) and name not in report.fresh:
+        if not name.startswith(("momentum_encoder.", "queue.")) and name not in report.newly_initialized:
             assert again.state_dict()[name].tobytes() == array.tobytes(), name
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["model_type"] == "blip" and config["text_config"]["is_decoder"] is True

@@ -48,7 +48,7 @@ def test_features_logits_and_loss_agree_with_the_original_code(name, dtype):
     assert off(model.logits(images, ids).data, right["logits_per_image"]) < tolerance
     assert off(model.logits(images, ids).data.T, right["logits_per_text"]) < tolerance
     assert off(tasks.losses(model, images, ids, ids > 0)["itc"].data, right["loss"]) < tolerance
-    W_i = np.eye(model.config.joint_width) if model.W_i is None else model.W_i
+    W_i = np.eye(model.config.embed_dim) if model.W_i is None else model.W_i
     loss, logits = figure_3(model.image_encoder, model.text_encoder, images, ids, W_i, model.W_t, model.t)
     assert off(loss.data, right["loss"]) < tolerance and off(logits.data, right["logits_per_image"]) < tolerance
 
@@ -166,7 +166,7 @@ def trained_looking(config, dtype="float32"):
     state = model.state_dict()
     for name, array in state.items():
         spread = 0.1 * rng.normal(size=array.shape)
-        positive = name.endswith(("gain", "running_variance"))
+        positive = name.endswith("running_variance") or "norm" in name and name.endswith("weight")
         state[name] = np.full_like(array, 3) if array.dtype.kind == "i" else 1 + spread**2 if positive else spread
     model.load_state_dict(state)
     return model

@@ -16,7 +16,7 @@ from tinymm.models.opt import OPT, OPTConfig
 from tinymm.models.qformer import QFormerConfig
 from tinymm.models.vit import ViTConfig
 from tinymm.pretrained.models.config_classes import CLASSES, COMMON, read_config
-from tinymm.pretrained.models.config_from_arrays import agreed
+from tinymm.pretrained.models.config_from_arrays import merge_config
 
 
 def rewrite(folder, change):
@@ -39,7 +39,7 @@ def without(*names, **changes):
 
 def blip(text_heads, image_heads):
     image = ViTConfig.plain(resolution=16, patch=8, width=48, layers=1, heads=image_heads)
-    text = BertConfig.tiny(width=48, heads=text_heads, memory_width=48)
+    text = BertConfig.tiny(width=48, heads=text_heads, encoder_width=48)
     return randomized(BLIP(replace(BLIPConfig.tiny(), image=image, text=text, momentum=None), np.random.default_rng(0)))
 
 
@@ -65,7 +65,7 @@ def test_label_smoothing_is_that_of_the_version_that_wrote_the_file(version, smo
 @pytest.mark.parametrize(("version", "eps"), [(None, 1e-6), ("4.27.4", 1e-5), ("4.33.3", 1e-5), ("4.34.1", 1e-6), ("5.0.0", 1e-6)])
 def test_blip_2_s_heads_and_eps_are_its_classes(version, eps, tmp_path):
     image = ViTConfig.plain(resolution=16, patch=8, width=48, layers=1, heads=16, norm_after=False)
-    qformer = QFormerConfig.tiny(width=48, heads=12, memory_width=48, vocabulary=None)
+    qformer = QFormerConfig.tiny(width=48, heads=12, encoder_width=48, vocabulary=None)
     config = BLIP2Stage2Config(image, qformer, OPTConfig.tiny(width=48, heads=12))
     pretrained.save(randomized(BLIP2Stage2(config, np.random.default_rng(0))), tmp_path, format="huggingface")
     rewrite(tmp_path, without("num_attention_heads", "layer_norm_eps", "hidden_act", "activation_function"))
@@ -107,10 +107,10 @@ def test_a_fixed_key_is_refused_otherwise_and_the_sentence_names_it(kind):
 
 
 def test_heads_of_a_bare_file_are_those_of_a_released_width_or_asked_for():
-    assert [agreed("x", {"width": width}, {})["heads"] for width in (768, 1024, 1408)] == [12, 16, 16]
+    assert [merge_config("x", {"width": width}, {})["heads"] for width in (768, 1024, 1408)] == [12, 16, 16]
     with pytest.raises(CheckpointError, match="files do not tell how many heads x has, and 32 is no width of a released one; pass heads="):
-        agreed("x", {"width": 32}, {})
-    assert agreed("x", {"width": 32}, {}, heads=4)["heads"] == 4
+        merge_config("x", {"width": 32}, {})
+    assert merge_config("x", {"width": 32}, {}, heads=4)["heads"] == 4
 
 
 def test_an_opt_without_a_config_is_a_released_one(tmp_path):

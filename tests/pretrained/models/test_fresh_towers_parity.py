@@ -401,7 +401,7 @@ def _with_graph(kind, ours, theirs):
         (lambda: blip2("Blip2ForConditionalGeneration"), ("vision_config", "qkv_bias"), False, "qkv_bias"),
         (lambda: blip2("Blip2ForConditionalGeneration"), ("qformer_config", "cross_attention_frequency"), 1, "cross_every"),
         (lambda: blip2("Blip2ForConditionalGeneration"), ("text_config", "model_type"), "t5", "OPT"),
-        (lambda: blip2("Blip2ForImageTextRetrieval"), ("image_text_hidden_size",), 11, "joint_width"),
+        (lambda: blip2("Blip2ForImageTextRetrieval"), ("image_text_hidden_size",), 11, "embed_dim"),
         (lambda: blip2("Blip2ForImageTextRetrieval"), ("num_query_tokens",), 4, "queries"),
     ],
 )

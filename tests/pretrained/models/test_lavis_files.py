@@ -31,7 +31,7 @@ def parts(tmp_path):
 
 def test_a_whole_file_without_a_config_is_measured():
     model, report = pretrained.load_with_report(REFERENCE / "lavis_stage1.safetensors", dtype="float64", heads=HEADS)
-    assert isinstance(model, BLIP2Stage1) and not report.fresh
+    assert isinstance(model, BLIP2Stage1) and not report.newly_initialized
     with np.load(REFERENCE / "lavis_stage1.npz") as right:
         images, ids, is_real = right["pixel_values"].transpose(0, 2, 3, 1), right["input_ids"], right["attention_mask"].astype(bool)
         terms = losses(model, images, ids, is_real, negatives=(right["neg_image_for_text"], right["neg_text_for_image"]))
@@ -58,8 +58,8 @@ def test_stage_2_with_both_frozen_parts(tmp_path):
     for i in range(2):
         state[f"image_encoder.blocks.{i}.attention.qkv.bias"][40:80] = 0  # EVA has no key bias
     model.load_state_dict(state)
-    arrays, homeless = LAVIS_STAGE_2.export(model.state_dict())
-    assert not homeless
+    arrays, missing_keys = LAVIS_STAGE_2.export(model.state_dict())
+    assert not missing_keys
     frozen = ("visual_encoder.", "opt_model.")
     write_safetensors(tmp_path / "trained.safetensors", {k: np.ascontiguousarray(a) for k, a in arrays.items() if not k.startswith(frozen)})
     eva = {k.removeprefix("visual_encoder."): np.ascontiguousarray(a) for k, a in arrays.items() if k.startswith("visual_encoder.")}

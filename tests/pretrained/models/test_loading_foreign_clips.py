@@ -99,7 +99,7 @@ def test_an_open_clip_folder_uses_the_activation_and_heads_of_its_config(tmp_pat
         ({"vision_cfg": {"image_size": [32, 16]}}, "square here, image_size"),
         ({"vision_cfg": {"head_width": 0}}, "head_width is a count"),
         ({"vision_cfg": [1]}, "objects of settings"),
-        ({"embed_dim": 17}, "joint_width is 17 in the config and 16 by the arrays"),
+        ({"embed_dim": 17}, "embed_dim is 17 in the config and 16 by the arrays"),
     ]:
         (tmp_path / "open_clip_config.json").write_text(json.dumps(open_clip_config(**changes)))
         with pytest.raises(CheckpointError, match=said):
@@ -237,7 +237,7 @@ def test_a_wrong_file_in_hugging_face_s_layout_names_its_keys(change, said, tmp_
         (setting("vision_config", layer_norm_eps=-1.0), "small positive number, -1.0 came"),
         (setting("text_config", eos_token_id=[1, 2]), "end_of_text is a whole number, 0 or more, [1, 2] came"),
         (setting("text_config", eos_token_id=-4), "end_of_text is a whole number, 0 or more, -4 came"),
-        (lambda config: config | {"projection_dim": 99}, "joint_width is 99 in the config and 16"),
+        (lambda config: config | {"projection_dim": 99}, "embed_dim is 99 in the config and 16"),
         (lambda config: config | {"model_type": "siglip"}, "model_type 'clip', 'siglip' came"),
         (lambda config: config | {"text_config": 3}, "text_config is an object of settings, a int came"),
         (lambda config: [], "a JSON object is expected, a list came"),
@@ -274,7 +274,7 @@ def own(part, **changes):
         (own("image", eps=0), "small positive number, 0 came"),
         (lambda config: {k: v for k, v in config.items() if k != "image"}, "image needs a kind"),
         (lambda config: config | {"model_type": "clip"}, "a model_type of 'tinymm_clip', 'clip' came"),
-        (lambda config: config | {"joint_width": 5}, "joint_width is 5 in the config and 16"),
+        (lambda config: config | {"embed_dim": 5}, "embed_dim is 5 in the config and 16"),
     ],
 )
 def test_our_own_config_is_checked_too(settings, said, tmp_path):

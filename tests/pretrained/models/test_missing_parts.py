@@ -52,7 +52,7 @@ def blip():
 
 def stage_1():
     image = ViTConfig.plain(resolution=16, patch=8, width=24, layers=1, heads=2, norm_after=False)
-    return BLIP2Stage1(BLIP2Config(image, QFormerConfig.tiny(), joint_width=16, end_of_text=2), np.random.default_rng(0))
+    return BLIP2Stage1(BLIP2Config(image, QFormerConfig.tiny(), embed_dim=16, end_of_text=2), np.random.default_rng(0))
 
 
 USES = {
@@ -92,8 +92,8 @@ MODELS = {
 def test_what_is_missing_raises_when_it_is_used_and_names_the_way_out(name, tmp_path):
     open_, can, cannot = MODELS[name]
     model, report = open_(tmp_path)
-    assert model.missing() and set(model.missing()) <= set(report.fresh)
-    assert all(what.startswith("queue.") for what in set(report.fresh) - set(model.missing()))  # counters, which are counted from here on
+    assert model.missing() and set(model.missing()) <= set(report.newly_initialized)
+    assert all(what.startswith("queue.") for what in set(report.newly_initialized) - set(model.missing()))  # counters, which are counted from here on
     for use, part in cannot.items():
         with pytest.raises(CheckpointError) as caught:
             USES[use](model)

@@ -10,9 +10,9 @@ transformers = pytest.importorskip("transformers")
 
 from tinymm import pretrained  # noqa: E402
 from tinymm.arrays.errors import CheckpointError  # noqa: E402
-from tinymm.models.decoding import draw_from_nucleus  # noqa: E402
+from tinymm.models.decoding import sample_top_p  # noqa: E402
 from tinymm.models.opt import OPT, OPTConfig  # noqa: E402
-from tinymm.pretrained.key_maps import Layout  # noqa: E402
+from tinymm.pretrained.key_maps import StateDictLayout  # noqa: E402
 from tinymm.pretrained.models.opt import HUGGING_FACE, RELEASED, recognize, rules  # noqa: E402
 from tinymm.tasks import losses  # noqa: E402
 
@@ -139,12 +139,12 @@ def test_prompts_behind_soft_words_go_on_with_the_same_ids(beams, pair):
         assert ours.generate(prompt, embeddings=soft[row : row + 1], max_new_tokens=8, beams=beams) == [cut(right)]
 
 
-@pytest.mark.parametrize("nucleus", [0.1, 0.5, 0.9, 1.0])
-def test_the_nucleus_has_the_same_tokens(nucleus):
+@pytest.mark.parametrize("top_p", [0.1, 0.5, 0.9, 1.0])
+def test_the_nucleus_has_the_same_tokens(top_p):
     logits = 2 * np.random.default_rng(3).standard_normal((20, V))
-    right = torch.isfinite(transformers.TopPLogitsWarper(nucleus)(None, torch.tensor(logits))).numpy()
+    right = torch.isfinite(transformers.TopPLogitsWarper(top_p)(None, torch.tensor(logits))).numpy()
     rng = np.random.default_rng(4)
-    drawn = draw_from_nucleus(np.repeat(logits, 3000, axis=0), nucleus, rng).reshape(20, 3000)
+    drawn = sample_top_p(np.repeat(logits, 3000, axis=0), top_p, rng).reshape(20, 3000)
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     for row in range(20):
         seen = np.bincount(drawn[row], minlength=V) > 0
@@ -176,7 +176,7 @@ def test_every_form_of_folder(kind, tmp_path):
     if kind == "no config":
         (tmp_path / "config.json").unlink()
     ours, report = pretrained.load_with_report(tmp_path, heads={"language": 2} if kind == "no config" else None)
-    assert report.ignored in ([], ["lm_head.weight"]) and not report.fresh
+    assert report.ignored in ([], ["lm_head.weight"]) and not report.newly_initialized
     ids, real = batch("right")
     right = model.float()(input_ids=torch.tensor(ids), attention_mask=torch.tensor(real).long()).logits
     assert off(ours(ids, real).data[real], right[torch.tensor(real)]) < TOLERANCE["float32"]
@@ -235,9 +235,9 @@ def test_models_that_are_built_differently_are_refused(changes, said, tmp_path):
 @pytest.mark.parametrize("prefix", ["model.decoder.", "decoder.", "language_model.model.decoder."])
 def test_every_array_has_one_key_under_every_prefix(prefix):
     ours = OPT(OPTConfig.tiny(), np.random.default_rng(0)).state_dict()
-    layout = Layout("test", rules(prefix))
-    exported, homeless = layout.export(ours)
-    assert not homeless and all(key.startswith(prefix) for key in exported)
+    layout = StateDictLayout("test", rules(prefix))
+    exported, missing_keys = layout.export(ours)
+    assert not missing_keys and all(key.startswith(prefix) for key in exported)
     with torch.device("meta"):
         right = {key for key, _ in transformers.OPTForCausalLM(transformers.OPTConfig(**SIZES)).named_parameters()}
     assert {key.replace(prefix, "model.decoder.", 1) for key in exported} == right

@@ -79,13 +79,13 @@ def test_released_files_hold_what_they_hold_and_the_rest_is_named(name, form, tm
     model, report = pretrained.load_with_report(tmp_path / f"w.{form}", heads=HEADS)
     assert isinstance(model, ALBEF if name.startswith("ALBEF") else BLIP) and not model.training
     assert (model.momentum_encoder is None) == (model.queue is None) == (name == "BLIP captioning")
-    assert all(any(re.fullmatch(kind, array) for kind in lacks) for array in report.fresh), report.fresh
-    assert all(any(re.fullmatch(kind, array) for array in report.fresh) for kind in lacks), report.fresh
+    assert all(any(re.fullmatch(kind, array) for kind in lacks) for array in report.newly_initialized), report.newly_initialized
+    assert all(any(re.fullmatch(kind, array) for array in report.newly_initialized) for kind in lacks), report.newly_initialized
     whole = pretrained.load(REFERENCE / f"{name.split()[0].lower()}.safetensors", heads=HEADS).state_dict()
     for ours, array in model.state_dict().items():
         if ours == "queue.ids" and "retrieval" in name:
             np.testing.assert_array_equal(array, np.arange(16))
-        elif ours not in report.fresh:
+        elif ours not in report.newly_initialized:
             np.testing.assert_array_equal(array, whole[ours], err_msg=ours)
     assert {array for key in report.keys.values() for array in key} | set(report.ignored) == set(arrays)
 
@@ -133,7 +133,7 @@ def test_the_decoder_s_copies_are_compared_and_may_be_missing(tmp_path):
 # ---------------------------------------------------------------------- our own
 def stepped(model, config, dtype="float32", **changes):
     """Return a model that has gone a few steps, so that momentum encoder, queue and pointer are somewhere."""
-    model = randomized(model(config.tiny(ramp=40, alpha=0.3, **changes), np.random.default_rng(0))).astype(dtype)
+    model = randomized(model(config.tiny(alpha_warmup=40, alpha=0.3, **changes), np.random.default_rng(0))).astype(dtype)
     rng, task = np.random.default_rng(1), tasks.spec_of(model).task
     for _ in range(3):
         images, ids = rng.standard_normal((4, 16, 16, 3)).astype(dtype), rng.integers(3, 48, (4, 5))
@@ -154,7 +154,7 @@ def test_what_is_saved_is_opened_bitwise(model, config, form, dtype, momentum, t
     after, report = pretrained.load_with_report(tmp_path, dtype=dtype)
     assert type(after) is model and after.config == before.config
     lost = ["queue.ids", "queue.pushed"] if form != "tinymm" and momentum is not None else []
-    assert report.fresh == lost
+    assert report.newly_initialized == lost
     state = after.state_dict()
     assert state.keys() == before.state_dict().keys()
     for name, array in before.state_dict().items():

@@ -106,13 +106,13 @@ def check_gradients(found, name, n, dtype):
 def test_what_the_settings_tell_is_taken_and_what_the_file_lacks_is_named(name, folder):
     model, report = pretrained.load_with_report(folder)
     assert isinstance(model, MODELS[name]) and not model.training and not report.unexpected
-    assert report.fresh == ["queue.ids", "queue.pushed"]
+    assert report.newly_initialized == ["queue.ids", "queue.pushed"]
     assert all(key.endswith("position_ids") or ".decoder." in key or key.startswith("text_decoder.bert.") for key in report.ignored)
     config = model.config
-    assert (config.momentum, config.alpha, config.queue, config.joint_width) == (0.9, 0.4, 16, 20)
+    assert (config.momentum, config.alpha, config.queue, config.embed_dim) == (0.9, 0.4, 16, 20)
     assert (config.image.heads, config.text.heads, config.image.eps, config.text.eps) == (5, 4, 1e-6, 1e-12)
     if name == "albef":
-        assert (config.hidden_share, config.text.crosses_from, config.text.token_types) == (0.4, 2, 2)
+        assert (config.mlm_probability, config.text.fusion_layer, config.text.token_types) == (0.4, 2, 2)
         assert config.mask == 63  # the last of these few words; of BERT's it is 103
     else:
         assert (config.decode, config.encode, config.smoothing, config.text.token_types) == (64, 65, 0.1, 0)

@@ -97,25 +97,25 @@ CONTRADICTIONS = {
         (setting("vit", "num_heads", value="5"), "share its width 40 evenly, '5' came"),
         (setting("vit", "eps", value=-1.0), "the image encoder's eps is a small positive number, -1.0 came"),
         (setting("image_res", value=384), "image encoder resolution is 384 in the config and 32 by the arrays"),
-        (setting("embed_dim", value=256), "joint_width is 256 in the config and 20 by the arrays"),
+        (setting("embed_dim", value=256), "embed_dim is 256 in the config and 20 by the arrays"),
         (setting("queue_size", value=65536), "queue is 65536 in the config and 16 by the arrays"),
         (setting("momentum", value=1.5), "the momentum of an EMA lies in [0, 1], 1 meaning that it never moves, and 1.5 came"),
         (setting("momentum", value="slow"), "momentum is a number, 0 or more, 'slow' came"),
         (setting("alpha", value=-0.4), "alpha is a number, 0 or more, -0.4 came"),
-        (setting("mlm_probability", value=0), "hidden_share is the probability that a token is masked for MLM, in (0, 1], and 0 came"),
+        (setting("mlm_probability", value=0), "mlm_probability is the probability that a token is masked for MLM, in (0, 1], and 0 came"),
         (setting("mask", value=64), "mask is an id below the vocabulary 64, and 64 came"),
     ],
     "own": [
         (setting("image", value=3), "image is an object of settings, a int came"),
         (setting("image", "flavor", value=3), "the image encoder has no setting 'flavor'"),
         (setting("image", "patch", value=4), "image encoder patch is 4 in the config and 8 by the arrays"),
-        (setting("text", "crosses_from", value=0), "text encoder crosses_from is 0 in the config and 1 by the arrays"),
+        (setting("text", "fusion_layer", value=0), "text encoder fusion_layer is 0 in the config and 1 by the arrays"),
         (setting("text", "context", value=77), "text encoder context is 77 in the config and 12 by the arrays"),
         (setting("text", "token_types", value=0), "text encoder token_types is 0 in the config and 2 by the arrays"),
-        (setting("joint_width", value=17), "joint_width is 17 in the config and 16 by the arrays"),
+        (setting("embed_dim", value=17), "embed_dim is 17 in the config and 16 by the arrays"),
         (setting("queue", value=12), "queue is 12 in the config and 24 by the arrays"),
         (setting("momentum", value=None), "unexpected: 'queue.ids', 'queue.next', 'queue.pushed'"),
-        (setting("ramp", value=-1), "ramp is a whole number, 0 or more, -1 came"),
+        (setting("alpha_warmup", value=-1), "alpha_warmup is a whole number, 0 or more, -1 came"),
         (setting("mask", value="[MASK]"), "mask is a whole number, 0 or more, '[MASK]' came"),
     ],
 }  # fmt: skip
@@ -155,7 +155,7 @@ def test_a_config_with_a_momentum_encoder_and_a_file_without_one_are_refused(tmp
         ({"vision_config": {"image_size": 32}}, "image encoder resolution is 32 in the config and 16"),
         ({"vision_config": {"hidden_act": "gelu_new"}}, "'gelu_new' came"),
         ({"vision_config": 3}, "vision_config is an object of settings, a int came"),
-        ({"image_text_hidden_size": 17}, "joint_width is 17 in the config and 16 by the arrays"),
+        ({"image_text_hidden_size": 17}, "embed_dim is 17 in the config and 16 by the arrays"),
     ],
 )
 def test_a_hugging_face_config_that_contradicts_the_arrays_is_refused(settings, said, tmp_path):
@@ -171,16 +171,16 @@ def test_a_hugging_face_config_that_contradicts_the_arrays_is_refused(settings, 
 
 
 @pytest.mark.parametrize("value", [10**10, "abc", -3, 0, 1.5, True, [16]])
-def test_a_joint_width_that_no_array_shows_is_bounded_by_those_that_do(value, tmp_path):
+def test_an_embed_dim_that_no_array_shows_is_bounded_by_those_that_do(value, tmp_path):
     pretrained.save(BLIP(BLIPConfig.tiny(momentum=None), np.random.default_rng(0)), tmp_path, format="huggingface")
     written = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(written | {"image_text_hidden_size": value}))
     with pytest.raises(CheckpointError) as caught:
         pretrained.load(tmp_path)
-    said = f"the joint space has 1 to 512 numbers beside encoders of width 32, and a width of {value!r} came; correct it, or leave it out"
+    said = f"the shared embedding space has 1 to 512 numbers beside encoders of width 32, and a width of {value!r} came; correct it, or leave it out"
     assert said in str(caught.value)
     (tmp_path / "config.json").write_text(json.dumps(written | {"image_text_hidden_size": 512}))
-    assert pretrained.load(tmp_path).config.joint_width == 512
+    assert pretrained.load(tmp_path).config.embed_dim == 512
 
 
 @pytest.mark.parametrize("value", ["x", 1.7, -1, 1, float("nan"), True, [0.1]])
@@ -199,6 +199,6 @@ def test_label_smoothing_is_a_share(value, form, tmp_path):
 def test_a_declared_width_of_0_contradicts_the_arrays(tmp_path):
     pretrained.save(BLIP(BLIPConfig.tiny(), np.random.default_rng(0)), tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(written | {"joint_width": 0}))
-    with pytest.raises(CheckpointError, match="joint_width is 0 in the config and 16 by the arrays"):
+    (tmp_path / "config.json").write_text(json.dumps(written | {"embed_dim": 0}))
+    with pytest.raises(CheckpointError, match="embed_dim is 0 in the config and 16 by the arrays"):
         pretrained.load(tmp_path)

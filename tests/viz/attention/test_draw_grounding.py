@@ -23,10 +23,10 @@ def model_of(kind):
     """Return a model in float64 whose weights are far from where initialization puts them; ALBEF's text has 2 layers alone and 3 with the picture."""
     draws = np.random.default_rng(1)
     if kind == "albef":
-        config = ALBEFConfig.tiny(text=BertConfig.tiny(layers=5, memory_width=24, crosses_from=2, token_types=2))
+        config = ALBEFConfig.tiny(text=BertConfig.tiny(layers=5, encoder_width=24, fusion_layer=2, token_types=2))
         model = ALBEF(config, draws)
     else:
-        model = BLIP(replace(BLIPConfig.tiny(), text=BertConfig.tiny(layers=3, memory_width=24)), draws)
+        model = BLIP(replace(BLIPConfig.tiny(), text=BertConfig.tiny(layers=3, encoder_width=24)), draws)
     model = model.astype("float64")
     for parameter in model.encoders.parameters():
         parameter.data = parameter.data + 0.2 * draws.standard_normal(parameter.shape)
@@ -55,7 +55,7 @@ def test_the_layer_is_the_one_that_is_asked_for_and_the_middle_by_default(kind, 
 def test_the_papers_layer_is_the_default():
     """The released ALBEF takes layer 8 of 12 (counted from 0), the third of those that look."""
     text = ALBEFConfig.paper().text
-    assert (text.crosses_from + text.layers - 1) // 2 == 8
+    assert (text.fusion_layer + text.layers - 1) // 2 == 8
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -65,7 +65,7 @@ def test_the_heat_is_attention_times_its_positive_gradient(kind):
 
     model, layer = MODELS[kind], {"albef": 3, "blip": 1}[kind]
     config = model.config.text
-    call = layer + (layer - config.crosses_from) + 1  # one attention a layer below, two from there on
+    call = layer + (layer - config.fusion_layer) + 1  # one attention a layer below, two from there on
     definition = ops.attention_definition
     with no_grad():
         tokens = model.image_tokens(PICTURE[None]).data

@@ -17,7 +17,7 @@ PARTS = {
     "embedding": "encoders.text_encoder.embedding.words.weight",
     "self-attention": "encoders.text_encoder.blocks.0.attention.output.weight",
     "cross-attention": "encoders.text_encoder.blocks.0.cross.output.weight",
-    "feed-forward": "encoders.text_encoder.blocks.0.mlp.contract.weight",
+    "feed-forward": "encoders.text_encoder.blocks.0.mlp.fc2.weight",
     "decoder's self-attention": "decoder.attentions.0.output.weight",
     "projection": "encoders.text_projection.weight",
     "matching head": "itm_head.weight",
@@ -36,7 +36,7 @@ def outputs(model):
 def test_what_is_drawn_as_shared_moves_the_uses_that_it_is_drawn_in_and_no_other(part):
     """Push one weight of a part: exactly the columns that light it up move."""
     parameters = dict(MODEL.named_parameters())
-    name = PARTS[part] if PARTS[part] in parameters else next(n for n in parameters if n.startswith(PARTS[part].removesuffix("contract.weight")))
+    name = PARTS[part] if PARTS[part] in parameters else next(n for n in parameters if n.startswith(PARTS[part].removesuffix("fc2.weight")))
     weight, before = parameters[name], outputs(MODEL)
     held, weight.data = weight.data, weight.data + np.random.default_rng(2).standard_normal(weight.shape).astype(np.float32)
     moved = [not np.array_equal(one, other) for one, other in zip(before, outputs(MODEL), strict=True)]

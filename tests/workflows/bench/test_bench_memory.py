@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinymm.models.clip import CLIPConfig
-from tinymm.training import chunks
+from tinymm.training import gradient_cache
 from tinymm.workflows.bench import batch_memory as bench_batch
 from tinymm.workflows.bench import block_memory as bench_blocks
 
@@ -28,24 +28,24 @@ def printed(module, monkeypatch, capsys, *arguments):
 
 
 def test_a_step_is_measured_in_chunks_and_at_once(small, monkeypatch, capsys):
-    for more, said in (((), "none workers 1"), (("--chunk", 2), "2 workers 1"), (("--chunk", 2, "--workers", 2), "2 workers 2")):
+    for more, said in (((), "none workers 1"), (("--grad-cache", 2), "2 workers 1"), (("--grad-cache", 2, "--workers", 2), "2 workers 2")):
         (line,) = printed(bench_batch, monkeypatch, capsys, "--batch", 5, *more)
         assert re.fullmatch(rf"W1 tinymm batch 5 chunk {said} step s \d+\.\d cpu s \d+\.\d peak MB -?\d+", line)
 
 
 def test_gradients_are_compared_in_both_precisions(small, monkeypatch, capsys):
-    lines = printed(bench_batch, monkeypatch, capsys, "--check", 6, "--chunk", 4)
+    lines = printed(bench_batch, monkeypatch, capsys, "--check", 6, "--grad-cache", 4)
     apart = {dtype: float(number) for dtype, number in (re.search(r"(float\d+) gradient differs by (.*)", line).groups() for line in lines)}
     assert apart["float64"] < 1e-12 and 1e-9 < apart["float32"] < 1e-3
 
 
 def test_a_wrong_gradient_is_seen(small, monkeypatch):
-    class Wrong(chunks._Chunked):
+    class Wrong(gradient_cache._Chunked):
         def _run(self, *inputs, batch):
             value, *vjps = super()._run(*inputs, batch=batch)
             return value, *(vjp and (lambda g, vjp=vjp: 1.01 * vjp(g)) for vjp in vjps)
 
-    monkeypatch.setattr(chunks, "_Chunked", Wrong)
+    monkeypatch.setattr(gradient_cache, "_Chunked", Wrong)
     assert bench_batch.difference("W1", 4, 2, 1, "float64") == pytest.approx(0.01, rel=0.1)
 
 

@@ -73,7 +73,7 @@ def trained(steps=4):
     for _ in range(steps):
         loss = losses_of(model, images, ids)["itc"]
         loss.backward()
-        optimizer.step(rate=1e-2, clip=1.0)
+        optimizer.step(learning_rate=1e-2, max_grad_norm=1.0)
         losses.append(loss.item())
     assert loss.dtype == np.float32
     return losses

@@ -13,7 +13,7 @@ from tinymm.arrays.errors import UsageError
 from tinymm.data.batches import NoisySource
 from tinymm.data.text import DEC, ENC, WordTokenizer
 from tinymm.tasks import blip as blips
-from tinymm.training.loop import Recipe
+from tinymm.training.loop import TrainConfig
 from tinymm.workflows.runs import capfilt
 from tinymm.workflows.runs.capfilt import Judged, bootstrapped, clean, fine_tuned, judge, quality, tuning
 from tinymm.workflows.studies import ablate_blip
@@ -65,7 +65,7 @@ class Scripted:
         return []
 
     def generate(self, images, **options):
-        self.drawn.append((images[:, 0, 0, 0].astype(int).tolist(), options["nucleus"], options["rng"].random()))
+        self.drawn.append((images[:, 0, 0, 0].astype(int).tolist(), options["top_p"], options["rng"].random()))
         return [WORDS([self.said[i]])[0][0][1:-1].tolist() for i in self.drawn[-1][0]]
 
     def image_tokens(self, images):
@@ -120,7 +120,7 @@ def test_every_caption_of_every_web_picture_is_judged_once_and_by_the_filter(web
     assert [i for pictures, *_ in captioner.drawn for i in pictures] == source.web_pictures().tolist()
     assert not captioner.asked and not captioner.looked
     assert sorted(filter_.asked) == sorted((picture, text) for picture, text, _ in asked)
-    assert {nucleus for _, nucleus, _ in captioner.drawn} <= {capfilt.NUCLEUS}
+    assert {top_p for _, top_p, _ in captioner.drawn} <= {capfilt.TOP_P}
 
 
 def test_the_captioner_s_draws_are_named_by_the_seed_and_differ_from_part_to_part(monkeypatch):
@@ -178,7 +178,7 @@ def test_quality_of_nothing_is_a_number(judged, expected):
 def test_a_captioner_that_says_nothing_leaves_the_captions_that_were_there(monkeypatch):
     model, lines = Scripted([""] * 3, {(0, "a"): 0.9, (1, "b"): 0.1}), []
     monkeypatch.setattr(capfilt, "_BATCH", 2)  # of the second part, which is picture 2, there is nothing to ask
-    judged, found = clean(model, Web([("a",), ("b",), ()], true=TRUE), Recipe(1), lines.append)
+    judged, found = clean(model, Web([("a",), ("b",), ()], true=TRUE), TrainConfig(1), lines.append)
     assert [item.caption for item in judged if item.kept] == ["a"] and not [name for name in found if name.startswith("written")]
     assert lines[-1] == "CapFilt: no written captions came"
 
@@ -186,12 +186,12 @@ def test_a_captioner_that_says_nothing_leaves_the_captions_that_were_there(monke
 def test_where_nothing_passes_it_says_so():
     model = Scripted(["c", "c"], dict.fromkeys([(0, "a"), (0, "c"), (1, "b"), (1, "c")], 0.5))
     with pytest.raises(UsageError, match="CapFilt trains on captions that pass the filter, and none of 4 does; train the first model for longer"):
-        clean(model, Web([("a",), ("b",)]), Recipe(1), **QUIET)
+        clean(model, Web([("a",), ("b",)]), TrainConfig(1), **QUIET)
 
 
 def test_without_people_the_model_itself_writes_and_judges():
     model, lines = Scripted(["b", "d"], {(0, "a"): 0.9, (0, "b"): 0.2, (1, "c"): 0.1, (1, "d"): 0.8}), []
-    judged, found = clean(model, Web([("a",), ("c",)], true=TRUE), Recipe(1), lines.append)
+    judged, found = clean(model, Web([("a",), ("c",)], true=TRUE), TrainConfig(1), lines.append)
     assert [(item.caption, item.kept) for item in judged] == [("a", True), ("c", False), ("b", False), ("d", True)] and found["web_true"] == 0.5
     assert lines == [
         "CapFilt: 2 of 2 pictures captioned and judged",
@@ -225,7 +225,7 @@ class Framed(TinySource, NoisySource):
         return people
 
 
-SETTINGS = blips.BLIPSettings(width=16, layers=1, text_layers=1, heads=2, joint=8, queue=2, batch_size=4, steps=4)
+SETTINGS = blips.BLIPSettings(width=16, layers=1, text_layers=1, heads=2, embed_dim=8, queue=2, batch_size=4, steps=4)
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ def moved(before, after):
 
 def test_each_is_tuned_by_its_own_losses_and_the_model_stays_what_it_was(blip):
     before = {name: array.copy() for name, array in blip.state_dict().items()}
-    recipe = Recipe(2, 4, 1e-2, 0)
+    recipe = TrainConfig(2, 4, 1e-2, 0)
     captioner, filter_ = (fine_tuned(blip, Framed().by_people(), objectives, recipe) for objectives in (("lm",), ("itc", "itm")))
     assert moved(blip, captioner) == {"encoders", "decoder"}
     assert moved(blip, filter_) == {"encoders", "itm_head", "temperature"}
@@ -262,7 +262,7 @@ def test_they_are_tuned_on_people_s_pairs_with_draws_of_their_own(blip, monkeypa
 
     monkeypatch.setattr(capfilt, "fine_tuned", watched)
     monkeypatch.setattr(capfilt, "THRESHOLD", -1.0)
-    lines, recipe = [], Recipe(1, 4, 1e-2, 0, seed=5)
+    lines, recipe = [], TrainConfig(1, 4, 1e-2, 0, seed=5)
     judged, found = clean(blip, Framed(), recipe, lines.append)
     people = Framed().texts[:4]
     assert [entry[:3] for entry in seen] == [(True, people, ("lm",)), (True, people, ("itc", "itm"))]
@@ -272,8 +272,8 @@ def test_they_are_tuned_on_people_s_pairs_with_draws_of_their_own(blip, monkeypa
 
 
 def test_tuning_is_training_at_half_the_rate():
-    recipe = Recipe(1000, 32, 1e-3, 60, 0.5, 7, 2)
-    assert tuning(recipe, 200) == Recipe(200, 32, 5e-4, 20, 0.5, 7, 2) and tuning(recipe, 3).warmup == 3
+    recipe = TrainConfig(1000, 32, 1e-3, 60, 0.5, 7, 2)
+    assert tuning(recipe, 200) == TrainConfig(200, 32, 5e-4, 20, 0.5, 7, 2) and tuning(recipe, 3).warmup == 3
 
 
 # ---------------------------------------------------------------------- what it brings back

@@ -15,7 +15,7 @@ from tinymm.training.records import read_json, read_metrics
 from tinymm.workflows.open_model import open_model
 from tinymm.workflows.studies import ablate_blip2 as ablate
 
-TINY = "--width 32 --layers 2 --heads 2 --joint 16 --batch-size 6 --warmup 2 --workers 1".split()
+TINY = "--width 32 --layers 2 --heads 2 --embed-dim 16 --batch-size 6 --warmup 2 --workers 1".split()
 #: What stage 1 alone has.
 QUERIES = "--drop 0 --queries 3".split()
 
@@ -75,13 +75,13 @@ def test_evaluating_again_gives_the_same_numbers(command, first, second, tmp_pat
 
 def test_caption_says_something_of_each_picture_in_each_way(command, first, second, pictures, tmp_path):
     files = [pictures / "p00.png", pictures / "p01.png"]
-    ways = ((), ("--beams", 3), ("--nucleus", 0.9, "--seed", 3), ("--prompt", "a red"))
+    ways = ((), ("--beams", 3), ("--top-p", 0.9, "--seed", 3), ("--prompt", "a red"))
     for run, more in ((run, way) for run in (first, second) for way in ways):
         done = command("caption", *files, "--model", run, *more, "--out", tmp_path / "said.json")
         assert done.code == 0, done.error
         assert len(done.lines) == 2 and all(line.startswith(str(file)) for line, file in zip(done.lines, files, strict=True))
         assert json.loads((tmp_path / "said.json").read_text()).keys() == {str(file) for file in files}
-    same = [command("caption", files[0], "--model", second, "--nucleus", 0.9, "--seed", 3).out for _ in range(2)]
+    same = [command("caption", files[0], "--model", second, "--top-p", 0.9, "--seed", 3).out for _ in range(2)]
     assert same[0] == same[1]
 
 
@@ -90,7 +90,7 @@ def test_caption_says_something_of_each_picture_in_each_way(command, first, seco
     [
         (("--model", "CLIP"), "holds a CLIP, which does not; name a run of `train blip`, `train blip2 --stage 1`, `train blip2 --stage 2`"),
         (("--model", "FIRST", "--beams", 0), "beams 0 came"),
-        (("--model", "FIRST", "--nucleus", 2), "it lies in (0, 1]"),
+        (("--model", "FIRST", "--top-p", 2), "it lies in (0, 1]"),
     ],
 )
 def test_caption_names_what_it_cannot_do(command, first, trained, pictures, arguments, said):
@@ -149,7 +149,7 @@ def test_a_stopped_run_goes_on_bitwise(command, trained, pictures, tmp_path):
 
 @pytest.mark.slow
 def test_ablation_changes_one_thing_a_row(command, tmp_path):
-    clip = ["train", "clip", "--data", "shapes", "--width", 32, "--layers", 2, "--text-layers", 1, "--heads", 2, "--joint", 16, "--batch-size", 8]
+    clip = ["train", "clip", "--data", "shapes", "--width", 32, "--layers", 2, "--text-layers", 1, "--heads", 2, "--embed-dim", 16, "--batch-size", 8]
     assert command(*clip, "--steps", 2, "--out", tmp_path / "clip").code == 0
     done = command("ablate", "blip2", "--encoder", tmp_path / "clip", "--steps", 1, "--out", tmp_path / "table.json")
     assert done.code == 0, done.error
@@ -179,7 +179,7 @@ def test_captions_by_a_folder_of_somebody_elses_and_none_by_one_that_cannot_writ
     library.post_processor = tokenizers.processors.TemplateProcessing(single="w2 $A", special_tokens=[("w2", 2)])  # begins, and does not end
     for folder in ("writes", "finds"):
         library.save(str(tmp_path / folder / "tokenizer.json"))
-    done = command("caption", pictures / "p00.png", "--model", tmp_path / "writes", "--prompt", "a photo of", "--longest", 4)
+    done = command("caption", pictures / "p00.png", "--model", tmp_path / "writes", "--prompt", "a photo of", "--max-new-tokens", 4)
     assert done.code == 0 and done.lines[0].startswith(f"{pictures / 'p00.png'}: a photo of"), done.error
     done = command("caption", pictures / "p00.png", "--model", tmp_path / "finds")
     assert done.code == 2 and "language_head" in done.error
@@ -189,7 +189,7 @@ def test_in_chunks_either_stage_is_the_same_run_to_rounding(trained, first, seco
     starts = {1: ("--encoder", trained), 2: ("--init", first, "--language", second / "language")}
     for stage, begin in starts.items():
         found = []
-        for out, more in ((f"whole{stage}", ()), (f"parts{stage}", ("--chunk", 4))):
+        for out, more in ((f"whole{stage}", ()), (f"parts{stage}", ("--grad-cache", 4))):
             assert command(*flags(stage, pictures, here / out, *begin, "--steps", 2, *more)).code == 0
             found.append([{key: record[key] for key in ("loss", "gradient_norm")} for record in read_metrics(here / out)])
         for whole, parts in zip(*found, strict=True):

@@ -12,7 +12,7 @@ from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.training.records import RunFolder, read_json, read_metrics
 from tinymm.workflows.runs import figures
 
-QUERIES = "--width 16 --layers 1 --heads 2 --joint 8 --batch-size 8 --warmup 2 --workers 1".split()
+QUERIES = "--width 16 --layers 1 --heads 2 --embed-dim 8 --batch-size 8 --warmup 2 --workers 1".split()
 SHORT = ["--steps", 3, "--validate-every", 3]
 KINDS = ["clip", "albef", "blip", "blip2-stage1", "blip2-stage2"]
 
@@ -42,7 +42,7 @@ def runs(trained, pictures, tmp_path_factory):
 
 
 def begin(kind, run, data, out, *more):
-    common = ["--batch-size", 8, "--workers", 1, "--warmup", 0, "--decay", 0, *SHORT]
+    common = ["--batch-size", 8, "--workers", 1, "--warmup", 0, "--weight-decay", 0, *SHORT]
     return [*command_of(kind), "--init", run, "--data", data, "--out", out, *common, *more]
 
 
@@ -62,21 +62,21 @@ def moved(folder, run):
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_goes_on_with_the_weights_words_and_preprocessing(kind, runs, here, command, undrawn):
     more = draw(here / "more", count=16, first=12)
-    said = command(*begin(kind, runs[kind], more, "still", "--rate", 0, "--width", 48))
+    said = command(*begin(kind, runs[kind], more, "still", "--learning-rate", 0, "--width", 48))
     assert said.code == 0, said.error
     assert "not used: --width 48" in said.out
     assert not moved(here / "still", runs[kind]), "a rate of 0 changes nothing"
     for name in ("tokenizer.json", "preprocessor_config.json", "config.json"):
         assert (here / "still" / name).read_bytes() == (runs[kind] / name).read_bytes(), name
     assert {path.name for path in (here / "still").iterdir() if path.is_dir()} == set(), "nothing is trained first"
-    assert command(*begin(kind, runs[kind], more, "moved", "--rate", 1e-2)).code == 0
+    assert command(*begin(kind, runs[kind], more, "moved", "--learning-rate", 1e-2)).code == 0
     assert moved(here / "moved", runs[kind])
     settings = read_json(here / "moved" / "run.json")["settings"]
     assert settings["init"] == str(runs[kind])
 
 
 def test_flags_that_the_model_decides_are_said_not_to_be_used(runs, pictures, here, command, undrawn):
-    for kind, flag in (("albef", "--hidden-share 0.3"), ("blip", "--text-layers 2"), ("blip", "--queue 4"), ("blip2-stage1", "--queries 3")):
+    for kind, flag in (("albef", "--mlm-probability 0.3"), ("blip", "--text-layers 2"), ("blip", "--queue 4"), ("blip2-stage1", "--queries 3")):
         said = command(*begin(kind, runs[kind], pictures, here / f"{kind}{flag[:5]}", *flag.split()))
         assert said.code == 0 and f"not used: {flag}; the model of --init {runs[kind]} brings its own" in said.lines, said.out
     said = command(*begin("blip2-stage1", runs["blip2-stage1"], pictures, "last", "--encoder-steps", 3))
@@ -127,7 +127,7 @@ def test_a_part_beside_a_model_that_has_its_own_is_refused(kind, part, runs, pic
 
 
 def test_a_stage_1_keeps_its_frozen_encoder(runs, pictures, here, command, undrawn):
-    assert command(*begin("blip2-stage1", runs["blip2-stage1"], pictures, "tuned", "--rate", 1e-2)).code == 0
+    assert command(*begin("blip2-stage1", runs["blip2-stage1"], pictures, "tuned", "--learning-rate", 1e-2)).code == 0
     before, after = (pretrained.load(folder) for folder in (runs["blip2-stage1"], here / "tuned"))
     assert isinstance(after, BLIP2Stage1) and not [name for name in after.trainable() if name.startswith("image_encoder")]
     frozen = before.image_encoder.state_dict()

@@ -31,7 +31,7 @@ from tinymm.workflows.runs.prepare import plan
 SPECS = {"albef": albef.spec, "blip": blip.spec}
 MODELS = {"albef": ALBEF, "blip": BLIP}
 THIRD = {"albef": "mlm", "blip": "lm"}
-SIZES = "--resolution 16 --patch 8 --width 32 --layers 1 --text-layers 1 --heads 2 --joint 16 --queue 2 --batch-size 8 --warmup 2 --workers 1"
+SIZES = "--resolution 16 --patch 8 --width 32 --layers 1 --text-layers 1 --heads 2 --embed-dim 16 --queue 2 --batch-size 8 --warmup 2 --workers 1"
 FILES = """config.json data.json events loss.png metrics.csv metrics.jsonl model.safetensors preprocessor_config.json queue.png report.html
 results.json retrieval.png run.json similarity.png tokenizer.json tokenizer_config.json words.png""".split()
 WRITTEN = ("model.safetensors", "results.json", "config.json", "tokenizer.json", "preprocessor_config.json")
@@ -136,7 +136,7 @@ def test_what_is_kept_is_the_best_at_matching_and_not_at_retrieval(model, pictur
     monkeypatch.setattr(
         train, "validated", lambda *_: dict(zip(("validation_r1", "validation_itm_accuracy"), next(scripted), strict=True))
     )
-    assert command(*flags(model, pictures, "run", "--steps", 4, "--validate-every", 1, "--rate", 1e-2)).code == 0
+    assert command(*flags(model, pictures, "run", "--steps", 4, "--validate-every", 1, "--learning-rate", 1e-2)).code == 0
     results = read_json(here / "run" / "results.json")
     assert results["best_step"] == 2 and results["steps"] == 4 and int(pretrained.load(here / "run").queue.pushed.data) == 16
     assert command("eval", "--model", "run", "--out", "again.json").code == 0
@@ -155,7 +155,7 @@ def test_evaluating_again_gives_the_same_numbers(runs, model, command, tmp_path)
 @pytest.mark.parametrize("momentum", [0.9, None])
 def test_chance_levels_are_those_of_equal_scores(model, momentum):
     settings = SPECS[model].settings(
-        data="shapes", width=16, layers=1, text_layers=1, heads=2, joint=8, queue=3, batch_size=4, momentum=momentum
+        data="shapes", width=16, layers=1, text_layers=1, heads=2, embed_dim=8, queue=3, batch_size=4, momentum=momentum
     )
     planned = plan(SPECS[model], settings, lambda _: None)
     words = math.log(len(planned.source.tokenizer))
@@ -164,19 +164,20 @@ def test_chance_levels_are_those_of_equal_scores(model, momentum):
 
 def test_a_fresh_model_is_as_the_settings_say(model):
     settings = SPECS[model].settings(
-        width=24, expansion=3, layers=2, text_layers=2, heads=3, joint=10, queue=5, batch_size=4, ramp=7, alpha=0.3, momentum=0.8, patch=4,
-        **{"hidden_share": 0.25} if model == "albef" else {},
+        width=24, mlp_ratio=3, layers=2, text_layers=2, heads=3, embed_dim=10, queue=5, batch_size=4, alpha_warmup=7, alpha=0.3, momentum=0.8,
+        patch=4,
+        **{"mlm_probability": 0.25} if model == "albef" else {},
     )  # fmt: skip
     source = plan(SPECS[model], settings, lambda _: None).source
     words = source.tokenizer
     source.preprocess = replace(source.preprocess, resolution=12)
     built = SPECS[model].prepare(settings, source, {})
     config = built.config
-    assert (config.joint_width, config.queue, config.ramp, config.alpha, config.momentum) == (10, 20, 28, 0.3, 0.8)
+    assert (config.embed_dim, config.queue, config.alpha_warmup, config.alpha, config.momentum) == (10, 20, 28, 0.3, 0.8)
     assert (config.image.resolution, config.image.patch, config.image.layers, config.image.feed_forward, config.image.heads) == (12, 4, 2, 72, 3)
-    assert (config.text.layers, config.text.crosses_from) == ((4, 2) if model == "albef" else (2, 0)) and config.text.context == words.context
+    assert (config.text.layers, config.text.fusion_layer) == ((4, 2) if model == "albef" else (2, 0)) and config.text.context == words.context
     if model == "albef":
-        assert config.hidden_share == 0.25
+        assert config.mlm_probability == 0.25
     std = {name: float(p.data.std()) for name, p in built.named_parameters() if "position" in name or name.endswith("embedding.words.weight")}
     assert std["encoders.image_encoder.positions"] == pytest.approx(0.5, rel=0.2)
     again = SPECS[model].prepare(settings, source, {}).state_dict()
@@ -186,14 +187,14 @@ def test_a_fresh_model_is_as_the_settings_say(model):
 # ---------------------------------------------------------------------- use
 def test_caption_says_something_of_each_picture_in_each_way(command, talkative, pictures, tmp_path):
     files = [pictures / "p00.png", pictures / "p01.png"]
-    for way, most in (((), 5), (("--beams", 3), 5), (("--nucleus", 0.9, "--seed", 3), 5), (("--longest", 2), 2), (("--prompt", "a red"), 3)):
+    for way, most in (((), 5), (("--beams", 3), 5), (("--top-p", 0.9, "--seed", 3), 5), (("--max-new-tokens", 2), 2), (("--prompt", "a red"), 3)):
         said = command("caption", *files, "--model", talkative, *way, "--out", tmp_path / "said.json")
         assert said.code == 0, said.error
         found = json.loads((tmp_path / "said.json").read_text())
         begin = "a red " if "--prompt" in way else ""
         assert said.lines == [f"{file}: {begin}{found[str(file)]}" for file in files]
         assert all(0 < len(text.split()) <= most for text in found.values())  # padding is a word that nobody hears
-    same = [command("caption", files[0], "--model", talkative, "--nucleus", 0.9, "--seed", seed).out for seed in (3, 3, 4)]
+    same = [command("caption", files[0], "--model", talkative, "--top-p", 0.9, "--seed", seed).out for seed in (3, 3, 4)]
     assert same[0] == same[1] != same[2]
 
 
@@ -221,7 +222,7 @@ def test_without_a_name_the_last_model_that_writes_is_asked(command, runs, pictu
     [
         ("albef", (), "holds an ALBEF, which does not; name a run of `train blip`"),
         ("blip", ("--beams", 0), "beams 0 came"),
-        ("blip", ("--nucleus", 1.5), "it lies in (0, 1]"),
+        ("blip", ("--top-p", 1.5), "it lies in (0, 1]"),
         ("blip", ("--prompt", "a red square again a"), "leaves room for an answer, and 'a red square again a' is too long for 6 tokens; shorten it"),
     ],
 )
@@ -247,7 +248,7 @@ def test_classify_and_search_take_every_model_that_contrasts(command, runs, mode
 
 # ---------------------------------------------------------------------- stopped and gone on
 def test_a_stopped_run_goes_on_bitwise(command, model, pictures, here, undrawn, stopped):
-    common = ("--steps", 7, "--checkpoint-every", 2, "--validate-every", 3, "--ramp", 4)
+    common = ("--steps", 7, "--checkpoint-every", 2, "--validate-every", 3, "--alpha-warmup", 4)
     assert command(*flags(model, pictures, "whole", *common)).code == 0
     stopped("run", 5)
     assert command(*flags(model, pictures, "run", *common)).code == 130
@@ -271,7 +272,7 @@ def test_another_seed_is_another_model(command, model, pictures, here, undrawn):
 
 def test_without_a_momentum_encoder_it_trains_all_the_same(model, pictures, here, command):
     settings = SPECS[model].settings(
-        data=str(pictures), resolution=16, width=16, layers=1, text_layers=1, heads=2, joint=8, batch_size=8, steps=2, momentum=None, workers=1,
+        data=str(pictures), resolution=16, width=16, layers=1, text_layers=1, heads=2, embed_dim=8, batch_size=8, steps=2, momentum=None, workers=1,
     )  # fmt: skip
     train.run(SPECS[model], settings, "alone", say=lambda _: None)
     assert "queue.png" not in names(here / "alone") and pretrained.load(here / "alone").momentum_encoder is None
@@ -394,9 +395,9 @@ def test_clean_shapes_are_swapped_for_noisy_ones(here, command, monkeypatch, len
         ("albef", ("--momentum", 1.5), "--momentum is in [0, 1], and 1.5 came; give another, or leave it out"),
         ("blip", ("--momentum", "nan"), "--momentum is in [0, 1], and nan came"),
         ("blip", ("--alpha", -0.1), "--alpha is in [0, 1], and -0.1 came"),
-        ("albef", ("--ramp", -1), "--ramp is at least 0, and -1 came"),
-        ("albef", ("--hidden-share", 2), "--hidden-share is in [0, 1], and 2.0 came"),
-        ("albef", ("--hidden-share", 0), "hidden_share is the probability that a token is masked for MLM, in (0, 1], and 0.0 came"),
+        ("albef", ("--alpha-warmup", -1), "--alpha-warmup is at least 0, and -1 came"),
+        ("albef", ("--mlm-probability", 2), "--mlm-probability is in [0, 1], and 2.0 came"),
+        ("albef", ("--mlm-probability", 0), "mlm_probability is the probability that a token is masked for MLM, in (0, 1], and 0.0 came"),
         ("blip", ("--tuning-steps", 0), "--tuning-steps is at least 1, and 0 came"),
         ("blip", ("--heads", 5), "5 heads came"),
         ("albef", ("--patch", 5), "patch"),
@@ -406,7 +407,7 @@ def test_clean_shapes_are_swapped_for_noisy_ones(here, command, monkeypatch, len
         ("albef", ("--objectives", "itc"), "unrecognized arguments: --objectives itc"),
         ("albef", ("--capfilt",), "unrecognized arguments: --capfilt"),
         ("albef", ("--tuning-steps", 3), "unrecognized arguments: --tuning-steps 3"),
-        ("blip", ("--hidden-share", 0.3), "unrecognized arguments: --hidden-share 0.3"),
+        ("blip", ("--mlm-probability", 0.3), "unrecognized arguments: --mlm-probability 0.3"),
     ],
 )
 def test_training_refuses_with_one_sentence(command, pictures, here, name, more, said):
@@ -456,7 +457,7 @@ def test_less_data_than_a_batch_behind_the_filter_is_a_batch_too(cleaned, pictur
 
 def test_in_chunks_it_is_the_same_run_to_rounding(model, pictures, here, command, undrawn):
     found = []
-    for out, more in (("whole", ()), ("parts", ("--chunk", 3))):
+    for out, more in (("whole", ()), ("parts", ("--grad-cache", 3))):
         assert command(*flags(model, pictures, here / out, "--steps", 2, "--validate-every", 2, *more)).code == 0
         found.append([{key: record[key] for key in ("itc", "itm", THIRD[model], "gradient_norm")} for record in read_metrics(here / out)])
     for whole, parts in zip(*found, strict=True):

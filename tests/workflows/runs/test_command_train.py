@@ -94,17 +94,17 @@ def test_the_lines_say_what_equal_scores_would_give_and_where_the_folder_is(pict
 
 
 def test_in_chunks_it_is_the_same_run_to_rounding(pictures, here, command, undrawn):
-    for out, more in (("whole", ()), ("parts", ("--chunk", 3))):
+    for out, more in (("whole", ()), ("parts", ("--grad-cache", 3))):
         assert command(*train_command(pictures, out, "--steps", 4, "--validate-every", 2, *more)).code == 0
     whole, parts = (without_times(here / out) for out in ("whole", "parts"))
     assert weights(here / "whole") != weights(here / "parts")  # by rounding
     for a, b in zip(whole, parts, strict=True):
         assert {key: a[key] for key in ("loss", "gradient_norm")} == pytest.approx({key: b[key] for key in ("loss", "gradient_norm")}, rel=1e-4)
-    assert json.loads((here / "parts" / "run.json").read_text())["settings"]["chunk"] == 3
+    assert json.loads((here / "parts" / "run.json").read_text())["settings"]["grad_cache"] == 3
 
 
 def test_a_batch_larger_than_the_data_is_all_of_it_and_says_so(pictures, here, command, undrawn):
-    said = command(*train_command(pictures, "out", "--steps", 1, "--batch-size", 8192, "--chunk", 4))
+    said = command(*train_command(pictures, "out", "--steps", 1, "--batch-size", 8192, "--grad-cache", 4))
     pairs = int(re.search(r"batch B = (\d+)", said.lines[0])[1])
     assert said.code == 0 and f"the data has {pairs} pairs, fewer than --batch-size 8,192: every step sees all of them" in said.lines
     assert "fewer than" not in command(*train_command(pictures, "other", "--steps", 1, "--batch-size", pairs)).out
@@ -121,7 +121,7 @@ def test_any_pair_of_encoders_and_default_folders(pictures, here, command):
 
 
 def test_overfitting_is_asked_about_the_pairs_that_were_seen(pictures, here, command, undrawn):
-    said = command(*train_command(pictures, "out", "--steps", 60, "--overfit", 6, "--batch-size", 3, "--rate", 3e-3))
+    said = command(*train_command(pictures, "out", "--steps", 60, "--overfit", 6, "--batch-size", 3, "--learning-rate", 3e-3))
     results = json.loads((here / "out" / "results.json").read_text())
     assert results["overfit_r1"] > 0.8 and results["chance"]["overfit_r1"] == pytest.approx(1 / 6)
     assert "overfit R@1" in said.out and "batch B = 3" in said.out
@@ -150,12 +150,12 @@ def test_fine_tuning_begins_with_the_weights_words_and_preprocessing_of_the_mode
         source = here / "published"
         shutil.copytree(trained, source, ignore=shutil.ignore_patterns("run.json", "metrics*", "events*", "results.json", "*.png"))
     folder = draw(here / "more", count=12, first=12)
-    more = ["--init", source, "--steps", 2, "--decay", 0, "--width", 999]
-    assert command(*train_command(folder, "still", *more, "--rate", 0)).code == 0
+    more = ["--init", source, "--steps", 2, "--weight-decay", 0, "--width", 999]
+    assert command(*train_command(folder, "still", *more, "--learning-rate", 0)).code == 0
     assert weights(here / "still") == weights(trained), "a rate of 0 changes nothing"
     assert (here / "still" / "tokenizer.json").read_bytes() == (trained / "tokenizer.json").read_bytes()
     assert (here / "still" / "preprocessor_config.json").read_bytes() == (trained / "preprocessor_config.json").read_bytes()
-    assert command(*train_command(folder, "moved", *more, "--rate", 1e-3)).code == 0
+    assert command(*train_command(folder, "moved", *more, "--learning-rate", 1e-3)).code == 0
     assert weights(here / "moved") != weights(trained)
 
 
@@ -174,7 +174,7 @@ def sigmoid(pictures, tmp_path_factory):
     out = tmp_path_factory.mktemp("sigmoid") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "draw", lambda *_: None)
-        assert main(train_command(pictures, out, "--loss", "sigmoid", "--steps", 30, "--rate", 5e-3, "--validate-every", 10)) == 0
+        assert main(train_command(pictures, out, "--loss", "sigmoid", "--steps", 30, "--learning-rate", 5e-3, "--validate-every", 10)) == 0
     return out
 
 
@@ -214,9 +214,9 @@ def test_equal_scores_are_the_least_that_a_model_without_knowledge_can_lose(n):
         ({"overfit": 1}, "--overfit is at least 2"),
         ({"workers": 0}, "--workers is at least 1, and 0 came; give another, or leave it out"),
         ({"checkpoint_every": 0}, "--checkpoint-every is at least 1"),
-        ({"rate": float("nan")}, "--rate is at least 0, and nan came"),
-        ({"rate": float("inf")}, "--rate is at least 0, and inf came"),
-        ({"decay": -0.1}, "--decay is at least 0"),
+        ({"learning_rate": float("nan")}, "--learning-rate is at least 0, and nan came"),
+        ({"learning_rate": float("inf")}, "--learning-rate is at least 0, and inf came"),
+        ({"weight_decay": -0.1}, "--weight-decay is at least 0"),
         ({"text_layers": 0}, "--text-layers is at least 1"),
         ({"seed": -1}, "--seed is at least 0"),
     ],

@@ -10,7 +10,7 @@ from tinymm.tasks import albef
 from tinymm.training.records import read_json
 from tinymm.workflows.studies import ablate_albef
 
-SMALL = {"width": 16, "layers": 1, "text_layers": 1, "heads": 2, "joint": 8, "patch": 16, "batch_size": 8, "workers": 1}
+SMALL = {"width": 16, "layers": 1, "text_layers": 1, "heads": 2, "embed_dim": 8, "patch": 16, "batch_size": 8, "workers": 1}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ PICTURES = np.arange(2, 231 * 48, 400)
 @pytest.fixture
 def tiny(monkeypatch):
     """Make the rows some of seconds: few steps of a small model, and few pictures to clean."""
-    small = {"width": 16, "layers": 1, "text_layers": 1, "heads": 2, "joint": 8, "patch": 16, "batch_size": 8, "workers": 1}
+    small = {"width": 16, "layers": 1, "text_layers": 1, "heads": 2, "embed_dim": 8, "patch": 16, "batch_size": 8, "workers": 1}
 
     settings = blip.BLIPSettings
     monkeypatch.setattr(blip, "BLIPSettings", lambda **given: settings(**given | small))

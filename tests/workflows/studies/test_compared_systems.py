@@ -21,7 +21,7 @@ LACKS = {
 
 
 #: Sizes of seconds.
-SMALL = {"width": 16, "layers": 1, "heads": 2, "joint": 8}
+SMALL = {"width": 16, "layers": 1, "heads": 2, "embed_dim": 8}
 
 
 def undrawn(path, *_):

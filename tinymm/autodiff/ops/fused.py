@@ -39,10 +39,10 @@ def block_rows(rows: int, width: int, least: int = 1) -> int:
     return max(1, min(rows, max(least, BLOCK // max(1, width))))
 
 
-def together(backward: Callable, n: int) -> tuple[Callable, ...]:
+def joint_vjp(backward: Callable, n: int) -> tuple[Callable, ...]:
     """Return n vjps of one joint backward function that gives n gradients at once: it runs at the first call.
 
-    >>> left, right = together(lambda g: (g + 1, g + 2), 2)
+    >>> left, right = joint_vjp(lambda g: (g + 1, g + 2), 2)
     >>> left(1), right(1)
     (2, 3)
     """
@@ -60,16 +60,16 @@ def together(backward: Callable, n: int) -> tuple[Callable, ...]:
 
 
 # ---------------------------------------------------------------------- layer normalization
-def layer_norm_definition(x, gain, bias, eps=1e-5):
-    """Normalize each row to mean 0 and variance 1, then scale and shift (Ba et al. 2016): (x - μ) / √(σ² + eps) · gain + bias."""
+def layer_norm_definition(x, weight, bias, eps=1e-5):
+    """Normalize each row to mean 0 and variance 1, then scale and shift (Ba et al. 2016): (x - μ) / √(σ² + eps) · weight + bias."""
     shifted = x - x[..., :1]  # of equal numbers nothing is left, whatever a mean may round
     centered = shifted - np.mean(shifted, axis=-1, keepdims=True)
-    return centered / np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + eps) * gain + bias
+    return centered / np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + eps) * weight + bias
 
 
 @op("(...,n),(n),(n)->(...,n)", floating=3)
-def layer_norm(x, gain, bias, eps=1e-5):
-    """Return `layer_norm_definition` in one pass over blocks of rows: x (…, D), gain (D), bias (D) -> (…, D)."""
+def layer_norm(x, weight, bias, eps=1e-5):
+    """Return `layer_norm_definition` in one pass over blocks of rows: x (…, D), weight (D), bias (D) -> (…, D)."""
     D = x.shape[-1]
     rows = as_rows(x)
     unit, y = np.empty_like(rows), np.empty_like(rows)
@@ -88,29 +88,29 @@ def layer_norm(x, gain, bias, eps=1e-5):
             square[alike] = vecdot(u[alike], u[alike]) * share
         scale[r] = 1 / np.sqrt(square[:, None] + eps)
         u *= scale[r]
-        np.multiply(u, gain, out=y[r])
+        np.multiply(u, weight, out=y[r])
         y[r] += bias
 
     def backward(g):
         g = as_rows(g)
         to_x = np.empty_like(g)
-        to_gain, to_bias = [], []
+        to_weight, to_bias = [], []
         for r in blocks(len(g), D):
             u, d = unit[r], to_x[r]
             to_bias.append(total(g[r], 0, of=len(g)))
-            to_gain.append(total(np.multiply(g[r], u, out=d), 0, of=len(g)))
-            np.multiply(g[r], gain, out=d)
+            to_weight.append(total(np.multiply(g[r], u, out=d), 0, of=len(g)))
+            np.multiply(g[r], weight, out=d)
             lean = vecdot(d, u)[:, None] * share
             d -= (d @ mean_of)[:, None]
             d -= u * lean
             d *= scale[r]
         return (
             to_x.reshape(x.shape),
-            _sum_parts(to_gain, gain, len(g)),
+            _sum_parts(to_weight, weight, len(g)),
             _sum_parts(to_bias, bias, len(g)),
         )
 
-    return y.reshape(x.shape), *together(backward, 3)
+    return y.reshape(x.shape), *joint_vjp(backward, 3)
 
 
 def _sum_parts(parts, like, rows):
@@ -119,10 +119,10 @@ def _sum_parts(parts, like, rows):
 
 
 # ---------------------------------------------------------------------- linear, activation, linear
-def mlp_definition(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
+def mlp_definition(x, fc1, fc1_bias, fc2, fc2_bias, activation="gelu"):
     """Two linear maps with an activation between them, row by row (Vaswani et al. 2017, §3.3)."""
     function = {"gelu": gelu, "quick_gelu": quick_gelu, "relu": relu}[activation]
-    return function(x @ expand + expand_bias) @ contract + contract_bias
+    return function(x @ fc1 + fc1_bias) @ fc2 + fc2_bias
 
 
 @op(
@@ -130,47 +130,47 @@ def mlp_definition(x, expand, expand_bias, contract, contract_bias, activation="
     floating=5,
     cases=((((5, 3), (3, 4), (4,), (4, 2), (2,)), {"activation": "quick_gelu"}),),
 )
-def mlp(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
-    """Return `mlp_definition` in row blocks: x (…, m, D), expand (D, F), contract (F, E) -> (…, m, E).
+def mlp(x, fc1, fc1_bias, fc2, fc2_bias, activation="gelu"):
+    """Return `mlp_definition` in row blocks: x (…, m, D), fc1 (D, F), fc2 (F, E) -> (…, m, E).
 
     The wide middle never leaves the cache before the second product has used it; what backward needs of it is kept.
     """
     forward, slope = ACTIVATIONS[activation]
     rows = as_rows(x)
-    F = expand.shape[1]
+    F = fc1.shape[1]
     hidden, helper = np.empty_like(rows, shape=(len(rows), F)), np.empty_like(rows, shape=(len(rows), F))
-    y = np.empty_like(rows, shape=(len(rows), contract.shape[1]))
+    y = np.empty_like(rows, shape=(len(rows), fc2.shape[1]))
     activated = np.empty_like(rows, shape=(block_rows(len(rows), F, PRODUCT_ROWS), F))
     for r in blocks(len(rows), F, PRODUCT_ROWS):
-        h, a = np.matmul(rows[r], expand, out=hidden[r]), activated[: r.stop - r.start]
-        h += expand_bias
+        h, a = np.matmul(rows[r], fc1, out=hidden[r]), activated[: r.stop - r.start]
+        h += fc1_bias
         forward(h, helper[r], a)
-        np.matmul(a, contract, out=y[r])
-    y += contract_bias
+        np.matmul(a, fc2, out=y[r])
+    y += fc2_bias
 
     def backward(g):
         g = as_rows(g)
         to_x = np.empty_like(rows)
-        to_expand, to_bias, to_contract = np.zeros_like(expand), [], np.zeros_like(contract)
+        to_fc1, to_bias, to_fc2 = np.zeros_like(fc1), [], np.zeros_like(fc2)
         activated = np.empty_like(rows, shape=(block_rows(len(rows), F, PRODUCT_ROWS), F))
-        steep, some_expand, some_contract = np.empty_like(activated), np.empty_like(expand), np.empty_like(contract)
+        steep, some_fc1, some_fc2 = np.empty_like(activated), np.empty_like(fc1), np.empty_like(fc2)
         for r in blocks(len(rows), F, PRODUCT_ROWS):
             a, s = activated[: r.stop - r.start], steep[: r.stop - r.start]
             slope(hidden[r], helper[r], a, s)
-            to_contract += np.matmul(a.T, g[r], out=some_contract)
-            s *= np.matmul(g[r], contract.T, out=a)
-            to_expand += np.matmul(rows[r].T, s, out=some_expand)
+            to_fc2 += np.matmul(a.T, g[r], out=some_fc2)
+            s *= np.matmul(g[r], fc2.T, out=a)
+            to_fc1 += np.matmul(rows[r].T, s, out=some_fc1)
             to_bias.append(total(s, 0, of=len(g)))
-            np.matmul(s, expand.T, out=to_x[r])
+            np.matmul(s, fc1.T, out=to_x[r])
         return (
             to_x.reshape(x.shape),
-            to_expand,
-            _sum_parts(to_bias, expand_bias, len(g)),
-            to_contract,
+            to_fc1,
+            _sum_parts(to_bias, fc1_bias, len(g)),
+            to_fc2,
             total(g, 0),
         )
 
-    return y.reshape(x.shape[:-1] + (contract.shape[1],)), *together(backward, 5)
+    return y.reshape(x.shape[:-1] + (fc2.shape[1],)), *joint_vjp(backward, 5)
 
 
 # ---------------------------------------------------------------------- attention

@@ -2,14 +2,15 @@
 
 A processor is slow where numbers leave its cache, a GPU where many small launches follow one another. So here nothing is cut into blocks: products go
 to the matrix library whole, and what stands between them is one compiled expression. Each rule is that of the op of the same name in
-`fused`, to which the tests hold it equal, in dtype too (that of x); the expressions are C, which `arrays.backend.interpreted` also runs on the host.
+`fused`, to which the tests hold it equal, in dtype too (that of x); the expressions are C, which `arrays.backend.numpy_elementwise_kernel` also runs
+on the host.
 """
 
 import numpy as np
 
 from tinymm.arrays.backend import elementwise, vecdot
 
-from .fused import layer_norm, mlp, packed_shape, self_attention, together
+from .fused import joint_vjp, layer_norm, mlp, packed_shape, self_attention
 from .linear import as_rows
 from .reduce import check_mask
 
@@ -24,46 +25,46 @@ EXPRESSIONS = {
 }
 
 
-def layer_norm_rule(x, gain, bias, eps=1e-5):
+def layer_norm_rule(x, weight, bias, eps=1e-5):
     """Return `fused.layer_norm`: the means by two products, all else in one launch forward and one backward."""
     D = x.shape[-1]
     share = 1 / max(1, D)
-    gain, bias = (given.astype(x.dtype, copy=False) for given in (gain, bias))
+    weight, bias = (given.astype(x.dtype, copy=False) for given in (weight, bias))
     centered = x - np.mean(x, axis=-1, keepdims=True)
     scale = 1 / np.sqrt(vecdot(centered, centered)[..., None] * share + eps)
     scale = scale.astype(x.dtype, copy=False)
-    finish = elementwise(x, "T c, T scale, T gain, T bias", "T unit, T y", "unit = c * scale; y = unit * gain + bias;", "tinymm_layer_norm")
-    unit, y = finish(centered, scale, gain, bias)
+    finish = elementwise(x, "T c, T scale, T weight, T bias", "T unit, T y", "unit = c * scale; y = unit * weight + bias;", "tinymm_layer_norm")
+    unit, y = finish(centered, scale, weight, bias)
 
     def backward(g):
-        d = g * gain
+        d = g * weight
         mean, lean = np.mean(d, axis=-1, keepdims=True), vecdot(d, unit)[..., None] * share
         back = elementwise(x, "T d, T unit, T mean, T lean, T scale", "T to", "to = (d - mean - unit * lean) * scale;", "tinymm_layer_norm_back")
         axes = tuple(range(x.ndim - 1))
         return back(d, unit, mean, lean, scale), np.sum(g * unit, axis=axes), np.sum(g, axis=axes)
 
-    return y, *together(backward, 3)
+    return y, *joint_vjp(backward, 3)
 
 
-def mlp_rule(x, expand, expand_bias, contract, contract_bias, activation="gelu"):
+def mlp_rule(x, fc1, fc1_bias, fc2, fc2_bias, activation="gelu"):
     """Return `fused.mlp`: two products, and the activation with all that backward needs of it in one launch."""
     forward, slope = EXPRESSIONS[activation]
-    expand, expand_bias, contract, contract_bias = (
-        given.astype(x.dtype, copy=False) for given in (expand, expand_bias, contract, contract_bias)
+    fc1, fc1_bias, fc2, fc2_bias = (
+        given.astype(x.dtype, copy=False) for given in (fc1, fc1_bias, fc2, fc2_bias)
     )
     rows = as_rows(x)
-    hidden = rows @ expand + expand_bias
+    hidden = rows @ fc1 + fc1_bias
     bend = elementwise(x, "T h", "T a, T s", forward, f"tinymm_{activation}")
     activated, kept = bend(hidden)
-    y = activated @ contract + contract_bias
+    y = activated @ fc2 + fc2_bias
 
     def backward(g):
         g = as_rows(g)
         straighten = elementwise(x, "T h, T s, T g", "T a, T d", slope, f"tinymm_{activation}_back")
-        again, d = straighten(hidden, kept, g @ contract.T)
-        return (d @ expand.T).reshape(x.shape), rows.T @ d, np.sum(d, axis=0), again.T @ g, np.sum(g, axis=0)
+        again, d = straighten(hidden, kept, g @ fc2.T)
+        return (d @ fc1.T).reshape(x.shape), rows.T @ d, np.sum(d, axis=0), again.T @ g, np.sum(g, axis=0)
 
-    return y.reshape(x.shape[:-1] + (contract.shape[1],)), *together(backward, 5)
+    return y.reshape(x.shape[:-1] + (fc2.shape[1],)), *joint_vjp(backward, 5)
 
 
 def self_attention_rule(qkv, may_attend=None, heads=1):
@@ -95,6 +96,6 @@ def self_attention_rule(qkv, may_attend=None, heads=1):
     return mixed.transpose(0, 2, 1, 3).reshape(B, T, D), vjp
 
 
-layer_norm.elsewhere = layer_norm_rule
-mlp.elsewhere = mlp_rule
-self_attention.elsewhere = self_attention_rule
+layer_norm.gpu_rule = layer_norm_rule
+mlp.gpu_rule = mlp_rule
+self_attention.gpu_rule = self_attention_rule

@@ -10,7 +10,7 @@ import numpy as np
 from tinymm.arrays.backend import vecdot
 from tinymm.autodiff.graph import op
 
-from .fused import together
+from .fused import joint_vjp
 from .reduce import check_mask, finite
 
 #: Scores in a block, 512 KB of float32, of which two are alive at once; and how many queries meet as many keys as that allows.
@@ -46,7 +46,7 @@ def blockwise_attention(q, k, v, may_attend=None):
             grads[0][h] *= scale
         return grads
 
-    return y, *together(backward, 3)
+    return y, *joint_vjp(backward, 3)
 
 
 def blocks(n, m, may_attend):

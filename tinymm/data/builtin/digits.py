@@ -11,7 +11,7 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 
-from ..augment import wobble
+from ..augment import random_affine
 from ..batches import Batch, PairSet, Source, ZeroShot
 from ..datasets import DatasetSpec, register_dataset
 from ..images import Preprocess
@@ -62,7 +62,7 @@ class Digits(Source):
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
         """Return the training pictures of these indices (B,), distorted, each with its digit in one of the templates."""
         chosen = self.trained[indices]
-        ink = wobble(self.pictures[chosen] * np.float32(1 / 255), rng, self.strength)
+        ink = random_affine(self.pictures[chosen] * np.float32(1 / 255), rng, self.strength)
         images = (ink - np.float32(self.preprocess.mean[0])) / np.float32(self.preprocess.std[0])
         which = rng.integers(0, len(TEMPLATES), len(chosen))
         captions = [TEMPLATES[t].format(CLASSES[target]) for t, target in zip(which, self.targets[chosen], strict=True)]

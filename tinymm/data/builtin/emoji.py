@@ -13,7 +13,7 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 
-from ..augment import repainted, wobble
+from ..augment import color_jitter, random_affine
 from ..batches import Batch, PairSet, Source, ZeroShot
 from ..datasets import DatasetSpec, register_dataset
 from ..images import Preprocess
@@ -79,7 +79,7 @@ class Emoji(Source):
         """Return the trained emoji of these indices (B,), distorted and color-jittered, with their names or prompts."""
         # Distortions bring in zeros from outside, and paper is white: distort the negative.
         ink = 1 - self._pixels[indices] * np.float32(1 / 255)
-        images = (1 - repainted(wobble(ink, rng, self.strength), rng, self.strength) - np.float32(0.5)) / np.float32(0.5)
+        images = (1 - color_jitter(random_affine(ink, rng, self.strength), rng, self.strength) - np.float32(0.5)) / np.float32(0.5)
         chosen = self.trained[indices]
         captions = self._captions(chosen, rng)
         ids, is_real = self.tokenizer(captions)

@@ -1,4 +1,4 @@
-"""Pictures that are already on every machine: the DejaVu faces inside matplotlib, and Unicode's name of each character.
+"""Pictures that are already on every machine: the DejaVu fonts inside matplotlib, and Unicode's name of each character.
 
 `latin small letter a with ring below` says what one sees, in words that return in a hundred other names. That makes the
 characters of a font a caption data set: real, tiny, multilingual and compositional.
@@ -17,24 +17,24 @@ from tinymm.arrays.errors import DataError
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-FACES = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSansMono", "DejaVuSerif-Bold")
+FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSansMono", "DejaVuSerif-Bold")
 RESOLUTION, POINTS = 32, 24
 _EXCLUDED = ("combining", "modifier", "space", "form", "box")  # in a name: marks that need a neighbor, blanks, box-drawing tiles
 
 
 @lru_cache(maxsize=1)
 def named_pictures() -> tuple[tuple[int, ...], tuple[str, ...], np.ndarray]:
-    """Return the code points, the names and the pictures `(faces, N, 32, 32)` uint8 of all distinct named characters.
+    """Return the code points, the names and the pictures `(fonts, N, 32, 32)` uint8 of all distinct named characters.
 
-    A character counts when all six faces have it and it is a letter, number, punctuation mark or symbol. Where several look
-    exactly alike in the first face (Latin A, Greek Alpha, Cyrillic A), only the first code point stays: two right answers
+    A character counts when all six fonts have it and it is a letter, number, punctuation mark or symbol. Where several look
+    exactly alike in the first font (Latin A, Greek Alpha, Cyrillic A), only the first code point stays: two right answers
     to one picture cannot be told apart by any model. The pictures are shared by all callers and read-only.
 
     >>> characters, names, pictures = named_pictures()
     >>> len(characters), names[0], pictures.shape
     (1881, 'exclamation mark', (6, 1881, 32, 32))
     """
-    fonts = [_Face(_folder() / f"{face}.ttf") for face in FACES]
+    fonts = [_Font(_folder() / f"{font}.ttf") for font in FONTS]
     names = {}
     for character in sorted(set.intersection(*(font.characters for font in fonts))):
         name = unicodedata.name(chr(character), "").lower()
@@ -55,16 +55,16 @@ def _folder() -> Path:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    missing = [face for face in FACES if not (folder / f"{face}.ttf").is_file()]
+    missing = [font for font in FONTS if not (folder / f"{font}.ttf").is_file()]
     if missing:
         raise DataError(
-            f"glyphs are drawn with the {len(FACES)} DejaVu faces of matplotlib's wheel, but {folder} lacks {', '.join(missing)}: "
+            f"glyphs are drawn with the {len(FONTS)} DejaVu fonts of matplotlib's wheel, but {folder} lacks {', '.join(missing)}: "
             "install matplotlib from its wheel (pip install --force-reinstall matplotlib)."
         )
     return folder
 
 
-class _Face:
+class _Font:
     """A font file at one size, drawing single characters in the middle of a square."""
 
     def __init__(self, path: Path) -> None:

@@ -1,7 +1,7 @@
-"""The default data: characters and their names, with a test on characters and on a face that training never sees.
+"""The default data: characters and their names, with a test on characters and on a font that training never sees.
 
 Held-out *characters* are new combinations of known words ("latin small letter a with ring below"): does the model compose?
-The held-out *face* shows known characters in an unknown drawing: does it recognize? Neither can be answered by memory.
+The held-out *font* shows known characters in an unknown drawing: does it recognize? Neither can be answered by memory.
 """
 
 import random
@@ -13,16 +13,16 @@ import numpy as np
 from tinymm.arrays.errors import UsageError
 from tinymm.arrays.random import generator
 
-from ..augment import wobble
+from ..augment import random_affine
 from ..batches import Batch, PairSet, Source, ZeroShot
 from ..datasets import DatasetSpec, register_dataset
 from ..images import Preprocess
 from ..text import WordTokenizer
-from .fonts import FACES, RESOLUTION, named_pictures
+from .fonts import FONTS, RESOLUTION, named_pictures
 
-TRAINING_FACES = FACES[:-1]
-HELD_OUT_FACE = FACES[-1]
-HELD_OUT, VALIDATION, FACE_TEST = 150, 300, 1000
+TRAINING_FONTS = FONTS[:-1]
+HELD_OUT_FONT = FONTS[-1]
+HELD_OUT, VALIDATION, FONT_TEST = 150, 300, 1000
 # No article: `a` is a letter here, and a bag of words could not tell the two apart.
 TEMPLATES = ("picture of {}", "drawing of {}")
 SCRIPTS = ("latin", "greek", "cyrillic", "armenian", "georgian")
@@ -39,15 +39,15 @@ def load(seed: int = 0, *, template_share: float = 0.1, strength: float = 1.0) -
 
     >>> glyphs = load()
     >>> len(glyphs), sorted(glyphs.tests())
-    (1731, ['unseen_characters', 'unseen_characters_all', 'unseen_face'])
+    (1731, ['unseen_characters', 'unseen_characters_all', 'unseen_font'])
     """
     return Glyphs(seed, template_share=template_share, strength=strength)
 
 
 class Glyphs(Source):
-    """1,881 characters in six faces: training has 1,731 of them in five faces.
+    """1,881 characters in six fonts: training has 1,731 of them in five fonts.
 
-    Index i of a batch is a *character*; its face and distortion are drawn with `rng`, so a batch never holds two pictures
+    Index i of a batch is a *character*; its font and distortion are drawn with `rng`, so a batch never holds two pictures
     of one name. `template_share` of the captions become prompts, half around the full name ("picture of latin small letter
     b") and half around a class ("picture of latin letter"), because zero-shot classification asks in words that training
     must have used. A class prompt fits many pictures of its batch (every second one is Latin), so its row can't be
@@ -70,18 +70,18 @@ class Glyphs(Source):
         words = [template.format(name) for name in self.names for template in TEMPLATES]
         self.tokenizer = WordTokenizer.from_captions(words)
         self._classes = [class_prompts(name) for name in self.names]
-        self._withheld = _withheld_faces(self.pictures, self.trained, seed)
+        self._withheld = _withheld_fonts(self.pictures, self.trained, seed)
 
     def __len__(self) -> int:
         return len(self.trained)
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator) -> Batch:
-        """Return the trained characters of indices (B,), each in a random face and distorted, with their names or prompts."""
+        """Return the trained characters of indices (B,), each in a random font and distorted, with their names or prompts."""
         chosen = self.trained[indices]
-        faces = rng.integers(0, len(TRAINING_FACES), len(chosen))
-        faces = np.where(faces == self._withheld[chosen], (faces + 1) % len(TRAINING_FACES), faces)
-        pictures = self.pictures[faces, chosen][..., None] * np.float32(1 / 255)
-        images = (wobble(pictures, rng, self.strength) - np.float32(0.2)) / np.float32(0.4)
+        fonts = rng.integers(0, len(TRAINING_FONTS), len(chosen))
+        fonts = np.where(fonts == self._withheld[chosen], (fonts + 1) % len(TRAINING_FONTS), fonts)
+        pictures = self.pictures[fonts, chosen][..., None] * np.float32(1 / 255)
+        images = (random_affine(pictures, rng, self.strength) - np.float32(0.2)) / np.float32(0.4)
         captions = self._captions(chosen, rng)
         ids, is_real = self.tokenizer(captions)
         return Batch(images, ids, is_real, np.asarray(chosen, np.int64), tuple(captions))
@@ -99,37 +99,37 @@ class Glyphs(Source):
         return captions
 
     def validation(self) -> PairSet:
-        """Return 300 trained characters, each in one face in which training never shows it, undistorted.
+        """Return 300 trained characters, each in one font in which training never shows it, undistorted.
 
-        Only characters whose pictures differ in all five faces, and from all others, take part. The pictures are new to the model
+        Only characters whose pictures differ in all five fonts, and from all others, take part. The pictures are new to the model
         though the names are not, so choosing a checkpoint by them uses up neither test.
         """
         chosen = np.flatnonzero(self._withheld >= 0)
         return self._pairs(self._withheld[chosen], chosen)
 
     def tests(self) -> dict[str, PairSet]:
-        """Return the three tests: new characters, a new face, and new characters among all names.
+        """Return the three tests: new characters, a new font, and new characters among all names.
 
-        `unseen_characters` 150 held-out characters in Sans; `unseen_face` 1,000 trained ones in Serif Bold (12 of them, such as
-        the slash, are drawn there as in a training face); `unseen_characters_all` the 150 against all 1,881 names.
+        `unseen_characters` 150 held-out characters in Sans; `unseen_font` 1,000 trained ones in Serif Bold (12 of them, such as
+        the slash, are drawn there as in a training font); `unseen_characters_all` the 150 against all 1,881 names.
         """
         among_all = self._pairs(0, self.held_out)
         owner = np.full(len(self.names), -1, dtype=np.int64)
         owner[self.held_out] = np.arange(len(self.held_out))
         return {
             "unseen_characters": among_all,
-            "unseen_face": self._pairs(FACES.index(HELD_OUT_FACE), self.trained[:FACE_TEST]),
+            "unseen_font": self._pairs(FONTS.index(HELD_OUT_FONT), self.trained[:FONT_TEST]),
             "unseen_characters_all": PairSet(among_all.images, list(self.names), owner),
         }
 
     def zero_shot(self) -> dict[str, ZeroShot]:
-        """Return the tasks script, case and category: up to 40 characters a class in the held-out face, held-out ones first.
+        """Return the tasks script, case and category: up to 40 characters a class in the held-out font, held-out ones first.
 
         Pictures that coincide with a training picture are left out, which arrows and squares often do: symbols have no serifs.
         """
-        face = FACES.index(HELD_OUT_FACE)
-        seen = {picture.tobytes() for picture in self.pictures[:face, self.trained].reshape(-1, RESOLUTION, RESOLUTION)}
-        new = [[i for i in some if self.pictures[face, i].tobytes() not in seen] for some in (self.held_out, self.trained)]
+        font = FONTS.index(HELD_OUT_FONT)
+        seen = {picture.tobytes() for picture in self.pictures[:font, self.trained].reshape(-1, RESOLUTION, RESOLUTION)}
+        new = [[i for i in some if self.pictures[font, i].tobytes() not in seen] for some in (self.held_out, self.trained)]
         letter = tuple(f"{template} letter" for template in TEMPLATES)
         tasks = {"script": (SCRIPTS, letter), "case": (CASES, letter), "category": (CATEGORIES, TEMPLATES)}
         result = {}
@@ -140,7 +140,7 @@ class Glyphs(Source):
                 members = _spread(held, _PER_CLASS) + _spread(known, _PER_CLASS - min(len(held), _PER_CLASS))
                 chosen += members
                 targets += [target] * len(members)
-            result[task] = ZeroShot(self._images(face, np.array(chosen)), classes, np.array(targets, np.int64), templates)
+            result[task] = ZeroShot(self._images(font, np.array(chosen)), classes, np.array(targets, np.int64), templates)
         return result
 
     def captions(self) -> list[tuple[str, ...]]:
@@ -151,11 +151,11 @@ class Glyphs(Source):
         """Return the names of the 150 held-out characters, in the order of `tests()["unseen_characters"]`."""
         return [self.names[i] for i in self.held_out]
 
-    def _images(self, faces: np.ndarray | int, chosen: np.ndarray) -> np.ndarray:
-        return self.preprocess.normalize(self.pictures[faces, chosen][..., None])
+    def _images(self, fonts: np.ndarray | int, chosen: np.ndarray) -> np.ndarray:
+        return self.preprocess.normalize(self.pictures[fonts, chosen][..., None])
 
-    def _pairs(self, faces: np.ndarray | int, chosen: np.ndarray) -> PairSet:
-        return PairSet(self._images(faces, chosen), [self.names[i] for i in chosen], np.arange(len(chosen)))
+    def _pairs(self, fonts: np.ndarray | int, chosen: np.ndarray) -> PairSet:
+        return PairSet(self._images(fonts, chosen), [self.names[i] for i in chosen], np.arange(len(chosen)))
 
 
 def split(characters: tuple[int, ...], names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -199,13 +199,13 @@ def class_prompts(name: str) -> list[str]:
     return [f"{word} letter" for word in words["script"] + words["case"]] + list(words["category"])
 
 
-def _withheld_faces(pictures: np.ndarray, trained: np.ndarray, seed: int) -> np.ndarray:
-    """Return, for every character, the training face that only validation shows, or -1.
+def _withheld_fonts(pictures: np.ndarray, trained: np.ndarray, seed: int) -> np.ndarray:
+    """Return, for every character, the training font that only validation shows, or -1.
 
     Only characters whose five pictures occur nowhere else take part: in Mono, for one, the digit three is also the Cyrillic ze.
     """
     withheld = np.full(pictures.shape[1], -1)
-    count = len(TRAINING_FACES)
+    count = len(TRAINING_FONTS)
     occurrences = Counter(picture.tobytes() for picture in pictures[:count, trained].reshape(-1, RESOLUTION, RESOLUTION))
     distinct = [i for i in trained if all(occurrences[picture.tobytes()] == 1 for picture in pictures[:count, i])]
     rng = generator(seed)
@@ -225,7 +225,7 @@ register_dataset(
     DatasetSpec(
         "glyphs",
         lambda seed, _: load(seed),
-        "characters and their names, drawn in six faces, one of which training never sees",
+        "characters and their names, drawn in six fonts, one of which training never sees",
         one_size=True,
         place=10,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..key_maps import Layout, Rule, linear, norm
+from ..key_maps import Rule, StateDictLayout, linear, norm
 from .bert import behind_attention, bert_embedding, bert_layer, language_head, self_attention, tied_head
 from .blip2 import under, vision
 
@@ -82,9 +82,9 @@ _LANGUAGE_HEADS = tuple(rule.ours for each in (ONLINE, MOMENTUM) for rule in und
 _ALBEF_TIED = tuple(
     pair for m in ("", "_m") for pair in tied_head(f"text_encoder{m}.cls.predictions", f"text_encoder{m}.bert.embeddings")
 )
-ALBEF_PRETRAINING = Layout("albef", _released("bert.", "queue_ptr", *_HEAD), _IGNORED, homeless=(*_OURS, "queue.ids"), tied=_ALBEF_TIED)
+ALBEF_PRETRAINING = StateDictLayout("albef", _released("bert.", "queue_ptr", *_HEAD), _IGNORED, missing_keys=(*_OURS, "queue.ids"), tied=_ALBEF_TIED)
 #: Fine-tuned for retrieval: without the prefix, and without the head that names words.
-ALBEF_RETRIEVAL = Layout("albef", (*_released("", "queue_ptr"), _IDS), _IGNORED, homeless=(*_OURS, *_LANGUAGE_HEADS))
+ALBEF_RETRIEVAL = StateDictLayout("albef", (*_released("", "queue_ptr"), _IDS), _IGNORED, missing_keys=(*_OURS, *_LANGUAGE_HEADS))
 
 
 def _decoder(theirs: str) -> tuple[Rule, ...]:
@@ -111,23 +111,23 @@ _NOT_IN_CAPTIONING = _ours(
 )  # fmt: skip
 
 #: Words, cross-attention and feed-forward stand in the file twice, as the encoder's and as the decoder's.
-BLIP_PRETRAINING = Layout(
-    "blip", (*_released("", "queue_ptr"), *_DECODER), _IGNORED, homeless=(*_OURS, "queue.ids"),
+BLIP_PRETRAINING = StateDictLayout(
+    "blip", (*_released("", "queue_ptr"), *_DECODER), _IGNORED, missing_keys=(*_OURS, "queue.ids"),
     copies=(
         r"text_encoder\.(embeddings\.(?!position_ids).*|encoder\.layer\.\d+\.(?:crossattention|intermediate|output)\..*)",
         r"text_decoder.bert.\1",
     ),
     tied=(*_TIED, (_TIED[0][0], "text_encoder.embeddings.word_embeddings.weight")),
 )  # fmt: skip
-BLIP_RETRIEVAL = Layout("blip", (*_released("", "ptr_queue"), _IDS), _IGNORED, homeless=(*_OURS, *_ours(*_DECODER)))
-BLIP_CAPTIONING = Layout(
+BLIP_RETRIEVAL = StateDictLayout("blip", (*_released("", "ptr_queue"), _IDS), _IGNORED, missing_keys=(*_OURS, *_ours(*_DECODER)))
+BLIP_CAPTIONING = StateDictLayout(
     "blip", (*under(ONLINE, (*_image("visual_encoder"), *_encoder_of_a_decoder("text_decoder."))), *_DECODER), _IGNORED,
-    homeless=_NOT_IN_CAPTIONING, tied=_TIED,
+    missing_keys=_NOT_IN_CAPTIONING, tied=_TIED,
 )  # fmt: skip
 #: What is left behind where a whole BLIP is written for Hugging Face, whose models train without momentum.
 _MOMENTUM = (*_ours(*_encoders("_m", "")), "queue.images", "queue.texts", "queue.ids", "queue.next", "queue.pushed")
 #: `BlipForImageTextRetrieval` and `BlipForConditionalGeneration`.
-HF_RETRIEVAL = Layout(
+HF_RETRIEVAL = StateDictLayout(
     "huggingface_retrieval",
     (
         *under(ONLINE, (*_image("vision_model", _HF_VISION), *_text("text_encoder."))),
@@ -136,27 +136,27 @@ HF_RETRIEVAL = Layout(
         *linear("itm_head", "itm_head"),
     ),
     _IGNORED,
-    homeless=("temperature", *_ours(*_DECODER), *_MOMENTUM),
+    missing_keys=("temperature", *_ours(*_DECODER), *_MOMENTUM),
 )
-HF_CAPTIONING = Layout(
+HF_CAPTIONING = StateDictLayout(
     "huggingface",
     (*under(ONLINE, (*_image("vision_model", _HF_VISION), *_encoder_of_a_decoder("text_decoder."))), *_DECODER),
     _IGNORED,
-    homeless=(*_NOT_IN_CAPTIONING, *_MOMENTUM),
+    missing_keys=(*_NOT_IN_CAPTIONING, *_MOMENTUM),
     tied=_TIED,
 )
 
 
-def _own(layout: Layout) -> Layout:
+def _own(layout: StateDictLayout) -> StateDictLayout:
     built_as_clip = _ours(*(rule for each in (ONLINE, MOMENTUM) for rule in norm(f"{each}image_encoder.norm_before", "")))
-    names = dict.fromkeys((*_ours(*layout.rules), *layout.homeless, *built_as_clip))
-    return Layout("tinymm", tuple(Rule(name, (name,)) for name in names))
+    names = dict.fromkeys((*_ours(*layout.rules), *layout.missing_keys, *built_as_clip))
+    return StateDictLayout("tinymm", tuple(Rule(name, (name,)) for name in names))
 
 
 TINYMM_ALBEF, TINYMM_BLIP = _own(ALBEF_PRETRAINING), _own(BLIP_PRETRAINING)
 
 
-def recognize(keys: Iterable[str], settings: Mapping[str, Any] | None = None) -> tuple[str, Layout] | None:
+def recognize(keys: Iterable[str], settings: Mapping[str, Any] | None = None) -> tuple[str, StateDictLayout] | None:
     """Return whether a file holds an "ALBEF" or a "BLIP", and its layout, or None if neither; of our own the settings say it, too.
 
     >>> recognize(["vision_model.post_layernorm.bias", "text_decoder.cls.predictions.bias"])[0]

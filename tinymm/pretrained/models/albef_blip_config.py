@@ -10,12 +10,12 @@ from tinymm.models.bert import BertConfig
 from tinymm.models.blip import BLIP, BLIPConfig
 from tinymm.models.vit import ViTConfig
 
-from ..key_maps import Imported, Layout
+from ..key_maps import Imported, StateDictLayout
 from .albef_blip import MOMENTUM, ONLINE
 from .bert import ASSUMED
 from .blip2_config import VISION, tiled
 from .config_classes import Key, needs_config, part_of, read_config, version_of
-from .config_from_arrays import agreed, bert_sizes, checked_config, shape_of, vit_sizes
+from .config_from_arrays import bert_sizes, checked_config, merge_config, shape_of, vit_sizes
 
 _TEXT = {
     "hidden_size": "width", "num_hidden_layers": "layers", "num_attention_heads": "heads", "intermediate_size": "feed_forward",
@@ -24,16 +24,17 @@ _TEXT = {
 _VIT = {"num_heads": "heads", "eps": "eps", "hidden_act": "activation"}
 #: What the released code calls its habits in its own settings, and what we do.
 _HABITS = {
-    "momentum": "momentum", "alpha": "alpha", "ramp": "ramp", "mlm_probability": "hidden_share", "mask": "mask", "dec": "decode", "enc": "encode",
-    "sep": "end_of_text", "label_smoothing": "smoothing", "embed_dim": "joint_width", "queue_size": "queue",
+    "momentum": "momentum", "alpha": "alpha", "alpha_warmup": "alpha_warmup", "mlm_probability": "mlm_probability", "mask": "mask", "dec": "decode",
+    "enc": "encode",
+    "sep": "end_of_text", "label_smoothing": "smoothing", "embed_dim": "embed_dim", "queue_size": "queue",
 }  # fmt: skip
 _BERT_MASK, _BERT_SEPARATOR, _BERT_WORDS = 103, 102, 30522
 _WIDEST = 16  # times as wide as its encoders is the embedding space at most, where its width is only declared; the released ones are a third as wide
 _IMAGE_ASSUMED = {"activation": "gelu", "eps": 1e-6}
 #: What the released code's `bert` says beyond transformers' class.
 _ALSO = {
-    "fusion_layer": Key(ours="crosses_from"),
-    "encoder_width": Key(ours="memory_width"),
+    "fusion_layer": Key(ours="fusion_layer"),
+    "encoder_width": Key(ours="encoder_width"),
     "is_decoder": Key(why="each use has a mask of its own"),
     "add_cross_attention": Key(why="the arrays show it"),
     "label_smoothing": Key(why="stands beside `bert`"),
@@ -42,7 +43,7 @@ _ALSO = {
 }
 
 
-def declared(settings: dict[str, Any], layout: Layout, unused: list[str]) -> dict[str, Any]:
+def declared(settings: dict[str, Any], layout: StateDictLayout, unused: list[str]) -> dict[str, Any]:
     """Return what the settings beside a file declare, in our words: `image`, `text`, and the model's habits; `unused` gets unknown keys.
 
     Our own config.json, Hugging Face's, or the released code's: `bert` and `vit` with their settings, `momentum`, `alpha`, `mlm_probability`.
@@ -75,7 +76,7 @@ def _renamed(theirs: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {ours: theirs[key] for key, ours in names.items() if theirs.get(key) is not None}
 
 
-def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout: Layout) -> dict[str, Any]:
+def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout: StateDictLayout) -> dict[str, Any]:
     """Return what both configs begin with: the two encoders, the embedding width, and the queue's length where there is one."""
     arrays, own = found.arrays, layout.name == "tinymm"
     sizes = {"image": vit_sizes(arrays, f"{ONLINE}image_encoder."), "text": bert_sizes(arrays, f"{ONLINE}text_encoder.")}
@@ -84,12 +85,12 @@ def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout:
     parts: dict[str, Any] = {}
     for name, kind in (("image", ViTConfig), ("text", BertConfig)):
         declared = assumed[name] | {key: value for key, value in said[name].items() if value is not None}
-        parts[name] = checked_config(f"{name} encoder", kind, agreed(f"{name} encoder", sizes[name], declared, heads=heads.get(name)))
+        parts[name] = checked_config(f"{name} encoder", kind, merge_config(f"{name} encoder", sizes[name], declared, heads=heads.get(name)))
     projection = f"{ONLINE}image_projection.weight"
     if projection in arrays:
-        parts["joint_width"] = _same("joint_width", said, shape_of(arrays, projection, 2)[1])
-    elif "joint_width" in said:
-        parts["joint_width"] = _plausible_width(said["joint_width"], max(sizes["image"]["width"], sizes["text"]["width"]))
+        parts["embed_dim"] = _same("embed_dim", said, shape_of(arrays, projection, 2)[1])
+    elif "embed_dim" in said:
+        parts["embed_dim"] = _plausible_width(said["embed_dim"], max(sizes["image"]["width"], sizes["text"]["width"]))
     if any(name.startswith(MOMENTUM) for name in arrays):
         return parts | {"queue": _same("queue", said, shape_of(arrays, "queue.images", 2)[0])}
     if own and said.get("momentum") is not None:
@@ -100,14 +101,14 @@ def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout:
     return parts | {"queue": said.get("queue", 1), "momentum": None}  # without momentum there is no queue
 
 
-def _plausible_width(joint: Any, widest: int) -> int:
+def _plausible_width(embed_dim: Any, widest: int) -> int:
     """Return the embedding width where no array shows it, since projections are missing; CheckpointError for an implausible one."""
-    if type(joint) is not int or not 1 <= joint <= _WIDEST * widest:
+    if type(embed_dim) is not int or not 1 <= embed_dim <= _WIDEST * widest:
         raise CheckpointError(
-            f"config.json: the joint space has 1 to {_WIDEST * widest} numbers beside encoders of width {widest}, and "
-            f"a width of {joint!r} came; correct it, or leave it out"
+            f"config.json: the shared embedding space has 1 to {_WIDEST * widest} numbers beside encoders of width {widest}, and "
+            f"a width of {embed_dim!r} came; correct it, or leave it out"
         )
-    return joint
+    return embed_dim
 
 
 def _same(what: str, said: dict[str, Any], measured: int) -> int:
@@ -119,7 +120,7 @@ def _same(what: str, said: dict[str, Any], measured: int) -> int:
     return measured
 
 
-def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> ALBEF:
+def build_albef(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> ALBEF:
     """Return a randomly initialized ALBEF of the sizes that the arrays show; CheckpointError for settings that cannot be."""
     said = declared(settings, layout, found.unused)
     parts = _parts(found, said, heads, layout)
@@ -128,7 +129,7 @@ def build_albef(found: Imported, layout: Layout, settings: dict[str, Any], heads
     return ALBEF(checked_config("model", ALBEFConfig, mask | _habits(said, ALBEFConfig) | parts), generator(0))
 
 
-def build_blip(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP:
+def build_blip(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP:
     """Return a randomly initialized BLIP of the sizes that the arrays show; the released vocabulary ends with [DEC] and [ENC].
 
     CheckpointError for settings that cannot be.
@@ -145,7 +146,7 @@ def _habits(said: dict[str, Any], config: type) -> dict[str, Any]:
     smoothing = said.get("smoothing", 0.0)
     if type(smoothing) not in (int, float) or not 0 <= smoothing < 1:
         raise CheckpointError(f"config.json: the label smoothing is a share, in [0, 1), and {smoothing!r} came; the released models have 0.1")
-    plain = set(config.__dataclass_fields__) - {"image", "text", "joint_width", "queue"}  # type: ignore[attr-defined]
+    plain = set(config.__dataclass_fields__) - {"image", "text", "embed_dim", "queue"}  # type: ignore[attr-defined]
     return {name: value for name, value in said.items() if name in plain}
 
 
@@ -164,7 +165,7 @@ def settings_for(config: ALBEFConfig | BLIPConfig, name: str, dtype: str) -> dic
     shared = {"label_smoothing": getattr(config, "smoothing", 0.0), "tie_word_embeddings": config.text.tied}
     return {
         "architectures": ["BlipForConditionalGeneration" if name == "huggingface" else "BlipForImageTextRetrieval"],
-        "model_type": "blip", "dtype": dtype, "image_text_hidden_size": config.joint_width, **shared,
+        "model_type": "blip", "dtype": dtype, "image_text_hidden_size": config.embed_dim, **shared,
         "vision_config": {"model_type": "blip_vision_model", **vision},
         "text_config": {"model_type": "blip_text_model", **ids, **text, **shared},
     }  # fmt: skip

@@ -10,9 +10,9 @@ from tinymm.arrays.errors import CheckpointError
 from tinymm.arrays.random import generator
 from tinymm.models.bert import BertConfig, BertLanguageModel
 
-from ..key_maps import Imported, Layout, Rule, linear, norm
+from ..key_maps import Imported, Rule, StateDictLayout, linear, norm
 from .config_classes import needs_config, read_config
-from .config_from_arrays import agreed, bert_sizes, checked_config
+from .config_from_arrays import bert_sizes, checked_config, merge_config
 
 _SETTINGS = {
     "vocab_size": "vocabulary", "max_position_embeddings": "context", "hidden_size": "width", "num_hidden_layers": "layers",
@@ -56,8 +56,8 @@ def behind_attention(ours: str, theirs: str, inner: str = "self") -> tuple[Rule,
         ),
         *linear(f"{ours}.cross.output", f"{theirs}.crossattention.output.dense"),
         *norm(f"{ours}.norm_cross", f"{theirs}.crossattention.output.LayerNorm"),
-        *linear(f"{ours}.mlp.expand", f"{theirs}.intermediate.dense"),
-        *linear(f"{ours}.mlp.contract", f"{theirs}.output.dense"),
+        *linear(f"{ours}.mlp.fc1", f"{theirs}.intermediate.dense"),
+        *linear(f"{ours}.mlp.fc2", f"{theirs}.output.dense"),
         *norm(f"{ours}.norm_2", f"{theirs}.output.LayerNorm"),
     )
 
@@ -78,7 +78,7 @@ def tied_head(theirs: str, embeddings: str) -> tuple[tuple[str, str], ...]:
     return (weight, f"{embeddings}.word_embeddings.weight"), (bias, f"{theirs}.bias")
 
 
-HUGGING_FACE = Layout(
+HUGGING_FACE = StateDictLayout(
     "huggingface",
     (
         *bert_embedding("bert.embedding", "bert.embeddings"),
@@ -93,28 +93,28 @@ HUGGING_FACE = Layout(
 )
 
 
-def recognize(keys: Iterable[str], settings: dict[str, Any]) -> Layout | None:
+def recognize(keys: Iterable[str], settings: dict[str, Any]) -> StateDictLayout | None:
     """Return the layout of a BERT's file by its keys, or None."""
     keys = set(keys)
     return HUGGING_FACE if {"bert.embeddings.word_embeddings.weight", "cls.predictions.bias"} <= keys else None
 
 
-def build(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BertLanguageModel:
+def build(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> BertLanguageModel:
     """Return a randomly initialized model of the sizes that arrays and settings say; CheckpointError where they contradict each other."""
     needs_config(settings, layout)
     sizes = bert_sizes(found.arrays, "bert.") | {"tied": "language_head.output" not in found.arrays}
     said = read_config(settings, "bert", found.unused)
-    crosses, looks = said.pop("crosses"), "memory_width" in sizes
+    crosses, looks = said.pop("crosses"), "encoder_width" in sizes
     if crosses != looks:
         raise CheckpointError(
             f"config.json: add_cross_attention is {looks} by the arrays, and {crosses!r} came; put the config.json of this very file beside it"
         )
-    return BertLanguageModel(checked_config("BERT", BertConfig, agreed("BERT", sizes, said, heads=heads.get("text"))), generator(0))
+    return BertLanguageModel(checked_config("BERT", BertConfig, merge_config("BERT", sizes, said, heads=heads.get("text"))), generator(0))
 
 
 def settings_for(config: BertConfig, name: str, dtype: str) -> dict[str, Any]:
     """Return the config.json of a `BertForMaskedLM`."""
     said = {theirs: getattr(config, ours) for theirs, ours in _SETTINGS.items()}
     kind = "BertLMHeadModel" if config.causal else "BertForMaskedLM"
-    flags = {"is_decoder": config.causal, "add_cross_attention": config.memory_width is not None, "tie_word_embeddings": config.tied}
+    flags = {"is_decoder": config.causal, "add_cross_attention": config.encoder_width is not None, "tie_word_embeddings": config.tied}
     return {"architectures": [kind], "model_type": "bert", "dtype": dtype, **said, **flags}

@@ -7,7 +7,7 @@ temperature: those cannot be written there, and in a model from there they are m
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..key_maps import Layout, Rule, linear, norm
+from ..key_maps import Rule, StateDictLayout, linear, norm
 from . import opt
 from .bert import bert_embedding, bert_layer, language_head, tied_head
 from .clip import HUGGING_FACE as HUGGING_FACE_CLIP
@@ -32,8 +32,8 @@ def vision(patches: str, first: str, positions: str, blocks: str, names: tuple[s
         biases,
         *linear(f"{ours}.attention.output", f"{blocks}.{output}"),
         *norm(f"{ours}.norm_2", f"{blocks}.{norm_2}"),
-        *linear(f"{ours}.mlp.expand", f"{blocks}.mlp.fc1"),
-        *linear(f"{ours}.mlp.contract", f"{blocks}.mlp.fc2"),
+        *linear(f"{ours}.mlp.fc1", f"{blocks}.mlp.fc1"),
+        *linear(f"{ours}.mlp.fc2", f"{blocks}.mlp.fc2"),
     )
 
 
@@ -42,8 +42,8 @@ def _layers(theirs: str, inner: str) -> tuple[Rule, ...]:
     ours = "blocks.{}"
     return (
         *bert_layer(ours, theirs, inner),
-        *linear(f"{ours}.query_mlp.expand", f"{theirs}.intermediate_query.dense"),
-        *linear(f"{ours}.query_mlp.contract", f"{theirs}.output_query.dense"),
+        *linear(f"{ours}.query_mlp.fc1", f"{theirs}.intermediate_query.dense"),
+        *linear(f"{ours}.query_mlp.fc2", f"{theirs}.output_query.dense"),
         *norm(f"{ours}.query_norm", f"{theirs}.output_query.LayerNorm"),
     )
 
@@ -63,7 +63,7 @@ _LAVIS = (
 _POSITIONS = r"Qformer\.bert\.embeddings\.position_ids"
 
 #: The paper's code: stage 1 (`Blip2Qformer`) and stage 2 with an OPT (`Blip2OPT`).
-LAVIS_STAGE_1 = Layout(
+LAVIS_STAGE_1 = StateDictLayout(
     "lavis",
     (
         *_LAVIS,
@@ -76,7 +76,7 @@ LAVIS_STAGE_1 = Layout(
     (_POSITIONS,),
     tied=tied_head("Qformer.cls.predictions", "Qformer.bert.embeddings"),
 )
-LAVIS_STAGE_2 = Layout(
+LAVIS_STAGE_2 = StateDictLayout(
     "lavis",
     (*_LAVIS, *linear("projection", "opt_proj"), *under("language_model.", opt.rules("opt_model.model.decoder.", "opt_model.lm_head"))),
     (_POSITIONS,),
@@ -99,9 +99,9 @@ def _hugging_face(prefix: str) -> tuple[Rule, ...]:
 
 
 #: `Blip2QFormerModel`: the stack alone. Its queries stand outside of it, and so do the words.
-HF_QFORMER = Layout("huggingface", _hugging_face(""), homeless=("queries", "embedding.words.weight", "embedding.positions"))
+HF_QFORMER = StateDictLayout("huggingface", _hugging_face(""), missing_keys=("queries", "embedding.words.weight", "embedding.positions"))
 #: `Blip2ForImageTextRetrieval`: stage 1 without what only its training needs, the language head and the temperature.
-HF_RETRIEVAL = Layout(
+HF_RETRIEVAL = StateDictLayout(
     "huggingface",
     (
         *_HF_VISION,
@@ -112,10 +112,10 @@ HF_RETRIEVAL = Layout(
         *linear("itm_head", "itm_head"),
     ),
     (r"embeddings\.position_ids",),
-    homeless=("temperature", *(rule.ours for rule in language_head("language_head", ""))),
+    missing_keys=("temperature", *(rule.ours for rule in language_head("language_head", ""))),
 )
 #: `Blip2ForConditionalGeneration` with an OPT: stage 2.
-HF_GENERATION = Layout(
+HF_GENERATION = StateDictLayout(
     "huggingface",
     (
         *_HF_VISION,
@@ -127,21 +127,21 @@ HF_GENERATION = Layout(
 )
 
 
-def own(*layouts: Layout) -> Layout:
+def own(*layouts: StateDictLayout) -> StateDictLayout:
     """Return the layout of our own names, for models that no other program has: every array under itself.
 
     >>> own(HF_QFORMER).their_names("queries")
     ('queries',)
     """
     names = dict.fromkeys(rule.ours for layout in layouts for rule in layout.rules)
-    return Layout("tinymm", tuple(Rule(name, (name,)) for name in names))
+    return StateDictLayout("tinymm", tuple(Rule(name, (name,)) for name in names))
 
 
 _CLIPS_VIT = own(HUGGING_FACE_CLIP)  # a frozen encoder that `train clip` made has norms that EVA's lacks
 TINYMM_STAGE_1, TINYMM_STAGE_2 = own(LAVIS_STAGE_1, _CLIPS_VIT), own(LAVIS_STAGE_2, _CLIPS_VIT)
 
 
-def recognize(keys: Iterable[str]) -> tuple[str, Layout] | None:
+def recognize(keys: Iterable[str]) -> tuple[str, StateDictLayout] | None:
     """Return which of "stage 1", "stage 2" and "Q-Former" a file holds, and its layout, or None if it is no BLIP-2.
 
     >>> recognize(["query_tokens", "qformer.layernorm.bias", "itm_head.bias"])[0]

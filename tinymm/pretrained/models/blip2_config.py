@@ -11,10 +11,10 @@ from tinymm.models.opt import OPTConfig
 from tinymm.models.qformer import QFormer, QFormerConfig
 from tinymm.models.vit import ViTConfig
 
-from ..key_maps import Imported, Layout
+from ..key_maps import Imported, StateDictLayout
 from . import opt
 from .config_classes import needs_config, part_of, read_config, version_of
-from .config_from_arrays import agreed, checked_config, opt_sizes, qformer_sizes, shape_of, vit_sizes
+from .config_from_arrays import checked_config, merge_config, opt_sizes, qformer_sizes, shape_of, vit_sizes
 
 OWN_TYPES = {"tinymm_blip2_stage1": BLIP2Stage1, "tinymm_blip2_stage2": BLIP2Stage2}
 
@@ -24,7 +24,7 @@ VISION = {
 }  # fmt: skip
 _QFORMER = {
     "hidden_size": "width", "num_hidden_layers": "layers", "num_attention_heads": "heads", "intermediate_size": "feed_forward",
-    "hidden_act": "activation", "layer_norm_eps": "eps", "encoder_hidden_size": "memory_width", "cross_attention_frequency": "cross_every",
+    "hidden_act": "activation", "layer_norm_eps": "eps", "encoder_hidden_size": "encoder_width", "cross_attention_frequency": "cross_every",
 }  # fmt: skip
 _WORDS = {"vocab_size": "vocabulary", "max_position_embeddings": "context"}
 # What the paper's code has of what no array shows.
@@ -33,7 +33,7 @@ _QFORMER_ASSUMED = {"activation": "gelu", "eps": 1e-12}
 _BERT_SEPARATOR = 102
 
 
-def declared(settings: dict[str, Any], layout: Layout, unused: list[str]) -> dict[str, Any]:
+def declared(settings: dict[str, Any], layout: StateDictLayout, unused: list[str]) -> dict[str, Any]:
     """Return what the settings beside a file declare, in our words: `image`, `qformer`, and what belongs to the whole; `unused` gets the rest.
 
     CheckpointError for a language model other than OPT, and for a config of another model.
@@ -51,7 +51,7 @@ def declared(settings: dict[str, Any], layout: Layout, unused: list[str]) -> dic
     vision, qformer = part_of(settings, "vision_config"), part_of(settings, "qformer_config")
     image = read_config(vision, "blip_2_vision_model", unused, where="vision_config.", version=version)
     said = read_config(qformer, "blip_2_qformer", unused, where="qformer_config.", version=version)
-    said.pop("memory_width", None)  # the outer config sets it to the image encoder's width
+    said.pop("encoder_width", None)  # the outer config sets it to the image encoder's width
     language = part_of(settings, "text_config").get("model_type", "opt")
     if language != "opt":
         raise CheckpointError(f"BLIP-2's language model is an OPT here, and {language!r} came; load a folder with OPT")
@@ -67,7 +67,7 @@ def tiled(image: dict[str, Any]) -> dict[str, Any]:
     return image | {"resolution": side - side % patch} if tiles else image  # type: ignore[operator]
 
 
-def _ask_for_frozen_parts(found: Imported, layout: Layout) -> None:
+def _ask_for_frozen_parts(found: Imported, layout: StateDictLayout) -> None:
     """Raise CheckpointError, with the way out, where a LAVIS file lacks the parts that were not trained."""
     lacking = []
     if "image_encoder.patch_embedding.weight" not in found.arrays:
@@ -80,14 +80,14 @@ def _ask_for_frozen_parts(found: Imported, layout: Layout) -> None:
         )
 
 
-def build_stage_1(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage1:
+def build_stage_1(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage1:
     """Return a randomly initialized stage 1 of the sizes that the arrays show; CheckpointError for a config that contradicts them."""
     _ask_for_frozen_parts(found, layout)
     said, arrays = declared(settings, layout, found.unused), found.arrays
-    joint = shape_of(arrays, "image_projection.weight", 2)[1]
-    if said.get("joint_width", joint) != joint:
+    embed_dim = shape_of(arrays, "image_projection.weight", 2)[1]
+    if said.get("embed_dim", embed_dim) != embed_dim:
         raise CheckpointError(
-            f"the config and the arrays agree; joint_width is {said['joint_width']!r} in the config and {joint!r} by the arrays; put the "
+            f"the config and the arrays agree; embed_dim is {said['embed_dim']!r} in the config and {embed_dim!r} by the arrays; put the "
             "config.json of this very file beside it"
         )
     qformer = _qformer(arrays, said, heads)
@@ -95,18 +95,18 @@ def build_stage_1(found: Imported, layout: Layout, settings: dict[str, Any], hea
         rest = _rest(said, "decode", "end_of_text", "norm_eps", "smoothing")
     else:
         rest = {"end_of_text": min(_BERT_SEPARATOR, (qformer.vocabulary or 1) - 1), "norm_eps": said.get("norm_eps", 1e-5)}
-    parts = {"image": _image(arrays, said, heads), "qformer": qformer, "joint_width": joint}
+    parts = {"image": _image(arrays, said, heads), "qformer": qformer, "embed_dim": embed_dim}
     return BLIP2Stage1(checked_config("model", BLIP2Config, rest | parts), generator(0))
 
 
-def build_stage_2(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage2:
+def build_stage_2(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP2Stage2:
     """Return a randomly initialized stage 2 of the sizes that the arrays show; CheckpointError for settings that cannot be."""
     _ask_for_frozen_parts(found, layout)
     said, arrays = declared(settings, layout, found.unused), found.arrays
     if "language" in said:  # our own words
         sizes = opt_sizes(arrays, "language_model.")
         language = checked_config(
-            "language model", OPTConfig, agreed("language model", sizes, said["language"], heads=heads.get("language"))
+            "language model", OPTConfig, merge_config("language model", sizes, said["language"], heads=heads.get("language"))
         )
     else:
         text, version = part_of(settings, "text_config"), version_of(settings)
@@ -117,7 +117,7 @@ def build_stage_2(found: Imported, layout: Layout, settings: dict[str, Any], hea
     return BLIP2Stage2(checked_config("model", BLIP2Stage2Config, _rest(said, "norm_eps") | parts), generator(0))
 
 
-def build_qformer(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> QFormer:
+def build_qformer(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> QFormer:
     """Return a randomly initialized Q-Former; its queries and words, which the file keeps elsewhere, are missing."""
     said = declared(settings, layout, found.unused)
     said["qformer"] = {"queries": 32} | said["qformer"]
@@ -127,7 +127,7 @@ def build_qformer(found: Imported, layout: Layout, settings: dict[str, Any], hea
 
 
 def _image(arrays: dict[str, Any], said: dict[str, Any], heads: dict[str, int]) -> ViTConfig:
-    settings = agreed("image encoder", vit_sizes(arrays), _VISION_ASSUMED | said.get("image", {}), heads=heads.get("image"))
+    settings = merge_config("image encoder", vit_sizes(arrays), _VISION_ASSUMED | said.get("image", {}), heads=heads.get("image"))
     return checked_config("image encoder", ViTConfig, settings)
 
 
@@ -138,7 +138,7 @@ def _qformer(arrays: dict[str, Any], said: dict[str, Any], heads: dict[str, int]
         spoken.pop("vocabulary", None), spoken.pop("context", None)  # stage 2 drops the words' half, whatever its config says
     if sizes["layers"] <= 1 or sizes["cross_every"] == sizes["layers"]:
         sizes["cross_every"] = spoken.get("cross_every", sizes["cross_every"])
-    settings = agreed("Q-Former", sizes, _QFORMER_ASSUMED | spoken, heads=heads.get("qformer"))
+    settings = merge_config("Q-Former", sizes, _QFORMER_ASSUMED | spoken, heads=heads.get("qformer"))
     return checked_config("Q-Former", QFormerConfig, settings)
 
 
@@ -167,5 +167,5 @@ def settings_for(config: BLIP2Config | BLIP2Stage2Config, name: str, dtype: str)
         "vision_config": {"model_type": "blip_2_vision_model", "qkv_bias": True, **vision, "layer_norm_eps": config.norm_eps},
         "qformer_config": {"model_type": "blip_2_qformer", "use_qformer_text_input": not second, **qformer},
         "text_config": language, "tie_word_embeddings": language.get("tie_word_embeddings", True),
-        **({} if second else {"image_text_hidden_size": config.joint_width}),  # type: ignore[union-attr]
+        **({} if second else {"image_text_hidden_size": config.embed_dim}),  # type: ignore[union-attr]
     }  # fmt: skip

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..key_maps import Layout, Rule, linear, norm
+from ..key_maps import Rule, StateDictLayout, linear, norm
 
 
 def _convolution_and_norm(ours: str, convolution: str, batch_norm: str) -> tuple[Rule, ...]:
@@ -29,8 +29,8 @@ def _openai_blocks(ours: str, theirs: str) -> tuple[Rule, ...]:
         Rule(f"{ours}.attention.qkv.bias", (f"{theirs}.attn.in_proj_bias",)),
         *linear(f"{ours}.attention.output", f"{theirs}.attn.out_proj"),
         *norm(f"{ours}.norm_2", f"{theirs}.ln_2"),
-        *linear(f"{ours}.mlp.expand", f"{theirs}.mlp.c_fc"),
-        *linear(f"{ours}.mlp.contract", f"{theirs}.mlp.c_proj"),
+        *linear(f"{ours}.mlp.fc1", f"{theirs}.mlp.c_fc"),
+        *linear(f"{ours}.mlp.fc2", f"{theirs}.mlp.c_proj"),
     )
 
 
@@ -42,8 +42,8 @@ def _hugging_face_blocks(ours: str, theirs: str) -> tuple[Rule, ...]:
         Rule(f"{ours}.attention.qkv.bias", tuple(f"{head}.bias" for head in heads)),
         *linear(f"{ours}.attention.output", f"{theirs}.self_attn.out_proj"),
         *norm(f"{ours}.norm_2", f"{theirs}.layer_norm2"),
-        *linear(f"{ours}.mlp.expand", f"{theirs}.mlp.fc1"),
-        *linear(f"{ours}.mlp.contract", f"{theirs}.mlp.fc2"),
+        *linear(f"{ours}.mlp.fc1", f"{theirs}.mlp.fc1"),
+        *linear(f"{ours}.mlp.fc2", f"{theirs}.mlp.fc2"),
     )
 
 
@@ -85,19 +85,19 @@ _SCALE = (Rule("t", ("logit_scale",), "scalar"),)
 _BIAS = (Rule("b", ("logit_bias",), "scalar"),)  # SigLIP's, which open_clip's models may have
 
 
-def _openai(name: str, image: tuple[Rule, ...], wrapper: str = "") -> Layout:
+def _openai(name: str, image: tuple[Rule, ...], wrapper: str = "") -> StateDictLayout:
     """Put an image encoder and the text encoder together, whose keys open_clip sometimes wraps."""
     text = tuple(replace(rule, theirs=tuple(wrapper + key for key in rule.theirs)) for rule in _TEXT)
     # the TorchScript archives carry three sizes along, and some files a mask that follows from the context's length
     ignorable = ("input_resolution", "context_length", "vocab_size", rf"{re.escape(wrapper)}attn_mask")
-    return Layout(name, (*image, *text, *_SCALE, *_BIAS), ignorable, antialias=True)
+    return StateDictLayout(name, (*image, *text, *_SCALE, *_BIAS), ignorable, antialias=True)
 
 
 #: The image encoders share the key `visual.conv1.weight`, a patch embedding here and a stem's first convolution there.
 OPENAI_VIT, OPENAI_RESNET = _openai("openai", _VIT), _openai("openai", _resnet())
 OPEN_CLIP_VIT, OPEN_CLIP_RESNET = _openai("open_clip", _VIT, "text."), _openai("open_clip", _resnet(), "text.")
 
-HUGGING_FACE = Layout(
+HUGGING_FACE = StateDictLayout(
     "huggingface",
     (
         Rule("image_encoder.patch_embedding.weight", ("vision_model.embeddings.patch_embedding.weight",), "convolution"),
@@ -119,14 +119,14 @@ HUGGING_FACE = Layout(
 
 
 #: Every name of ours under itself, for what no other program has: a bag of words, and whatever stands beside it.
-TINYMM = Layout(
+TINYMM = StateDictLayout(
     "tinymm",
     tuple(replace(rule, theirs=(rule.ours,), change="same") for rule in dict.fromkeys((*OPENAI_VIT.rules, *OPENAI_RESNET.rules))),
     antialias=True,
 )
 
 
-def recognize(keys: Iterable[str]) -> Layout | None:
+def recognize(keys: Iterable[str]) -> StateDictLayout | None:
     """Return the layout of a CLIP file by its keys, or None if it is none of them.
 
     >>> recognize(["text_model.final_layer_norm.bias"]).name, recognize(["visual.proj", "text.ln_final.bias"]).name

@@ -1,6 +1,6 @@
 """What a description beside the weights says, in each program's words, and the same in ours; the layout decides which description counts.
 
-`declared` is our side: `{"joint_width": E, "image": {…}, "text": {…}}` with the field names of the models' configs and a `kind` per
+`declared` is our side: `{"embed_dim": E, "image": {…}, "text": {…}}` with the field names of the models' configs and a `kind` per
 encoder. Only what a file says (or what its program assumes when it says nothing) stands in it; the arrays know the rest.
 """
 
@@ -19,7 +19,7 @@ from tinymm.models.text import TextConfig
 from tinymm.models.vit import ViTConfig
 
 from ..files.folders import Weights
-from ..key_maps import Layout
+from ..key_maps import StateDictLayout
 from .open_clip_config import from_open_clip
 
 KINDS: dict[str, Any] = {"vit": ViTConfig, "resnet": ResNetConfig, "transformer": TextConfig, "cbow": CBOWConfig}
@@ -58,7 +58,7 @@ _TEXT_ASSUMED = {"num_attention_heads": 8, "hidden_act": "quick_gelu", "layer_no
 _VISION_ASSUMED = {"num_attention_heads": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 
 
-def describe(weights: Weights, layout: Layout, unused: list[str]) -> dict[str, Any]:
+def describe(weights: Weights, layout: StateDictLayout, unused: list[str]) -> dict[str, Any]:
     """Return what is said of a file of this layout, in our words, by the description that belongs to the layout; nothing if nothing is.
 
     Files with OpenAI's keys are described by a config.json of ours, by open_clip_config.json, by the config.json of a CLIPModel, or by the
@@ -156,7 +156,7 @@ def from_hugging_face(settings: dict[str, Any], unused: list[str]) -> dict[str, 
         image["resolution"] -= image["resolution"] % image["patch"]  # a patch convolution ignores what is left at the border
     text["end_of_text"] = None if text["end_of_text"] == _LEGACY_END else text["end_of_text"]
     declared = {"image": image | {"kind": "vit"}, "text": text | {"kind": "transformer"}}
-    return declared | {"joint_width": settings["projection_dim"]} if settings.get("projection_dim") is not None else declared
+    return declared | {"embed_dim": settings["projection_dim"]} if settings.get("projection_dim") is not None else declared
 
 
 def _part(settings: dict[str, Any], name: str, unused: list[str]) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _version(text: object) -> tuple[int, int]:
 
 
 def _from_own(settings: dict[str, Any]) -> dict[str, Any]:
-    declared: dict[str, Any] = {"joint_width": settings.get("joint_width")}
+    declared: dict[str, Any] = {"embed_dim": settings.get("embed_dim")}
     for encoder in ("image", "text"):
         part = settings.get(encoder)
         kind = part.get("kind") if isinstance(part, dict) else None
@@ -227,7 +227,7 @@ def write_settings(config: CLIPConfig, layout: str, dtype: str) -> dict[str, Any
     """Return the config.json of a model in one of the layouts that `save` knows."""
     if layout != "huggingface":
         parts = {name: {"kind": kind_of(part), **asdict(part)} for name, part in (("image", config.image), ("text", config.text))}
-        return {"model_type": OWN_TYPES[layout], "joint_width": config.joint_width, **parts}
+        return {"model_type": OWN_TYPES[layout], "embed_dim": config.embed_dim, **parts}
     image, text = asdict(config.image), asdict(config.text)
     for part in (image, text):
         part["feed_forward"] = part["feed_forward"] or 4 * part["width"]
@@ -240,7 +240,7 @@ def write_settings(config: CLIPConfig, layout: str, dtype: str) -> dict[str, Any
         "architectures": ["CLIPModel"],
         "model_type": "clip",
         "dtype": dtype,
-        "projection_dim": config.joint_width,
-        "text_config": {"model_type": "clip_text_model", "projection_dim": config.joint_width, **text_config},
-        "vision_config": {"model_type": "clip_vision_model", "projection_dim": config.joint_width, **vision_config},
+        "projection_dim": config.embed_dim,
+        "text_config": {"model_type": "clip_text_model", "projection_dim": config.embed_dim, **text_config},
+        "vision_config": {"model_type": "clip_vision_model", "projection_dim": config.embed_dim, **vision_config},
     }

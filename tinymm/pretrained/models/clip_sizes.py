@@ -16,21 +16,21 @@ from tinymm.models.clip import CLIPConfig
 from tinymm.models.resnet import ResNetConfig
 from tinymm.models.text import TextConfig
 
-from ..key_maps import Imported, Layout
+from ..key_maps import Imported, StateDictLayout
 from .clip_config import KINDS
 from .config_from_arrays import checked_config
 
 
 def config_of(
-    found: Imported, layout: Layout, declared: dict[str, Any], heads: dict[str, int] | None = None, activation: dict[str, str] | None = None
+    found: Imported, layout: StateDictLayout, declared: dict[str, Any], heads: dict[str, int] | None = None, activation: dict[str, str] | None = None
 ) -> CLIPConfig:
     """Return the config of the model that fits the arrays; CheckpointError names whatever contradicts, or is known from nowhere.
 
     Heads and activation are in no array: `heads` and `activation` if given, else what is declared.
     """
     ruler = _Ruler(found, layout)
-    joint_width = ruler.shape["W_t"][1]
-    _agree("joint_width", declared.get("joint_width"), joint_width)
+    embed_dim = ruler.shape["W_t"][1]
+    _agree("embed_dim", declared.get("embed_dim"), embed_dim)
     parts = {}
     for encoder, sizes in (("image", ruler.image()), ("text", ruler.text())):
         said = declared.get(encoder, {})
@@ -42,7 +42,7 @@ def config_of(
         parts[encoder] = said | sizes | ({"feed_forward": None} if usual else {})
     _check_known(parts)
     parts = {encoder: _build(encoder, part) for encoder, part in parts.items()}
-    config = CLIPConfig(joint_width=joint_width, image=parts["image"], text=parts["text"], loss="sigmoid" if "b" in found.arrays else "softmax")
+    config = CLIPConfig(embed_dim=embed_dim, image=parts["image"], text=parts["text"], loss="sigmoid" if "b" in found.arrays else "softmax")
     needed, present = _least_numbers(config), sum(array.size for array in found.arrays.values())
     if needed > 2 * present + 10**6:
         raise CheckpointError(
@@ -114,14 +114,14 @@ def _build(encoder: str, settings: dict[str, Any]) -> Any:
 
 
 _SHOWN = {  # the arrays that show an encoder's sizes, with their numbers of axes
-    "vit": {"image_encoder.patch_embedding.weight": 4, "image_encoder.positions": 2, "image_encoder.blocks.0.mlp.expand.weight": 2},
+    "vit": {"image_encoder.patch_embedding.weight": 4, "image_encoder.positions": 2, "image_encoder.blocks.0.mlp.fc1.weight": 2},
     "resnet": {
         "image_encoder.stem.0.conv.weight": 4,
         "image_encoder.stem.2.conv.weight": 4,
         "image_encoder.pool.positions": 2,
         "image_encoder.pool.attention.output.weight": 2,
     },
-    "transformer": {"text_encoder.token_embedding.weight": 2, "text_encoder.positions": 2, "text_encoder.blocks.0.mlp.expand.weight": 2},
+    "transformer": {"text_encoder.token_embedding.weight": 2, "text_encoder.positions": 2, "text_encoder.blocks.0.mlp.fc1.weight": 2},
     "cbow": {"text_encoder.token_embedding.weight": 2},
 }
 
@@ -129,7 +129,7 @@ _SHOWN = {  # the arrays that show an encoder's sizes, with their numbers of axe
 class _Ruler:
     """Reads sizes off the shapes of our arrays; complains in the file's own words."""
 
-    def __init__(self, found: Imported, layout: Layout) -> None:
+    def __init__(self, found: Imported, layout: StateDictLayout) -> None:
         self.found = found
         self.image_kind = "resnet" if any(name.startswith("image_encoder.stem.") for name in found.arrays) else "vit"
         bag = layout.name == "tinymm" and "text_encoder.positions" not in found.arrays
@@ -137,7 +137,7 @@ class _Ruler:
         needed = {**_SHOWN[self.image_kind], **_SHOWN[self.text_kind], "W_t": 2}
         absent = [name for name in needed if name not in found.arrays]
         if absent:
-            complain(found, layout, dict.fromkeys([*absent, *found.incomplete]), {})
+            raise_mismatch(found, layout, dict.fromkeys([*absent, *found.incomplete]), {})
         self.shape = {name: found.arrays[name].shape for name in needed}
         for name, axes in needed.items():
             shape = self.shape[name]
@@ -172,7 +172,7 @@ class _Ruler:
         return {"kind": "transformer", "vocabulary": vocabulary, "context": context, **self._blocks("text_encoder", width)}
 
     def _blocks(self, encoder: str, width: int) -> dict[str, Any]:
-        hidden = self.shape[f"{encoder}.blocks.0.mlp.expand.weight"][1]
+        hidden = self.shape[f"{encoder}.blocks.0.mlp.fc1.weight"][1]
         return {"width": width, "layers": self._count(f"{encoder}.blocks"), "feed_forward": hidden}
 
     def _count(self, prefix: str) -> int:
@@ -193,7 +193,7 @@ def _few(keys: list[str], most: int = 8) -> str:
     return ", ".join(map(repr, keys[:most])) + more
 
 
-def check(found: Imported, layout: Layout, expected: dict[str, np.ndarray]) -> None:
+def check(found: Imported, layout: StateDictLayout, expected: dict[str, np.ndarray]) -> None:
     """Raise one CheckpointError that names every key which is missing, unexpected, or of a wrong shape or kind of number."""
     absent = [name for name in expected if name not in found.arrays and not layout.is_optional(name)]
     shared = [name for name in expected if name in found.arrays]
@@ -207,10 +207,10 @@ def check(found: Imported, layout: Layout, expected: dict[str, np.ndarray]) -> N
     surplus = [key for name in found.arrays if name not in expected for key in found.keys[name]]
     parts = {name: lacking for name, lacking in found.incomplete.items() if name not in expected}
     surplus += [key for name, lacking in parts.items() for key in layout.their_names(name) if key not in lacking]
-    complain(found, layout, absent, {"unexpected": surplus, "wrong shapes (in our order of axes)": wrong, "no plain numbers": strange})
+    raise_mismatch(found, layout, absent, {"unexpected": surplus, "wrong shapes (in our order of axes)": wrong, "no plain numbers": strange})
 
 
-def complain(found: Imported, layout: Layout, absent: Iterable[str], also: dict[str, list[str]]) -> None:
+def raise_mismatch(found: Imported, layout: StateDictLayout, absent: Iterable[str], also: dict[str, list[str]]) -> None:
     """Raise CheckpointError if anything is absent, unexpected or listed in `also`, in one sentence and in the file's own words."""
     missing = [key for name in absent for key in found.incomplete.get(name, layout.their_names(name))]
     parts = {"missing": missing, **also, "unexpected": also.get("unexpected", []) + found.unexpected}

@@ -121,7 +121,7 @@ CLASSES: dict[str, dict[str, Key]] = {
         **_INITIAL,
         "text_config": _free("a class of its own"), "vision_config": _free("a class of its own"),
         "projection_dim": _free(_OTHER_MODEL), "logit_scale_init_value": _free(_OTHER_MODEL),
-        "image_text_hidden_size": _used(256, "joint_width"),
+        "image_text_hidden_size": _used(256, "embed_dim"),
         "label_smoothing": _free("the decoder asks the text's own"),
     },
     "blip_2_vision_model": {
@@ -134,7 +134,7 @@ CLASSES: dict[str, dict[str, Key]] = {
     "blip_2_qformer": {
         **_SIZES, **_WORDS, **_DROPOUT, **_INITIAL,
         "num_attention_heads": _used(12, "heads"),
-        "encoder_hidden_size": _used(None, "memory_width"),
+        "encoder_hidden_size": _used(None, "encoder_width"),
         "cross_attention_frequency": _used(2, "cross_every"),
         "use_qformer_text_input": _free(_SHOWN),
     },
@@ -142,7 +142,7 @@ CLASSES: dict[str, dict[str, Key]] = {
         **_INITIAL,
         "text_config": _free("a class of its own"), "vision_config": _free("a class of its own"), "qformer_config": _free("a class of its own"),
         "num_query_tokens": _used(None, "queries"),
-        "image_text_hidden_size": _used(None, "joint_width"),
+        "image_text_hidden_size": _used(None, "embed_dim"),
         "image_token_index": _free("the processor's"), "image_token_id": _free("the processor's"),
         "use_decoder_only_language_model": _fixed(True, why="the language model is an OPT"),
     },

@@ -46,23 +46,23 @@ def vit_sizes(arrays: Arrays, prefix: str = "image_encoder.") -> dict[str, Any]:
         raise CheckpointError(f"positions are one and a square grid, {positions} came; pictures that are not square are not read")
     return {
         "resolution": patch * side, "patch": patch, "channels": channels, "width": width, "layers": layers_of(arrays, f"{prefix}blocks"),
-        "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.expand.weight", 2)[1],
-        "norm_before": f"{prefix}norm_before.gain" in arrays, "norm_after": f"{prefix}norm_after.gain" in arrays,
+        "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.fc1.weight", 2)[1],
+        "norm_before": f"{prefix}norm_before.weight" in arrays, "norm_after": f"{prefix}norm_after.weight" in arrays,
         "patch_bias": f"{prefix}patch_embedding.bias" in arrays,
     }  # fmt: skip
 
 
 def qformer_sizes(arrays: Arrays, prefix: str = "qformer.") -> dict[str, Any]:
     """Return the sizes of a Q-Former; `queries` is left out where the file keeps them elsewhere. CheckpointError for an irregular stack of layers."""
-    memory_width, width = shape_of(arrays, f"{prefix}blocks.0.cross.key.weight", 2)
+    encoder_width, width = shape_of(arrays, f"{prefix}blocks.0.cross.key.weight", 2)
     layers = layers_of(arrays, f"{prefix}blocks")
     crossing = [i for i in range(layers) if f"{prefix}blocks.{i}.cross.key.weight" in arrays]
     every = crossing[1] if len(crossing) > 1 else layers
     if crossing != list(range(0, layers, every)):
         raise CheckpointError(f"a Q-Former looks at the picture every so many layers, and layers {crossing} of {layers} came; the file is damaged")
     sizes = {
-        "width": width, "layers": layers, "memory_width": memory_width, "cross_every": every,
-        "feed_forward": shape_of(arrays, f"{prefix}blocks.0.query_mlp.expand.weight", 2)[1],
+        "width": width, "layers": layers, "encoder_width": encoder_width, "cross_every": every,
+        "feed_forward": shape_of(arrays, f"{prefix}blocks.0.query_mlp.fc1.weight", 2)[1],
     }  # fmt: skip
     if f"{prefix}queries" in arrays:
         sizes["queries"] = shape_of(arrays, f"{prefix}queries", 2)[0]
@@ -78,13 +78,13 @@ def bert_sizes(arrays: Arrays, prefix: str) -> dict[str, Any]:
     layers = layers_of(arrays, f"{prefix}blocks")
     sizes = {
         "vocabulary": vocabulary, "width": width, "context": shape_of(arrays, f"{prefix}embedding.positions", 2)[0], "layers": layers,
-        "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.expand.weight", 2)[1],
+        "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.fc1.weight", 2)[1],
         "token_types": len(arrays[f"{prefix}embedding.types"]) if f"{prefix}embedding.types" in arrays else 0,
     }  # fmt: skip
     crossing = [i for i in range(layers) if f"{prefix}blocks.{i}.cross.key.weight" in arrays]
     if crossing:
-        sizes["crosses_from"] = crossing[0]
-        sizes["memory_width"] = shape_of(arrays, f"{prefix}blocks.{crossing[0]}.cross.key.weight", 2)[0]
+        sizes["fusion_layer"] = crossing[0]
+        sizes["encoder_width"] = shape_of(arrays, f"{prefix}blocks.{crossing[0]}.cross.key.weight", 2)[0]
     return sizes
 
 
@@ -93,12 +93,12 @@ def opt_sizes(arrays: Arrays, prefix: str = "") -> dict[str, Any]:
     vocabulary, width = shape_of(arrays, f"{prefix}token_embedding.weight", 2)
     return {
         "vocabulary": vocabulary, "width": width, "context": shape_of(arrays, f"{prefix}positions", 2)[0] - OFFSET,
-        "layers": layers_of(arrays, f"{prefix}blocks"), "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.expand.weight", 2)[1],
+        "layers": layers_of(arrays, f"{prefix}blocks"), "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.fc1.weight", 2)[1],
         "tied": f"{prefix}output" not in arrays,
     }  # fmt: skip
 
 
-def agreed(
+def merge_config(
     what: str,
     measured: dict[str, Any],
     declared: Mapping[str, Any],

@@ -17,13 +17,13 @@ from tinymm.models.opt import OPT
 from tinymm.models.qformer import QFormer
 
 from ..files.folders import Weights
-from ..key_maps import Imported, Layout
+from ..key_maps import Imported, StateDictLayout
 from . import albef_blip, albef_blip_config, bert, blip2, blip2_config, clip, clip_config, opt
 from .clip_sizes import config_of
 
 
 @dataclass(frozen=True)
-class Family:
+class ModelFormat:
     """A kind of model and its files.
 
     `recognize(keys, settings)` gives the layout of a file that is of this kind, else None. `build(found, layout, settings, heads)` gives a
@@ -33,28 +33,28 @@ class Family:
     """
 
     model: type[Module]
-    recognize: Callable[[Iterable[str], dict[str, Any]], Layout | None]
-    build: Callable[[Imported, Layout, dict[str, Any], dict[str, int]], Any]
-    layout_for: Callable[[Any, str], Layout]
+    recognize: Callable[[Iterable[str], dict[str, Any]], StateDictLayout | None]
+    build: Callable[[Imported, StateDictLayout, dict[str, Any], dict[str, int]], Any]
+    layout_for: Callable[[Any, str], StateDictLayout]
     settings_for: Callable[[Any, str, str], dict[str, Any]]
     best_format: Callable[[Any], str]
-    describe: Callable[[Weights, Layout, list[str]], dict[str, Any]] = lambda weights, layout, unused: weights.settings
+    describe: Callable[[Weights, StateDictLayout, list[str]], dict[str, Any]] = lambda weights, layout, unused: weights.settings
 
 
-_REGISTERED: list[Family] = []
+_REGISTERED: list[ModelFormat] = []
 
 
-def register_family(family: Family) -> None:
+def register_model_format(family: ModelFormat) -> None:
     """Make the files of a further model known; one that is registered again takes the place of the first."""
     _REGISTERED[:] = [other for other in _REGISTERED if other.model is not family.model] + [family]
 
 
-def families() -> tuple[Family, ...]:
+def families() -> tuple[ModelFormat, ...]:
     """Return the kinds of models that files may hold: those that were registered first."""
     return (*_REGISTERED, *FAMILIES)
 
 
-def family_of(model: Module) -> Family:
+def model_format_of(model: Module) -> ModelFormat:
     """Return the family that a model belongs to; UsageError if it has none."""
     for family in families():
         if type(model) is family.model:
@@ -64,12 +64,12 @@ def family_of(model: Module) -> Family:
 
 # ---------------------------------------------------------------------- CLIP
 def _build_clip(
-    found: Imported, layout: Layout, declared: dict[str, Any], heads: dict[str, int], activation: dict[str, str] | None = None
+    found: Imported, layout: StateDictLayout, declared: dict[str, Any], heads: dict[str, int], activation: dict[str, str] | None = None
 ) -> CLIP:
     return CLIP(config_of(found, layout, declared, heads, activation), generator(0))
 
 
-def _clip_layout(config: CLIPConfig, name: str) -> Layout:
+def _clip_layout(config: CLIPConfig, name: str) -> StateDictLayout:
     image, text = clip_config.kind_of(config.image), clip_config.kind_of(config.text)
     if name not in ("huggingface", "openai", "tinymm"):
         raise UsageError(f'format "{name}" has no CLIP in it; write a CLIP as "huggingface", "openai" or "tinymm"')
@@ -92,12 +92,12 @@ def _best_clip_format(config: CLIPConfig) -> str:
 
 
 # ---------------------------------------------------------------------- BLIP-2
-def _blip2(model: type[Module], kind: str, build: Callable, layouts: dict[str, Layout]) -> Family:
-    def recognize(keys: Iterable[str], said: dict[str, Any]) -> Layout | None:
+def _blip2(model: type[Module], kind: str, build: Callable, layouts: dict[str, StateDictLayout]) -> ModelFormat:
+    def recognize(keys: Iterable[str], said: dict[str, Any]) -> StateDictLayout | None:
         found = blip2.recognize(keys)
         return found[1] if found and found[0] == kind else None
 
-    def layout_for(config: Any, name: str) -> Layout:
+    def layout_for(config: Any, name: str) -> StateDictLayout:
         if name not in layouts:
             raise UsageError(f"format {name!r} has no {model.__name__}; use {', '.join(layouts)}")
         if name in ("huggingface", "lavis") and hasattr(config, "image") and not blip2_config.fits_hugging_face(config.image):
@@ -108,23 +108,23 @@ def _blip2(model: type[Module], kind: str, build: Callable, layouts: dict[str, L
         second = "tinymm" not in layouts or model is BLIP2Stage2 and blip2_config.fits_hugging_face(config.image)
         return "huggingface" if second else "tinymm"  # Hugging Face's stage 1 lacks what training and captions need
 
-    return Family(model, recognize, build, layout_for, blip2_config.settings_for, best_format)
+    return ModelFormat(model, recognize, build, layout_for, blip2_config.settings_for, best_format)
 
 
 # ---------------------------------------------------------------------- ALBEF and BLIP
-def _albef_blip(model: type[Module], build: Callable, layouts: dict[str, Layout]) -> Family:
-    def recognize(keys: Iterable[str], said: dict[str, Any]) -> Layout | None:
+def _albef_blip(model: type[Module], build: Callable, layouts: dict[str, StateDictLayout]) -> ModelFormat:
+    def recognize(keys: Iterable[str], said: dict[str, Any]) -> StateDictLayout | None:
         found = albef_blip.recognize(keys, said)
         return found[1] if found and found[0] == model.__name__ else None
 
-    def layout_for(config: Any, name: str) -> Layout:
+    def layout_for(config: Any, name: str) -> StateDictLayout:
         if name not in layouts:
             raise UsageError(f"format {name!r} has no {model.__name__}; use {', '.join(layouts)}")
         if name != "tinymm" and (config.image.norm_before or not config.image.norm_after or not config.image.patch_bias):
             raise UsageError(f"format {name!r} knows the original ViT only, and this one is built as CLIP's; use \"tinymm\"")
         return layouts[name]
 
-    return Family(model, recognize, build, layout_for, albef_blip_config.settings_for, lambda config: "tinymm")
+    return ModelFormat(model, recognize, build, layout_for, albef_blip_config.settings_for, lambda config: "tinymm")
 
 
 FAMILIES = (
@@ -145,9 +145,10 @@ FAMILIES = (
             "tinymm": albef_blip.TINYMM_BLIP,
         },
     ),
-    Family(BertLanguageModel, bert.recognize, bert.build, lambda config, name: bert.HUGGING_FACE, bert.settings_for, lambda config: "huggingface"),
-    Family(OPT, opt.recognize, opt.build, opt.layout_for, opt.settings_for, lambda config: "huggingface"),
-    Family(
+    ModelFormat(BertLanguageModel, bert.recognize, bert.build, lambda config, name: bert.HUGGING_FACE, bert.settings_for,
+    lambda config: "huggingface"),
+    ModelFormat(OPT, opt.recognize, opt.build, opt.layout_for, opt.settings_for, lambda config: "huggingface"),
+    ModelFormat(
         CLIP, lambda keys, said: clip.recognize(keys), _build_clip, _clip_layout,
         clip_config.write_settings, _best_clip_format, clip_config.describe,
     ),

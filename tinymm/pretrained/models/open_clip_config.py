@@ -117,7 +117,7 @@ def from_open_clip(description: dict[str, Any]) -> dict[str, Any]:
     words |= {"kind": "transformer", "heads": text.get("heads", 8), **_block(text, 512, quick)}
     if text.get("pool_type") == "eos":
         words["end_of_text"] = text.get("eos_id", 2)
-    return {"joint_width": model.get("embed_dim"), "image": image, "text": words}
+    return {"embed_dim": model.get("embed_dim"), "image": image, "text": words}
 
 
 def _check(part: str, said: dict[str, Any], known: set[str], plain: dict[str, tuple]) -> None:

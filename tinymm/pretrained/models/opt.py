@@ -7,9 +7,9 @@ from tinymm.arrays.errors import CheckpointError
 from tinymm.arrays.random import generator
 from tinymm.models.opt import OPT, OPTConfig
 
-from ..key_maps import Imported, Layout, Rule, linear, norm
+from ..key_maps import Imported, Rule, StateDictLayout, linear, norm
 from .config_classes import read_config
-from .config_from_arrays import agreed, checked_config, opt_sizes
+from .config_from_arrays import checked_config, merge_config, opt_sizes
 
 _SETTINGS = {
     "vocab_size": "vocabulary", "max_position_embeddings": "context", "hidden_size": "width", "num_hidden_layers": "layers",
@@ -28,8 +28,8 @@ def rules(prefix: str = "model.decoder.", head: str = "lm_head") -> tuple[Rule, 
         Rule("blocks.{}.attention.qkv.bias", tuple(f"{head}.bias" for head in heads)),
         *linear("blocks.{}.attention.output", f"{layer}.self_attn.out_proj"),
         *norm("blocks.{}.norm_1", f"{layer}.self_attn_layer_norm"),
-        *linear("blocks.{}.mlp.expand", f"{layer}.fc1"),
-        *linear("blocks.{}.mlp.contract", f"{layer}.fc2"),
+        *linear("blocks.{}.mlp.fc1", f"{layer}.fc1"),
+        *linear("blocks.{}.mlp.fc2", f"{layer}.fc2"),
         *norm("blocks.{}.norm_2", f"{layer}.final_layer_norm"),
         *norm("norm_after", f"{prefix}final_layer_norm"),
         Rule("output", (f"{head}.weight",)),
@@ -42,13 +42,13 @@ def tied_head(prefix: str = "model.decoder.", head: str = "lm_head") -> tuple[tu
 
 
 #: The head is the table of words; files may repeat it. The released ones lack `model.`, the library's own have it.
-HUGGING_FACE = Layout("huggingface", rules(), tied=tied_head())
-RELEASED = Layout("huggingface", rules("decoder."), tied=tied_head("decoder."))
+HUGGING_FACE = StateDictLayout("huggingface", rules(), tied=tied_head())
+RELEASED = StateDictLayout("huggingface", rules("decoder."), tied=tied_head("decoder."))
 #: Of the released sizes, the heads by the width: no file says them.
 _RELEASED_HEADS = {768: 12, 2048: 32, 2560: 32, 4096: 32, 5120: 40, 7168: 56, 9216: 72}
 
 
-def recognize(keys: Iterable[str], settings: dict[str, Any]) -> Layout | None:
+def recognize(keys: Iterable[str], settings: dict[str, Any]) -> StateDictLayout | None:
     """Return the layout of an OPT's file by its keys, or None."""
     keys = set(keys)
     if "model.decoder.embed_positions.weight" in keys:
@@ -78,16 +78,16 @@ def config_of(
             said[name] = said[name][0]
     if not settings:
         said.pop("heads")
-    settings = agreed("the language model", sizes, said, heads=heads.get("language"), released=_RELEASED_HEADS)
+    settings = merge_config("the language model", sizes, said, heads=heads.get("language"), released=_RELEASED_HEADS)
     return checked_config("language model", OPTConfig, settings)
 
 
-def build(found: Imported, layout: Layout, settings: dict[str, Any], heads: dict[str, int]) -> OPT:
+def build(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> OPT:
     """Return a randomly initialized model of the sizes that the arrays show and the settings declare."""
     return OPT(config_of(found, settings, heads), generator(0))
 
 
-def layout_for(config: OPTConfig, name: str) -> Layout:
+def layout_for(config: OPTConfig, name: str) -> StateDictLayout:
     """Return the one layout in which an OPT is written."""
     return HUGGING_FACE
 

@@ -13,12 +13,12 @@ from tinymm.arrays.errors import CheckpointError, UsageError
 from tinymm.arrays.random import generator
 from tinymm.layers import Module
 
-from ..key_maps import Imported, Layout, Rule
+from ..key_maps import Imported, Rule, StateDictLayout
 from .config_from_arrays import checked_config
-from .families import Family
+from .families import ModelFormat
 
 
-def own_family(name: str, model: type[Module], config: type) -> Family:
+def own_model_format(name: str, model: type[Module], config: type) -> ModelFormat:
     """Return the format of a model `name` whose files hold its own names: config.json says which.
 
     The model is `model(config, rng)`; its `config` is a dataclass, of numbers, texts and dataclasses.
@@ -26,18 +26,18 @@ def own_family(name: str, model: type[Module], config: type) -> Family:
     """
     model_type = f"tinymm_{name.replace('-', '_')}"
 
-    def recognize(keys: Iterable[str], said: dict[str, Any]) -> Layout | None:
+    def recognize(keys: Iterable[str], said: dict[str, Any]) -> StateDictLayout | None:
         return _layout(keys) if said.get("model_type") == model_type else None
 
     def build(
-        found: Imported, layout: Layout, said: dict[str, Any], heads: dict[str, int]
+        found: Imported, layout: StateDictLayout, said: dict[str, Any], heads: dict[str, int]
     ) -> Any:
         if heads:
             raise UsageError(f"the config.json of a {name} says its heads, {heads} came; leave it out")
         given = {key: value for key, value in said.items() if key != "model_type"}
         return model(from_json(config, given), generator(0))  # type: ignore[call-arg]
 
-    def layout_for(config: Any, format_: str) -> Layout:
+    def layout_for(config: Any, format_: str) -> StateDictLayout:
         if format_ != "tinymm":
             raise UsageError(f'format {format_!r} has no {model.__name__}; use "tinymm"')
         return _layout(model(config, generator(0)).state_dict())  # type: ignore[call-arg]
@@ -45,11 +45,11 @@ def own_family(name: str, model: type[Module], config: type) -> Family:
     def settings_for(config: Any, format_: str, dtype: str) -> dict[str, Any]:
         return {"model_type": model_type, **asdict(config)}
 
-    return Family(model, recognize, build, layout_for, settings_for, lambda config: "tinymm")
+    return ModelFormat(model, recognize, build, layout_for, settings_for, lambda config: "tinymm")
 
 
-def _layout(keys: Iterable[str]) -> Layout:
-    return Layout("tinymm", tuple(Rule(key, (key,)) for key in keys))
+def _layout(keys: Iterable[str]) -> StateDictLayout:
+    return StateDictLayout("tinymm", tuple(Rule(key, (key,)) for key in keys))
 
 
 def from_json(kind: type, said: dict[str, Any]) -> Any:

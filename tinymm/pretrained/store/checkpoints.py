@@ -20,11 +20,11 @@ from tinymm.models.clip import CLIP, CLIPConfig  # noqa: F401 (the examples)
 from ..files.folders import Weights, read_weights
 from ..files.safetensors import write_safetensors
 from ..files.unwrapped import unpacked
-from ..key_maps import Imported, Layout
+from ..key_maps import Imported, StateDictLayout
 from ..models.clip_config import marks
 from ..models.clip_sizes import check
 from ..models.config_classes import unties
-from ..models.families import Family, families, family_of
+from ..models.families import ModelFormat, families, model_format_of
 from ..models.frozen import with_frozen_parts
 from ..models.positions import change_resolution
 
@@ -78,7 +78,7 @@ def load_with_report(
 ) -> tuple[Any, Imported]:
     """Return `load`'s model and what was noticed.
 
-    That is `.ignored` keys, `.tied` groups, `.keys` of each array, `.fresh` arrays that no file holds, `.layout` the
+    That is `.ignored` keys, `.tied` groups, `.keys` of each array, `.newly_initialized` arrays that no file holds, `.layout` the
     layout, and `.unused`: what else the file and its folder hold and nothing was made of. UsageError for arguments that
     cannot be, CheckpointError for a file that does not fit.
     """
@@ -111,12 +111,12 @@ def load_with_report(
         raise CheckpointError(f"{weights.path.name}: {problem}") from None
     if str(dtype) != "float32":
         model.astype(dtype)
-    found.fresh = sorted(expected.keys() - found.arrays.keys())
+    found.newly_initialized = sorted(expected.keys() - found.arrays.keys())
     model.load_state_dict({name: found.arrays.get(name, expected[name]) for name in expected})
     found.resolution = getattr(getattr(model.config, "image", None), "resolution", None)
     if resolution is not None and resolution != found.resolution:
         change_resolution(model, resolution, antialias=layout.antialias)
-    model.mark_missing(found.fresh, weights.path.name)
+    model.mark_missing(found.newly_initialized, weights.path.name)
     model.eval()
     return model, found
 
@@ -131,20 +131,20 @@ def _activations(given: str | Mapping[str, str] | None) -> dict[str, str] | None
     return each
 
 
-def _without(layout: Layout, settings: dict[str, Any]) -> Layout:
+def _without(layout: StateDictLayout, settings: dict[str, Any]) -> StateDictLayout:
     """Return our own layout with the names taken out that config.json calls missing, as `save` does of a model that lacks parts."""
     missing = settings.pop("missing", None) if layout.name == "tinymm" else None
     if missing is None:
         return layout
     if not isinstance(missing, list) or not all(isinstance(name, str) for name in missing):
         raise CheckpointError(f"config.json: missing is a list of names, and {missing!r} came; copy the file again")
-    return replace(layout, homeless=(*layout.homeless, *missing))
+    return replace(layout, missing_keys=(*layout.missing_keys, *missing))
 
 
-def _recognized(weights: Weights) -> tuple[Family, Any]:
+def _recognized(weights: Weights) -> tuple[ModelFormat, Any]:
     """Return whose file it is and its layout, and leave the arrays of that model alone in `weights`."""
 
-    def recognize(keys: Iterable[str]) -> tuple[Family, Any] | None:
+    def recognize(keys: Iterable[str]) -> tuple[ModelFormat, Any] | None:
         layouts = ((family, family.recognize(keys, weights.settings)) for family in families())
         return next((pair for pair in layouts if pair[1] is not None), None)
 
@@ -178,8 +178,8 @@ def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.
     """
     if format not in FORMATS:
         raise UsageError(f"a format is {', '.join(FORMATS)}, {format!r} came")
-    layout = family_of(model).layout_for(model.config, format)  # type: ignore[attr-defined]
-    lacking = [] if gradients or layout.name == "tinymm" else [name for name in model.missing() if not layout.is_homeless(name)]
+    layout = model_format_of(model).layout_for(model.config, format)  # type: ignore[attr-defined]
+    lacking = [] if gradients or layout.name == "tinymm" else [name for name in model.missing() if not layout.is_missing_key(name)]
     if lacking:
         raise UsageError(
             f'format "{format}" needs {lacking[0]} and {len(lacking) - 1} more, of which the file that this model came from had nothing; write '
@@ -189,9 +189,9 @@ def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.
         arrays = {name: to_host(value.grad) for name, value in model.named_parameters() if value.grad is not None}
     else:
         arrays = model.state_dict()
-    exported, homeless = layout.export(arrays)
-    if homeless:
-        raise UsageError(f'format {format!r} has no key for {", ".join(homeless[:4])}; export as "tinymm"')
+    exported, missing_keys = layout.export(arrays)
+    if missing_keys:
+        raise UsageError(f'format {format!r} has no key for {", ".join(missing_keys[:4])}; export as "tinymm"')
     if not gradients:
         exported = layout.with_copies(exported)
         exported |= marks(model.config) if layout.name == "openai" else {}  # type: ignore[attr-defined]
@@ -204,7 +204,7 @@ def best_format(model: Module) -> str:
     >>> [best_format(CLIP(CLIPConfig.tiny(*pair), generator(0))) for pair in (("vit",), ("resnet",), ("vit", "cbow"))]
     ['huggingface', 'openai', 'tinymm']
     """
-    return family_of(model).best_format(model.config)  # type: ignore[attr-defined]
+    return model_format_of(model).best_format(model.config)  # type: ignore[attr-defined]
 
 
 def save(
@@ -232,7 +232,7 @@ def save(
     arrays = export(model, format)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = family_of(model).settings_for(model.config, format, str(model.parameters()[0].dtype))  # type: ignore[attr-defined]
+    settings = model_format_of(model).settings_for(model.config, format, str(model.parameters()[0].dtype))  # type: ignore[attr-defined]
     if tokenizer is not None and settings.get("model_type") == "clip":
         settings["text_config"] |= {"bos_token_id": tokenizer.begin, "pad_token_id": tokenizer.pad}
     if format == "tinymm" and model.missing():

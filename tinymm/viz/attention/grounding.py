@@ -63,7 +63,7 @@ def ground(model: Any, picture: Any, ids: np.ndarray, *, layer: int | None = Non
             f"{type(model).__name__} came; pass {able}"
         )
     config = model.config
-    first, last = config.text.crosses_from, config.text.layers - 1
+    first, last = config.text.fusion_layer, config.text.layers - 1
     layer = (first + last) // 2 if layer is None else layer
     if not first <= layer <= last:
         raise UsageError(f"layers {first} to {last} look at the picture, and layer {layer} came; choose one of these")
@@ -95,7 +95,7 @@ def _heat(model: Any, picture: Any, ids: np.ndarray, layer: int) -> tuple[np.nda
         logits = model.itm_logits(tokens, ids, np.ones(ids.shape, bool))
     gradients: dict[Any, Any] = {}  # of the parameters too, whose own `.grad` stays as it was
     np.sum(logits[:, 1]).backward(into=gradients)
-    first = model.config.text.crosses_from
+    first = model.config.text.fusion_layer
     weights = maps[first:][1::2][layer - first]  # below, a layer attends once, to the text; from here on twice, the second time to the picture
     raw, slope = to_host(weights.data)[0], to_host(gradients[weights])[0]
     no, yes = to_host(logits.data)[0]

@@ -24,7 +24,7 @@ from tinymm.tasks.clip import figure_3
 
 from .memory import forget_peak, peak_mb, resident_mb
 
-#: What W1 has: heads of a picture, width of a head, joint width.
+#: What W1 has: heads of a picture, width of a head, embedding width.
 HEADS, WIDTH, JOINT = 4, 32, 128
 SIZES = {"attention": (1024, 2048, 4096, 16384), "loss": (1024, 2048, 4096, 8192, 16384, 32768)}
 #: How many n × n matrices are held at once: each head's weights and their gradient, Figure 3's logits and what becomes of them.

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from tinymm.training.mpi import here
+from tinymm.training.mpi import current_group
 from tinymm.training.parallel import threads
 
 from . import cases as bench_cases
@@ -23,7 +23,7 @@ def step_times(case: bench_cases.Contrast, workers: int, steps: int) -> list[flo
     with threadpool_limits(limits=1, user_api="blas"), threads(workers) as split:
         step = contrast(case, "numpy", np.random.default_rng(0), split)["step"]
         for _ in range(3 + steps):
-            here().wait()
+            current_group().wait()
             began = time.perf_counter()
             step()
             times.append(time.perf_counter() - began)
@@ -39,8 +39,10 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.names:
         times = np.array(step_times(getattr(bench_cases, name), options.workers, options.steps)) * 1e3
-        if here().rank == 0:
-            print(f"{name} ranks {here().size} threads {options.workers}: step ms min {times.min():.1f} med {np.median(times):.1f}", flush=True)
+        if current_group().rank == 0:
+            print(
+                f"{name} ranks {current_group().size} threads {options.workers}: step ms min {times.min():.1f} med {np.median(times):.1f}", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def _operations(runs: dict[bool, Run], pairs: float, epochs: float) -> list[str]
     lines = [_row("multiply-adds", "forward", "step")]
     lines += [_row(f"  {name}", _count(cost.operations), _count(cost.step)) for name, cost in costs.items()]
     whole = sum(costs.values(), Cost())
-    n, E = run.batch, config.joint_width
+    n, E = run.batch, config.embed_dim
     lines += [
         _row("  the n × n product, a pair's part", _count(n * E), _count(3 * n * E)),
         _row("  the batch", _count(n * (whole.operations + n * E)), _count(n * (whole.step + 3 * n * E))),

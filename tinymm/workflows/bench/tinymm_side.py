@@ -46,7 +46,7 @@ def clip_config(case: Contrast) -> CLIPConfig:
 def contrast(case: Contrast, backend: str, rng: np.random.Generator, split: Callable) -> dict[str, Callable[[], object]]:
     """Return a training step (forward, loss, backward, AdamW), the forward pass with its loss, and the image encoder alone."""
     model = CLIP(clip_config(case), rng).to(backend)
-    optimizer = AdamW(model, decay=0.01, betas=(0.9, 0.999), eps=1e-8) if "step" in case.what else None
+    optimizer = AdamW(model, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8) if "step" in case.what else None
     images = to_backend(rng.standard_normal((case.batch, case.side, case.side, 3), dtype=np.float32), backend)
     ids = rng.integers(1, case.vocabulary, (case.batch, case.context))
 

@@ -21,7 +21,7 @@ from tinymm.arrays.files import atomic
 from tinymm.arrays.random import generator
 from tinymm.tasks import spec_of
 from tinymm.training.evaluate_matching import image_tokens, itm_logits, write_captions
-from tinymm.training.loop import Recipe, train
+from tinymm.training.loop import TrainConfig, train
 from tinymm.training.optimizers import AdamW
 from tinymm.training.records import of_kind, read_results
 
@@ -34,7 +34,7 @@ from .prepare import Plan
 THRESHOLD = 0.5
 #: The captioner draws its words (Table 3). The paper's p is 0.9, for surprising captions teach more than safe ones; a drawn scene has two true
 #: captions and no surprises, and what 0.9 adds here is mistakes.
-NUCLEUS = 0.5
+TOP_P = 0.5
 _BATCH = 256
 
 
@@ -57,15 +57,15 @@ class Judged:
         return self.probability > THRESHOLD
 
 
-def tuning(recipe: Recipe, steps: int) -> Recipe:
+def tuning(recipe: TrainConfig, steps: int) -> TrainConfig:
     """Return how captioner and filter are tuned: with the model's batches and workers, for fewer `steps` and at half the rate."""
-    return replace(recipe, steps=steps, warmup=min(20, steps), rate=recipe.rate / 2)
+    return replace(recipe, steps=steps, warmup=min(20, steps), learning_rate=recipe.learning_rate / 2)
 
 
-def fine_tuned(model: Any, people: Any, objectives: tuple[str, ...], recipe: Recipe) -> Any:
+def fine_tuned(model: Any, people: Any, objectives: tuple[str, ...], recipe: TrainConfig) -> Any:
     """Return a copy of the model, trained on people's pairs by some of its losses: ("lm",) makes a captioner, ("itc", "itm") a filter."""
     tuned = deepcopy(model)
-    optimizer = AdamW(tuned, decay=0.05, betas=(0.9, 0.98), eps=1e-8)
+    optimizer = AdamW(tuned, weight_decay=0.05, betas=(0.9, 0.98), eps=1e-8)
     task = spec_of(tuned).task.with_options(objectives=objectives)
     for _ in train(tuned, people, optimizer, recipe, task=task):
         pass
@@ -79,7 +79,7 @@ def judge(captioner: Any, filter_: Any, source: Any, seed: int, say: Callable[[s
         part = pictures[start : start + _BATCH]
         images = source.images(part)
         own = [(row, text, False) for row, i in enumerate(part) for text in source.texts[i]]
-        drawn = write_captions(captioner, images, source.tokenizer, nucleus=NUCLEUS, rng=generator(seed, 6, start))
+        drawn = write_captions(captioner, images, source.tokenizer, top_p=TOP_P, rng=generator(seed, 6, start))
         asked = own + [(row, text, True) for row, text in enumerate(drawn) if text]
         if asked:  # not where pictures have no captions and the captioner says nothing of them
             rows = [row for row, _, _ in asked]
@@ -124,7 +124,7 @@ def quality(source: Any, judged: list[Judged]) -> dict[str, float]:
     return found
 
 
-def clean(model: Any, source: Any, recipe: Recipe, say: Callable[[str], None] = tell) -> tuple[list[Judged], dict[str, float]]:
+def clean(model: Any, source: Any, recipe: TrainConfig, say: Callable[[str], None] = tell) -> tuple[list[Judged], dict[str, float]]:
     """Run CapFilt with a model that was trained on noisy pairs: return what became of each caption, and `quality`.
 
     Captioner and filter are each tuned by the `recipe` on the pairs that people have looked at; where the source has none, the model itself

@@ -15,12 +15,12 @@ from tinymm.arrays.errors import UsageError
 from tinymm.data.batches import Source
 from tinymm.tasks import QUEUE, ModelSpec, Requirement, Task, spec_named
 from tinymm.tasks.step import whole
-from tinymm.training.chunks import in_chunks
-from tinymm.training.loop import Recipe
+from tinymm.training.gradient_cache import gradient_cached
+from tinymm.training.loop import TrainConfig
 from tinymm.training.parallel import default_workers, threads
 from tinymm.training.records import last_run
 
-from ..open_model import Opened, a, open_any, train_command
+from ..open_model import LoadedModel, a, open_any, train_command
 from ..sources import check_enough, fresh_source, source_for
 
 
@@ -69,19 +69,19 @@ class Plan:
         return {name: every[name] for name in self.objectives}
 
     @cached_property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainConfig:
         """How long, how fast and on how many pairs at a time the model is trained."""
         settings = self.settings
-        return Recipe(
+        return TrainConfig(
             steps=settings.steps,
             batch_size=max(2, self.batch_size),
-            rate=settings.rate,
+            learning_rate=settings.learning_rate,
             warmup=settings.warmup,
-            clip=settings.clip or None,
+            max_grad_norm=settings.max_grad_norm or None,
             seed=settings.seed,
             workers=workers_of(settings, self.model),
             overfit=settings.overfit,
-            chunk=settings.chunk,
+            grad_cache=settings.grad_cache,
         )
 
 
@@ -122,8 +122,8 @@ def plan(
     made = replace(made, model=made.model.to(settings.backend))
     if QUEUE in spec.able(made.model) and made.model.queue is not None:
         made.model.queue.check_batch(made.batch_size)  # that of a fine-tuned model has its own size
-    if settings.chunk:  # refused here, when there is no run folder yet
-        in_chunks(whole, settings.chunk)(made.model.train())
+    if settings.grad_cache:  # refused here, when there is no run folder yet
+        gradient_cached(whole, settings.grad_cache)(made.model.train())
     return made
 
 
@@ -131,7 +131,7 @@ def _new(
     spec: ModelSpec,
     settings: Any,
     say: Callable[[str], None],
-    begins_with: dict[str, Opened],
+    begins_with: dict[str, LoadedModel],
     words: str | None,
     source: Source | None,
     parts: dict[str, Any],
@@ -160,12 +160,12 @@ def _new(
     return Plan(spec, settings, source, model, parts=parts, missing=missing)
 
 
-def _untrained(need: Requirement, settings: Any, say: Callable[[str], None]) -> Opened:
+def _untrained(need: Requirement, settings: Any, say: Callable[[str], None]) -> LoadedModel:
     """Return a required model before its training: by it, what does not fit is refused at once."""
     spec = spec_named(need.spec)
     made = plan(spec, spec.settings(**need.settings(settings)), say)
     words, prepare = made.source.tokenizer, made.source.preprocess
-    return Opened(Path(need.setting), made.model.eval(), words, prepare, {})
+    return LoadedModel(Path(need.setting), made.model.eval(), words, prepare, {})
 
 
 def with_last_runs(spec: ModelSpec, settings: Any) -> Any:
@@ -178,12 +178,12 @@ def with_last_runs(spec: ModelSpec, settings: Any) -> Any:
     return replace(settings, **found) if found else settings
 
 
-def opened_models(spec: ModelSpec, settings: Any) -> dict[str, Opened]:
+def opened_models(spec: ModelSpec, settings: Any) -> dict[str, LoadedModel]:
     """Return the models that the settings name, by setting: the one of --init, and required ones.
 
     UsageError for a model of another kind than it must be.
     """
-    found: dict[str, Opened] = {}
+    found: dict[str, LoadedModel] = {}
     needs = {need.setting: need for need in spec.requires}
     for name in dict.fromkeys(("init", *needs)):
         path, need = getattr(settings, name), needs.get(name)
@@ -211,7 +211,7 @@ def opened_models(spec: ModelSpec, settings: Any) -> dict[str, Opened]:
 
 
 def with_data(
-    spec: ModelSpec, settings: Any, begins_with: Mapping[str, Opened], say: Callable[[str], None]
+    spec: ModelSpec, settings: Any, begins_with: Mapping[str, LoadedModel], say: Callable[[str], None]
 ) -> Any:
     """Return the settings with the data named: by themselves, or as the model began with it.
 

@@ -135,7 +135,7 @@ def _trained(
     before = figures.cosines_of_shown(model, source) if CONTRAST in spec.able(model) else None
     progress = stop.progress if stop else {"step": 0, "best": -1.0, "best_step": 0}
     if not (stop and stop.trained):
-        optimizer = AdamW(model, decay=settings.decay, **ADAMW)
+        optimizer = AdamW(model, weight_decay=settings.weight_decay, **ADAMW)
         if progress["step"]:
             load_checkpoint(folder.path, model, optimizer)
         learn(
@@ -170,7 +170,7 @@ def trained(planned: Plan, task: Task | None = None) -> Any:
     `task` replaces that of the plan.
     """
     model, settings = planned.model, planned.settings
-    optimizer = AdamW(model, decay=settings.decay, **ADAMW)
+    optimizer = AdamW(model, weight_decay=settings.weight_decay, **ADAMW)
     for _ in train(model, planned.source, optimizer, planned.recipe, task=task or planned.task):
         pass
     return model.eval()

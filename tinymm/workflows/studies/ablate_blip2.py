@@ -1,8 +1,9 @@
 """`ablate blip2`: what each of stage 1's three losses, and each of its three masks, is for, by doing without it.
 
 Every row is the same model from the same seed on the same frozen encoder for the same steps, with one thing changed: a loss left out, one
-objective under another's mask, or a joint space of a few numbers only. A wrong mask is a leak: the loss falls faster, and what it was to teach
-is not learned. In a narrow joint space ITC must say in few numbers what ITM, which sees picture and text together, need not say at all.
+objective under another's mask, or a shared embedding space of a few numbers only. A wrong mask is a leak: the loss falls faster, and what it was to
+teach is not learned. In a narrow shared embedding space ITC must say in few numbers what ITM, which sees picture and text together, need not say at
+all.
 """
 
 from collections.abc import Callable
@@ -31,8 +32,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Callable]]] = {
     "ITC under ITM's mask": ({}, {"itc": bidirectional_mask}),
     "ITG under ITM's mask": ({}, {"itg": bidirectional_mask}),
     "ITM under ITC's mask": ({}, {"itm": unimodal_mask}),
-    "joint space of 4": ({"joint": 4}, {}),
-    "joint space of 2": ({"joint": 2}, {}),
+    "embed_dim 4": ({"embed_dim": 4}, {}),
+    "embed_dim 2": ({"embed_dim": 2}, {}),
 }
 #: Column → the results that it is made of.
 COLUMNS = {

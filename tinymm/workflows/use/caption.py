@@ -22,9 +22,9 @@ def run(
     model: str | None = None,
     prompt: str | None = None,
     beams: int = 1,
-    nucleus: float | None = None,
+    top_p: float | None = None,
     temperature: float = 1.0,
-    longest: int | None = None,
+    max_new_tokens: int | None = None,
     seed: int = 0,
     backend: str = "numpy",
     tokenizer: str | None = None,
@@ -33,16 +33,16 @@ def run(
 ) -> dict[str, str]:
     """Print and return a caption for each picture, by a model that writes.
 
-    Greedy by default; `beams` keeps that many beginnings, `nucleus` draws by `seed`. A `prompt` is the beginning of the text.
+    Greedy by default; `beams` keeps that many beginnings, `top_p` draws by `seed`. A `prompt` is the beginning of the text.
     UsageError for a model that does not write, a prompt that it cannot read, or a `temperature` where nothing is drawn.
     """
-    if nucleus is None and temperature != 1:
-        raise UsageError(f"--temperature {temperature:g} bends the draws of --nucleus, and without it nothing is drawn; give --nucleus 0.9 too")
+    if top_p is None and temperature != 1:
+        raise UsageError(f"--temperature {temperature:g} bends the draws of --top-p, and without it nothing is drawn; give --top-p 0.9 too")
     opened = open_model(
         model, can=(GENERATE,), command="caption", backend=backend, tokenizer=tokenizer, **told
     )
-    options: dict[str, Any] = {"beams": beams, "nucleus": nucleus, "temperature": temperature, "max_new_tokens": longest}
-    if nucleus is not None:
+    options: dict[str, Any] = {"beams": beams, "top_p": top_p, "temperature": temperature, "max_new_tokens": max_new_tokens}
+    if top_p is not None:
         options["rng"] = generator(seed)
     if prompt:
         ids, _ = opened.tokenizer([prompt])  # one prompt, so without padding
@@ -72,9 +72,9 @@ def declare(parsers: Any) -> None:
     caption.add_argument("pictures", nargs="+", metavar="PICTURE")
     caption.add_argument("--prompt", metavar="TEXT", help="the beginning of the text, which the model goes on from (BLIP, and stage 2 of BLIP-2)")
     caption.add_argument("--beams", type=int, default=1, metavar="N", help="beginnings kept side by side (default: 1, greedy)")
-    caption.add_argument("--nucleus", type=float, metavar="P", help="draw each word from the likeliest ones that together have this probability")
+    caption.add_argument("--top-p", type=float, metavar="P", help="draw each word from the likeliest ones that together have this probability")
     caption.add_argument("--temperature", type=float, default=1.0, metavar="T", help="flatter (above 1) or sharper draws (default: 1)")
-    caption.add_argument("--longest", type=int, metavar="N", help="most new words (default: what the model has room for)")
+    caption.add_argument("--max-new-tokens", type=int, metavar="N", help="most new words (default: what the model has room for)")
     commands.common(caption)
     commands.model(caption)
 

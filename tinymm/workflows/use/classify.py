@@ -11,7 +11,7 @@ from tinymm.tasks import CONTRAST
 from tinymm.training.evaluate import classifier_weights, embed_images
 
 from .. import commands
-from ..open_model import Opened, introduce, open_model
+from ..open_model import LoadedModel, introduce, open_model
 from ..terminal import tell
 
 
@@ -54,13 +54,13 @@ def run(
     return {label: float(share) for label, share in zip(chosen, shares, strict=True)}
 
 
-def prepared(opened: Opened, picture: str | Path, invert: bool = False) -> np.ndarray:
+def prepared(opened: LoadedModel, picture: str | Path, invert: bool = False) -> np.ndarray:
     """Return a picture file as the model takes it, (h, w, c), dark and light swapped if asked."""
     pixels = opened.preprocess.pixels(picture)
     return opened.preprocess.normalize(255 - pixels if invert else pixels)
 
 
-def warn_unknown(opened: Opened, texts: Sequence[str], say: Callable[[str], None]) -> None:
+def warn_unknown(opened: LoadedModel, texts: Sequence[str], say: Callable[[str], None]) -> None:
     """Name words that a word-level vocabulary lacks; UsageError for texts that have no other: all such texts look alike to the model."""
     unknown = getattr(opened.tokenizer, "unknown", None)
     if unknown is None:

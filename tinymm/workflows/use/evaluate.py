@@ -15,7 +15,7 @@ from tinymm.training.records import write_json
 
 from .. import commands
 from ..measure import measure
-from ..open_model import Opened, introduce, open_model
+from ..open_model import LoadedModel, introduce, open_model
 from ..report import table
 from ..run_folder import not_new, seen_by
 from ..sources import source_for
@@ -71,7 +71,7 @@ def run(
     return _told(results, out, say)
 
 
-def remarks(opened: Opened, source: Any, where: str) -> list[str]:
+def remarks(opened: LoadedModel, source: Any, where: str) -> list[str]:
     """Return what the numbers of a model on data that is foreign to it suffer from: unknown words, colors and sizes that it does not see."""
     found: list[str] = []
     if not source.splits:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinymm.arrays.errors import GraphError, UsageError
 from tinymm.autodiff import Op, Tensor
-from tinymm.autodiff.ops.fused import together
+from tinymm.autodiff.ops.fused import joint_vjp
 
 from .parallel import _leaves, has_batch_statistics
 
@@ -20,7 +20,7 @@ from .parallel import _leaves, has_batch_statistics
 SAME = 1e-3
 
 
-def in_chunks(split: Callable[[Any], Callable], size: int) -> Callable[[Any], Callable]:
+def gradient_cached(split: Callable[[Any], Callable], size: int) -> Callable[[Any], Callable]:
     """Return a `split` for a task's step whose encoders take `size` pairs at a time; the given one shards the batch among workers first.
 
     Both runs of a chunk must give the same, so an encoder may not draw at random: what a step draws (negatives, masked tokens) is drawn by
@@ -29,11 +29,11 @@ def in_chunks(split: Callable[[Any], Callable], size: int) -> Callable[[Any], Ca
 
     >>> from tinymm.layers import Linear
     >>> encoder = Linear(4, 2, rng=np.random.default_rng(0))
-    >>> in_chunks(lambda encoder: encoder, 2)(encoder)(np.ones((5, 4), np.float32)).shape
+    >>> gradient_cached(lambda encoder: encoder, 2)(encoder)(np.ones((5, 4), np.float32)).shape
     (5, 2)
     """
     if size < 1:
-        raise UsageError(f"a chunk holds at least 1 pair and {size} came; leave --chunk out to take the batch whole")
+        raise UsageError(f"a chunk holds at least 1 pair and {size} came; leave --grad-cache out to take the batch whole")
     return lambda encoder: split(_Chunked(encoder, size))
 
 
@@ -44,7 +44,7 @@ class _Chunked:
         module = getattr(encoder, "__self__", encoder)
         if has_batch_statistics(module) and module.training:
             raise UsageError(
-                f"batch normalization normalizes over the whole batch, and chunks of {size} would each see a part; leave --chunk out, or use a "
+                f"batch normalization normalizes over the whole batch, and chunks of {size} would each see a part; leave --grad-cache out, or use a "
                 "vision transformer"
             )
         self.__self__ = module  # as a method has it: who wraps this one in turn asks whose parameters it uses
@@ -82,7 +82,7 @@ class _Chunked:
                         whole[s] = gradients.pop(part)
             return [gradients[p] for p in reached] + of_made
 
-        vjps = together(backward, len(reached) + sum(isinstance(x, Tensor) for x in batch))
+        vjps = joint_vjp(backward, len(reached) + sum(isinstance(x, Tensor) for x in batch))
         of_reached = dict(zip(reached, vjps, strict=False))
         return np.concatenate(features), *(of_reached.get(p) for p in self.parameters), *vjps[len(reached) :]
 

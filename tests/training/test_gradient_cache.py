@@ -19,7 +19,7 @@ from tinymm.layers import Linear, Module, record_attention
 from tinymm.models.blip2 import BLIP2Config, BLIP2Stage1
 from tinymm.models.blip2_stage2 import BLIP2Stage2, BLIP2Stage2Config
 from tinymm.tasks import clip
-from tinymm.training.chunks import in_chunks
+from tinymm.training.gradient_cache import gradient_cached
 from tinymm.training.parallel import threads
 
 MODELS = {text: randomized(tiny_clip("vit", text, dtype="float64")) for text in ("transformer", "cbow")}
@@ -55,7 +55,7 @@ def test_clip_in_chunks_has_the_gradient_of_the_whole(text, pairs, size, workers
     whole = gradients(model, lambda: tasks.losses(model, images, ids)["itc"])
     with threads(workers) as split, pytest.MonkeyPatch.context() as patch:
         patch.setattr(clip, "BLOCKWISE_FROM", 2 if many else 1024)
-        assert_same(gradients(model, lambda: tasks.losses(model, images, ids, split=in_chunks(split, size))["itc"]), whole)
+        assert_same(gradients(model, lambda: tasks.losses(model, images, ids, split=gradient_cached(split, size))["itc"]), whole)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -67,7 +67,7 @@ def test_towers_in_chunks_have_the_gradient_of_the_whole(kind, workers):
         model = model_of(kind)
         given = {"rng": np.random.default_rng(7), "negatives": None} | ({"masked": None} if kind == "albef" else {})
         with threads(workers) as split:
-            chunked = split if size is None else in_chunks(split, size)
+            chunked = split if size is None else gradient_cached(split, size)
             found.append(gradients(model, lambda: total(step(model, kind, *batch(4), **given, split=chunked))))  # noqa: B023
         found[-1] |= model.state_dict()
     assert_same(found[1], found[0])
@@ -80,7 +80,7 @@ def test_both_stages_of_blip2_in_chunks_have_the_gradient_of_the_whole():
     for model in (first.astype("float64"), second.astype("float64")):
         whole, parts = (
             gradients(model, lambda: sum(tasks.losses(model, images, ids, rng=np.random.default_rng(3), split=split).values()))  # noqa: B023
-            for split in (plain, in_chunks(plain, 2))
+            for split in (plain, gradient_cached(plain, 2))
         )
         assert_same(parts, whole)
 
@@ -94,7 +94,7 @@ def test_the_gradient_of_what_comes_with_a_graph_is_that_of_the_whole(pairs, siz
         if frozen:
             other.freeze()
         with threads(workers) as split:
-            split = in_chunks(split, size) if chunked else split
+            split = gradient_cached(split, size) if chunked else split
             hidden = split(first)(x)
             value = (np.tanh(split(one)(rows, hidden)) * split(other)(rows + 1, hidden, hidden)).sum() + (hidden * hidden).sum()
             value.backward()
@@ -109,7 +109,7 @@ def test_an_input_that_is_left_out_is_left_out_of_every_chunk():
     one.forward = lambda rows, x, again=None: one.linear(x * rows[:, None] if again is None else again)
     with no_grad():
         hidden = first(x)
-    found = in_chunks(plain, 2)(one)(rows, hidden, None)
+    found = gradient_cached(plain, 2)(one)(rows, hidden, None)
     np.testing.assert_allclose(found.data, one(rows, hidden, None).data, atol=1e-12)
     found.sum().backward()
     assert one.linear.weight.grad is not None
@@ -120,7 +120,7 @@ def test_what_an_encoder_does_not_look_at_gets_zeros():
     one.freeze()
     one.forward = lambda rows, x: Tensor(np.ones((len(rows), 3)))
     hidden = first(x)
-    (in_chunks(plain, 2)(one)(rows, hidden).sum() + 0.0 * hidden.sum()).backward()
+    (gradient_cached(plain, 2)(one)(rows, hidden).sum() + 0.0 * hidden.sum()).backward()
     assert (x.grad == 0).all()
 
 
@@ -130,7 +130,7 @@ def test_a_parameter_that_only_some_chunks_reach_has_their_gradient():
     first.forward = lambda x: x @ first.weight + first.bias if (x > 0).any() else one.linear(np.concatenate([x, x[:, :1]], axis=1)) @ np.ones((3, 5))
     first.one = one
     x = np.abs(x.data) * np.array([1, 1, -1, -1, 1])[:, None]
-    found = gradients(first, lambda: in_chunks(plain, 2)(first)(x).sum())
+    found = gradients(first, lambda: gradient_cached(plain, 2)(first)(x).sum())
     parts = [gradients(first, lambda: first(x[s]).sum()) for s in (slice(0, 2), slice(2, 4), slice(4, 5))]  # noqa: B023
     for name in found:
         there = [part[name] for part in parts if part[name] is not None]
@@ -157,7 +157,7 @@ class Spy(Module):
 
 def test_each_chunk_runs_twice_and_the_one_before_is_forgotten():
     spy = Spy()
-    y = in_chunks(plain, 2)(spy)(np.ones((5, 3), np.float32))
+    y = gradient_cached(plain, 2)(spy)(np.ones((5, 3), np.float32))
     gc.collect()
     assert spy.seen == [2, 2, 1] and all(reference() is None for reference in spy.made)
     y.sum().backward()
@@ -167,14 +167,14 @@ def test_each_chunk_runs_twice_and_the_one_before_is_forgotten():
 def test_without_gradients_nothing_is_remembered_and_nothing_runs_twice():
     spy = Spy()
     with no_grad():
-        y = in_chunks(plain, 2)(spy)(np.ones((5, 3), np.float32))
+        y = gradient_cached(plain, 2)(spy)(np.ones((5, 3), np.float32))
     assert not y.requires_grad and y.made_by is None and spy.seen == [2, 2, 1]
 
 
 def test_memory_is_that_of_a_chunk():
     """Four times the batch in chunks of one size takes little more; at once it takes four times as much."""
     model, peaks = tiny_clip(), {}
-    for split in (plain, in_chunks(plain, 8)):
+    for split in (plain, gradient_cached(plain, 8)):
         for pairs in (16, 64):
             images, ids = tiny_batch(model, pairs)
             tracemalloc.start()
@@ -190,7 +190,7 @@ def test_it_runs_where_the_arrays_live(backend):
     whole = gradients(model, lambda: tasks.losses(model, images, ids)["itc"])
     model.to(backend)
     there = to_backend(images, backend)
-    found = gradients(model, lambda: tasks.losses(model, there, ids, split=in_chunks(plain, 2))["itc"])
+    found = gradients(model, lambda: tasks.losses(model, there, ids, split=gradient_cached(plain, 2))["itc"])
     assert_same({name: to_host(x) for name, x in found.items()}, whole)
 
 
@@ -198,7 +198,7 @@ def test_maps_of_attention_are_recorded_chunk_by_chunk():
     model = MODELS["cbow"]
     images, ids = tiny_batch(model, 3)
     with record_attention() as maps, no_grad():
-        in_chunks(plain, 2)(model.image_encoder)(images)
+        gradient_cached(plain, 2)(model.image_encoder)(images)
     assert [len(m) for m in maps] == [2, 2, 1, 1]
 
 
@@ -214,7 +214,7 @@ class Dropping(Module):
 
 
 def test_an_encoder_that_draws_at_random_is_refused():
-    y = in_chunks(plain, 2)(Dropping())(np.ones((4, 3)))
+    y = gradient_cached(plain, 2)(Dropping())(np.ones((4, 3)))
     with pytest.raises(GraphError, match=r"runs twice.* must give the same, but its features differ by \d.* draw at random before the encoder"):
         y.sum().backward()
 
@@ -223,19 +223,19 @@ def test_a_draw_that_is_handed_over_is_the_same_in_both_runs():
     dropping = Dropping()
     dropping.forward = lambda x, kept: dropping.linear(x * kept)
     kept = np.random.default_rng(1).random((4, 3)) < 0.5
-    whole, parts = (gradients(dropping, lambda: split(dropping)(np.ones((4, 3)), kept).sum()) for split in (plain, in_chunks(plain, 3)))  # noqa: B023
+    whole, parts = (gradients(dropping, lambda: split(dropping)(np.ones((4, 3)), kept).sum()) for split in (plain, gradient_cached(plain, 3)))  # noqa: B023
     assert_same(parts, whole, 1e-6)
 
 
 def test_batch_statistics_are_refused_with_the_reason_and_allowed_in_evaluation():
     model = tiny_clip("resnet", dtype="float64")
     images, ids = tiny_batch(model)
-    with pytest.raises(UsageError, match="normalizes over the whole batch, and chunks of 2 would each see a part; leave --chunk out"):
-        tasks.losses(model, images, ids, split=in_chunks(plain, 2))
+    with pytest.raises(UsageError, match="normalizes over the whole batch, and chunks of 2 would each see a part; leave --grad-cache out"):
+        tasks.losses(model, images, ids, split=gradient_cached(plain, 2))
     model.eval()
-    assert_same(*(gradients(model, lambda: tasks.losses(model, images, ids, split=split)["itc"]) for split in (in_chunks(plain, 3), plain)))  # noqa: B023
+    assert_same(*(gradients(model, lambda: tasks.losses(model, images, ids, split=split)["itc"]) for split in (gradient_cached(plain, 3), plain)))  # noqa: B023
 
 
 def test_a_chunk_of_nothing_is_refused():
-    with pytest.raises(UsageError, match="at least 1 pair and 0 came; leave --chunk out to take the batch whole"):
-        in_chunks(plain, 0)
+    with pytest.raises(UsageError, match="at least 1 pair and 0 came; leave --grad-cache out to take the batch whole"):
+        gradient_cached(plain, 0)
