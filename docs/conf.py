@@ -1,4 +1,7 @@
-"""The site: `python -m sphinx -W -j auto docs build/docs`, then open build/docs/index.html. Needs the extra `docs`, and no network."""
+"""The site: `python -m sphinx -W -j auto docs build/docs`, then open build/docs/index.html.
+
+Needs the extra `docs`, and no network.
+"""
 
 import sys
 from pathlib import Path
@@ -16,7 +19,17 @@ pages.write()
 project = "tinymm"
 version = release = tinymm.__version__
 copyright = "the tinymm contributors, MIT license"  # noqa: A001
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "annotated", "errors", "hover", "live", "mathml", "prose"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "annotated",
+    "errors",
+    "hover",
+    "live",
+    "mathml",
+    "prose",
+]
 exclude_patterns = ["_ext", "_made"]
 
 html_theme = "furo"
@@ -43,7 +56,12 @@ myst_dmath_double_inline = True
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_mock_imports = ["jax", "torch", "mpi4py", "cupy"]  # sides of the benchmark and devices that this machine may not have
+autodoc_mock_imports = [
+    "jax",
+    "torch",
+    "mpi4py",
+    "cupy",
+]  # sides of the benchmark and devices that this machine may not have
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 150
 add_module_names = False
@@ -51,7 +69,9 @@ default_role = "literal"
 nitpicky = True  # a name that is written as a link leads somewhere
 elsewhere = r"(numpy|torch|jax|_pytest|threading|contextlib|collections\.abc|pathlib|os|re|ast|argparse|hypothesis)\..*"
 letters = r"tinymm\.data\.your_data\.splits\.[TE]"  # that stand for types
-nitpick_ignore_regex = [("py:class", elsewhere + r"|Axes|Image\.Image|(dict|list|tuple)\[.*|" + letters)]
+nitpick_ignore_regex = [
+    ("py:class", elsewhere + r"|Axes|Image\.Image|(dict|list|tuple)\[.*|" + letters)
+]
 pygments_style, pygments_dark_style = "a11y-high-contrast-light", "github-dark"
 
 

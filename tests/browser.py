@@ -1,6 +1,7 @@
 """A headless Chromium, driven over a pair of pipes in the language of its own developer tools: pages, keys, the pointer, what was asked of the net.
 
-`--remote-debugging-pipe` needs no port and no library. Everything that a page asks for, and everything that it complains about, is kept.
+`--remote-debugging-pipe` needs no port and no library. Everything that a page asks for, and
+everything that it complains about, is kept.
 """
 
 import base64
@@ -18,12 +19,30 @@ import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+CHROMIUM = next(
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
+)
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
     "--remote-debugging-pipe",
 )  # fmt: skip
-KEYS = {"Enter": 13, "Escape": 27, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9}
+KEYS = {
+    "Enter": 13,
+    "Escape": 27,
+    " ": 32,
+    "End": 35,
+    "Home": 36,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Tab": 9,
+}
 #: Chromium reads commands from 3 and writes to 4, whatever numbers the pipes have here.
 MOVE = "import os, sys\nos.dup2(int(sys.argv[1]), 3)\nos.dup2(int(sys.argv[2]), 4)\nos.execv(sys.argv[3], sys.argv[3:])"
 
@@ -46,7 +65,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 def served(folder):
     """Serve a folder on this machine alone, as `python -m http.server -d FOLDER` does, and give its address."""
     loopback = socket.getaddrinfo(None, 0, socket.AF_INET)[0][4]
-    server = http.server.ThreadingHTTPServer(loopback, functools.partial(_Quiet, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(
+        loopback, functools.partial(_Quiet, directory=str(folder))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield "http://{}:{}".format(*server.server_address)
@@ -62,14 +83,30 @@ class Browser:
         self.requests, self.complaints, self.loaded, self._number = [], [], 0, 0
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         (theirs_in, self._out), (self._in, theirs_out) = _pipe(), _pipe()
-        line = [sys.executable, "-S", "-c", MOVE, str(theirs_in), str(theirs_out), str(CHROMIUM), *FLAGS, f"--user-data-dir={self.folder.name}"]
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        line = [
+            sys.executable,
+            "-S",
+            "-c",
+            MOVE,
+            str(theirs_in),
+            str(theirs_out),
+            str(CHROMIUM),
+            *FLAGS,
+            f"--user-data-dir={self.folder.name}",
+        ]
+        quiet = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+        }
         self._process = subprocess.Popen(line, pass_fds=(theirs_in, theirs_out), **quiet)
         os.close(theirs_in)
         os.close(theirs_out)
         self._unread, self._session = b"", None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
@@ -100,7 +137,11 @@ class Browser:
         elif method == "Network.requestWillBeSent":
             self.requests.append(about["request"]["url"])
         elif method == "Runtime.exceptionThrown":
-            self.complaints.append(about["exceptionDetails"].get("exception", about["exceptionDetails"]).get("description", "an exception"))
+            self.complaints.append(
+                about["exceptionDetails"]
+                .get("exception", about["exceptionDetails"])
+                .get("description", "an exception")
+            )
         elif method == "Runtime.consoleAPICalled" and about["type"] in ("error", "warning"):
             self.complaints.append(str(about["args"]))
         elif method == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning"):
@@ -109,13 +150,18 @@ class Browser:
     def open(self, address):
         """Go to an address, or to the page in a file, and wait until it has loaded."""
         before = self.loaded
-        self.call("Page.navigate", url=address.resolve().as_uri() if isinstance(address, Path) else address)
+        self.call(
+            "Page.navigate",
+            url=address.resolve().as_uri() if isinstance(address, Path) else address,
+        )
         while self.loaded == before:
             self._note(self._read())
 
     def ask(self, expression):
         """Return what an expression of JavaScript is worth."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
@@ -124,7 +170,12 @@ class Browser:
         for key in keys:
             about = {"key": key, "code": key, "windowsVirtualKeyCode": KEYS[key]}
             letter = {"Enter": "\r", " ": " "}.get(key)
-            self.call("Input.dispatchKeyEvent", type="keyDown", **about, **({"text": letter} if letter else {}))
+            self.call(
+                "Input.dispatchKeyEvent",
+                type="keyDown",
+                **about,
+                **({"text": letter} if letter else {}),
+            )
             self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 
     def point(self, selector, click=False):
@@ -140,9 +191,21 @@ class Browser:
 
     def look(self, width=1000, *, dark=False, gray=False, still=False, phone=False):
         """Set the width of the window, the reader's wishes on color and motion, and whether all color is taken away."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=phone)
-        features = [("prefers-color-scheme", "dark" if dark else "light"), ("prefers-reduced-motion", "reduce" if still else "no-preference")]
-        self.call("Emulation.setEmulatedMedia", features=[{"name": name, "value": value} for name, value in features])
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=phone,
+        )
+        features = [
+            ("prefers-color-scheme", "dark" if dark else "light"),
+            ("prefers-reduced-motion", "reduce" if still else "no-preference"),
+        ]
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": name, "value": value} for name, value in features],
+        )
         self.call("Emulation.setEmulatedVisionDeficiency", type="achromatopsia" if gray else "none")
 
     def scripts(self, allowed):
@@ -152,8 +215,12 @@ class Browser:
     def photograph(self, path, selector="body"):
         """Write an element as a PNG."""
         size = "r => ({x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height})"
-        box = self.ask(f"({size})(document.querySelector({json.dumps(selector)}).getBoundingClientRect())")
-        data = self.call("Page.captureScreenshot", clip={**box, "scale": 1}, captureBeyondViewport=True)["data"]
+        box = self.ask(
+            f"({size})(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        )
+        data = self.call(
+            "Page.captureScreenshot", clip={**box, "scale": 1}, captureBeyondViewport=True
+        )["data"]
         Path(path).write_bytes(base64.b64decode(data))
 
     def close(self):

@@ -9,19 +9,31 @@ import strict_array  # registers the backend "strict"
 from hypothesis import HealthCheck, settings
 from threadpoolctl import threadpool_limits
 
-# The tests' matrices are small: a second thread of the matrix library would only wait for the first, at full speed.
+# The tests' matrices are small: a second thread of the matrix library would only wait for the
+# first, at full speed.
 ONE_THREAD = threadpool_limits(limits=1, user_api="blas")
 
 settings.register_profile("quick", max_examples=10, deadline=None)
-settings.register_profile("ci", max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("deep", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "quick"))
+settings.register_profile(
+    "ci",
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "deep", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "quick")
+)
 
 
 #: Said to this run of pytest, and not to those that tests start.
 os.environ.pop("PYTEST_ADDOPTS", None)
 
-# A shell that starts this in its background has it ignore Ctrl-C, and so would the commands that are stopped here.
+# A shell that starts this in its background has it ignore Ctrl-C, and so would the commands that
+# are stopped here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -32,7 +44,8 @@ def pytest_configure(config):
         config.addinivalue_line("filterwarnings", "default::cupy._util.PerformanceWarning")
 
 
-#: Files whose tests share nothing and take long: two processes (`-n 2 --dist loadfile`) share these out test by test.
+#: Files whose tests share nothing and take long: two processes (`-n 2 --dist loadfile`) share these
+#: out test by test.
 BY_TEST = ("test_notebook_build.py", "test_our_numbers.py", "test_properties.py")
 
 
@@ -53,7 +66,13 @@ def pytest_xdist_make_scheduler(config, log):
     params=[
         "numpy",
         strict_array.NAME,
-        pytest.param("cupy", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(strict_array.NO_GPU), reason=strict_array.NO_GPU)]),
+        pytest.param(
+            "cupy",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(bool(strict_array.NO_GPU), reason=strict_array.NO_GPU),
+            ],
+        ),
     ]
 )
 def backend(request):

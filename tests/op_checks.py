@@ -1,7 +1,8 @@
 """The laws that every op keeps, derived from its declaration: `test_ops.py` holds the ops to them, `test_the_tests.py` breaks the ops.
 
-Each check takes an op and an example (arrays, options) and raises if the law does not hold. Arrays and cotangents are handed over
-read-only, so that a rule which writes into what it was given fails in all of them.
+Each check takes an op and an example (arrays, options) and raises if the law does not hold. Arrays
+and cotangents are handed over read-only, so that a rule which writes into what it was given fails
+in all of them.
 """
 
 import inspect
@@ -47,7 +48,10 @@ def _shapes(op: Op):
     core = [len(axes) for axes in op.signature.inputs]
 
     def bare(shapes):  # a weight of a linear map takes no axes in front
-        return tuple(s if leads else s[len(s) - n :] for s, n, leads in zip(shapes.input_shapes, core, op.signature.leads, strict=True))
+        return tuple(
+            s if leads else s[len(s) - n :]
+            for s, n, leads in zip(shapes.input_shapes, core, op.signature.leads, strict=True)
+        )
 
     return drawn.map(bare)
 
@@ -55,16 +59,34 @@ def _shapes(op: Op):
 def fixed_examples(op: Op, count: int = 4, dtype=np.float64) -> list[Example]:
     """Return a few examples without Hypothesis: every case, or shapes of some size from the signature."""
     if op.cases:
-        return [fill(op, shapes, options, seed, dtype) for seed, (shapes, options) in enumerate(op.cases)]
+        return [
+            fill(op, shapes, options, seed, dtype)
+            for seed, (shapes, options) in enumerate(op.cases)
+        ]
     found = []
     for seed in range(count):
-        sizes = dict(zip(sorted({a for axes in op.signature.inputs for a in axes}), (3, 4, 2, 5), strict=False))
+        sizes = dict(
+            zip(
+                sorted({a for axes in op.signature.inputs for a in axes}),
+                (3, 4, 2, 5),
+                strict=False,
+            )
+        )
         shapes = []
-        for place, (axes, leads) in enumerate(zip(op.signature.inputs, op.signature.leads, strict=True)):
-            front = [(3, 4), (4,), (), (2, 1)][(seed + (place if seed > 1 else 0)) % 4] if leads else ()
+        for place, (axes, leads) in enumerate(
+            zip(op.signature.inputs, op.signature.leads, strict=True)
+        ):
+            front = (
+                [(3, 4), (4,), (), (2, 1)][(seed + (place if seed > 1 else 0)) % 4] if leads else ()
+            )
             shapes.append((*front, *(sizes[a] for a in axes)))
         try:
-            np.broadcast_shapes(*(s[: len(s) - len(axes)] for s, axes in zip(shapes, op.signature.inputs, strict=True)))
+            np.broadcast_shapes(
+                *(
+                    s[: len(s) - len(axes)]
+                    for s, axes in zip(shapes, op.signature.inputs, strict=True)
+                )
+            )
         except ValueError:
             shapes = [tuple(sizes[a] for a in axes) for axes in op.signature.inputs]
         found.append(fill(op, shapes, {}, seed, dtype))
@@ -74,7 +96,8 @@ def fixed_examples(op: Op, count: int = 4, dtype=np.float64) -> list[Example]:
 def fill(op: Op, shapes, options: dict, seed: int, dtype) -> Example:
     """Fill shapes with numbers of the op's domain, away from its kinks; an input without a vjp gets booleans.
 
-    All numbers of an example differ clearly, since equal ones are kinks of maxima and pooling: each comes from a cell of its own.
+    All numbers of an example differ clearly, since equal ones are kinks of maxima and pooling: each
+    comes from a cell of its own.
     """
     rng = np.random.default_rng(seed)
     sizes = [int(np.prod(shape)) for shape in shapes]
@@ -83,9 +106,15 @@ def fill(op: Op, shapes, options: dict, seed: int, dtype) -> Example:
     x = low + (high - low) * cells / max(1, sum(sizes))
     for kink in op.kinks:
         x = np.where(np.abs(x - kink) < 0.05, kink + np.where(x < kink, -0.1, 0.1), x)
-    arrays = [part.reshape(shape).astype(dtype) for part, shape in zip(np.split(x, np.cumsum(sizes)[:-1]), shapes, strict=True)]
+    arrays = [
+        part.reshape(shape).astype(dtype)
+        for part, shape in zip(np.split(x, np.cumsum(sizes)[:-1]), shapes, strict=True)
+    ]
     _, *vjps = op.rule(*arrays, **options)
-    arrays = [np.asarray(rng.random(a.shape) < 0.5) if vjp is None else a for a, vjp in zip(arrays, vjps, strict=True)]
+    arrays = [
+        np.asarray(rng.random(a.shape) < 0.5) if vjp is None else a
+        for a, vjp in zip(arrays, vjps, strict=True)
+    ]
     for array in arrays:
         array.flags.writeable = False
     return Example(arrays, options, rng)
@@ -115,7 +144,9 @@ def pull(op: Op, example: Example, g):
 # ---------------------------------------------------------------------- the laws
 def check_gradient(op: Op, example: Example) -> None:
     """The recorded slope is the measured one: random point, random direction, random cotangent."""
-    gradcheck(lambda *xs: op(*xs, **example.options), *example.arrays, rng=example.rng, directions=1)
+    gradcheck(
+        lambda *xs: op(*xs, **example.options), *example.arrays, rng=example.rng, directions=1
+    )
 
 
 def check_linearity(op: Op, example: Example) -> None:
@@ -123,7 +154,9 @@ def check_linearity(op: Op, example: Example) -> None:
     value = op.rule(*example.arrays, **example.options)[0]
     a, b = cotangent(np.asarray(value), example.rng), cotangent(np.asarray(value), example.rng)
     both = 2 * a - 3 * b
-    for (_, whole), (_, left), (_, right) in zip(pull(op, example, both), pull(op, example, a), pull(op, example, b), strict=True):
+    for (_, whole), (_, left), (_, right) in zip(
+        pull(op, example, both), pull(op, example, a), pull(op, example, b), strict=True
+    ):
         np.testing.assert_allclose(whole, 2 * left - 3 * right, rtol=1e-9, atol=1e-9)
 
 
@@ -136,11 +169,25 @@ def check_shapes(op: Op, example: Example) -> None:
         if op.signature is None:
             assert part.shape == x.shape, (place, part.shape, x.shape)
         else:
-            assert np.broadcast_shapes(x.shape, part.shape) == part.shape, (place, part.shape, x.shape)
-            if len({s.shape[: s.ndim - len(axes)] for s, axes in zip(example.arrays, op.signature.inputs, strict=True)}) == 1:
+            assert np.broadcast_shapes(x.shape, part.shape) == part.shape, (
+                place,
+                part.shape,
+                x.shape,
+            )
+            if (
+                len(
+                    {
+                        s.shape[: s.ndim - len(axes)]
+                        for s, axes in zip(example.arrays, op.signature.inputs, strict=True)
+                    }
+                )
+                == 1
+            ):
                 assert part.shape == x.shape, (place, part.shape, x.shape)
         for _, other in parts[:place]:
-            assert part is g or other is g or not np.shares_memory(part, other), "two inputs got one array"
+            assert part is g or other is g or not np.shares_memory(part, other), (
+                "two inputs got one array"
+            )
     _, grads = gradients(lambda *xs: op(*xs, **example.options), example.arrays, g)
     for (x, _), grad in zip(parts, grads, strict=True):
         assert type(grad) is np.ndarray and grad.shape == x.shape and grad.flags.writeable
@@ -153,25 +200,38 @@ def check_dtype(op: Op, example: Example) -> None:
     if op.signature is not None and not op.has_core_axes:
         floats = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
         if len(floats) > 1:
-            calls += [[float(np.mean(a)) if i == k else a for i, a in enumerate(arrays)] for k in floats]
+            calls += [
+                [float(np.mean(a)) if i == k else a for i, a in enumerate(arrays)] for k in floats
+            ]
     for inputs in calls:
         value, *vjps = op.rule(*inputs, **example.options)
-        assert value.dtype == example.options.get("dtype", np.float32), f"the value is {value.dtype}"
+        assert value.dtype == example.options.get("dtype", np.float32), (
+            f"the value is {value.dtype}"
+        )
         g = cotangent(np.asarray(value), example.rng)
         for x, vjp in zip(inputs, vjps, strict=True):
             if vjp is not None and isinstance(x, np.ndarray) and "dtype" not in example.options:
                 assert vjp(g).dtype == np.float32, f"a gradient is {vjp(g).dtype}"
-    _, grads = gradients(_call(op, example.options), arrays, cotangent(op(*arrays, **example.options).data, example.rng))
+    _, grads = gradients(
+        _call(op, example.options),
+        arrays,
+        cotangent(op(*arrays, **example.options).data, example.rng),
+    )
     assert all(grad.dtype == np.float32 for grad in grads)
 
 
 def check_device(op: Op, example: Example, device: str = strict_array.NAME) -> None:
     """On the strict device, or on a real one, the op runs without a host array in between and gives the same numbers."""
-    call, moved = _call(op, example.options), _call(op, {name: _mask_to(value, device) for name, value in example.options.items()})
+    call, moved = (
+        _call(op, example.options),
+        _call(op, {name: _mask_to(value, device) for name, value in example.options.items()}),
+    )
     value = call(*example.arrays).data
     g = cotangent(value, example.rng)
     _, grads = gradients(call, example.arrays, g)
-    there, there_grads = gradients(moved, [to_backend(a, device) for a in example.arrays], to_backend(g, device))
+    there, there_grads = gradients(
+        moved, [to_backend(a, device) for a in example.arrays], to_backend(g, device)
+    )
     for here, x in zip([value, *grads], [there, *there_grads], strict=True):
         assert type(x) is DEVICES[device].array_type, f"{type(x)} came from {device}"
         assert x.dtype == here.dtype
@@ -184,11 +244,21 @@ def _call(op, options):
 
 def _mask_to(value, device):
     """Masks live beside the numbers; indices may stay on the host."""
-    return to_backend(value, device) if isinstance(value, np.ndarray) and value.dtype.kind == "b" else value
+    return (
+        to_backend(value, device)
+        if isinstance(value, np.ndarray) and value.dtype.kind == "b"
+        else value
+    )
 
 
 #: The laws by name. The NumPy spelling is apart, since not every op has one.
-CHECKS = {"gradient": check_gradient, "linearity": check_linearity, "shapes": check_shapes, "dtype": check_dtype, "device": check_device}
+CHECKS = {
+    "gradient": check_gradient,
+    "linearity": check_linearity,
+    "shapes": check_shapes,
+    "dtype": check_dtype,
+    "device": check_device,
+}
 
 
 def spelled(function, example: Example, value):

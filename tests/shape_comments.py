@@ -1,9 +1,10 @@
 """Shape comments that are executed: `qkv = self.qkv(x)  # (B, T, 3*D)` is a claim, and this tracer holds the line to it.
 
-A comment in round brackets at the end of an assignment or a return is compared with the value whenever the line runs. Its letters are bound
-once a call of the function: by an integer variable of that name where there is one, else by the first shape that has the letter.
-`# each (…)` speaks of every value of a tuple, `# (B, T), (B, D)` of one after the other, `...` of any axes in front; an axis may be a
-product or a sum such as `3*D` or `P+1`.
+A comment in round brackets at the end of an assignment or a return is compared with the value
+whenever the line runs. Its letters are bound once a call of the function: by an integer variable of
+that name where there is one, else by the first shape that has the letter. `# each (…)` speaks of
+every value of a tuple, `# (B, T), (B, D)` of one after the other, `...` of any axes in front; an
+axis may be a product or a sum such as `3*D` or `P+1`.
 """
 
 import ast
@@ -16,7 +17,9 @@ from pathlib import Path
 import numpy as np
 
 COMMENT = re.compile(r"#\s*(?P<each>each\s+)?(?P<shapes>\([^()]*\)(?:,\s*\([^()]*\))*)")
-AXIS = re.compile(r"\.\.\.|…|[A-Za-z][A-Za-z0-9]?(?:[a-z0-9])?(?:\s*[-+*/]+\s*\w+)*|\d+(?:\s*[-+*/]+\s*\w+)*")
+AXIS = re.compile(
+    r"\.\.\.|…|[A-Za-z][A-Za-z0-9]?(?:[a-z0-9])?(?:\s*[-+*/]+\s*\w+)*|\d+(?:\s*[-+*/]+\s*\w+)*"
+)
 
 
 @dataclass(frozen=True)
@@ -34,23 +37,38 @@ class Claim:
 def claims_of(path: Path) -> list[Claim]:
     """Return the shape comments of a file; one that stands at the end of anything but an assignment or a return is an error."""
     source = path.read_text()
-    statements = [n for n in ast.walk(ast.parse(source)) if isinstance(n, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return))]
+    statements = [
+        n
+        for n in ast.walk(ast.parse(source))
+        if isinstance(n, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return))
+    ]
     found = []
     with path.open("rb") as file:
         for token in tokenize.tokenize(file.readline):
-            if token.type != tokenize.COMMENT or not token.line[: token.start[1]].strip() or not (match := COMMENT.match(token.string)):
+            if (
+                token.type != tokenize.COMMENT
+                or not token.line[: token.start[1]].strip()
+                or not (match := COMMENT.match(token.string))
+            ):
                 continue
-            shapes = tuple(tuple(axis.strip() for axis in text.split(",") if axis.strip()) for text in re.findall(r"\(([^()]*)\)", match["shapes"]))
+            shapes = tuple(
+                tuple(axis.strip() for axis in text.split(",") if axis.strip())
+                for text in re.findall(r"\(([^()]*)\)", match["shapes"])
+            )
             if not all(AXIS.fullmatch(axis) for shape in shapes for axis in shape):
                 continue  # prose in brackets
             line = token.start[0]
             around = [s for s in statements if s.lineno <= line <= (s.end_lineno or s.lineno)]
             if not around:
-                raise AssertionError(f"{path.name}:{line}: a shape comment stands on an assignment or a return; move it there")
+                raise AssertionError(
+                    f"{path.name}:{line}: a shape comment stands on an assignment or a return; move it there"
+                )
             statement = max(around, key=lambda s: s.lineno)
             target = None
             if not isinstance(statement, ast.Return):
-                target = ast.unparse(statement.targets[0] if isinstance(statement, ast.Assign) else statement.target)
+                target = ast.unparse(
+                    statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+                )
             lines = range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
             found.append(Claim(str(path), line, lines, target, bool(match["each"]), shapes))
     return found
@@ -71,7 +89,11 @@ class ShapeComments:
 
     def __enter__(self):
         self._before = sys.gettrace()
-        sys.settrace(lambda frame, event, arg: _Call(self).trace if frame.f_code.co_filename in self._files else None)
+        sys.settrace(
+            lambda frame, event, arg: (
+                _Call(self).trace if frame.f_code.co_filename in self._files else None
+            )
+        )
         return self
 
     def __exit__(self, *_):
@@ -103,7 +125,9 @@ class _Call:
                 self._check(claim, eval(claim.target, frame.f_globals, frame.f_locals), frame)
             self.running = None
         if event == "line":
-            self.running = self.report._by_line.get((frame.f_code.co_filename, frame.f_lineno), self.running)
+            self.running = self.report._by_line.get(
+                (frame.f_code.co_filename, frame.f_lineno), self.running
+            )
         elif event == "return":
             for claim, axis, n, shape in self.open:
                 self._axis(claim, axis, n, shape, frame, last=True)
@@ -112,7 +136,9 @@ class _Call:
     def _check(self, claim, value, frame):
         self.report.executed.add(claim)
         values = list(value) if claim.each or len(claim.shapes) > 1 else [value]
-        for item, shape in zip(values, claim.shapes * len(values) if claim.each else claim.shapes, strict=True):
+        for item, shape in zip(
+            values, claim.shapes * len(values) if claim.each else claim.shapes, strict=True
+        ):
             if item is None:
                 continue
             came = np.shape(item)
@@ -120,19 +146,30 @@ class _Call:
             if shape[:1] in (("...",), ("…",)):
                 axes, came = shape[1:], came[max(0, len(came) - len(shape) + 1) :]
             if len(axes) != len(came):
-                self._lie(claim, f"({', '.join(shape)}) has {len(axes)} axes and {np.shape(item)} came")
+                self._lie(
+                    claim, f"({', '.join(shape)}) has {len(axes)} axes and {np.shape(item)} came"
+                )
                 continue
             for axis, n in zip(axes, came, strict=True):
                 self._axis(claim, axis, n, np.shape(item), frame)
 
     def _axis(self, claim, axis, n, shape, frame, last=False):
-        names = {node.id for node in ast.walk(ast.parse(axis, mode="eval")) if isinstance(node, ast.Name)}
+        names = {
+            node.id for node in ast.walk(ast.parse(axis, mode="eval")) if isinstance(node, ast.Name)
+        }
         known = {a: self.letters[a] for a in names if a in self.letters}
-        known |= {a: int(frame.f_locals[a]) for a in names if isinstance(frame.f_locals.get(a), (int, np.integer))}
+        known |= {
+            a: int(frame.f_locals[a])
+            for a in names
+            if isinstance(frame.f_locals.get(a), (int, np.integer))
+        }
         unknown = sorted(names - set(known))
         if len(unknown) > 1:
             if last:
-                self._lie(claim, f"{' and '.join(unknown)} of {axis} are bound nowhere, {n} came in {shape}")
+                self._lie(
+                    claim,
+                    f"{' and '.join(unknown)} of {axis} are bound nowhere, {n} came in {shape}",
+                )
             else:
                 self.open.append((claim, axis, n, shape))
             return

@@ -1,10 +1,11 @@
 """A stand-in for CuPy that runs on the CPU: an array that refuses what CuPy's arrays refuse.
 
-It computes with NumPy and copies CuPy 14's manners: no implicit conversion to the host, no host arrays beside its own (0-d ones in
-comparisons apart), results of 0 axes stay arrays, unknown types are left to answer for themselves, functions and keywords that CuPy lacks
-are lacking here (`cupy_table.json`), and so are dtypes, lists beside arrays, and what is Python but not C in a kernel. Indices may live
-on the host; those out of range raise, where CuPy wraps them (`WRAPS`). A test may watch what would make the host wait, `waits`, and
-matrix products, `products`.
+It computes with NumPy and copies CuPy 14's manners: no implicit conversion to the host, no host
+arrays beside its own (0-d ones in comparisons apart), results of 0 axes stay arrays, unknown types
+are left to answer for themselves, functions and keywords that CuPy lacks are lacking here
+(`cupy_table.json`), and so are dtypes, lists beside arrays, and what is Python but not C in a
+kernel. Indices may live on the host; those out of range raise, where CuPy wraps them (`WRAPS`). A
+test may watch what would make the host wait, `waits`, and matrix products, `products`.
 """
 
 import ast
@@ -23,9 +24,17 @@ from tinymm.arrays.errors import DeviceError
 NAME = "strict"
 
 TABLE = cupy_table.load()
-SIGNATURES = {name: cupy_table.signature(words) for name, words in TABLE["functions"].items() if words is not None}
-#: Parameters of CuPy's functions that take one array or number, and those that take several arrays; neither converts lists.
-ONE, SEVERAL = set("a b x y x1 x2 m arr array condition dst src v".split()), set("tup arrays seq args operands".split())
+SIGNATURES = {
+    name: cupy_table.signature(words)
+    for name, words in TABLE["functions"].items()
+    if words is not None
+}
+#: Parameters of CuPy's functions that take one array or number, and those that take several arrays;
+#: neither converts lists.
+ONE, SEVERAL = (
+    set("a b x y x1 x2 m arr array condition dst src v".split()),
+    set("tup arrays seq args operands".split()),
+)
 COMPARISONS = {np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal}
 #: The dtypes that CuPy has, and those of them that it adds into scattered places.
 DTYPES, ADDED = "?bhilqBHILQefdFD", "efdiILQFD"
@@ -69,7 +78,12 @@ def _waiting(what):
     frame = inspect.currentframe()
     while frame is not None and not _in_package(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
-    _waits.append((what, *((Path(frame.f_code.co_filename).stem, frame.f_code.co_name) if frame else ("", ""))))
+    _waits.append(
+        (
+            what,
+            *((Path(frame.f_code.co_filename).stem, frame.f_code.co_name) if frame else ("", "")),
+        )
+    )
 
 
 def _in_package(module):
@@ -98,7 +112,9 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
     strides = property(lambda self: self._host.strides)
     flags = property(lambda self: self._host.flags)
     T = property(lambda self: StrictArray(self._host.T))
-    base = property(lambda self: None if self._host.base is None else StrictArray(np.asarray(self._host.base)))
+    base = property(
+        lambda self: None if self._host.base is None else StrictArray(np.asarray(self._host.base))
+    )
 
     def get(self):
         _waiting("get")
@@ -135,10 +151,16 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     # ------------------------------------------------------------------ what it refuses
     def __array__(self, dtype=None, copy=None):
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
+        )
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
-        if method != "__call__" or getattr(np, ufunc.__name__, None) is not ufunc or ufunc.__name__ not in TABLE["ufuncs"]:
+        if (
+            method != "__call__"
+            or getattr(np, ufunc.__name__, None) is not ufunc
+            or ufunc.__name__ not in TABLE["ufuncs"]
+        ):
             return NotImplemented
         if not options.keys() <= {"dtype", "casting"}:
             raise TypeError(f"Wrong arguments {options}")
@@ -156,24 +178,32 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_function__(self, func, kinds, args, options):
         name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
-        if name not in TABLE["functions"] or not all(kind in (StrictArray, np.ndarray) for kind in kinds):
+        if name not in TABLE["functions"] or not all(
+            kind in (StrictArray, np.ndarray) for kind in kinds
+        ):
             return NotImplemented
         _bind(name, args, options)
         if func in ASKING or func is np.where and len(args) + len(options) == 1:
             _waiting(func.__name__)
         if func in (np.take, np.take_along_axis):  # host indices are copied over, as in indexing
             args = (args[0], *(x._host if isinstance(x, StrictArray) else x for x in args[1:]))
-            options = {name: x._host if isinstance(x, StrictArray) else x for name, x in options.items()}
+            options = {
+                name: x._host if isinstance(x, StrictArray) else x for name, x in options.items()
+            }
             if WRAPS:
                 given = SIGNATURES[name].bind(*args, **options).arguments
                 axis = given.get("axis")
-                given["indices"] = np.asarray(given["indices"]) % (args[0].size if axis is None else args[0].shape[axis])
+                given["indices"] = np.asarray(given["indices"]) % (
+                    args[0].size if axis is None else args[0].shape[axis]
+                )
                 return _wrap(func(_inside(args[0]), given["indices"], axis))
             return _wrap(func(_inside(args[0]), *args[1:], **options))
         if func in (np.shape, np.ndim, np.size, np.result_type):
             return func(*(x._host if isinstance(x, StrictArray) else x for x in args), **options)
         found = func(*_deep(args, _inside), **_deep(options, _inside))
-        return _wrap(np.asarray(found) if func in (np.allclose, np.array_equal, np.array_equiv) else found)
+        return _wrap(
+            np.asarray(found) if func in (np.allclose, np.array_equal, np.array_equiv) else found
+        )
 
     def __getitem__(self, index):
         if _has_mask(index):
@@ -181,7 +211,9 @@ class StrictArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _wrap(self._host[_wrapped(_deep(index, _index), self.shape)])
 
     def __setitem__(self, index, value):
-        if _has_mask(index) and np.ndim(_index(value)):  # CuPy puts one number behind a mask without counting the places
+        if _has_mask(index) and np.ndim(
+            _index(value)
+        ):  # CuPy puts one number behind a mask without counting the places
             _waiting("mask")
         self._host[_deep(index, _index)] = _inside(value)
 
@@ -191,7 +223,10 @@ def _wrapped(index, shape):
     if not WRAPS:
         return index
     parts = index if isinstance(index, tuple) else (index,)
-    parts = tuple(i % shape[axis] if isinstance(i, np.ndarray) and i.dtype != bool else i for axis, i in enumerate(parts))
+    parts = tuple(
+        i % shape[axis] if isinstance(i, np.ndarray) and i.dtype != bool else i
+        for axis, i in enumerate(parts)
+    )
     return parts if isinstance(index, tuple) else parts[0]
 
 
@@ -212,7 +247,11 @@ def _bind(name, args, options):
     for parameter, value in given.items():
         if parameter in ONE and isinstance(value, (list, tuple)):
             raise TypeError(f"{name}: {parameter} is an array, and a {type(value).__name__} came")
-        if parameter in SEVERAL and isinstance(value, (list, tuple)) and any(not isinstance(x, (StrictArray, str)) for x in value):
+        if (
+            parameter in SEVERAL
+            and isinstance(value, (list, tuple))
+            and any(not isinstance(x, (StrictArray, str)) for x in value)
+        ):
             raise TypeError(f"{name}: only arrays of the device can stand in {parameter}")
     if name == "clip" and given["a_min"] is None and given["a_max"] is None:
         raise ValueError("array_clip: must set either max or min")
@@ -220,7 +259,10 @@ def _bind(name, args, options):
 
 def _has_mask(index):
     """Say whether an index picks by truth, so that the device must be asked how many are picked; two of them in one index are refused."""
-    masks = sum(getattr(i, "dtype", None) == np.dtype(bool) and i.ndim > 0 for i in (index if isinstance(index, tuple) else (index,)))
+    masks = sum(
+        getattr(i, "dtype", None) == np.dtype(bool) and i.ndim > 0
+        for i in (index if isinstance(index, tuple) else (index,))
+    )
     if masks > 1:
         raise NotImplementedError("one boolean array an index")
     return masks > 0
@@ -310,7 +352,21 @@ strict.ogrid = _Grid()
 
 
 #: What an expression may be made of to mean in C what it means in Python.
-C_NODES = (ast.Module, ast.Assign, ast.Name, ast.Load, ast.Store, ast.Constant, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UnaryOp, ast.USub)
+C_NODES = (
+    ast.Module,
+    ast.Assign,
+    ast.Name,
+    ast.Load,
+    ast.Store,
+    ast.Constant,
+    ast.BinOp,
+    ast.Add,
+    ast.Sub,
+    ast.Mult,
+    ast.Div,
+    ast.UnaryOp,
+    ast.USub,
+)
 C_NODES += (ast.Call, ast.Compare, ast.Gt, ast.Lt, ast.GtE, ast.LtE)
 C_NAMES = {"T", "exp", "max", "sqrt", "erf"}
 
@@ -322,14 +378,23 @@ def check_expression(inputs, outputs, code):
         raise SyntaxError("all parameters of a kernel are of the dtype T")
     for node in ast.walk(ast.parse("\n".join(line.strip() for line in code.split(";")))):
         said = ast.unparse(node)
-        if not isinstance(node, C_NODES) or isinstance(node, ast.Constant) and type(node.value) not in (int, float):
+        if (
+            not isinstance(node, C_NODES)
+            or isinstance(node, ast.Constant)
+            and type(node.value) not in (int, float)
+        ):
             raise SyntaxError(f"{said or type(node).__name__} is no C")
-        if isinstance(node, ast.Name) and node.id not in (given if isinstance(node.ctx, ast.Store) else wanted | given | C_NAMES):
+        if isinstance(node, ast.Name) and node.id not in (
+            given if isinstance(node.ctx, ast.Store) else wanted | given | C_NAMES
+        ):
             raise SyntaxError(f"{said} is not declared, or no output")
         if isinstance(node, ast.Compare) and len(node.ops) > 1:
             raise SyntaxError(f"{said} compares the first result with the third number")
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-            if all(isinstance(side, ast.Constant) and isinstance(side.value, int) for side in (node.left, node.right)):
+            if all(
+                isinstance(side, ast.Constant) and isinstance(side.value, int)
+                for side in (node.left, node.right)
+            ):
                 raise SyntaxError(f"{said} is a division of whole numbers")
 
 
@@ -348,7 +413,17 @@ def _elementwise(inputs, outputs, code, name):
     return run
 
 
-register_device(Device(NAME, StrictArray, strict, from_host, to_host, lambda x: _wrap(np.asarray(erf(_inside(x)))), _elementwise))
+register_device(
+    Device(
+        NAME,
+        StrictArray,
+        strict,
+        from_host,
+        to_host,
+        lambda x: _wrap(np.asarray(erf(_inside(x)))),
+        _elementwise,
+    )
+)
 
 
 def _no_gpu():

@@ -37,7 +37,9 @@ def imports(path):
 # ---------------------------------------------------------------------- who imports whom
 def test_chapters_are_those_of_the_contents_page():
     listed = re.findall(r"^\d+ +(\w+)", tinymm.__doc__, re.M)
-    assert listed == CHAPTERS, "tinymm/__init__.py lists the chapters in alphabetical order, which is reading order"
+    assert listed == CHAPTERS, (
+        "tinymm/__init__.py lists the chapters in alphabetical order, which is reading order"
+    )
 
 
 def module_of(path):
@@ -58,13 +60,16 @@ def imported_file(module):
 def breach(path, imported):
     """Return why a file must not import another, or nothing.
 
-    A folder's own files come first, then its sub-folders in alphabetical order: a file imports files
-    beside it, files of the folders it lies in, and sub-folders that sort before its own.
+    A folder's own files come first, then its sub-folders in alphabetical order: a file imports
+    files beside it, files of the folders it lies in, and sub-folders that sort before its own.
     """
     here, there = path.relative_to(ROOT).parts, imported.relative_to(ROOT).parts
     is_folder = there[-1] == "__init__.py"
     there = there[:-1] if is_folder else there
-    shared = next((i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there)))
+    shared = next(
+        (i for i, (a, b) in enumerate(zip(here, there, strict=False)) if a != b),
+        min(len(here), len(there)),
+    )
     if shared == len(there) or not is_folder and shared == len(there) - 1:
         return ""  # a folder that it lies in, or a file of one
     if shared == len(here) - 1:
@@ -72,7 +77,9 @@ def breach(path, imported):
     return "" if there[shared] < here[shared] else f"and {there[shared]} sorts after {here[shared]}"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name not in ("__init__.py", "__main__.py")], ids=name)
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.name not in ("__init__.py", "__main__.py")], ids=name
+)
 def test_a_file_imports_only_what_comes_before_it(path):
     for line, module in imports(path):
         imported = imported_file(module)
@@ -80,13 +87,17 @@ def test_a_file_imports_only_what_comes_before_it(path):
             raise AssertionError(f"{name(path)}:{line} imports {name(imported)}, {why}")
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py" and p.parent != ROOT], ids=name)
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.name == "__init__.py" and p.parent != ROOT], ids=name
+)
 def test_a_folder_imports_only_chapters_before_its_own(path):
     """An `__init__` may name what its folder holds; another chapter's names come from before it."""
     chapter = path.relative_to(ROOT).parts[0]
     for line, module in imports(path):
         if module.startswith("tinymm.") and (imported := module.split(".")[1]) in CHAPTERS:
-            assert imported <= chapter, f"{name(path)}:{line} imports {imported}, which sorts after {chapter}"
+            assert imported <= chapter, (
+                f"{name(path)}:{line} imports {imported}, which sorts after {chapter}"
+            )
 
 
 @pytest.mark.parametrize(
@@ -135,7 +146,9 @@ def test_import_tinymm_imports_numpy_only():
         "added = {m.split('.')[0] for m in set(sys.modules) - before}\n"
         "print(*sorted(added - set(sys.stdlib_module_names) - {'tinymm', 'numpy'}))"
     )
-    added = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent).stdout
+    added = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent
+    ).stdout
     assert added.split() == []
 
 
@@ -147,14 +160,18 @@ def test_a_chapter_imports_without_extras(chapter):
         "for m in ('scipy', 'matplotlib', 'PIL', 'hypothesis', 'tokenizers', 'torch', 'transformers', 'safetensors', 'tqdm', 'cupy'):\n"
         f"    sys.modules[m] = None\nimport tinymm.{chapter}"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent
+    )
     assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
 
 
 # ---------------------------------------------------------------------- how files read
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_module_says_what_it_is_for(path):
-    assert ast.get_docstring(ast.parse(path.read_text())), f"{name(path)} begins with a sentence on why it exists"
+    assert ast.get_docstring(ast.parse(path.read_text())), (
+        f"{name(path)} begins with a sentence on why it exists"
+    )
 
 
 @pytest.mark.parametrize("init", [p for p in FILES if p.name == "__init__.py"], ids=name)
@@ -163,11 +180,17 @@ def test_package_names_its_files_in_reading_order(init):
     siblings = [p.stem for p in init.parent.glob("*.py") if p.stem not in ("__init__", "__main__")]
     siblings += [p.parent.name for p in init.parent.glob("*/__init__.py")]
     missing = [sibling for sibling in siblings if not re.search(rf"\b{sibling}\b", doc)]
-    assert not missing, f"{name(init)} says in which order to read the folder and leaves out {', '.join(sorted(missing))}"
+    assert not missing, (
+        f"{name(init)} says in which order to read the folder and leaves out {', '.join(sorted(missing))}"
+    )
 
 
 def test_no_drawer_for_everything():
-    assert not [name(p) for p in [*FILES, *TESTS] if p.stem in ("utils", "util", "helpers", "helper", "common", "misc")]
+    assert not [
+        name(p)
+        for p in [*FILES, *TESTS]
+        if p.stem in ("utils", "util", "helpers", "helper", "common", "misc")
+    ]
 
 
 def test_test_files_have_unique_names():
@@ -189,7 +212,11 @@ def prose(path):
     return enumerate(path.read_text().splitlines(), 1)
 
 
-@pytest.mark.parametrize("path", [p for p in [*FILES, *TESTS] if p != Path(__file__)], ids=lambda p: "/".join(p.parts[-2:]))
+@pytest.mark.parametrize(
+    "path",
+    [p for p in [*FILES, *TESTS] if p != Path(__file__)],
+    ids=lambda p: "/".join(p.parts[-2:]),
+)
 def test_words(path):
     """American spelling, nothing left to do, and no path of anybody's machine."""
     patterns = {
@@ -200,7 +227,10 @@ def test_words(path):
     }
     for line, text in prose(path):
         for wish, pattern in patterns.items():
-            found = [m.group(0) for m in re.finditer(pattern, text, re.I if wish.startswith("an A") else 0)]
+            found = [
+                m.group(0)
+                for m in re.finditer(pattern, text, re.I if wish.startswith("an A") else 0)
+            ]
             found = [word for word in found if word.lower() not in AMERICAN]
             assert not found, f"{path.name}:{line}: {found[0]!r}, where {wish} belongs"
 
@@ -209,7 +239,9 @@ def test_words(path):
 def classes_of(path):
     """Yield the names of the classes that files of a folder define."""
     for file in path.glob("*.py"):
-        yield from (node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef))
+        yield from (
+            node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef)
+        )
 
 
 #: Models, their parts and their configs.
@@ -224,18 +256,35 @@ def questions(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             asked = node.func.id
             if asked in ("isinstance", "issubclass") and len(node.args) == 2:
-                names = {n.id if isinstance(n, ast.Name) else n.attr for n in ast.walk(node.args[1]) if isinstance(n, ast.Name | ast.Attribute)}
+                names = {
+                    n.id if isinstance(n, ast.Name) else n.attr
+                    for n in ast.walk(node.args[1])
+                    if isinstance(n, ast.Name | ast.Attribute)
+                }
                 if names & MODEL_CLASSES:
                     yield node.lineno, ast.unparse(node)
-            if asked == "hasattr" and HOLDERS.fullmatch(ast.unparse(node.args[0]).rpartition(".")[2]):
+            if asked == "hasattr" and HOLDERS.fullmatch(
+                ast.unparse(node.args[0]).rpartition(".")[2]
+            ):
                 yield node.lineno, ast.unparse(node)
-        elif isinstance(node, ast.Compare) and isinstance(node.left, ast.Call) and ast.unparse(node.left.func) == "type":
-            named = {n.id for right in node.comparators for n in ast.walk(right) if isinstance(n, ast.Name)}
+        elif (
+            isinstance(node, ast.Compare)
+            and isinstance(node.left, ast.Call)
+            and ast.unparse(node.left.func) == "type"
+        ):
+            named = {
+                n.id
+                for right in node.comparators
+                for n in ast.walk(right)
+                if isinstance(n, ast.Name)
+            }
             if named & MODEL_CLASSES:
                 yield node.lineno, ast.unparse(node)
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.relative_to(ROOT).parts[0] not in ("models", "tasks")], ids=name)
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.relative_to(ROOT).parts[0] not in ("models", "tasks")], ids=name
+)
 def test_no_file_asks_what_class_a_model_is_of(path):
     """What a model can do its spec says (`tasks.spec_of(model).can`), so that a new one needs no other file.
 
@@ -244,7 +293,9 @@ def test_no_file_asks_what_class_a_model_is_of(path):
     for line, question in questions(ast.parse(path.read_text())):
         of_a_config = re.fullmatch(r"isinstance\(.*, \w+Config\)", question)
         allowed = of_a_config and path.relative_to(ROOT).parts[0] == "pretrained"
-        assert allowed, f"{name(path)}:{line}: {question}; ask tinymm.tasks.spec_of(model), or take what is needed as an argument"
+        assert allowed, (
+            f"{name(path)}:{line}: {question}; ask tinymm.tasks.spec_of(model), or take what is needed as an argument"
+        )
 
 
 @pytest.mark.parametrize(
@@ -265,19 +316,32 @@ def test_the_lint_of_questions_sees_what_it_looks_for(source):
     assert list(questions(ast.parse(source)))
 
 
-@pytest.mark.parametrize("source", ["isinstance(model, Module)", "hasattr(value, 'item')", "type(model) is spec.model", "hasattr(os, 'killpg')"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "isinstance(model, Module)",
+        "hasattr(value, 'item')",
+        "type(model) is spec.model",
+        "hasattr(os, 'killpg')",
+    ],
+)
 def test_the_lint_of_questions_lets_others_pass(source):
     assert not list(questions(ast.parse(source)))
 
 
 # ---------------------------------------------------------------------- rules for rules
-#: Creation does not dispatch on a device's arrays, and `np.add.at` does so wrongly: `*_like` and `array_module(x)` do.
+#: Creation does not dispatch on a device's arrays, and `np.add.at` does so wrongly: `*_like` and
+#: `array_module(x)` do.
 NOT_IN_RULES = {
     "zeros", "ones", "empty", "full", "arange", "eye", "identity", "tri", "array", "asarray", "ascontiguousarray", "asfortranarray",
     "linspace", "random", "ogrid", "mgrid", "indices", "fromfunction", "add.at", "add.reduceat", "lib.stride_tricks.as_strided", "vecdot",
 }  # fmt: skip
-#: (file, function) pairs where the array is the host's: index arithmetic, and a branch for host arrays.
-ON_THE_HOST = {("indexing", "vjp", "add.reduceat"), ("indexing", "diagonal", "arange")}  # indices are the host's
+#: (file, function) pairs where the array is the host's: index arithmetic, and a branch for host
+#: arrays.
+ON_THE_HOST = {
+    ("indexing", "vjp", "add.reduceat"),
+    ("indexing", "diagonal", "arange"),
+}  # indices are the host's
 
 
 def calls_of_numpy(tree):
@@ -286,7 +350,9 @@ def calls_of_numpy(tree):
     def walk(node, function):
         if isinstance(node, (ast.FunctionDef, ast.Lambda)):
             function = getattr(node, "name", function)
-            for child in [*getattr(node, "body", [])] if isinstance(node, ast.FunctionDef) else [node.body]:
+            for child in (
+                [*getattr(node, "body", [])] if isinstance(node, ast.FunctionDef) else [node.body]
+            ):
                 yield from walk(child, function)
             return
         if isinstance(node, ast.Attribute) and function is not None:
@@ -299,11 +365,15 @@ def calls_of_numpy(tree):
     yield from walk(tree, None)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "autodiff" / "ops").glob("*.py")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "autodiff" / "ops").glob("*.py")), ids=lambda p: p.stem
+)
 def test_rules_create_no_arrays_by_themselves(path):
     for line, function, used in calls_of_numpy(ast.parse(path.read_text())):
         if used in NOT_IN_RULES and (path.stem, function, used) not in ON_THE_HOST:
-            raise AssertionError(f"{name(path)}:{line}: np.{used} does not run on every device; use *_like, array_module(x) or arrays.backend")
+            raise AssertionError(
+                f"{name(path)}:{line}: np.{used} does not run on every device; use *_like, array_module(x) or arrays.backend"
+            )
 
 
 def test_the_lint_of_rules_sees_what_it_looks_for():

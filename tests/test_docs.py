@@ -14,10 +14,16 @@ from tinymm.autodiff.answers import ANSWERS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXAMPLES = [(page.name, i, code) for page in PAGES for i, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))]
+EXAMPLES = [
+    (page.name, i, code)
+    for page in PAGES
+    for i, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
+]
 
 
-@pytest.mark.parametrize(("page", "number", "code"), EXAMPLES[1:], ids=[f"{page}-{i}" for page, i, _ in EXAMPLES[1:]])
+@pytest.mark.parametrize(
+    ("page", "number", "code"), EXAMPLES[1:], ids=[f"{page}-{i}" for page, i, _ in EXAMPLES[1:]]
+)
 def test_python_in_the_pages_runs(page, number, code, monkeypatch):
     ops, answers = dict(CATALOGUE), dict(ANSWERS)
     try:
@@ -34,13 +40,17 @@ def test_the_readmes_ten_lines_learn():
     found: dict = {}
     exec(compile(code, "README", "exec"), found)  # noqa: S102
     uniform = found["np"].log(64)
-    assert found["loss"] < 0.8 * uniform, "200 steps bring the loss clearly below a uniform prediction's"
+    assert found["loss"] < 0.8 * uniform, (
+        "200 steps bring the loss clearly below a uniform prediction's"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name} links to {target}"
+        assert target.startswith("https://") or (page.parent / target).exists(), (
+            f"{page.name} links to {target}"
+        )
 
 
 def commands():
@@ -61,9 +71,15 @@ def test_every_help_has_an_example_that_parses():
     while pages:
         page = pages.pop()
         for action in page._actions:
-            pages += list(getattr(action, "choices", None).values()) if isinstance(getattr(action, "choices", None), dict) else []
+            pages += (
+                list(getattr(action, "choices", None).values())
+                if isinstance(getattr(action, "choices", None), dict)
+                else []
+            )
         if page.epilog:
-            assert parser.parse_args(shlex.split(page.epilog.removeprefix("example: python -m tinymm ")))
+            assert parser.parse_args(
+                shlex.split(page.epilog.removeprefix("example: python -m tinymm "))
+            )
             seen += 1
     assert seen >= 8
 

@@ -60,7 +60,11 @@ def test_the_lines_are_the_paper_s_character_for_character():
     assert source.count(THE_PAPER) == 1
     before, after = source.split(THE_PAPER)
     assert before.rstrip().endswith('"""\n    n = len(I)') and after == "    return loss, logits\n"
-    assert clip.np is np and list(inspect.signature(figure_3).parameters) == "image_encoder text_encoder I T W_i W_t t".split()
+    assert (
+        clip.np is np
+        and list(inspect.signature(figure_3).parameters)
+        == "image_encoder text_encoder I T W_i W_t t".split()
+    )
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 9999))
@@ -88,7 +92,12 @@ def test_arrays_and_tensors_of_every_backend_give_one_loss(backend, dtype, toler
 
 @given(st.integers(2, 5), st.integers(0, 9999))
 def test_every_gradient_is_the_measured_slope(n, seed):
-    gradcheck(lambda *xs: figure_3(same, same, *xs)[0], *drawn(n, 3, seed), rng=np.random.default_rng(seed), directions=1)
+    gradcheck(
+        lambda *xs: figure_3(same, same, *xs)[0],
+        *drawn(n, 3, seed),
+        rng=np.random.default_rng(seed),
+        directions=1,
+    )
 
 
 @pytest.mark.parametrize("place", range(5))
@@ -130,7 +139,10 @@ def test_training_calls_these_lines(image, text, monkeypatch):
     [
         ("l2_normalize", lambda x, axis: x),
         ("cross_entropy_loss", lambda logits, labels, axis: np.mean(logits)),
-        ("cross_entropy_loss", lambda logits, labels, axis: clip_losses.cross_entropy_loss(logits, labels, axis=1)),
+        (
+            "cross_entropy_loss",
+            lambda logits, labels, axis: clip_losses.cross_entropy_loss(logits, labels, axis=1),
+        ),
     ],
 )
 def test_a_changed_helper_changes_training(name, broken, monkeypatch):
@@ -150,10 +162,16 @@ def test_a_released_resnet_passes_the_identity_for_the_projection_that_it_lacks(
     from dataclasses import replace
 
     config = tiny_clip("resnet").config
-    model = clip.CLIP(replace(config, image=replace(config.image, output_width=config.embed_dim)), np.random.default_rng(0)).astype("float64")
+    model = clip.CLIP(
+        replace(config, image=replace(config.image, output_width=config.embed_dim)),
+        np.random.default_rng(0),
+    ).astype("float64")
     assert model.W_i is None and not any("W_i" in name for name in model.state_dict())
     images, ids = tiny_batch(model)
-    raw = model.encode_image(images, normalize=False).data, model.encode_text(ids, normalize=False).data
+    raw = (
+        model.encode_image(images, normalize=False).data,
+        model.encode_text(ids, normalize=False).data,
+    )
     right = by_hand(*raw, np.eye(16), np.eye(16), model.t.data)
     model.to(backend)
     loss = tasks.losses(model, to_backend(images, backend), ids)["itc"]
@@ -165,9 +183,15 @@ def test_a_released_resnet_passes_the_identity_for_the_projection_that_it_lacks(
 def test_the_model_gives_logits_and_cosines_of_the_figure():
     model = tiny_clip(dtype="float64")
     images, ids = tiny_batch(model)
-    _, logits = figure_3(model.image_encoder, model.text_encoder, images, ids, model.W_i, model.W_t, model.t)
+    _, logits = figure_3(
+        model.image_encoder, model.text_encoder, images, ids, model.W_i, model.W_t, model.t
+    )
     np.testing.assert_allclose(model.logits(images, ids).data, logits.data, rtol=1e-12)
     np.testing.assert_allclose(model.logits(images, ids[:2]).data, logits.data[:, :2], rtol=1e-12)
     cosines = logits.data / np.exp(model.t.data)
     np.testing.assert_allclose(model(images, ids).data, cosines, rtol=1e-12)
-    np.testing.assert_allclose(model.similarity(model.encode_image(images), model.encode_text(ids)).data, cosines, rtol=1e-12)
+    np.testing.assert_allclose(
+        model.similarity(model.encode_image(images), model.encode_text(ids)).data,
+        cosines,
+        rtol=1e-12,
+    )

@@ -24,7 +24,14 @@ def test_beside_the_clone_it_is_the_package_that_is_found(way, tmp_path):
     shutil.copytree(ROOT / "tinymm", clone / "tinymm", ignore=shutil.ignore_patterns("__pycache__"))
 
     def run(*command):
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}).stdout
+        return subprocess.run(
+            command,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PATH": "/usr/bin:/bin"},
+        ).stdout
 
     run(sys.executable, "-m", "venv", "--without-pip", "venv")
     python = str(tmp_path / "venv" / "bin" / "python")
@@ -33,6 +40,18 @@ def test_beside_the_clone_it_is_the_package_that_is_found(way, tmp_path):
     wanted = ["setuptools*", "_distutils_hack", "numpy*", "scipy*", "threadpoolctl*"]
     for found in (item for pattern in wanted for item in others.glob(pattern)):
         (Path(place) / found.name).symlink_to(found)
-    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-build-isolation", *way, "./tinymm")
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        *way,
+        "./tinymm",
+    )
     assert run(python, "-m", "tinymm", "--version").strip() == f"tinymm {tinymm.__version__}"
     run(python, "-c", "from tinymm import Tensor")

@@ -14,7 +14,14 @@ import tinymm
 from tinymm import Tensor, no_grad
 from tinymm.arrays import errors
 from tinymm.arrays.backend import array_module, to_backend
-from tinymm.arrays.errors import DataError, DeviceError, DtypeError, GraphError, ShapeError, UsageError
+from tinymm.arrays.errors import (
+    DataError,
+    DeviceError,
+    DtypeError,
+    GraphError,
+    ShapeError,
+    UsageError,
+)
 from tinymm.arrays.random import check_generator
 from tinymm.autodiff import CATALOGUE, Op, detect_anomaly, gradcheck, ops
 from tinymm.autodiff.signature import sum_to
@@ -174,19 +181,32 @@ def test_message_has_numbers_and_a_way_out(name):
     said = str(caught.value)
     assert type(caught.value) is kind
     assert came in said and way_out in said, said
-    assert "\n" not in said and not said.endswith(".") and (said[0].islower() or said.startswith("matmul")), said
+    assert (
+        "\n" not in said
+        and not said.endswith(".")
+        and (said[0].islower() or said.startswith("matmul"))
+    ), said
 
 
 def _raised(path):
     """Yield (line, the longest constant piece of the message) for every `raise SomeError(...)` of the package's own errors."""
     names = {name for name in vars(errors) if name.endswith("Error")}
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and getattr(node.exc.func, "id", None) in names:
-            pieces = [n.value for n in ast.walk(node.exc) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        if (
+            isinstance(node, ast.Raise)
+            and isinstance(node.exc, ast.Call)
+            and getattr(node.exc.func, "id", None) in names
+        ):
+            pieces = [
+                n.value
+                for n in ast.walk(node.exc)
+                if isinstance(n, ast.Constant) and isinstance(n.value, str)
+            ]
             yield node.lineno, max(pieces, key=len)
 
 
-#: Tested where CuPy is missing (`test_backend.py`) or cannot compute (`test_cupy_wheel.py`), since it may be installed where the tests run.
+#: Tested where CuPy is missing (`test_backend.py`) or cannot compute (`test_cupy_wheel.py`), since
+#: it may be installed where the tests run.
 ELSEWHERE = {
     "backend 'cupy' needs CuPy, which does not import here",
     "backend 'cupy' needs CuPy 14, whose results",
@@ -205,20 +225,26 @@ def everything_said():
     return "\n".join(said)
 
 
-@pytest.mark.parametrize("path", sorted([*(ROOT / "arrays").glob("*.py"), *(ROOT / "autodiff").rglob("*.py")]), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted([*(ROOT / "arrays").glob("*.py"), *(ROOT / "autodiff").rglob("*.py")]),
+    ids=lambda p: p.stem,
+)
 def test_no_message_without_a_test(path, everything_said):
     for line, piece in _raised(path):
         words = re.sub(r"\s+", " ", piece).strip()[:25]
-        assert words in everything_said or any(known.startswith(words[:20]) or words in known for known in ELSEWHERE), (
-            f"{path.name}:{line} raises “{piece}” and no entry of MESSAGES provokes it"
-        )
+        assert words in everything_said or any(
+            known.startswith(words[:20]) or words in known for known in ELSEWHERE
+        ), f"{path.name}:{line} raises “{piece}” and no entry of MESSAGES provokes it"
 
 
 def test_every_error_is_one_of_ours_and_one_of_pythons():
     """`except ValueError` keeps working for those who do not know the package."""
     for name, kind in vars(errors).items():
         if name.endswith("Error") and kind is not errors.TinymmError:
-            assert issubclass(kind, errors.TinymmError) and issubclass(kind, (ValueError, TypeError, RuntimeError)), name
+            assert issubclass(kind, errors.TinymmError) and issubclass(
+                kind, (ValueError, TypeError, RuntimeError)
+            ), name
 
 
 def test_ops_of_the_catalogue_are_named_in_their_errors():

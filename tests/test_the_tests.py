@@ -1,7 +1,8 @@
 """The checks of `op_checks` are tested themselves: every vjp of every op is broken in seven ways, and each time they must notice.
 
-A mutant that changes no number of the gradient (a shifted constant, a transposed vector) is no mutant and is passed over; how
-many remain is asserted, so that an op whose mutants are all passed over does not go unnoticed either.
+A mutant that changes no number of the gradient (a shifted constant, a transposed vector) is no
+mutant and is passed over; how many remain is asserted, so that an op whose mutants are all passed
+over does not go unnoticed either.
 """
 
 import numpy as np
@@ -56,7 +57,10 @@ def delivered(op, example):
 
 def differ(right, wrong):
     """Say whether a mutant changes the gradient by more than rounding."""
-    return wrong is None or any(np.abs(a - b).max(initial=0) > 1e-3 * np.abs(a).max(initial=0) for a, b in zip(right, wrong, strict=True))
+    return wrong is None or any(
+        np.abs(a - b).max(initial=0) > 1e-3 * np.abs(a).max(initial=0)
+        for a, b in zip(right, wrong, strict=True)
+    )
 
 
 def places_with_gradient(op, example):
@@ -87,7 +91,9 @@ def test_every_vjp_has_mutants(name):
         right = delivered(op, example)
         for place in places_with_gradient(op, example):
             for how in ("scale", "zero", "sign", "drop"):
-                real[place, how] = real.get((place, how), False) or differ(right, delivered(broken(op, place, how), example))
+                real[place, how] = real.get((place, how), False) or differ(
+                    right, delivered(broken(op, place, how), example)
+                )
     assert real and all(real.values()), [mutant for mutant, changed in real.items() if not changed]
 
 
@@ -98,9 +104,15 @@ def _into_g(part, g):
 
 
 PLANTED = {
-    "linearity": lambda value, vjps, arrays: (value, *(lambda g, f=f: f(g) * np.abs(g).sum() for f in vjps)),
+    "linearity": lambda value, vjps, arrays: (
+        value,
+        *(lambda g, f=f: f(g) * np.abs(g).sum() for f in vjps),
+    ),
     "shapes": lambda value, vjps, arrays: (value, *(lambda g, f=f: f(g)[None] for f in vjps)),
-    "dtype": lambda value, vjps, arrays: (value, *(lambda g, f=f: f(g) * np.float64(1) for f in vjps)),
+    "dtype": lambda value, vjps, arrays: (
+        value,
+        *(lambda g, f=f: f(g) * np.float64(1) for f in vjps),
+    ),
     "device": lambda value, vjps, arrays: (value + np.zeros(value.shape), *vjps),
 }
 
@@ -117,7 +129,9 @@ def test_other_law_broken_is_noticed(name, law):
 
 def test_writing_into_the_cotangent_is_noticed():
     op = CATALOGUE["tanh"]
-    mutant = op_checks.rebuilt(op, lambda value, vjps, arrays: (value, lambda g: _into_g(vjps[0](g), g)))
+    mutant = op_checks.rebuilt(
+        op, lambda value, vjps, arrays: (value, lambda g: _into_g(vjps[0](g), g))
+    )
     with pytest.raises(ValueError, match="read-only"):
         op_checks.check_linearity(mutant, op_checks.fixed_examples(op)[0])
     op_checks.check_linearity(op, op_checks.fixed_examples(op)[0])

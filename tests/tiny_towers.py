@@ -17,7 +17,9 @@ HIDDEN[[0, 1, 2, 3], [1, 2, 3, 1]] = True
 def model_of(kind, dtype="float64", **changes):
     """Return a tiny model without a parameter at its initialization, and an EMA that is somewhere else."""
     model, config = KINDS[kind]
-    return randomized(model(config.tiny(**{"momentum": 0.8} | changes), np.random.default_rng(0))).astype(dtype)
+    return randomized(
+        model(config.tiny(**{"momentum": 0.8} | changes), np.random.default_rng(0))
+    ).astype(dtype)
 
 
 def batch(pairs=4, seed=0, dtype="float64"):
@@ -34,12 +36,18 @@ def batch(pairs=4, seed=0, dtype="float64"):
 
 def masked(kind, ids):
     """Return the draw of hidden words that is the same for all, where the model hides any."""
-    return {"masked": (np.where(HIDDEN, 49, ids), np.where(HIDDEN, ids, -100))} if kind == "albef" else {}
+    return (
+        {"masked": (np.where(HIDDEN, 49, ids), np.where(HIDDEN, ids, -100))}
+        if kind == "albef"
+        else {}
+    )
 
 
 def step(model, kind, images, ids, is_real, **given):
     """Return the losses of a step whose draws are made already."""
-    return tasks.losses(model, images, ids, is_real, **{"negatives": NEGATIVES, **masked(kind, ids)} | given)
+    return tasks.losses(
+        model, images, ids, is_real, **{"negatives": NEGATIVES, **masked(kind, ids)} | given
+    )
 
 
 def advance(model, kind, images, ids, is_real, **given):
@@ -73,4 +81,8 @@ def state(model):
 
 def unchanged(model, before):
     """Say whether all numbers of a model are, bit by bit, what they were."""
-    return [name for name, array in model.state_dict().items() if array.tobytes() != before[name].tobytes()] == []
+    return [
+        name
+        for name, array in model.state_dict().items()
+        if array.tobytes() != before[name].tobytes()
+    ] == []

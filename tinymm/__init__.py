@@ -15,7 +15,8 @@
 
 A chapter imports only chapters above it in this list. Inside a chapter, a folder's own files come
 first, then its folders in alphabetical order: a file imports files beside it, files of the folders
-that it lies in, and folders that sort before its own. `import tinymm` imports NumPy and nothing else.
+that it lies in, and folders that sort before its own. `import tinymm` imports NumPy and nothing
+else.
 """
 
 import sys

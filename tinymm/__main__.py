@@ -19,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with mpiexec.one_voice():
         options = vars(build_parser().parse_args(arguments))
         with terminal.awake(), terminal.doing("at work"):
-            return _run(options.pop("command"), options.pop("debug"), options.pop("shares_batches"), options)
+            return _run(
+                options.pop("command"), options.pop("debug"), options.pop("shares_batches"), options
+            )
 
 
 def _run(command: Any, debug: bool, shares_batches: bool, options: dict[str, Any]) -> int:
@@ -30,15 +32,21 @@ def _run(command: Any, debug: bool, shares_batches: bool, options: dict[str, Any
         with _own_functions(), mpiexec.mpi_session(options, shares_batches=shares_batches) as own:
             return command(**own) or 0
     except KeyboardInterrupt as stop:
-        terminal.aside("\n" + "; ".join(["stopped, and what was written is whole", *map(str, stop.args)]))
+        terminal.aside(
+            "\n" + "; ".join(["stopped, and what was written is whole", *map(str, stop.args)])
+        )
         return STOPPED
-    except BrokenPipeError:  # `… | head` has read enough; Python would complain once more when it closes the pipe
+    except (
+        BrokenPipeError
+    ):  # `… | head` has read enough; Python would complain once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (TinymmError, OSError, ModuleNotFoundError) as problem:
         if debug:
             raise
-        terminal.aside(f"tinymm: {not_installed(problem) if isinstance(problem, ModuleNotFoundError) else problem}")
+        terminal.aside(
+            f"tinymm: {not_installed(problem) if isinstance(problem, ModuleNotFoundError) else problem}"
+        )
         return 2
 
 

@@ -1,6 +1,7 @@
 """The directive `annotated`: a source file with its prose on the left and its code on the right, below each other on a phone.
 
-The file is colored once, as a whole, and cut into lines afterwards; every line has a name, so that any page can point to it: `…html#L12`.
+The file is colored once, as a whole, and cut into lines afterwards; every line has a name, so that
+any page can point to it: `…html#L12`.
 """
 
 from pathlib import Path
@@ -30,7 +31,9 @@ def code_of(row: Row, html: list[str]) -> str:
     made = []
     for number, text in lines:
         indent = len(text) - len(text.lstrip())
-        made.append(f'<span class="line" id="L{number}" data-n="{number}" style="--i:{indent}ch">{html[number - 1] or " "}</span>')
+        made.append(
+            f'<span class="line" id="L{number}" data-n="{number}" style="--i:{indent}ch">{html[number - 1] or " "}</span>'
+        )
     return f'<pre class="highlight" tabindex="0">{"".join(made)}</pre>'
 
 
@@ -51,10 +54,20 @@ class Annotated(SphinxDirective):
             if row.title:
                 left += nodes.rubric(row.title, row.title, classes=["part"])
             for text in row.prose:
-                self.state.nested_parse(StringList(to_rst(text).split("\n"), f"{path}:{row.code[0][0] if row.code else 1}"), 0, left)
+                self.state.nested_parse(
+                    StringList(
+                        to_rst(text).split("\n"), f"{path}:{row.code[0][0] if row.code else 1}"
+                    ),
+                    0,
+                    left,
+                )
             if row.has_code():
                 right += nodes.raw("", code_of(row, html), format="html")
-            kinds = ["row", *(["silent"] if not left.children else []), *(["alone"] if not row.has_code() else [])]
+            kinds = [
+                "row",
+                *(["silent"] if not left.children else []),
+                *(["alone"] if not row.has_code() else []),
+            ]
             box += nodes.container("", left, right, classes=kinds)
         return [box]
 

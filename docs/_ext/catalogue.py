@@ -15,9 +15,15 @@ def names(module: str) -> list[str]:
 
     try:
         found = vars(importlib.import_module(module))
-    except ModuleNotFoundError:  # another library's side of the benchmark, which is not installed here; it declares no op
+    except (
+        ModuleNotFoundError
+    ):  # another library's side of the benchmark, which is not installed here; it declares no op
         return []
-    return [name for name, value in found.items() if isinstance(value, Op) and value.__module__ == module and not name.startswith("_")]
+    return [
+        name
+        for name, value in found.items()
+        if isinstance(value, Op) and value.__module__ == module and not name.startswith("_")
+    ]
 
 
 def of(module: str) -> str:
@@ -30,7 +36,17 @@ def of(module: str) -> str:
     for name in names(module):
         op = getattr(importlib.import_module(module), name)
         facts = [f"axes ``{op.signature.text}``"] if op.signature else []
-        facts += ["in NumPy " + ", ".join(f"``{name_of(f) if callable(f) else f}``" for f in op.answers)] if op.answers else []
-        body = to_rst(inspect.cleandoc(op.__doc__)) + "\n\n" + " · ".join(facts) + "\n\n" + "\n".join(fields(op.rule))
+        facts += (
+            ["in NumPy " + ", ".join(f"``{name_of(f) if callable(f) else f}``" for f in op.answers)]
+            if op.answers
+            else []
+        )
+        body = (
+            to_rst(inspect.cleandoc(op.__doc__))
+            + "\n\n"
+            + " · ".join(facts)
+            + "\n\n"
+            + "\n".join(fields(op.rule))
+        )
         text += f".. py:function:: {name}{inspect.signature(op.rule)}\n   :module: {module}\n\n{textwrap.indent(body.strip(), '   ')}\n\n"
     return text

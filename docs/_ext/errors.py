@@ -14,7 +14,9 @@ def said(message: ast.expr) -> str:
     if isinstance(message, ast.Constant):
         return str(message.value)
     if isinstance(message, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "…" for part in message.values)
+        return "".join(
+            part.value if isinstance(part, ast.Constant) else "…" for part in message.values
+        )
     return said(message.left) + said(message.right) if isinstance(message, ast.BinOp) else ""
 
 
@@ -35,17 +37,26 @@ def raised(function) -> list[tuple[str, str]]:
     names = vars(sys.modules.get(function.__module__, builtins))
     found = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+        if (
+            isinstance(node, ast.Raise)
+            and isinstance(node.exc, ast.Call)
+            and isinstance(node.exc.func, ast.Name)
+        ):
             kind = names.get(node.exc.func.id)
             if isinstance(kind, type) and issubclass(kind, TinymmError):
-                public = next(base for base in kind.__mro__ if base.__module__ == TinymmError.__module__)
+                public = next(
+                    base for base in kind.__mro__ if base.__module__ == TinymmError.__module__
+                )
                 found.append((public.__name__, said(node.exc.args[0]) if node.exc.args else ""))
     return found
 
 
 def fields(function) -> list[str]:
     """Return the errors as Sphinx has them below a docstring."""
-    return [f":raises ~tinymm.arrays.errors.{kind}: {spans(' '.join(message.split()))}" for kind, message in raised(function)]
+    return [
+        f":raises ~tinymm.arrays.errors.{kind}: {spans(' '.join(message.split()))}"
+        for kind, message in raised(function)
+    ]
 
 
 def autodoc(app, what, name, obj, options, lines):

@@ -1,7 +1,8 @@
 """Hover text: on each page of prose a glossary's word is marked where it stands first, and says its sentence under the pointer and on focus.
 
-The mark is a link to the word's entry, so that the keyboard reaches it, a finger has somewhere to go, and nothing needs a script. Not in code,
-headings, links, tables and terms; not on pages of source and API, which are about the code itself; and not for words that every page is full of.
+The mark is a link to the word's entry, so that the keyboard reaches it, a finger has somewhere to
+go, and nothing needs a script. Not in code, headings, links, tables and terms; not on pages of
+source and API, which are about the code itself; and not for words that every page is full of.
 """
 
 import html
@@ -43,8 +44,12 @@ def plain(text: str) -> str:
     >>> plain("Rows of `x`, see [this](a.md): {py:func}`tinymm.f`.")
     'Rows of x, see this.'
     """
-    text = re.sub(r"[:,] (?:as )?(\{py:\w+\}`[^`]+`|\[[^\]]+\]\([^)]+\))[^.]*\.$", ".", text.strip())
-    text = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", re.sub(r"\{py:\w+\}`(?:[\w.]+\.)?(\w+)`", r"\1", text))
+    text = re.sub(
+        r"[:,] (?:as )?(\{py:\w+\}`[^`]+`|\[[^\]]+\]\([^)]+\))[^.]*\.$", ".", text.strip()
+    )
+    text = re.sub(
+        r"\[([^\]]+)\]\([^)]+\)", r"\1", re.sub(r"\{py:\w+\}`(?:[\w.]+\.)?(\w+)`", r"\1", text)
+    )
     return re.sub(r"[`*$]", "", text)
 
 
@@ -77,7 +82,9 @@ def mark(word: str, entry: tuple[str, str], to_glossary: str) -> Said:
 def begin(writer, node: Said) -> None:
     """Write a link; the sentence is an attribute, shown by the style sheet and read by screen readers."""
     said = html.escape(node["said"])
-    writer.body.append(f'<a class="said-word" href="{node["where"]}" aria-description="{said}" data-said="{said}">')
+    writer.body.append(
+        f'<a class="said-word" href="{node["where"]}" aria-description="{said}" data-said="{said}">'
+    )
 
 
 def end(writer, node: Said) -> None:
@@ -112,7 +119,9 @@ class Hover(SphinxTransform):
         while above is not None:
             if isinstance(above, SKIPPED) or "pending_xref" in above.tagname:
                 return
-            paragraph = above if paragraph is None and isinstance(above, nodes.paragraph) else paragraph
+            paragraph = (
+                above if paragraph is None and isinstance(above, nodes.paragraph) else paragraph
+            )
             above = above.parent
         if paragraph is None:
             return

@@ -13,7 +13,10 @@ def header(path: Path) -> dict[str, str]:
     """Return the rows of the table with which a notebook begins, and its title as "Name"."""
     cell = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
     text = cell if isinstance(cell, str) else "".join(cell)
-    return {"Name": text.split("\n")[0].lstrip("# "), **dict(re.findall(r"^\| \*\*(\w+)\*\* \| (.+?) \|$", text, re.M))}
+    return {
+        "Name": text.split("\n")[0].lstrip("# "),
+        **dict(re.findall(r"^\| \*\*(\w+)\*\* \| (.+?) \|$", text, re.M)),
+    }
 
 
 def minutes(path: Path) -> tuple[int, int]:
@@ -48,7 +51,11 @@ def times(notebooks: list[Path]) -> str:
 
 def tutorials(notebooks: list[Path]) -> str:
     """Return the notebooks with their times, and the list of them for the sidebar."""
-    listed = "```{toctree}\n:hidden:\n:maxdepth: 1\n" + "\n".join(f"tutorials/{path.stem}" for path in notebooks) + "\n```\n"
+    listed = (
+        "```{toctree}\n:hidden:\n:maxdepth: 1\n"
+        + "\n".join(f"tutorials/{path.stem}" for path in notebooks)
+        + "\n```\n"
+    )
     return times(notebooks) + (f"\n{listed}" if notebooks else "")
 
 

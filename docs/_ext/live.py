@@ -1,7 +1,8 @@
 """Explorers, live: where a page has the picture of one on a line of its own, the site has the explorer itself.
 
-The page's source keeps the picture for those who read it elsewhere. The explorers are made when the site is built, of the package's own glyphs
-and of a small record of a run of `demo` (`notebooks/kept/unseen.json`), so that equal sources give equal pages.
+The page's source keeps the picture for those who read it elsewhere. The explorers are made when the
+site is built, of the package's own glyphs and of a small record of a run of `demo`
+(`notebooks/kept/unseen.json`), so that equal sources give equal pages.
 """
 
 import json
@@ -27,7 +28,9 @@ def unseen() -> tuple[dict, np.ndarray]:
     record, source = json.loads(RECORD.read_text(encoding="utf-8")), glyphs.load()
     shown = show_pairs(source, len(record["captions"]))
     if list(shown.captions) != record["captions"]:
-        raise ValueError(f"{RECORD.name} is a record of {record['captions']} and the glyphs show {shown.captions}; make it again")
+        raise ValueError(
+            f"{RECORD.name} is a record of {record['captions']} and the glyphs show {shown.captions}; make it again"
+        )
     return record, np.clip(source.preprocess.denormalize(shown.images), 0, 1)
 
 
@@ -39,7 +42,13 @@ def masks() -> Explorer:
 def similarity() -> Explorer:
     """Return the ten unseen characters of the README against their names, before and after training, at the scale that was learned."""
     record, pictures = unseen()
-    return SimilarityExplorer(pictures, record["captions"], np.array(record["after"]), before=np.array(record["before"]), scale=record["scale"])
+    return SimilarityExplorer(
+        pictures,
+        record["captions"],
+        np.array(record["after"]),
+        before=np.array(record["before"]),
+        scale=record["scale"],
+    )
 
 
 def attention() -> Explorer:
@@ -51,7 +60,12 @@ def attention() -> Explorer:
 
 
 #: The picture's file, and what stands in its place.
-LIVE = {"explore_masks.png": masks, "explore_similarity.png": similarity, "explore_attention.png": attention, "similarity.png": similarity}
+LIVE = {
+    "explore_masks.png": masks,
+    "explore_similarity.png": similarity,
+    "explore_attention.png": attention,
+    "similarity.png": similarity,
+}
 
 
 class Live(SphinxTransform):
@@ -62,11 +76,21 @@ class Live(SphinxTransform):
     def apply(self, **_):
         """Replace a paragraph that holds such a picture and nothing else."""
         for picture in list(self.document.findall(nodes.image)):
-            if picture["uri"] in LIVE and isinstance(picture.parent, nodes.paragraph) and len(picture.parent) == 1:
-                for path in [RECORD, Path(__file__), *sorted((PACKAGE / "viz" / "widgets").glob("*.*"))]:
+            if (
+                picture["uri"] in LIVE
+                and isinstance(picture.parent, nodes.paragraph)
+                and len(picture.parent) == 1
+            ):
+                for path in [
+                    RECORD,
+                    Path(__file__),
+                    *sorted((PACKAGE / "viz" / "widgets").glob("*.*")),
+                ]:
                     self.env.note_dependency(str(path))
                 page = LIVE[picture["uri"]]()._repr_html_()
-                picture.parent.replace_self(nodes.raw("", f'<div class="live">{page}</div>', format="html"))
+                picture.parent.replace_self(
+                    nodes.raw("", f'<div class="live">{page}</div>', format="html")
+                )
 
 
 def setup(app):

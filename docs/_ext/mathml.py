@@ -9,7 +9,9 @@ from sphinx.util import logging
 #: What the converter leaves of a command that it does not know.
 UNKNOWN = re.compile(r"<m[io]>(\\[^<]*|&)</m[io]>")
 #: A function's name before a letter: the thin space that keeps "ln n" from reading "lnn".
-NAMED = re.compile(r"(<mi>(?:ln|log|exp|max|min)</mi>|<mo>(?:softmax|KL)</mo>)(?!</m(?:row|under|sub|sup)>)(?!<mo stretchy=\"false\">&#x00028;)")
+NAMED = re.compile(
+    r"(<mi>(?:ln|log|exp|max|min)</mi>|<mo>(?:softmax|KL)</mo>)(?!</m(?:row|under|sub|sup)>)(?!<mo stretchy=\"false\">&#x00028;)"
+)
 
 
 def markup(writer, node, display: str) -> str:
@@ -17,7 +19,9 @@ def markup(writer, node, display: str) -> str:
     text = node.astext()
     made = convert(text, display=display)
     if unknown := UNKNOWN.search(made):
-        logging.getLogger(__name__).warning("formula %s: %s has no MathML here", text, unknown[1], location=node)
+        logging.getLogger(__name__).warning(
+            "formula %s: %s has no MathML here", text, unknown[1], location=node
+        )
     return NAMED.sub(r'\1<mspace width="0.17em"/>', made)
 
 
@@ -35,5 +39,7 @@ def block(writer, node):
 
 def setup(app):
     """Register the renderer under the name that `html_math_renderer` asks for."""
-    app.add_html_math_renderer("mathml", inline_renderers=(inline, None), block_renderers=(block, None))
+    app.add_html_math_renderer(
+        "mathml", inline_renderers=(inline, None), block_renderers=(block, None)
+    )
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -24,7 +24,10 @@ def escaped(text: str) -> str:
     'p\\_i \\* p\\_j is `x|y` or \\|z\\|'
     """
     parts = re.split(r"(`[^`]+`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([\\*_|<>$\[\]])", r"\\\1", part) for part in parts)
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([\\*_|<>$\[\]])", r"\\\1", part)
+        for part in parts
+    )
 
 
 def entry(suite: str, item: Property, anchor: str, elsewhere: list[str]) -> str:
@@ -32,14 +35,23 @@ def entry(suite: str, item: Property, anchor: str, elsewhere: list[str]) -> str:
     mistakes = caught(suite, item.id)
     named = ", ".join(f"“{escaped(name)}”" for name in mistakes[:SOME])
     facts = ["strict"] * (item.tier == "strict") + [f"runs with `{name}=`" for name in item.needs]
-    facts += [f"only for `{name}={' or '.join(map(repr, allowed))}`" for name, allowed in item.where.items()]
+    facts += [
+        f"only for `{name}={' or '.join(map(repr, allowed))}`"
+        for name, allowed in item.where.items()
+    ]
     said = f"**{escaped(item.sentence)}**" + (f" ({'; '.join(facts)})" if facts else "")
     first = item.why.split()[0]
     why = item.why if "." in first else f"{item.why[0].upper()}{item.why[1:]}"
     lines = [said, f"*Why*: {escaped(why)}{'' if why.endswith(('.', '?', '!')) else '.'}"]
-    lines.append(f"*Catches* {len(mistakes)} of {len(CAUSES[suite])} planted mistakes: {named}{' and others' if len(mistakes) > SOME else ''}.")
+    lines.append(
+        f"*Catches* {len(mistakes)} of {len(CAUSES[suite])} planted mistakes: {named}{' and others' if len(mistakes) > SOME else ''}."
+    )
     if elsewhere:
-        lines.append("*Also in* " + ", ".join(f"[`{other}`](#{other.replace('_', '-')})" for other in elsewhere) + ".")
+        lines.append(
+            "*Also in* "
+            + ", ".join(f"[`{other}`](#{other.replace('_', '-')})" for other in elsewhere)
+            + "."
+        )
     return f'<span id="{anchor}"></span>{item.id}\n: ' + "\\\n  ".join(lines) + "\n\n"
 
 
@@ -55,11 +67,19 @@ def catalogue() -> str:
     for name, check in CHECKS.items():
         for key in check.suite.properties:
             homes.setdefault(key, []).append(name)
-    total, mistakes = sum(len(check.suite.properties) for check in CHECKS.values()), sum(map(len, CAUSES.values()))
+    total, mistakes = (
+        sum(len(check.suite.properties) for check in CHECKS.values()),
+        sum(map(len, CAUSES.values())),
+    )
     text = f"{total} properties in {len(CHECKS)} suites, and {mistakes} planted mistakes to keep them honest.\n\n"
     for name, check in CHECKS.items():
         text += suite_of(check)
         for key, item in check.suite.properties.items():
             first = homes[key][0] == name
-            text += entry(name, item, f"TM-{key}" if first else f"TM-{name}-{key}", [other for other in homes[key] if other != name])
+            text += entry(
+                name,
+                item,
+                f"TM-{key}" if first else f"TM-{name}-{key}",
+                [other for other in homes[key] if other != name],
+            )
     return text

@@ -1,7 +1,8 @@
 """Docstrings and comments as they are read by `help()`, made into what Sphinx reads: one translation for the API and the annotated source.
 
-In the source `x` is code, $x$ a formula, *x* stressed, lines that are indented or aligned by spaces a table or a program, `>>>` an example. Nothing
-else is markup, so other stars, bars and underscores are themselves.
+In the source `x` is code, $x$ a formula, *x* stressed, lines that are indented or aligned by spaces
+a table or a program, `>>>` an example. Nothing else is markup, so other stars, bars and underscores
+are themselves.
 """
 
 import re
@@ -28,7 +29,11 @@ def spans(text: str) -> str:
         before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
         inside = match[0][1:-1]
         marked = f"``{inside}``" if match[0][0] == "`" else f":math:`{inside}`"
-        made.append(("" if not before or before.isspace() else "\\ ") + marked + ("\\ " if after.isalnum() else ""))
+        made.append(
+            ("" if not before or before.isspace() else "\\ ")
+            + marked
+            + ("\\ " if after.isalnum() else "")
+        )
         end = match.end()
     whole = "".join(made) + MARKUP.sub(r"\\\1", text[end:])
     return EMPHASIS.sub(r"*\1*", whole)
@@ -36,14 +41,19 @@ def spans(text: str) -> str:
 
 def aligned(lines: list[str]) -> bool:
     """Tell whether lines are a table or a program: most of them indented, or parted by two spaces."""
-    return len(lines) > 1 and sum(line.startswith("  ") or "  " in line.strip() for line in lines) > len(lines) / 2
+    return (
+        len(lines) > 1
+        and sum(line.startswith("  ") or "  " in line.strip() for line in lines) > len(lines) / 2
+    )
 
 
 def paragraph(lines: list[str]) -> str:
     """Translate one paragraph, which is an example, something to be kept as it stands, a list or a text."""
     if lines[0].lstrip().startswith(">>>"):
         return textwrap.dedent("\n".join(lines))
-    if all(line.startswith("    ") for line in lines) or (aligned(lines) and not ITEM.match(lines[0])):
+    if all(line.startswith("    ") for line in lines) or (
+        aligned(lines) and not ITEM.match(lines[0])
+    ):
         return "::\n\n" + textwrap.indent(textwrap.dedent("\n".join(lines)), "    ")
     if ITEM.match(lines[0]):
         items = "\n".join(("\n" if ITEM.match(line) else "") + line for line in lines)
@@ -57,7 +67,9 @@ def to_rst(text: str) -> str:
     >>> to_rst("A star * of `f`.\n\n>>> f(*x)")
     'A star \\* of ``f``.\n\n>>> f(*x)'
     """
-    paragraphs = [part.split("\n") for part in re.split(r"\n\s*\n", text.strip("\n")) if part.strip()]
+    paragraphs = [
+        part.split("\n") for part in re.split(r"\n\s*\n", text.strip("\n")) if part.strip()
+    ]
     return "\n\n".join(map(paragraph, paragraphs))
 
 

@@ -1,7 +1,8 @@
 """A source file as rows: on the left what is said, on the right the lines that it is said of. Needs nothing but Python.
 
-A row begins with a function, a class, a comment on lines of its own, or a title; a docstring belongs to its header. Every line of the file is in
-exactly one row, in order: what is not prose is code.
+A row begins with a function, a class, a comment on lines of its own, or a title; a docstring
+belongs to its header. Every line of the file is in exactly one row, in order: what is not prose is
+code.
 """
 
 import ast
@@ -41,7 +42,10 @@ def landmarks(source: str) -> tuple[dict[int, str], dict[int, tuple[int, str]]]:
             elif not isinstance(child, ast.expr):
                 visit(child, path)
         body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             first = body[0]
             docstrings[first.lineno] = (first.end_lineno, inspect.cleandoc(first.value.value))
 

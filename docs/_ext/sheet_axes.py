@@ -40,10 +40,20 @@ axes here are in NumPy's own notation, `(m,k),(k,n)->(m,n)`. Pictures are (B, h,
 def sheet() -> str:
     """Return the page."""
     rng = np.random.default_rng(0)
-    names = {"np": np, "x": rng.normal(size=(2, 3, 4)), "y": rng.normal(size=(4,)), "w": rng.normal(size=(4, 5)), "i": np.zeros((2, 3, 1), int)}
-    cells = [f"`{line}` | `{np.shape(eval(line, dict(names)))}` | {said}" for line, said in LINES.items()]  # noqa: S307 (our own lines)
+    names = {
+        "np": np,
+        "x": rng.normal(size=(2, 3, 4)),
+        "y": rng.normal(size=(4,)),
+        "w": rng.normal(size=(4, 5)),
+        "i": np.zeros((2, 3, 1), int),
+    }
+    cells = [
+        f"`{line}` | `{np.shape(eval(line, dict(names)))}` | {said}" for line, said in LINES.items()
+    ]  # noqa: S307 (our own lines)
     half = len(cells) // 2
-    text = INTRODUCTION + "".join(f"| {left} | {right} |\n" for left, right in zip(cells[:half], cells[half:], strict=True))
+    text = INTRODUCTION + "".join(
+        f"| {left} | {right} |\n" for left, right in zip(cells[:half], cells[half:], strict=True)
+    )
     text += "\n## What goes wrong, as NumPy says it\n\n| code | error |\n|---|---|\n"
     for line in MISTAKES:
         try:

@@ -39,16 +39,43 @@ def rows(found: dict, chance: dict, pairs: int) -> list[tuple[str, ...]]:
     among = f"{chance['unseen_characters_all_r1']:.3f}", f"{found['unseen_characters_all_r1']:.2f}"
     classes = f"1/C: {chance['zero_shot_script']:.2f} of 5, {chance['zero_shot_case']:.2f} of 2"
     largest = f"largest class: {chance['probe_script']:.2f}, {chance['probe_case']:.2f}"
-    zero, probe = (f"script {found[f'{task}_script']:.2f}, case {found[f'{task}_case']:.2f}" for task in ("zero_shot", "probe"))
+    zero, probe = (
+        f"script {found[f'{task}_script']:.2f}, case {found[f'{task}_case']:.2f}"
+        for task in ("zero_shot", "probe")
+    )
     swapped = swap_accuracy(np.zeros(4), np.zeros(4))
     return [
-        ("recall at k", "is the right one among the k best?", "recall_at_k", f"k/N: {alike} of N = {pairs}", best),
-        ("both directions", "picture to text, text to picture", "retrieval", f"{chance['unseen_characters_r1']:.3f}", ways),
+        (
+            "recall at k",
+            "is the right one among the k best?",
+            "recall_at_k",
+            f"k/N: {alike} of N = {pairs}",
+            best,
+        ),
+        (
+            "both directions",
+            "picture to text, text to picture",
+            "retrieval",
+            f"{chance['unseen_characters_r1']:.3f}",
+            ways,
+        ),
         ("distractors", "the same, among all names", "recalls", *among),
         ("zero-shot accuracy", "which class, told by its name?", "zero_shot", classes, zero),
         ("linear probe", "what do frozen features hold?", "linear_probe", largest, probe),
-        ("swaps", "does it know the order of words?", "swap_accuracy", f"{swapped:.2f}; a bag of words has exactly that", "–"),
-        ("ITM accuracy", "a pair, or a hard negative?", "matching", f"{2 / 3:.3f}, saying no to all; loss {ITM_PRIOR:.4f}", "–"),
+        (
+            "swaps",
+            "does it know the order of words?",
+            "swap_accuracy",
+            f"{swapped:.2f}; a bag of words has exactly that",
+            "–",
+        ),
+        (
+            "ITM accuracy",
+            "a pair, or a hard negative?",
+            "matching",
+            f"{2 / 3:.3f}, saying no to all; loss {ITM_PRIOR:.4f}",
+            "–",
+        ),
         ("re-ranking", "ITM judges ITC's best", "rerank", "that of recall", "–"),
         ("perplexity", "among how many words does it hesitate?", "perplexity", "V", "–"),
     ]
@@ -56,10 +83,15 @@ def rows(found: dict, chance: dict, pairs: int) -> list[tuple[str, ...]]:
 
 def sheet() -> str:
     """Return the page."""
-    kept, pairs = json.loads((ROOT / "notebooks" / "kept" / "demo.json").read_text(encoding="utf-8")), 150
+    kept, pairs = (
+        json.loads((ROOT / "notebooks" / "kept" / "demo.json").read_text(encoding="utf-8")),
+        150,
+    )
     share, flat = kept["results"]["unseen_characters_r1"], np.zeros((pairs, pairs))
     text = INTRODUCTION.format(**kept)
     for name, question, function, level, has in rows(kept["results"], kept["chance"], pairs):
         text += f"| **{name}**<br>`{function}` | {question} | {level} | {has} |\n"
     alike, error = recall_at_k(flat, 1, ties="expected"), math.sqrt(share * (1 - share) / pairs)
-    return text + END.format(tied=recall_at_k(flat, 1), alike=alike, error=error, share=share, pairs=pairs)
+    return text + END.format(
+        tied=recall_at_k(flat, 1), alike=alike, error=error, share=share, pairs=pairs
+    )

@@ -1,7 +1,7 @@
 """The cheat sheet of losses: formula, what it is worth to a model that says nothing, floor, gradient, and who has one.
 
-The formulas are those of the page on the maths, where the tests hold them to the code; the levels, and which inputs have a gradient, are found
-here by running the losses.
+The formulas are those of the page on the maths, where the tests hold them to the code; the levels,
+and which inputs have a gradient, are found here by running the losses.
 """
 
 import math
@@ -44,14 +44,22 @@ def value(loss: Any) -> str:
 def drawn(rng: np.random.Generator, *shape: int, unit: bool = False) -> Tensor:
     """Return random numbers, or unit rows, that ask for a gradient."""
     rows = rng.normal(size=shape)
-    return Tensor(rows / np.linalg.norm(rows, axis=-1, keepdims=True) if unit else rows, requires_grad=True)
+    return Tensor(
+        rows / np.linalg.norm(rows, axis=-1, keepdims=True) if unit else rows, requires_grad=True
+    )
 
 
 def reached(loss: Any, **tensors: Tensor) -> str:
     """Return which of the tensors have a gradient after the backward pass, and which have none."""
     loss.backward()
-    has = {name: tensor.grad is not None and bool(np.abs(tensor.grad).max() > 0) for name, tensor in tensors.items()}
-    some, none = ([name.replace("_", "\\_") for name, found in has.items() if found == wanted] for wanted in (True, False))
+    has = {
+        name: tensor.grad is not None and bool(np.abs(tensor.grad).max() > 0)
+        for name, tensor in tensors.items()
+    }
+    some, none = (
+        [name.replace("_", "\\_") for name, found in has.items() if found == wanted]
+        for wanted in (True, False)
+    )
     return ", ".join(some) + (f"; none: {', '.join(none)}" if none else "")
 
 
@@ -119,7 +127,10 @@ def matching(rng: np.random.Generator) -> tuple:
 
 def hidden(rng: np.random.Generator) -> tuple:
     """Return MLM's row."""
-    labels, logits = np.where(np.arange(5) % 2, rng.integers(0, WORDS, (2, 5)), -100), drawn(rng, 2, 5, WORDS)
+    labels, logits = (
+        np.where(np.arange(5) % 2, rng.integers(0, WORDS, (2, 5)), -100),
+        drawn(rng, 2, 5, WORDS),
+    )
     who = reached(losses.masked_language_loss(logits, labels), logits=logits)
     return (
         "**MLM**<br>`masked_language_loss`",
@@ -133,7 +144,11 @@ def hidden(rng: np.random.Generator) -> tuple:
 
 def language(rng: np.random.Generator) -> tuple:
     """Return the language loss's row."""
-    ids, is_real, logits = rng.integers(0, WORDS, (2, 5)), np.ones((2, 5), bool), drawn(rng, 2, 5, WORDS)
+    ids, is_real, logits = (
+        rng.integers(0, WORDS, (2, 5)),
+        np.ones((2, 5), bool),
+        drawn(rng, 2, 5, WORDS),
+    )
     right = np.full((2, 5, WORDS), SMOOTHING / WORDS)
     for b, t in np.ndindex(2, 4):
         right[b, t, ids[b, t + 1]] += 1 - SMOOTHING
@@ -154,7 +169,12 @@ def sheet() -> str:
     text = INTRODUCTION
     for row in (in_batch, with_queue, sigmoid, matching, hidden, language):
         text += f"| {' | '.join(row(rng))} |\n"
-    fresh = [losses.itc_loss(drawn(rng, 128, 64, unit=True).data @ drawn(rng, 128, 64, unit=True).data.T / 0.07).item() for _ in range(10)]
+    fresh = [
+        losses.itc_loss(
+            drawn(rng, 128, 64, unit=True).data @ drawn(rng, 128, 64, unit=True).data.T / 0.07
+        ).item()
+        for _ in range(10)
+    ]
     queries, caption = drawn(rng, N, 4, WIDTH, unit=True), drawn(rng, 1, WIDTH, unit=True)
     np.sum(losses.max_over_queries(queries, caption)).backward()
     winners = int((np.abs(queries.grad).sum(axis=-1) > 0).sum(axis=1).max())

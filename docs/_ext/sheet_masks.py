@@ -12,7 +12,11 @@ SIDE, LEFT, TOP = 17, 46, 40  # pixels of a cell, and before the first row and c
 OPEN = 'fill="currentColor" fill-opacity=".82"', 'fill="var(--color-background-primary)"'
 SHUT = 'fill="none"', 'fill="none" stroke="currentColor" stroke-opacity=".7"'
 REAL = np.array([[True, True, True, False]])
-WORDS, PLAIN, PATCHES = ["a", "red", "ball", "[PAD]"], ["a", "red", "ball", "!"], ["p1", "p2", "p3", "pad"]
+WORDS, PLAIN, PATCHES = (
+    ["a", "red", "ball", "[PAD]"],
+    ["a", "red", "ball", "!"],
+    ["p1", "p2", "p3", "pad"],
+)
 
 INTRODUCTION = """# Cheat sheet: masks
 
@@ -32,10 +36,15 @@ Padding and order at once: `causal_mask(T) & padding_mask(is_real)`, shape `{sha
 def drawn(mask: np.ndarray, rows: list[str], columns: list[str], is_real: np.ndarray | None) -> str:
     """Return a mask (Tq, Tk) as a small SVG in the page's own colors: ● on dark may attend, · is blocked, padding is hatched."""
     cells, signs = states(mask, is_real), marks(SIDE)["s"]
-    out = [f'<text x="{LEFT - 4}" y="{TOP + i * SIDE + 12}" text-anchor="end">{html.escape(name)}</text>' for i, name in enumerate(rows)]
+    out = [
+        f'<text x="{LEFT - 4}" y="{TOP + i * SIDE + 12}" text-anchor="end">{html.escape(name)}</text>'
+        for i, name in enumerate(rows)
+    ]
     for j, name in enumerate(columns):
         x = LEFT + j * SIDE + 12
-        out.append(f'<text x="{x}" y="{TOP - 4}" transform="rotate(-90 {x} {TOP - 4})">{html.escape(name)}</text>')
+        out.append(
+            f'<text x="{x}" y="{TOP - 4}" transform="rotate(-90 {x} {TOP - 4})">{html.escape(name)}</text>'
+        )
     for i, j in np.ndindex(*cells.shape):
         ground, sign = OPEN if cells[i, j] == ALLOWED else SHUT
         out.append(
@@ -57,7 +66,13 @@ def crossing(mask: np.ndarray, rows: list[str], columns: list[str]) -> str:
     for name, row in zip(rows, mask, strict=True):
         seen = ", ".join(column for column, open_ in zip(columns, row, strict=True) if open_)
         groups.setdefault(seen or "nothing", []).append(name)
-    return "; ".join(f"{', '.join(names)} see{'s' if len(names) == 1 else ''} {seen}" for seen, names in groups.items()) + "."
+    return (
+        "; ".join(
+            f"{', '.join(names)} see{'s' if len(names) == 1 else ''} {seen}"
+            for seen, names in groups.items()
+        )
+        + "."
+    )
 
 
 def items() -> list[tuple]:
@@ -66,14 +81,60 @@ def items() -> list[tuple]:
     padding = np.broadcast_to(masks.padding_mask(REAL)[0, 0], (4, 4))
     cross = masks.cross_mask(np.array([[True, True, False]]), REAL)[0, 0]
     found = [
-        ("causal_mask(T)", "language models, CLIP's text", masks.causal_mask(4), PLAIN, PLAIN, None, {"text": 4}),
-        ("padding_mask(is_real)", "every text of a batch", padding, WORDS, WORDS, REAL[0], {"text": 4}),
-        ("prefix_mask(prefix, T)", "a given beginning", masks.prefix_mask(2, 4), PLAIN, PLAIN, None, {"prefix": 2, "text": 2}),
-        ("cross_mask(may_look, is_real)", "queries look at a picture", cross, ["q0", "q1", "a"], PATCHES, REAL[0], None),
+        (
+            "causal_mask(T)",
+            "language models, CLIP's text",
+            masks.causal_mask(4),
+            PLAIN,
+            PLAIN,
+            None,
+            {"text": 4},
+        ),
+        (
+            "padding_mask(is_real)",
+            "every text of a batch",
+            padding,
+            WORDS,
+            WORDS,
+            REAL[0],
+            {"text": 4},
+        ),
+        (
+            "prefix_mask(prefix, T)",
+            "a given beginning",
+            masks.prefix_mask(2, 4),
+            PLAIN,
+            PLAIN,
+            None,
+            {"prefix": 2, "text": 2},
+        ),
+        (
+            "cross_mask(may_look, is_real)",
+            "queries look at a picture",
+            cross,
+            ["q0", "q1", "a"],
+            PATCHES,
+            REAL[0],
+            None,
+        ),
     ]
     both = ["q0", "q1", *WORDS]
-    for build, use in ((masks.unimodal_mask, "ITC"), (masks.multimodal_causal_mask, "ITG"), (masks.bidirectional_mask, "ITM")):
-        found.append((f"{build.__name__}(Q, is_real)", f"BLIP-2's {use}", build(2, REAL)[0, 0], both, both, all_real[0], {"query": 2, "text": 4}))
+    for build, use in (
+        (masks.unimodal_mask, "ITC"),
+        (masks.multimodal_causal_mask, "ITG"),
+        (masks.bidirectional_mask, "ITM"),
+    ):
+        found.append(
+            (
+                f"{build.__name__}(Q, is_real)",
+                f"BLIP-2's {use}",
+                build(2, REAL)[0, 0],
+                both,
+                both,
+                all_real[0],
+                {"query": 2, "text": 4},
+            )
+        )
     return found
 
 
@@ -82,7 +143,9 @@ def sheet() -> str:
     body = ""
     for call, use, mask, rows, columns, is_real, groups in items():
         said = sentence(mask, groups, is_real) if groups else crossing(mask, rows, columns)
-        said = said.replace("A prefix", "A token of the prefix").replace("all prefix", "all of the prefix")
+        said = said.replace("A prefix", "A token of the prefix").replace(
+            "all prefix", "all of the prefix"
+        )
         caption = f"<figcaption><code>{call}</code><br>{use}</figcaption>"
         body += f"<figure>{caption}{drawn(mask, rows, columns, is_real)}<p>{html.escape(said)}</p></figure>\n"
     shape = (masks.causal_mask(4) & masks.padding_mask(REAL)).shape

@@ -19,9 +19,14 @@ from tinymm.tasks.clip import figure_3
 sys.path.insert(0, str(ROOT / "tests"))
 import shape_comments  # noqa: E402
 
-FILES = [path for folder in ("layers", "losses", "models", "tasks") for path in sorted((PACKAGE / folder).glob("*.py"))]
+FILES = [
+    path
+    for folder in ("layers", "losses", "models", "tasks")
+    for path in sorted((PACKAGE / folder).glob("*.py"))
+]
 LONGEST = 78  # letters of a line
-#: In Figure 3 the shapes are the paper's own comments, which are not in our form; what the names held is asked when it returns.
+#: In Figure 3 the shapes are the paper's own comments, which are not in our form; what the names
+#: held is asked when it returns.
 FIGURE = ("I_f", "T_f", "I_e", "T_e", "logits", "loss")
 
 
@@ -75,14 +80,22 @@ def table(record: Recorder) -> str:
     for (path, number), (claim, held) in record.seen.items():
         shape = ", ".join(f"({', '.join(axes)})" for axes in claim.shapes)
         of_a_step = Path(path).parent.name == "tasks"
-        if last is not None and held == last[1] and (of_a_step or claim.target is None and path == last[0]):
+        if (
+            last is not None
+            and held == last[1]
+            and (of_a_step or claim.target is None and path == last[0])
+        ):
             continue
         last = (path, held)
-        source = Path(path).read_text(encoding="utf-8").splitlines()[number - 1].split("  # ")[0].strip()
+        source = (
+            Path(path).read_text(encoding="utf-8").splitlines()[number - 1].split("  # ")[0].strip()
+        )
         source = source if len(source) <= LONGEST else source[: LONGEST - 1] + "…"
         where = f'<a href="../{page(Path(path))}.html#L{number}">{Path(path).stem} {number}</a>'
         source = source.replace("|", "\\|")
-        text += f"| {where} | `{source}` | `{shape}` | `{', '.join(map(str, dict.fromkeys(held)))}` |\n"
+        text += (
+            f"| {where} | `{source}` | `{shape}` | `{', '.join(map(str, dict.fromkeys(held)))}` |\n"
+        )
     return text
 
 
@@ -100,29 +113,58 @@ Three pictures {images} and three texts {ids} through the smallest stage 1 (ITC,
 page was made. In the paper: P = {P}, Q = {Q}, D = {D}, M = {M} of the picture's tokens, E = {E}, W = {W} of OPT-2.7b.
 
 """
-IN_THE_PAPER = dict(zip(FIGURE, ("[n, d_i]", "[n, d_t]", "[n, d_e]", "[n, d_e]", "[n, n]", "one number"), strict=True))
+IN_THE_PAPER = dict(
+    zip(
+        FIGURE,
+        ("[n, d_i]", "[n, d_t]", "[n, d_e]", "[n, d_e]", "[n, n]", "one number"),
+        strict=True,
+    )
+)
 
 
 def clip() -> str:
     """Return the page of the shapes through CLIP."""
     paper, rng = CLIPConfig.paper("ViT-B/32"), np.random.default_rng(0)
-    images, ids = rng.standard_normal((3, 32, 32, 3)).astype(np.float32), np.array([[5, 7, 49, 0, 0], [6, 49, 0, 0, 0], [7, 8, 9, 10, 49]])
+    images, ids = (
+        rng.standard_normal((3, 32, 32, 3)).astype(np.float32),
+        np.array([[5, 7, 49, 0, 0], [6, 49, 0, 0, 0], [7, 8, 9, 10, 49]]),
+    )
     record = recorded(lambda: losses(CLIP(CLIPConfig.tiny(), rng), images, ids))
-    sizes = {"P": paper.image.patches, "D": paper.image.width, "D_text": paper.text.width, "T": paper.text.context, "E": paper.embed_dim}
+    sizes = {
+        "P": paper.image.patches,
+        "D": paper.image.width,
+        "D_text": paper.text.width,
+        "T": paper.text.context,
+        "E": paper.embed_dim,
+    }
     text = CLIP_SAYS.format(images=images.shape, ids=ids.shape, **sizes) + table(record)
     text += "\n## Figure 3\n\n| name | in the paper | here |\n|---|---|---|\n"
-    return text + "".join(f"| `{name}` | {IN_THE_PAPER[name]} | `{shape}` |\n" for name, shape in record.figure.items())
+    return text + "".join(
+        f"| `{name}` | {IN_THE_PAPER[name]} | `{shape}` |\n"
+        for name, shape in record.figure.items()
+    )
 
 
 def blip2() -> str:
     """Return the page of the shapes through both stages of BLIP-2."""
     rng = np.random.default_rng(0)
-    images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
+    images, ids = (
+        rng.standard_normal((3, 16, 16, 3)).astype(np.float32),
+        rng.integers(3, 20, (3, 5)),
+    )
 
     def run() -> None:
         losses(BLIP2Stage1(BLIP2Config.tiny(), rng), images, ids, np.ones(ids.shape, bool), rng=rng)
         losses(BLIP2Stage2(BLIP2Stage2Config.tiny(), rng), images, ids)
 
     paper, language = BLIP2Config.paper(), BLIP2Stage2Config.paper().language
-    sizes = {"P": paper.image.patches, "Q": paper.qformer.queries, "D": paper.qformer.width, "M": paper.image.width, "E": paper.embed_dim}
-    return BLIP2_SAYS.format(images=images.shape, ids=ids.shape, W=language.width, **sizes) + table(recorded(run))
+    sizes = {
+        "P": paper.image.patches,
+        "Q": paper.qformer.queries,
+        "D": paper.qformer.width,
+        "M": paper.image.width,
+        "E": paper.embed_dim,
+    }
+    return BLIP2_SAYS.format(images=images.shape, ids=ids.shape, W=language.width, **sizes) + table(
+        recorded(run)
+    )

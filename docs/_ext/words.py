@@ -76,7 +76,10 @@ def main() -> None:
         if "--where" in sys.argv[1:]:
             print(*(f"         {place}" for place in places), sep="\n")
     chapters = Counter("/".join(p.split("/")[:2]) for places in found.values() for p in places)
-    print(f"{sum(map(len, found.values())):5}  lines in all: " + ", ".join(f"{c} {n}" for c, n in chapters.most_common(12)))
+    print(
+        f"{sum(map(len, found.values())):5}  lines in all: "
+        + ", ".join(f"{c} {n}" for c, n in chapters.most_common(12))
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,17 @@ import pytest
 import strict_array
 from strict_array import StrictArray, from_host
 
-from tinymm.arrays.backend import DEVICES, array_module, device_of, erf, is_array, to_backend, to_device_like, to_host, vecdot
+from tinymm.arrays.backend import (
+    DEVICES,
+    array_module,
+    device_of,
+    erf,
+    is_array,
+    to_backend,
+    to_device_like,
+    to_host,
+    vecdot,
+)
 from tinymm.arrays.errors import DeviceError
 from tinymm.arrays.random import generator
 
@@ -32,13 +42,18 @@ def test_array_module_creates_where_the_array_lives(backend):
 
 def test_an_array_goes_beside_another(backend):
     there = to_backend(np.ones(3), backend)
-    assert type(to_device_like(np.arange(2), there)) is type(there) and to_device_like(there, there) is there
+    assert (
+        type(to_device_like(np.arange(2), there)) is type(there)
+        and to_device_like(there, there) is there
+    )
     np.testing.assert_array_equal(to_device_like(there, np.ones(1)), np.ones(3))
 
 
 def test_functions_that_do_not_dispatch(backend):
     a, b = np.random.default_rng(0).standard_normal((2, 4, 3))
-    np.testing.assert_allclose(to_host(vecdot(to_backend(a, backend), to_backend(b, backend))), (a * b).sum(-1))
+    np.testing.assert_allclose(
+        to_host(vecdot(to_backend(a, backend), to_backend(b, backend))), (a * b).sum(-1)
+    )
     single = to_backend(a.astype(np.float32), backend)
     assert erf(single).dtype == np.float32 and type(erf(single)) is type(single)
 
@@ -49,7 +64,10 @@ def test_numbers_and_lists_are_no_arrays():
 
 
 def test_two_devices_are_refused():
-    with pytest.raises(DeviceError, match=r"argument 1 lives on strict and argument 2 on numpy; move one with to_backend\(x, 'strict'\)"):
+    with pytest.raises(
+        DeviceError,
+        match=r"argument 1 lives on strict and argument 2 on numpy; move one with to_backend\(x, 'strict'\)",
+    ):
         array_module(1.0, from_host(np.ones(1)), np.ones(1))
 
 
@@ -65,7 +83,9 @@ def test_missing_cupy_says_how_to_get_it():
         "try: to_backend(1.0, 'cupy')\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert said.startswith("DeviceError backend 'cupy' needs CuPy") and "cuda12 or cuda13" in said
 
 

@@ -1,7 +1,8 @@
 """CuPy itself, without a GPU: what its wheel takes, what its compiler makes of our expressions, and its arrays over the host's memory.
 
-Needs the extra `cupy-check` and no driver. That every call of the package binds to CuPy's signatures follows from two facts: the stand-in binds all
-that reaches it to the stored table, and the table is the wheel's.
+Needs the extra `cupy-check` and no driver. That every call of the package binds to CuPy's
+signatures follows from two facts: the stand-in binds all that reaches it to the stored table, and
+the table is the wheel's.
 """
 
 import ast
@@ -41,8 +42,12 @@ def cupy():
 def test_the_table_is_what_the_wheel_takes(cupy):
     """Equal at the version that was written down; in others all that the table has is there, so the stand-in refuses too much at most."""
     stored, found = cupy_table.load(), cupy_table.table(cupy)
-    assert set(stored["ufuncs"]) <= set(found["ufuncs"]) and set(stored["methods"]) <= set(found["methods"])
-    known = {name: words for name, words in found["functions"].items() if name in stored["functions"]}
+    assert set(stored["ufuncs"]) <= set(found["ufuncs"]) and set(stored["methods"]) <= set(
+        found["methods"]
+    )
+    known = {
+        name: words for name, words in found["functions"].items() if name in stored["functions"]
+    }
     if cupy.__version__ == stored["version"]:
         assert known == stored["functions"]
     for name, words in stored["functions"].items():
@@ -50,14 +55,24 @@ def test_the_table_is_what_the_wheel_takes(cupy):
 
 
 def test_the_table_is_that_of_the_pinned_version():
-    pinned = re.search(r"^cupy-cuda12x==(.*)$", (Path(__file__).parents[2] / "constraints.txt").read_text(), re.MULTILINE)
+    pinned = re.search(
+        r"^cupy-cuda12x==(.*)$",
+        (Path(__file__).parents[2] / "constraints.txt").read_text(),
+        re.MULTILINE,
+    )
     assert pinned[1] == cupy_table.load()["version"]
 
 
 def test_what_the_stand_in_has_the_wheel_has(cupy):
     assert set(strict_array.METHODS.split()) <= set(dir(cupy.ndarray))
-    assert all(hasattr(cupy, name) for name in [*strict_array.CREATORS.split(), "ogrid"]) and hasattr(cupy.add, "at")
-    assert all(hasattr(cupy.ndarray, name) for name in dir(strict_array.StrictArray) if not name.startswith("_"))
+    assert all(
+        hasattr(cupy, name) for name in [*strict_array.CREATORS.split(), "ogrid"]
+    ) and hasattr(cupy.add, "at")
+    assert all(
+        hasattr(cupy.ndarray, name)
+        for name in dir(strict_array.StrictArray)
+        if not name.startswith("_")
+    )
 
 
 # ---------------------------------------------------------------------- what its compiler makes of the expressions
@@ -73,7 +88,12 @@ def kernels():
 
         def noted(*given):
             words = [part.split()[1] for part in inputs.split(",")]
-            found[name] = inputs, outputs, code, [word for word, x in zip(words, given, strict=True) if not is_array(x)]
+            found[name] = (
+                inputs,
+                outputs,
+                code,
+                [word for word, x in zip(words, given, strict=True) if not is_array(x)],
+            )
             return run(*given)
 
         return noted
@@ -87,8 +107,15 @@ def kernels():
         return Tensor(to_backend(np.ones(shape), "strict"), requires_grad=True)
 
     try:
-        runs = [ops.mlp(there(2, 3), there(3, 4), there(4), there(4, 3), there(3), activation=kind) for kind in gpu.EXPRESSIONS]
-        for y in [*runs, fused.layer_norm(there(2, 3), there(3), there(3)), fused.self_attention(there(1, 2, 6))]:
+        runs = [
+            ops.mlp(there(2, 3), there(3, 4), there(4), there(4, 3), there(3), activation=kind)
+            for kind in gpu.EXPRESSIONS
+        ]
+        for y in [
+            *runs,
+            fused.layer_norm(there(2, 3), there(3), there(3)),
+            fused.self_attention(there(1, 2, 6)),
+        ]:
             np.sum(y).backward()
         adamw_kernel(*(there(2).data for _ in range(4)), 1, 0.1, 0.1, 0.9, 0.98, 1e-6)
     finally:
@@ -98,14 +125,22 @@ def kernels():
 
 def compiler():
     """Return NVRTC and the folders of headers, from the wheels."""
-    found = [importlib.util.find_spec(f"nvidia.cuda_{part}") if importlib.util.find_spec("nvidia") else None for part in ("nvrtc", "runtime")]
+    found = [
+        importlib.util.find_spec(f"nvidia.cuda_{part}")
+        if importlib.util.find_spec("nvidia")
+        else None
+        for part in ("nvrtc", "runtime")
+    ]
     if None in found:
         pytest.skip("needs the extra cupy-check")
     nvrtc, runtime = (Path(spec.submodule_search_locations[0]) for spec in found)
     return ctypes.CDLL(str(next((nvrtc / "lib").glob("libnvrtc.so.*")))), runtime / "include"
 
 
-HEADERS = "".join(f"#include <cupy/{name}>\n" for name in ("complex.cuh", "carray.cuh", "atomics.cuh", "math_constants.h"))
+HEADERS = "".join(
+    f"#include <cupy/{name}>\n"
+    for name in ("complex.cuh", "carray.cuh", "atomics.cuh", "math_constants.h")
+)
 
 
 def source(name, inputs, outputs, code, numbers, dtype):
@@ -126,11 +161,28 @@ def compiled(text, cupy):
     """Return what the compiler said, an empty string if nothing was wrong."""
     nvrtc, runtime = compiler()
     own = Path(cupy.__file__).parent / "_core" / "include"
-    folders = [own, runtime, *(own / "cupy" / "_cccl" / name for name in ("cub", "thrust", "libcudacxx"))]
-    options = [*(f"-I{folder}" for folder in folders), "--std=c++17", "--gpu-architecture=compute_90", "-DCUPY_JIT_MODE=1", "-ftz=true"]
+    folders = [
+        own,
+        runtime,
+        *(own / "cupy" / "_cccl" / name for name in ("cub", "thrust", "libcudacxx")),
+    ]
+    options = [
+        *(f"-I{folder}" for folder in folders),
+        "--std=c++17",
+        "--gpu-architecture=compute_90",
+        "-DCUPY_JIT_MODE=1",
+        "-ftz=true",
+    ]
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
-    assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None) == 0
-    failed = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*(option.encode() for option in options)))
+    assert (
+        nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernel.cu", 0, None, None)
+        == 0
+    )
+    failed = nvrtc.nvrtcCompileProgram(
+        program,
+        len(options),
+        (ctypes.c_char_p * len(options))(*(option.encode() for option in options)),
+    )
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetProgramLog(program, log)
@@ -142,7 +194,11 @@ def test_every_line_that_makes_a_kernel_is_among_those_that_are_compiled():
     asked = set()
     for path in Path(tinymm.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "elementwise":
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "elementwise"
+            ):
                 asked.add((path.name, node.lineno))
     found, places = kernels()
     assert places == asked and len(found) == len(asked) + 2 * (len(gpu.EXPRESSIONS) - 1)
@@ -151,11 +207,16 @@ def test_every_line_that_makes_a_kernel_is_among_those_that_are_compiled():
 @pytest.mark.parametrize("dtype", ["float", "double"])
 def test_every_expression_compiles(dtype, cupy):
     texts = [source(name, *kernel, dtype) for name, kernel in kernels()[0].items()]
-    assert len(texts) >= 11 and compiled(f"{HEADERS}typedef {dtype} T;\n{''.join(texts)}", cupy) == ""
+    assert (
+        len(texts) >= 11 and compiled(f"{HEADERS}typedef {dtype} T;\n{''.join(texts)}", cupy) == ""
+    )
 
 
 def test_what_is_no_c_does_not_compile(cupy):
-    said = compiled(f"{HEADERS}typedef float T;\n{source('wrong', 'T a', 'T b', 'b = twice; twice = a', [], 'float')}", cupy)
+    said = compiled(
+        f"{HEADERS}typedef float T;\n{source('wrong', 'T a', 'T b', 'b = twice; twice = a', [], 'float')}",
+        cupy,
+    )
     assert 'identifier "twice" is undefined' in said
 
 
@@ -171,7 +232,12 @@ def over(cupy, host):
 
 def read(array):
     """Return the numbers that an array over the host's memory points at."""
-    pointed = np.frombuffer((ctypes.c_char * (HOST.ctypes.data + HOST.nbytes - array.data.ptr)).from_address(array.data.ptr), np.uint8)
+    pointed = np.frombuffer(
+        (ctypes.c_char * (HOST.ctypes.data + HOST.nbytes - array.data.ptr)).from_address(
+            array.data.ptr
+        ),
+        np.uint8,
+    )
     if any(step < 0 for step in array.strides):  # its first number is not its lowest
         start = array.data.ptr - HOST.ctypes.data
         return np.ndarray(array.shape, array.dtype, HOST, start, array.strides)
@@ -214,14 +280,26 @@ def test_a_tensor_beside_its_arrays_knows_where_it_is(cupy):
     x = over(cupy, HOST)
     assert device_of(x).name == "cupy" and is_array(x) and array_module(x, 2.0) is cupy
     t = Tensor(x)
-    assert (np.shape(t), np.ndim(t), np.size(t), len(t), np.shape(x)) == ((2, 3, 4), 3, 24, 2, (2, 3, 4))
+    assert (np.shape(t), np.ndim(t), np.size(t), len(t), np.shape(x)) == (
+        (2, 3, 4),
+        3,
+        24,
+        2,
+        (2, 3, 4),
+    )
     assert [part.shape for part in t] == [(3, 4), (3, 4)] and t.detach().data.base is x.base is None
     assert t.reshape(2, 3, 4).data.base is not None  # what `_deliver` goes by
 
 
 MISFITS = {
-    "a product that does not fit": (ShapeError, lambda t, x, over: t @ over(np.ones((5, 2), np.float32))),
-    "a linear map that does not fit": (ShapeError, lambda t, x, over: ops.linear(t, over(np.ones((5, 2))), over(np.ones(2)))),
+    "a product that does not fit": (
+        ShapeError,
+        lambda t, x, over: t @ over(np.ones((5, 2), np.float32)),
+    ),
+    "a linear map that does not fit": (
+        ShapeError,
+        lambda t, x, over: ops.linear(t, over(np.ones((5, 2))), over(np.ones(2))),
+    ),
     "a mask of numbers": (DtypeError, lambda t, x, over: ops.masked_softmax(t, x)),
     "an index out of range": (IndexError, lambda t, x, over: t[np.array([0, 5])]),
     "a Python index out of range": (IndexError, lambda t, x, over: t[5]),
@@ -243,7 +321,11 @@ def test_its_operators_leave_the_answer_to_a_tensor(name, cupy):
     left = Tensor(x)
     function = getattr(np, name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Tensor, "__array_ufunc__", lambda self, *given, **options: asked.append(given[0]) or "ours")
+        patch.setattr(
+            Tensor,
+            "__array_ufunc__",
+            lambda self, *given, **options: asked.append(given[0]) or "ours",
+        )
         assert function(x, left) == "ours" and asked == [function]
 
 

@@ -40,7 +40,9 @@ def assert_equal(kernel, definition, arrays, seed=0):
     for i, (a, b) in enumerate(zip(*results, strict=True)):
         assert a.dtype == arrays[0].dtype and a.shape == b.shape, (i, a.dtype, a.shape, b.shape)
         assert np.isfinite(a).all()
-        np.testing.assert_allclose(a, b, rtol=0, atol=TOLERANCE[a.dtype] * max(1, np.abs(b).max()), err_msg=f"output {i}")
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=TOLERANCE[a.dtype] * max(1, np.abs(b).max()), err_msg=f"output {i}"
+        )
 
 
 @pytest.fixture
@@ -57,11 +59,18 @@ def _with_block(size, check):
 @given(st.lists(sizes, max_size=3), st.integers(2, 7), dtypes, block_sizes, seeds)
 def test_layer_norm(front, D, dtype, block, seed):
     x, gain, bias = numbers(seed, dtype, (*front, D), (D,), (D,))
-    x += 9 * np.arange(D, dtype=dtype)  # no row is nearly constant: its division by almost nothing would magnify float32's rounding
+    x += 9 * np.arange(
+        D, dtype=dtype
+    )  # no row is nearly constant: its division by almost nothing would magnify float32's rounding
     eps = 1e-5
     _with_block(
         block,
-        lambda: assert_equal(lambda *t: fused.layer_norm(*t, eps=eps), lambda *t: fused.layer_norm_definition(*t, eps=eps), [x, gain, bias], seed),
+        lambda: assert_equal(
+            lambda *t: fused.layer_norm(*t, eps=eps),
+            lambda *t: fused.layer_norm_definition(*t, eps=eps),
+            [x, gain, bias],
+            seed,
+        ),
     )
 
 
@@ -73,13 +82,18 @@ def test_layer_norm_far_from_zero():
     np.testing.assert_allclose(y, exact, atol=5e-3)
 
 
-@given(st.lists(sizes, max_size=2), sizes, sizes, sizes, sizes, activations, dtypes, block_sizes, seeds)
+@given(
+    st.lists(sizes, max_size=2), sizes, sizes, sizes, sizes, activations, dtypes, block_sizes, seeds
+)
 def test_mlp(front, m, D, F, E, activation, dtype, block, seed):
     arrays = numbers(seed, dtype, (*front, m, D), (D, F), (F,), (F, E), (E,))
     _with_block(
         block,
         lambda: assert_equal(
-            lambda *t: fused.mlp(*t, activation=activation), lambda *t: fused.mlp_definition(*t, activation=activation), arrays, seed
+            lambda *t: fused.mlp(*t, activation=activation),
+            lambda *t: fused.mlp_definition(*t, activation=activation),
+            arrays,
+            seed,
         ),
     )
 
@@ -106,11 +120,27 @@ def attention_of_packed(qkv, may_attend, heads):
 
 def masks(B, H, T):
     """Name the shapes that a mask may have."""
-    return {"none": None, "(T, T)": (T, T), "(B, 1, 1, T)": (B, 1, 1, T), "(B, 1, T, T)": (B, 1, T, T), "(B, H, T, T)": (B, H, T, T)}
+    return {
+        "none": None,
+        "(T, T)": (T, T),
+        "(B, 1, 1, T)": (B, 1, 1, T),
+        "(B, 1, T, T)": (B, 1, T, T),
+        "(B, H, T, T)": (B, H, T, T),
+    }
 
 
 @settings(max_examples=40)
-@given(sizes, st.integers(1, 3), sizes, st.integers(1, 3), st.sampled_from(list(masks(1, 1, 1))), dtypes, st.booleans(), block_sizes, seeds)
+@given(
+    sizes,
+    st.integers(1, 3),
+    sizes,
+    st.integers(1, 3),
+    st.sampled_from(list(masks(1, 1, 1))),
+    dtypes,
+    st.booleans(),
+    block_sizes,
+    seeds,
+)
 def test_self_attention(B, H, T, Dh, kind, dtype, shifted, block, seed):
     (qkv,) = numbers(seed, np.float64 if shifted else dtype, (B, T, 3 * H * Dh))
     qkv *= 30 if shifted else 1  # scores of hundreds, which e^score needs the shift for
@@ -118,13 +148,20 @@ def test_self_attention(B, H, T, Dh, kind, dtype, shifted, block, seed):
     mask = None
     if shape is not None:
         mask = np.random.default_rng(seed + 1).random(shape) < 0.5
-        mask[..., 0, :] = False  # the first row may look at nothing (for a mask over keys alone: of the first picture, no row may)
+        mask[..., 0, :] = (
+            False  # the first row may look at nothing (for a mask over keys alone: of the first picture, no row may)
+        )
         if kind == "(B, 1, 1, T)":
             mask[1:] |= True
         mask.flags.writeable = False
     _with_block(
         block,
-        lambda: assert_equal(lambda t: fused.self_attention(t, may_attend=mask, heads=H), lambda t: attention_of_packed(t, mask, H), [qkv], seed),
+        lambda: assert_equal(
+            lambda t: fused.self_attention(t, may_attend=mask, heads=H),
+            lambda t: attention_of_packed(t, mask, H),
+            [qkv],
+            seed,
+        ),
     )
 
 
@@ -141,7 +178,10 @@ def test_row_that_may_look_at_nothing_gives_zeros_and_no_gradient():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_huge_scores_survive(dtype):
     """Scores of ±10⁶ saturate the softmax and nothing else."""
-    qkv = Tensor((1e3 * np.random.default_rng(0).standard_normal((1, 4, 6))).astype(dtype), requires_grad=True)
+    qkv = Tensor(
+        (1e3 * np.random.default_rng(0).standard_normal((1, 4, 6))).astype(dtype),
+        requires_grad=True,
+    )
     y = fused.self_attention(qkv, may_attend=np.tri(4, dtype=bool), heads=1)
     y.backward(np.ones_like(y.data))
     assert np.isfinite(y.data).all() and np.isfinite(qkv.grad).all()
@@ -155,9 +195,14 @@ def test_blocked_score_leaves_no_trace():
     assert weights[0, 2] == 0
 
 
-@pytest.mark.parametrize("bad", [np.ones((3, 3)), np.zeros((3, 3), np.int64), np.where(np.tri(3), 0.0, -np.inf)])
+@pytest.mark.parametrize(
+    "bad", [np.ones((3, 3)), np.zeros((3, 3), np.int64), np.where(np.tri(3), 0.0, -np.inf)]
+)
 def test_mask_of_numbers_is_refused(bad):
-    with pytest.raises(DtypeError, match=r"boolean with True = may attend, and (float|int)64 came; write mask\.astype\(bool\)"):
+    with pytest.raises(
+        DtypeError,
+        match=r"boolean with True = may attend, and (float|int)64 came; write mask\.astype\(bool\)",
+    ):
         fused.self_attention(np.ones((1, 3, 6)), may_attend=bad, heads=1)
     with pytest.raises(DtypeError, match=r"boolean with True = may attend"):
         CATALOGUE["masked_softmax"](np.ones((3, 3)), bad)
@@ -191,11 +236,16 @@ def test_only_the_gradients_that_are_asked_for():
 def test_kernels_on_every_backend(backend):
     """The kernels run where the arrays live, masks with them."""
     rng = np.random.default_rng(1)
-    there = [to_backend(rng.standard_normal(s), backend) for s in ((2, 3, 6), (6,), (6,), (6, 5), (5,), (5, 6), (6,))]
+    there = [
+        to_backend(rng.standard_normal(s), backend)
+        for s in ((2, 3, 6), (6,), (6,), (6, 5), (5,), (5, 6), (6,))
+    ]
     mask = to_backend(np.tri(3, dtype=bool), backend)
 
     def run(x, gain, bias, *weights, may_attend):
-        return fused.self_attention(fused.mlp(fused.layer_norm(x, gain, bias), *weights), may_attend=may_attend, heads=2)
+        return fused.self_attention(
+            fused.mlp(fused.layer_norm(x, gain, bias), *weights), may_attend=may_attend, heads=2
+        )
 
     here = run(*(to_host(a) for a in there), may_attend=to_host(mask)).data
     inputs = [Tensor(a, requires_grad=True) for a in there]
@@ -210,6 +260,10 @@ def test_gradcheck_through_all_kernels():
     arrays = [rng.standard_normal(s) for s in ((2, 3, 6), (6,), (6,), (6, 5), (5,), (5, 6), (6,))]
 
     def run(x, gain, bias, *weights):
-        return fused.self_attention(fused.mlp(fused.layer_norm(x, gain, bias), *weights), may_attend=np.tri(3, dtype=bool), heads=1)
+        return fused.self_attention(
+            fused.mlp(fused.layer_norm(x, gain, bias), *weights),
+            may_attend=np.tri(3, dtype=bool),
+            heads=1,
+        )
 
     gradcheck(run, *arrays, rng=rng)

@@ -39,7 +39,14 @@ def test_diamonds_are_visited_once():
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from(["add", "multiply", "maximum", "tanh"])), max_size=12),
+    st.lists(
+        st.tuples(
+            st.integers(0, 9),
+            st.integers(0, 9),
+            st.sampled_from(["add", "multiply", "maximum", "tanh"]),
+        ),
+        max_size=12,
+    ),
     st.integers(0, 99),
 )
 def test_random_graphs(steps, seed):
@@ -48,8 +55,16 @@ def test_random_graphs(steps, seed):
     def run(*leaves):
         values = list(leaves)
         for i, j, name in steps:
-            arguments = (values[i % len(values)],) if name == "tanh" else (values[i % len(values)], values[j % len(values)])
-            values.append(np.tanh(CATALOGUE[name](*arguments).data) if not isinstance(arguments[0], Tensor) else np.tanh(CATALOGUE[name](*arguments)))
+            arguments = (
+                (values[i % len(values)],)
+                if name == "tanh"
+                else (values[i % len(values)], values[j % len(values)])
+            )
+            values.append(
+                np.tanh(CATALOGUE[name](*arguments).data)
+                if not isinstance(arguments[0], Tensor)
+                else np.tanh(CATALOGUE[name](*arguments))
+            )
         return sum(np.sum(v * (k + 1)) for k, v in enumerate(values))
 
     rng = np.random.default_rng(seed)
@@ -128,11 +143,19 @@ def test_gradient_of_one_number_is_an_array(name, backend):
     store = {} if name == "into" else None
     (x * x).backward(into=store)
     grad = x.grad if store is None else store[x]
-    assert type(grad) is type(x.data) and grad.shape == () and grad.dtype == np.float32 and float(to_host(grad)) == 4.0
+    assert (
+        type(grad) is type(x.data)
+        and grad.shape == ()
+        and grad.dtype == np.float32
+        and float(to_host(grad)) == 4.0
+    )
 
 
 def test_gradient_has_the_leafs_dtype():
-    x, y = Tensor(np.ones(3, np.float32), requires_grad=True), Tensor(np.ones(3), requires_grad=True)
+    x, y = (
+        Tensor(np.ones(3, np.float32), requires_grad=True),
+        Tensor(np.ones(3), requires_grad=True),
+    )
     np.sum(x * y).backward()
     assert (x.grad.dtype, y.grad.dtype) == (np.float32, np.float64)
     x.grad = None
@@ -223,7 +246,11 @@ def test_no_grad_ends_with_an_error_too():
 # ---------------------------------------------------------------------- looking for NaN
 def test_checking_names_the_op_and_its_inputs():
     x = leaf(1.0, -1.0)
-    with np.errstate(all="ignore"), detect_anomaly(), pytest.raises(GraphError, match=r"^log gave .* argument 0 \(2,\) with largest magnitude 1"):
+    with (
+        np.errstate(all="ignore"),
+        detect_anomaly(),
+        pytest.raises(GraphError, match=r"^log gave .* argument 0 \(2,\) with largest magnitude 1"),
+    ):
         np.sum(np.log(x - 0.0))
 
 
@@ -244,12 +271,29 @@ def test_checking_lets_whole_numbers_and_finite_ones_pass():
 # ---------------------------------------------------------------------- Tensor
 def test_tensor_has_ndarrays_attributes():
     x = Tensor(np.zeros((2, 3), np.float32))
-    assert (x.shape, x.ndim, x.size, x.dtype, len(x), x.T.shape) == ((2, 3), 2, 6, np.float32, 2, (3, 2))
+    assert (x.shape, x.ndim, x.size, x.dtype, len(x), x.T.shape) == (
+        (2, 3),
+        2,
+        6,
+        np.float32,
+        2,
+        (3, 2),
+    )
     assert x.reshape(3, 2).shape == x.reshape((3, 2)).shape == (3, 2)
-    assert x.transpose(1, 0).shape == x.transpose((1, 0)).shape == x.transpose().shape == x.swapaxes(0, 1).shape == (3, 2)
+    assert (
+        x.transpose(1, 0).shape
+        == x.transpose((1, 0)).shape
+        == x.transpose().shape
+        == x.swapaxes(0, 1).shape
+        == (3, 2)
+    )
     assert x.sum(axis=0).shape == x.mean(axis=0).shape == x.max(axis=0).shape == (3,)
     assert x.sum(axis=0, keepdims=True).shape == (1, 3) and x.astype("float64").dtype == np.float64
-    assert float(Tensor(2.5)) == Tensor(2.5).item() == 2.5 and bool(Tensor(1.0)) and not bool(Tensor(0.0))
+    assert (
+        float(Tensor(2.5)) == Tensor(2.5).item() == 2.5
+        and bool(Tensor(1.0))
+        and not bool(Tensor(0.0))
+    )
 
 
 def test_detach_cuts():
@@ -283,7 +327,12 @@ def test_a_subclass_is_a_tensor():
 
 def test_declaring_an_op_is_one_place():
     """A rule of two lines is an op with its NumPy spelling, its shape check and its gradient."""
-    op = Op(lambda x: (np.cbrt(x), lambda g: g / (3 * np.cbrt(x) ** 2)), "()->()", numpy=np.cbrt, catalogued=False)
+    op = Op(
+        lambda x: (np.cbrt(x), lambda g: g / (3 * np.cbrt(x) ** 2)),
+        "()->()",
+        numpy=np.cbrt,
+        catalogued=False,
+    )
     try:
         gradcheck(np.cbrt, np.array([0.5, 2.0]), rng=np.random.default_rng(0))
         assert np.cbrt(leaf(8.0)).data == 2.0
@@ -296,7 +345,10 @@ def test_declaring_an_op_is_one_place():
 
 def test_gradcheck_finds_a_wrong_rule_and_says_by_how_much():
     wrong = Op(lambda x: (x * x, lambda g: g * x), "()->()", catalogued=False)
-    with pytest.raises(GraphError, match=r"differs from the measured slope by 0\.5\d*, above 1e-06; look at the vjp"):
+    with pytest.raises(
+        GraphError,
+        match=r"differs from the measured slope by 0\.5\d*, above 1e-06; look at the vjp",
+    ):
         gradcheck(wrong, np.array([1.0, 2.0]), rng=np.random.default_rng(0))
 
 

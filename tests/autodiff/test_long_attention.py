@@ -62,10 +62,16 @@ def test_it_is_the_definition(B, H, n, m, Dh, E, kind, dtype, block, seed):
 def test_under_a_causal_mask_too(T, block, seed):
     mask = np.tri(T, dtype=bool)
     with in_blocks(*block):
-        assert_equal(blockwise(mask), definition(mask), numbers(seed, np.float64, *[(2, T, 3)] * 3), seed)
+        assert_equal(
+            blockwise(mask), definition(mask), numbers(seed, np.float64, *[(2, T, 3)] * 3), seed
+        )
 
 
-@given(st.sampled_from([((), (2,), (2, 1)), ((3, 1), (2,), ()), ((1,), (4,), (4,))]), block_sizes, st.integers(0, 9999))
+@given(
+    st.sampled_from([((), (2,), (2, 1)), ((3, 1), (2,), ()), ((1,), (4,), (4,))]),
+    block_sizes,
+    st.integers(0, 9999),
+)
 def test_axes_in_front_are_stretched_as_in_a_product(front, block, seed):
     shapes = [(*lead, n, 2) for lead, n in zip(front, (3, 5, 5), strict=True)]
     with in_blocks(*block):
@@ -75,7 +81,11 @@ def test_axes_in_front_are_stretched_as_in_a_product(front, block, seed):
 def test_blocks_in_which_nobody_may_look_are_not_computed(monkeypatch):
     computed = []
     scores = module.scores
-    monkeypatch.setattr(module, "scores", lambda q, k, mask: computed.append((len(q), len(k), mask is None)) or scores(q, k, mask))
+    monkeypatch.setattr(
+        module,
+        "scores",
+        lambda q, k, mask: computed.append((len(q), len(k), mask is None)) or scores(q, k, mask),
+    )
     q, k, v = (Tensor(x, requires_grad=True) for x in numbers(0, np.float64, *[(8, 3)] * 3))
     with in_blocks(4, 2):
         y = blockwise_attention(q, k, v, may_attend=np.tri(8, dtype=bool))
@@ -104,20 +114,37 @@ def test_rows_that_may_look_at_nothing_give_zeros_and_no_gradient():
     with in_blocks(4, 2):
         y = blockwise_attention(q, k, v, may_attend=mask)
         y.backward(np.ones_like(y.data))
-    assert (y.data[0] == 0).all() and (y.data[1, 2] == 0).all() and (y.data[1, [0, 1, 3]] != 0).all()
-    assert all((x.grad[0] == 0).all() for x in (q, k, v)) and (q.grad[1, 2] == 0).all() and np.isfinite(q.grad).all()
+    assert (
+        (y.data[0] == 0).all() and (y.data[1, 2] == 0).all() and (y.data[1, [0, 1, 3]] != 0).all()
+    )
+    assert (
+        all((x.grad[0] == 0).all() for x in (q, k, v))
+        and (q.grad[1, 2] == 0).all()
+        and np.isfinite(q.grad).all()
+    )
 
 
 @pytest.mark.parametrize("bad", [np.ones((3, 3)), np.where(np.tri(3), 0.0, -np.inf)])
 def test_a_mask_of_numbers_is_refused(bad):
-    with pytest.raises(DtypeError, match=r"boolean with True = may attend, and float64 came; write mask\.astype\(bool\)"):
+    with pytest.raises(
+        DtypeError,
+        match=r"boolean with True = may attend, and float64 came; write mask\.astype\(bool\)",
+    ):
         blockwise_attention(*[np.ones((1, 3, 2))] * 3, may_attend=bad)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (4, 3), (1, 1, 3, 4)])
 def test_a_mask_that_would_stretch_the_scores_is_refused(shape):
-    with pytest.raises(ShapeError, match=r"broadcasts to the scores \(1, 3, 4\) and \(.*\) came; give the scores its leading axes"):
-        blockwise_attention(np.ones((1, 3, 2)), np.ones((1, 4, 2)), np.ones((1, 4, 2)), may_attend=np.ones(shape, bool))
+    with pytest.raises(
+        ShapeError,
+        match=r"broadcasts to the scores \(1, 3, 4\) and \(.*\) came; give the scores its leading axes",
+    ):
+        blockwise_attention(
+            np.ones((1, 3, 2)),
+            np.ones((1, 4, 2)),
+            np.ones((1, 4, 2)),
+            may_attend=np.ones(shape, bool),
+        )
 
 
 def test_it_runs_where_the_arrays_live(backend):
@@ -127,7 +154,9 @@ def test_it_runs_where_the_arrays_live(backend):
     with in_blocks(6, 3):
         y = blockwise_attention(*inputs, may_attend=to_backend(mask, backend))
         y.backward(y.data)
-    np.testing.assert_allclose(to_host(y.data), attention_definition(*arrays, mask)[0].data, atol=1e-12)
+    np.testing.assert_allclose(
+        to_host(y.data), attention_definition(*arrays, mask)[0].data, atol=1e-12
+    )
     assert all(type(x.grad) is type(x.data) for x in inputs)
 
 
@@ -136,7 +165,9 @@ def test_memory_grows_with_the_length_and_not_with_its_square():
     peaks = {}
     for name, function in (("blocks", blockwise(None)), ("definition", definition(None))):
         for T in (512, 1024):
-            q, k, v = (Tensor(x, requires_grad=True) for x in numbers(0, np.float32, *[(T, 16)] * 3))
+            q, k, v = (
+                Tensor(x, requires_grad=True) for x in numbers(0, np.float32, *[(T, 16)] * 3)
+            )
             tracemalloc.start()
             with in_blocks(16 * 1024, 128):
                 y = function(q, k, v)

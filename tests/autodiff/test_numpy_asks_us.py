@@ -61,13 +61,19 @@ def test_ndarray_beside_a_tensor(name, t):
             np.testing.assert_array_equal(y.data, call(*(v.data if v is t else v for v in (a, b))))
 
 
-@pytest.mark.parametrize("number", [2, 2.0, np.float64(2), np.float32(2), np.int64(2), np.int8(2), np.array(2.0)], ids=lambda n: type(n).__name__)
+@pytest.mark.parametrize(
+    "number",
+    [2, 2.0, np.float64(2), np.float32(2), np.int64(2), np.int8(2), np.array(2.0)],
+    ids=lambda n: type(n).__name__,
+)
 @pytest.mark.parametrize("name", [name for name in OPERATORS if name != "matmul"])
 def test_numbers_beside_a_tensor(name, number, t):
     for a, b in ((t, number), (number, t)):
         y = OPERATORS[name](a, b)
         assert type(y) is Tensor and y.requires_grad
-        np.testing.assert_allclose(y.data, OPERATORS[name](*(v.data if v is t else v for v in (a, b))))
+        np.testing.assert_allclose(
+            y.data, OPERATORS[name](*(v.data if v is t else v for v in (a, b)))
+        )
 
 
 def test_python_numbers_keep_float32_and_numpys_do_not():
@@ -88,7 +94,11 @@ def test_a_stranger_answers_for_itself(name, t):
 
 
 def test_a_stranger_answers_functions_too(t):
-    assert np.concatenate([t, Stranger()]) == np.concatenate([Stranger(), t]) == "stranger: concatenate"
+    assert (
+        np.concatenate([t, Stranger()])
+        == np.concatenate([Stranger(), t])
+        == "stranger: concatenate"
+    )
     assert np.where(t, Stranger(), t) == "stranger: where"
 
 
@@ -102,8 +112,12 @@ def test_when_nobody_answers_numpy_says_so(t):
 def test_dot_is_matmul_up_to_two_axes(t):
     x = np.array([1.0, -1.0])
     for a, b in ((t, t), (t, t.data), (t.data, t), (t, x), (x, t), (Tensor(x), x)):
-        np.testing.assert_array_equal(np.dot(a, b).data, np.dot(*(v.data if isinstance(v, Tensor) else v for v in (a, b))))
-    with pytest.raises(ShapeError, match=r"up to 2 axes and \(1, 2, 2\) by \(2, 2\) came.* write a @ b"):
+        np.testing.assert_array_equal(
+            np.dot(a, b).data, np.dot(*(v.data if isinstance(v, Tensor) else v for v in (a, b)))
+        )
+    with pytest.raises(
+        ShapeError, match=r"up to 2 axes and \(1, 2, 2\) by \(2, 2\) came.* write a @ b"
+    ):
         np.dot(t[None], t)
 
 
@@ -134,14 +148,19 @@ def test_bare_device_array_beside_a_tensor_of_its_device(name, t):
     for call in (OPERATORS[name], getattr(np, name)):
         for a, b in ((there, bare), (bare, there)):
             y = call(a, b)
-            assert type(y) is Tensor and y.requires_grad and type(y.data) is strict_array.StrictArray
+            assert (
+                type(y) is Tensor and y.requires_grad and type(y.data) is strict_array.StrictArray
+            )
     assert type(np.dot(bare, there)) is Tensor
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_two_devices_in_one_call_are_refused_with_the_way_out(name, t):
     there = Tensor(to_backend(t.data, strict_array.NAME))
-    with pytest.raises(DeviceError, match=r"argument 0 lives on strict and argument 1 on numpy; move one with to_backend\(x, 'strict'\)"):
+    with pytest.raises(
+        DeviceError,
+        match=r"argument 0 lives on strict and argument 1 on numpy; move one with to_backend\(x, 'strict'\)",
+    ):
         OPERATORS[name](there, t)
     with pytest.raises(DeviceError, match="argument 0 lives on numpy and argument 1 on strict"):
         OPERATORS[name](t.data, there)
@@ -187,7 +206,16 @@ def test_silent_conversion_is_refused(name, t):
         CONVERSIONS[name](t)
 
 
-@pytest.mark.parametrize("interface", ["__cuda_array_interface__", "__array_interface__", "__array_struct__", "__cupy_get_ndarray__", "__dlpack__"])
+@pytest.mark.parametrize(
+    "interface",
+    [
+        "__cuda_array_interface__",
+        "__array_interface__",
+        "__array_struct__",
+        "__cupy_get_ndarray__",
+        "__dlpack__",
+    ],
+)
 def test_no_side_door(interface, t):
     """CuPy, and NumPy itself, would take the numbers through any of these and drop the gradient."""
     assert not hasattr(t, interface)
@@ -205,7 +233,9 @@ IN_PLACE = {
 
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_in_place_is_refused(name, t):
-    with pytest.raises(GraphError, match=r"may still need the old values; write x = x \+ y instead of x \+= y"):
+    with pytest.raises(
+        GraphError, match=r"may still need the old values; write x = x \+ y instead of x \+= y"
+    ):
         IN_PLACE[name](t)
 
 
@@ -215,27 +245,42 @@ def test_item_assignment_is_refused(t):
 
 
 def test_habits_from_elsewhere_are_told_what_to_write_here(t):
-    with pytest.raises(AttributeError, match=r"a Tensor has no numpy, which is another library's; write t\.data"):
+    with pytest.raises(
+        AttributeError, match=r"a Tensor has no numpy, which is another library's; write t\.data"
+    ):
         t.numpy()
     with pytest.raises(AttributeError, match=r"a Tensor has no gradd$"):
         t.gradd  # noqa: B018
 
 
 def test_one_number_is_formatted_as_a_number():
-    assert f"{Tensor(3.14159):.2f} {Tensor([[2.0]]):.1f}" == "3.14 2.0" and f"{Tensor(1.0)}" == "Tensor(1., float64)"
-    with pytest.raises(GraphError, match=r"'.2f' is one number's, and shape \(2,\) came; reduce it first"):
+    assert (
+        f"{Tensor(3.14159):.2f} {Tensor([[2.0]]):.1f}" == "3.14 2.0"
+        and f"{Tensor(1.0)}" == "Tensor(1., float64)"
+    )
+    with pytest.raises(
+        GraphError, match=r"'.2f' is one number's, and shape \(2,\) came; reduce it first"
+    ):
         f"{Tensor([1.0, 2.0]):.2f}"  # noqa: B018
 
 
-@pytest.mark.parametrize("call", [lambda t: np.add.reduce(t), lambda t: np.add.outer(t, t), lambda t: np.multiply.accumulate(t)])
+@pytest.mark.parametrize(
+    "call",
+    [lambda t: np.add.reduce(t), lambda t: np.add.outer(t, t), lambda t: np.multiply.accumulate(t)],
+)
 def test_ufunc_methods_are_refused_by_name(call, t):
-    with pytest.raises(GraphError, match=r"np\.\w+\.(reduce|outer|accumulate) has no gradient rule for a Tensor; use np\.sum"):
+    with pytest.raises(
+        GraphError,
+        match=r"np\.\w+\.(reduce|outer|accumulate) has no gradient rule for a Tensor; use np\.sum",
+    ):
         call(t)
 
 
 @pytest.mark.parametrize("options", [{"where": np.array([True, False])}, {"dtype": np.float32}])
 def test_ufunc_options_are_refused_by_name(options, t):
-    with pytest.raises(GraphError, match=rf"np\.exp takes no {next(iter(options))} with a Tensor; use np\.where"):
+    with pytest.raises(
+        GraphError, match=rf"np\.exp takes no {next(iter(options))} with a Tensor; use np\.where"
+    ):
         np.exp(t, **options)
 
 
@@ -269,9 +314,16 @@ def test_plain_functions_compute_on_the_numbers(name, t):
     np.testing.assert_array_equal(y.data if isinstance(y, Tensor) else y, expected)
 
 
-@pytest.mark.parametrize("function", sorted(FLAT - {np.floor_divide, np.heaviside}, key=lambda f: f.__name__), ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "function",
+    sorted(FLAT - {np.floor_divide, np.heaviside}, key=lambda f: f.__name__),
+    ids=lambda f: f.__name__,
+)
 def test_flat_functions_are_refused(function, t):
-    with pytest.raises(GraphError, match=r"is flat almost everywhere, so its gradient would be zero without a word; use np\.\w+\(t\.data\)"):
+    with pytest.raises(
+        GraphError,
+        match=r"is flat almost everywhere, so its gradient would be zero without a word; use np\.\w+\(t\.data\)",
+    ):
         function(t)
 
 
@@ -282,7 +334,10 @@ def test_floor_division_is_flat_too(t):
 
 #: What the expressions of `INSTEAD` are tried on: positive numbers, so that logarithms are defined,
 #: with an axis that n divides.
-NUMBERS = {"x": np.arange(1.0, 13.0).reshape(2, 6) / 5, "y": np.arange(12.0, 0.0, -1.0).reshape(2, 6) / 7}
+NUMBERS = {
+    "x": np.arange(1.0, 13.0).reshape(2, 6) / 5,
+    "y": np.arange(12.0, 0.0, -1.0).reshape(2, 6) / 7,
+}
 SETTINGS = {"n": 2, "axis": 1, "w": np.arange(12.0).reshape(2, 6)}
 TAKES = {
     "np.average": lambda f, x, y: f(x, weights=SETTINGS["w"] if x.ndim == 2 else SETTINGS["w"][0]),
@@ -306,17 +361,30 @@ def test_what_to_write_instead_is_the_same(name):
             expected = call(function, *arrays.values())
         except (ValueError, IndexError):  # no function of vectors
             continue
-        with pytest.raises(GraphError, match=f"{re.escape(name)} has no gradient rule for a Tensor; write {re.escape(INSTEAD[name])}, or declare"):
+        with pytest.raises(
+            GraphError,
+            match=f"{re.escape(name)} has no gradient rule for a Tensor; write {re.escape(INSTEAD[name])}, or declare",
+        ):
             call(function, *tensors.values())
         found = eval(INSTEAD[name], settings, tensors)
-        for a, b in zip(found if isinstance(found, list) else [found], expected if isinstance(expected, list) else [expected], strict=True):
+        for a, b in zip(
+            found if isinstance(found, list) else [found],
+            expected if isinstance(expected, list) else [expected],
+            strict=True,
+        ):
             assert a.requires_grad
             np.testing.assert_allclose(a.data, b, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["nancumsum", "median", "linalg.inv", "linalg.det", "array_split", "prod", "arctan", "sinc"])
+@pytest.mark.parametrize(
+    "name",
+    ["nancumsum", "median", "linalg.inv", "linalg.det", "array_split", "prod", "arctan", "sinc"],
+)
 def test_where_no_other_function_means_the_same_none_is_named(name, t):
-    with pytest.raises(GraphError, match=rf"np\.{re.escape(name)} has no gradient rule for a Tensor; use t\.data to compute without gradients, or"):
+    with pytest.raises(
+        GraphError,
+        match=rf"np\.{re.escape(name)} has no gradient rule for a Tensor; use t\.data to compute without gradients, or",
+    ):
         attrgetter(name)(np)(*((t, 2) if name == "array_split" else (t,)))
 
 
@@ -329,7 +397,10 @@ def test_where_no_other_function_means_the_same_none_is_named(name, t):
         ),
         (lambda t: np.sum(t, 0, np.float32), r"np\.sum of a Tensor takes .*too many positional"),
         (lambda t: np.var(t, 0, np.float32), r"np\.var of a Tensor takes .*too many positional"),
-        (lambda t: np.mean(t, where=np.array([True, False])), r"np\.mean of a Tensor .*'where'; leave it out, or use t\.data"),
+        (
+            lambda t: np.mean(t, where=np.array([True, False])),
+            r"np\.mean of a Tensor .*'where'; leave it out, or use t\.data",
+        ),
         (lambda t: np.max(t, initial=0.0), r"np\.max of a Tensor .*'initial'"),
         (lambda t: np.reshape(t, (4,), order="F"), r"np\.reshape of a Tensor .*'order'"),
         (lambda t: np.cumsum(t), r"np\.cumsum of a Tensor .*missing a required argument: 'axis'"),
@@ -358,16 +429,27 @@ def test_sum_of_python_works(t):
     np.testing.assert_array_equal(t.grad, 1.0)
 
 
-@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))], ids=["copy", "deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copier",
+    [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))],
+    ids=["copy", "deepcopy", "pickle"],
+)
 def test_a_leaf_can_be_copied(copier, t):
     twin = copier(t)
     assert twin is not t and twin.requires_grad
     np.testing.assert_array_equal(twin.data, t.data)
 
 
-@pytest.mark.parametrize("bad", ["text", None, 1j, [object()], np.array(["2020-01-01"], dtype="datetime64[D]")], ids=lambda b: type(b).__name__)
+@pytest.mark.parametrize(
+    "bad",
+    ["text", None, 1j, [object()], np.array(["2020-01-01"], dtype="datetime64[D]")],
+    ids=lambda b: type(b).__name__,
+)
 def test_a_tensor_holds_real_numbers(bad):
-    with pytest.raises(DtypeError, match=r"a Tensor holds real numbers or booleans and .* came; convert the data first"):
+    with pytest.raises(
+        DtypeError,
+        match=r"a Tensor holds real numbers or booleans and .* came; convert the data first",
+    ):
         Tensor(bad)
 
 

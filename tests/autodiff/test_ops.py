@@ -12,8 +12,15 @@ from tinymm import Tensor
 from tinymm.autodiff import CATALOGUE
 
 OPS = sorted(CATALOGUE)
-APART = (np.split, np.diag, np.diagonal, np.trace)  # what they pick is no argument of theirs: see test_values
-SPELLINGS = [(name, f) for name in OPS for f in CATALOGUE[name].answers if callable(f) and f not in APART]
+APART = (
+    np.split,
+    np.diag,
+    np.diagonal,
+    np.trace,
+)  # what they pick is no argument of theirs: see test_values
+SPELLINGS = [
+    (name, f) for name in OPS for f in CATALOGUE[name].answers if callable(f) and f not in APART
+]
 
 
 @pytest.mark.parametrize("name", OPS)
@@ -32,7 +39,9 @@ def test_value_and_gradients_are_numpys_wherever_arrays_live(name, backend):
         op_checks.check_device(CATALOGUE[name], example, backend)
 
 
-@pytest.mark.parametrize(("name", "function"), SPELLINGS, ids=[f"{f.__name__}" for _, f in SPELLINGS])
+@pytest.mark.parametrize(
+    ("name", "function"), SPELLINGS, ids=[f"{f.__name__}" for _, f in SPELLINGS]
+)
 def test_numpy_spelling(name, function):
     """`np.tanh(t)` is the op, and NumPy's own result on the bare arrays, in value and gradient."""
     op, found = CATALOGUE[name], 0
@@ -44,7 +53,10 @@ def test_numpy_spelling(name, function):
             continue
         found += 1
         g = op_checks.cotangent(value, example.rng)
-        expected, spelled = op_checks.gradients(call, example.arrays, g), op_checks.gradients(way, example.arrays, g)
+        expected, spelled = (
+            op_checks.gradients(call, example.arrays, g),
+            op_checks.gradients(way, example.arrays, g),
+        )
         np.testing.assert_array_equal(spelled[0], expected[0])
         for a, b in zip(spelled[1], expected[1], strict=True):
             np.testing.assert_array_equal(a, b)

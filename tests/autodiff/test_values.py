@@ -25,7 +25,9 @@ FORMULAS = {
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_formula(name):
-    np.testing.assert_allclose(CATALOGUE[name](xs).data, [FORMULAS[name](x) for x in xs], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        CATALOGUE[name](xs).data, [FORMULAS[name](x) for x in xs], rtol=1e-12, atol=1e-15
+    )
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -44,11 +46,15 @@ def test_softmax_family_is_one_family(seed, shape):
     np.testing.assert_allclose(total, np.log(np.exp(x).sum(-1, keepdims=True)), rtol=1e-12)
     np.testing.assert_allclose(tinymm_ops.log_softmax(x).data, x - total, atol=1e-12)
     np.testing.assert_allclose(tinymm_ops.softmax(x).data, np.exp(x - total), atol=1e-14)
-    np.testing.assert_array_equal(tinymm_ops.masked_softmax(x, np.ones(shape, bool)).data, tinymm_ops.softmax(x).data)
+    np.testing.assert_array_equal(
+        tinymm_ops.masked_softmax(x, np.ones(shape, bool)).data, tinymm_ops.softmax(x).data
+    )
 
 
 def test_mask_may_not_stretch_the_scores():
-    with pytest.raises(ShapeError, match=r"the scores \(3, 4\) and \(2, 3, 4\) came; give the scores"):
+    with pytest.raises(
+        ShapeError, match=r"the scores \(3, 4\) and \(2, 3, 4\) came; give the scores"
+    ):
         tinymm_ops.masked_softmax(np.ones((3, 4)), np.ones((2, 3, 4), bool))
 
 
@@ -110,13 +116,19 @@ INDICES = [
 def test_getitem_is_numpys(index):
     x = np.random.default_rng(0).standard_normal((4, 3))
     np.testing.assert_array_equal(Tensor(x)[index].data, x[index])
-    gradcheck(lambda t: t[index] if isinstance(t, Tensor) else Tensor(t)[index], x, rng=np.random.default_rng(1))
+    gradcheck(
+        lambda t: t[index] if isinstance(t, Tensor) else Tensor(t)[index],
+        x,
+        rng=np.random.default_rng(1),
+    )
 
 
 def test_index_may_be_a_tensor():
     x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
     np.testing.assert_array_equal(x[np.argmax(x, axis=0)].data[:, 0], [3, 3, 3])
-    np.testing.assert_array_equal(np.take_along_axis(x, np.argmax(x, axis=1)[:, None], axis=1).data, [[2], [5]])
+    np.testing.assert_array_equal(
+        np.take_along_axis(x, np.argmax(x, axis=1)[:, None], axis=1).data, [[2], [5]]
+    )
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (1, 2), (4, 1)])
@@ -124,7 +136,13 @@ def test_take_along_axis_broadcasts_as_numpys(shape):
     x, indices = np.random.default_rng(0).standard_normal((4, 5)), np.zeros(shape, int) + 3
     expected = np.take_along_axis(x, indices, axis=1)
     np.testing.assert_array_equal(np.take_along_axis(Tensor(x), indices, axis=1).data, expected)
-    gradcheck(lambda t: np.take_along_axis(Tensor(t) if isinstance(t, np.ndarray) else t, indices, axis=1), x, rng=np.random.default_rng(1))
+    gradcheck(
+        lambda t: np.take_along_axis(
+            Tensor(t) if isinstance(t, np.ndarray) else t, indices, axis=1
+        ),
+        x,
+        rng=np.random.default_rng(1),
+    )
 
 
 @pytest.mark.parametrize(("sections", "axis"), [(2, 0), (3, -1), ([1, 3], 0), ([2], 1)])
@@ -135,7 +153,9 @@ def test_split_is_numpys(sections, axis):
         np.testing.assert_array_equal(mine.data, numpys)
 
     def scaled(t):
-        return np.concatenate([part * (i + 1) for i, part in enumerate(np.split(t, sections, axis=axis))], axis=axis)
+        return np.concatenate(
+            [part * (i + 1) for i, part in enumerate(np.split(t, sections, axis=axis))], axis=axis
+        )
 
     gradcheck(scaled, x, rng=np.random.default_rng(1))
 
@@ -144,9 +164,17 @@ def test_split_is_numpys(sections, axis):
 @pytest.mark.parametrize("k", [-3, -1, 0, 2, 5])
 def test_diagonals_are_numpys(shape, k):
     x = np.random.default_rng(0).standard_normal(shape)
-    for name, options in ((np.diag, {"k": k}), (np.diagonal, {"offset": k}), (np.trace, {"offset": k})):
+    for name, options in (
+        (np.diag, {"k": k}),
+        (np.diagonal, {"offset": k}),
+        (np.trace, {"offset": k}),
+    ):
         np.testing.assert_array_equal(name(Tensor(x), **options).data, name(x, **options))
-        gradcheck(lambda t, name=name, options=options: name(t * t, **options), x, rng=np.random.default_rng(1))
+        gradcheck(
+            lambda t, name=name, options=options: name(t * t, **options),
+            x,
+            rng=np.random.default_rng(1),
+        )
 
 
 def test_diagonals_live_where_their_arrays_do(backend):
@@ -156,7 +184,9 @@ def test_diagonals_live_where_their_arrays_do(backend):
     np.testing.assert_array_equal(to_host(t.grad), np.eye(3, 4, k=1) * np.arange(3)[:, None])
 
 
-@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"padding": 1}, {"stride": 3, "padding": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"stride": 2}, {"padding": 1}, {"stride": 3, "padding": 2}]
+)
 def test_conv2d_is_a_sliding_sum(options):
     """Against the definition, written with loops."""
     rng = np.random.default_rng(0)
@@ -167,7 +197,9 @@ def test_conv2d_is_a_sliding_sum(options):
     for i in range(y.shape[1]):
         for j in range(y.shape[2]):
             window = padded[:, i * stride : i * stride + 3, j * stride : j * stride + 2]
-            np.testing.assert_allclose(y[:, i, j], np.einsum("bhwc,hwco->bo", window, w), rtol=1e-12)
+            np.testing.assert_allclose(
+                y[:, i, j], np.einsum("bhwc,hwco->bo", window, w), rtol=1e-12
+            )
     assert y.shape[1:3] == ((6 + 2 * p - 3) // stride + 1, (5 + 2 * p - 2) // stride + 1)
 
 
@@ -199,7 +231,12 @@ def test_pad_takes_zeros_only():
         np.pad(Tensor(np.ones(3)), 1, mode="edge")
 
 
-@pytest.mark.parametrize("options", [{"ord": 1, "axis": 0}, {"ord": "fro"}, {"ord": 2}, {"axis": (0, 1)}])
+@pytest.mark.parametrize(
+    "options", [{"ord": 1, "axis": 0}, {"ord": "fro"}, {"ord": 2}, {"axis": (0, 1)}]
+)
 def test_other_norms_are_refused_rather_than_miscomputed(options):
-    with pytest.raises(UsageError, match=r"Euclidean length along one axis or all, and ord=.* of \(2, 3\) came; leave ord out"):
+    with pytest.raises(
+        UsageError,
+        match=r"Euclidean length along one axis or all, and ord=.* of \(2, 3\) came; leave ord out",
+    ):
         np.linalg.norm(Tensor(np.ones((2, 3))), **options)

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinymm.arrays.errors import ShapeError
-from tinymm.data.augment import affine, color_jitter, draw_affine, random_affine, random_crop, stroke_weight
+from tinymm.data.augment import (
+    affine,
+    color_jitter,
+    draw_affine,
+    random_affine,
+    random_crop,
+    stroke_weight,
+)
 
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
@@ -36,7 +43,9 @@ def test_a_shift_by_whole_pixels_moves_and_fills_with_zeros(right, down):
 
 def test_a_half_turn_reverses_both_axes():
     images = pictures()
-    np.testing.assert_allclose(affine(images, np.tile(-IDENTITY, (6, 1, 1))), images[:, ::-1, ::-1], atol=1e-5)
+    np.testing.assert_allclose(
+        affine(images, np.tile(-IDENTITY, (6, 1, 1))), images[:, ::-1, ::-1], atol=1e-5
+    )
 
 
 @pytest.mark.parity
@@ -45,7 +54,9 @@ def test_sampling_is_torch_s(c):
     torch = pytest.importorskip("torch")
     images, maps = pictures(20, c=c), draw_affine(20, np.random.default_rng(0), strength=3)
     channels_first = torch.tensor(images.transpose(0, 3, 1, 2))
-    grid = torch.nn.functional.affine_grid(torch.tensor(maps), list(channels_first.shape), align_corners=False)
+    grid = torch.nn.functional.affine_grid(
+        torch.tensor(maps), list(channels_first.shape), align_corners=False
+    )
     theirs = torch.nn.functional.grid_sample(channels_first, grid, align_corners=False).numpy()
     np.testing.assert_allclose(affine(images, maps), theirs.transpose(0, 2, 3, 1), atol=1e-5)
 
@@ -77,7 +88,9 @@ def test_full_strokes_are_the_largest_and_smallest_neighbors():
             around = images[0, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
             assert bold[row, column] == pytest.approx(around.max())
             corner = images[1, row : row + 2, column : column + 2]
-            assert light[row, column] == pytest.approx(corner.min() if corner.shape[:2] == (2, 2) else 0, abs=1e-6)
+            assert light[row, column] == pytest.approx(
+                corner.min() if corner.shape[:2] == (2, 2) else 0, abs=1e-6
+            )
 
 
 def test_wobble_is_a_function_of_the_generator_and_of_strength():
@@ -105,14 +118,26 @@ def test_repainting_keeps_paper_white_and_hues_about_as_they_were(seed, strength
     ink = rng.random((4, 5, 5, 3), dtype=np.float32)
     ink[:, 0] = 0
     found = color_jitter(ink, rng, strength)
-    assert (found[:, 0] == 0).all() and 0 <= found.min() and found.max() <= 1 and found.dtype == np.float32
+    assert (
+        (found[:, 0] == 0).all()
+        and 0 <= found.min()
+        and found.max() <= 1
+        and found.dtype == np.float32
+    )
     gains = found[:, 1:] / ink[:, 1:]
     inside = found[:, 1:] < 1
-    low, high = (1 - 0.15 * strength) * (1 - 0.25 * strength), (1 + 0.15 * strength) * (1 + 0.25 * strength)
+    low, high = (
+        (1 - 0.15 * strength) * (1 - 0.25 * strength),
+        (1 + 0.15 * strength) * (1 + 0.25 * strength),
+    )
     assert (gains[inside] > low - 1e-3).all() and (gains[inside] < high + 1e-3).all()
     for picture, kept in zip(gains, inside, strict=True):
         for c in range(3):  # one gain a channel, whatever the place
-            np.testing.assert_allclose(picture[..., c][kept[..., c]], picture[..., c][kept[..., c]][:1].repeat(kept[..., c].sum()), rtol=1e-4)
+            np.testing.assert_allclose(
+                picture[..., c][kept[..., c]],
+                picture[..., c][kept[..., c]][:1].repeat(kept[..., c].sum()),
+                rtol=1e-4,
+            )
 
 
 def test_no_strength_repaints_nothing():

@@ -22,7 +22,9 @@ def test_a_batch_is_distinct_in_range_and_a_function_of_step_and_seed(n, size, s
 def test_an_epoch_shows_no_picture_twice_and_leaves_out_less_than_a_batch(n, size, epoch):
     size = min(n, size)
     steps = n // size
-    seen = np.concatenate([batch_indices(n, size, epoch * steps + step, 3) for step in range(steps)])
+    seen = np.concatenate(
+        [batch_indices(n, size, epoch * steps + step, 3) for step in range(steps)]
+    )
     assert len(set(seen.tolist())) == len(seen) > n - size
 
 
@@ -41,12 +43,17 @@ def test_changing_a_batch_leaves_the_next_call_alone():
 
 @pytest.mark.parametrize("size", [0, 11])
 def test_a_batch_size_out_of_range_is_named_with_the_number_of_pictures(size):
-    with pytest.raises(DataError, match=rf"1 to the number of training pictures, 10, but came as {size}: choose a smaller"):
+    with pytest.raises(
+        DataError,
+        match=rf"1 to the number of training pictures, 10, but came as {size}: choose a smaller",
+    ):
         batch_indices(10, size, 0, 0)
 
 
 def test_a_pair_set_knows_its_distractors():
-    pairs = PairSet(np.zeros((2, 4, 4, 1), np.float32), ["a", "b", "c", "d"], np.array([1, -1, 0, 1]))
+    pairs = PairSet(
+        np.zeros((2, 4, 4, 1), np.float32), ["a", "b", "c", "d"], np.array([1, -1, 0, 1])
+    )
     assert [targets.tolist() for targets in pairs.targets_of_images()] == [[2], [0, 3]]
 
 

@@ -12,7 +12,14 @@ from test_pairs import build
 from tinymm.arrays.errors import DataError
 from tinymm.data.builtin import glyphs
 from tinymm.data.your_data import pairs
-from tinymm.data.your_data.fingerprint import SPLITS, Record, difference, digest, fingerprint, trained_on
+from tinymm.data.your_data.fingerprint import (
+    SPLITS,
+    Record,
+    difference,
+    digest,
+    fingerprint,
+    trained_on,
+)
 
 
 class Listed:

@@ -22,16 +22,21 @@ def reference():
         return dict(arrays)
 
 
-#: The original code's numbers were taken with Pillow 13, which shrinks a tall picture's columns first; before, rows came first, and the
-#: rounding between the two passes fell elsewhere.
+#: The original code's numbers were taken with Pillow 13, which shrinks a tall picture's columns
+#: first; before, rows came first, and the rounding between the two passes fell elsewhere.
 SINCE_13 = int(PIL.__version__.split(".")[0]) >= 13
 
 
 @pytest.mark.parametrize("family", ["clip", "blip"])
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_pixels_are_those_of_the_original_code(reference, family, number):
-    ours, theirs = preprocess(family, 32).pixels(reference[f"img{number}"]), reference[f"{family}_u8_{number}"]
-    np.testing.assert_allclose(ours.astype(int), theirs.astype(int), rtol=0, atol=0 if SINCE_13 or number != 1 else 2)
+    ours, theirs = (
+        preprocess(family, 32).pixels(reference[f"img{number}"]),
+        reference[f"{family}_u8_{number}"],
+    )
+    np.testing.assert_allclose(
+        ours.astype(int), theirs.astype(int), rtol=0, atol=0 if SINCE_13 or number != 1 else 2
+    )
 
 
 @pytest.mark.parametrize(("family", "number"), [("clip", 0), ("blip", 1)])
@@ -51,7 +56,13 @@ def test_a_path_its_bytes_an_image_and_an_array_give_the_same(tmp_path):
         np.testing.assert_array_equal(preprocess("clip", 16)(picture), expected)
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 20), st.sampled_from(["shorter_side", "square"]), st.sampled_from([1, 3]))
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(1, 20),
+    st.sampled_from(["shorter_side", "square"]),
+    st.sampled_from([1, 3]),
+)
 def test_every_shape_becomes_the_square_that_was_asked_for(h, w, n, resize, channels):
     settings = Preprocess(n, channels, (0.5,) * channels, (0.5,) * channels, resize)
     picture = np.full((h, w, 3), 200, np.uint8)
@@ -61,14 +72,26 @@ def test_every_shape_becomes_the_square_that_was_asked_for(h, w, n, resize, chan
     assert Preprocess.from_dict(settings.to_dict()) == settings
 
 
-@pytest.mark.parametrize("settings", [preprocess("clip", 224), preprocess("blip", 384), Preprocess(32, 1, (0.2,), (0.4,))])
+@pytest.mark.parametrize(
+    "settings",
+    [preprocess("clip", 224), preprocess("blip", 384), Preprocess(32, 1, (0.2,), (0.4,))],
+)
 def test_settings_survive_hugging_faces_names(settings):
     assert Preprocess.from_dict(settings.to_dict()) == settings
 
 
 def test_openai_s_old_files_with_bare_numbers_are_read():
-    old = {"size": 224, "crop_size": 224, "do_center_crop": True, "do_resize": True, "resample": 3, "do_normalize": True}
-    assert Preprocess.from_dict(old) == replace(preprocess("clip", 224), crop_rounding="down")  # transformers' crop, not OpenAI's
+    old = {
+        "size": 224,
+        "crop_size": 224,
+        "do_center_crop": True,
+        "do_resize": True,
+        "resample": 3,
+        "do_normalize": True,
+    }
+    assert Preprocess.from_dict(old) == replace(
+        preprocess("clip", 224), crop_rounding="down"
+    )  # transformers' crop, not OpenAI's
 
 
 @pytest.mark.parametrize(
@@ -108,17 +131,23 @@ def test_settings_beyond_ours_are_refused(settings, message):
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_a_truncated_picture_is_named(tmp_path, suffix):
     path = tmp_path / f"half.{suffix}"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)).save(
+        path
+    )
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert check_header(path) == (60, 60)
-    with pytest.raises(DataError, match=rf"half.{suffix} is damaged or cut off \(.*\): copy it again"):
+    with pytest.raises(
+        DataError, match=rf"half.{suffix} is damaged or cut off \(.*\): copy it again"
+    ):
         read(path)
 
 
 def test_other_files_and_missing_ones_are_named(tmp_path):
     path = tmp_path / "notes.jpg"
     path.write_text("not a picture")
-    with pytest.raises(DataError, match="notes.jpg is no picture that can be read .*: pictures are JPEG"):
+    with pytest.raises(
+        DataError, match="notes.jpg is no picture that can be read .*: pictures are JPEG"
+    ):
         read(path)
     with pytest.raises(DataError, match="gone.jpg is not there"):
         read(tmp_path / "gone.jpg")
@@ -135,7 +164,9 @@ def test_a_decompression_bomb_is_refused_before_it_unpacks(tmp_path, monkeypatch
     path = tmp_path / "bomb.png"
     Image.new("L", (200, 100)).save(path)
     monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
-    with pytest.raises(DataError, match="at most 10000 pixels but .*bomb.png has 200 x 100: shrink it"):
+    with pytest.raises(
+        DataError, match="at most 10000 pixels but .*bomb.png has 200 x 100: shrink it"
+    ):
         read(path)
     for limit in (15_000, 5_000):  # Pillow's own warning, and its own error
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
@@ -160,7 +191,12 @@ def test_sixteen_bit_grays_keep_their_shades(tmp_path):
 
 
 def test_arrays_of_another_kind_are_refused():
-    for array in (np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((2, 4, 4, 3), np.uint8), np.zeros((0, 4), np.uint8)):
+    for array in (
+        np.zeros((4, 4, 3)),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((2, 4, 4, 3), np.uint8),
+        np.zeros((0, 4), np.uint8),
+    ):
         with pytest.raises(DataError, match=r"\(h, w, 3\) of uint8 but came as"):
             preprocess("clip", 8)(array)
 

@@ -192,7 +192,9 @@ def test_a_side_beyond_all_cameras_is_refused(size):
 
 @pytest.mark.filterwarnings("error")
 def test_odd_metadata_warn_of_nothing():
-    content = saved(COLORS, "PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\1\x12")  # a directory that is cut off
+    content = saved(
+        COLORS, "PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\1\x12"
+    )  # a directory that is cut off
     with pytest.warns(UserWarning, match="Corrupt EXIF"), Image.open(BytesIO(content)) as theirs:
         ImageOps.exif_transpose(theirs)
     np.testing.assert_array_equal(read(content), np.asarray(COLORS))

@@ -82,7 +82,9 @@ def test_of_ascii_only_apostrophes_outside_of_words_have_changed(text):
 
 
 @pytest.mark.parametrize(
-    "data", [glyphs, shapes, pytest.param(digits, marks=pytest.mark.data)], ids=lambda data: data.__name__
+    "data",
+    [glyphs, shapes, pytest.param(digits, marks=pytest.mark.data)],
+    ids=lambda data: data.__name__,
 )
 def test_the_built_in_captions_have_the_words_that_they_had(data):
     if data is digits:

@@ -43,7 +43,11 @@ def test_every_row_ends_with_the_largest_id_and_is_padded_with_zeros():
     ids, is_real = tokenizer(["a dog", "", "zebra a"])
     assert ids.tolist() == [[2, 5, 10], [10, 0, 0], [1, 2, 10]]
     assert is_real.tolist() == [[True] * 3, [True, False, False], [True] * 3]
-    assert ids.dtype == np.int64 and is_real.dtype == bool and len(tokenizer) == 11 == tokenizer.end_of_text + 1
+    assert (
+        ids.dtype == np.int64
+        and is_real.dtype == bool
+        and len(tokenizer) == 11 == tokenizer.end_of_text + 1
+    )
 
 
 @given(captions)
@@ -85,7 +89,10 @@ def test_save_and_load_give_the_same_tokenizer(saved):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d["model"].update(type="BPE"), "holds a BPE model but this class reads WordLevel"),
+        (
+            lambda d: d["model"].update(type="BPE"),
+            "holds a BPE model but this class reads WordLevel",
+        ),
         (lambda d: d.update(pre_tokenizer={"type": "Whitespace"}), "rules other than tinymm's"),
         (lambda d: d.pop("model"), "no tokenizer.json that can be read"),
     ],
@@ -118,7 +125,13 @@ def test_unknown_words_come_with_their_counts():
 
 
 def test_vocabularies_that_can_never_match_are_refused():
-    for words, message in (((), "0 came"), (("a", "a"), "2 came, 1 of them"), (("A",), r"\['A'\]"), (("a b",), "a b"), (("a!",), "a!")):
+    for words, message in (
+        ((), "0 came"),
+        (("a", "a"), "2 came, 1 of them"),
+        (("A",), r"\['A'\]"),
+        (("a b",), "a b"),
+        (("a!",), "a!"),
+    ):
         with pytest.raises(DataError, match=message):
             WordTokenizer(words, 5)
     with pytest.raises(DataError, match="2 or more tokens, but came as 1"):
@@ -146,9 +159,20 @@ def test_a_frame_has_ids_behind_the_words_which_keep_theirs(more):
     framed = plain.with_frame(*more)
     assert framed.frame == ("[CLS]", *(more or ("[DEC]",))) and framed.framed and not plain.framed
     assert framed.context == 7 and framed.with_frame(*more).context == 7, "one token more, and once"
-    assert framed.end_of_text == plain.end_of_text == 10 and framed.vocabulary == plain.vocabulary and len(framed) == 11 + len(framed.frame)
-    ids = {"[CLS]": framed.begin, "[DEC]": framed.decode_token, "[ENC]": framed.encode_token, "[MASK]": framed.mask_token}
-    assert {name: number for name, number in ids.items() if number is not None} == {name: 11 + i for i, name in enumerate(framed.frame)}
+    assert (
+        framed.end_of_text == plain.end_of_text == 10
+        and framed.vocabulary == plain.vocabulary
+        and len(framed) == 11 + len(framed.frame)
+    )
+    ids = {
+        "[CLS]": framed.begin,
+        "[DEC]": framed.decode_token,
+        "[ENC]": framed.encode_token,
+        "[MASK]": framed.mask_token,
+    }
+    assert {name: number for name, number in ids.items() if number is not None} == {
+        name: 11 + i for i, name in enumerate(framed.frame)
+    }
     assert (plain.begin, plain.decode_token, plain.encode_token, plain.mask_token) == (None,) * 4
 
 
@@ -157,14 +181,19 @@ def test_a_framed_caption_begins_with_the_token_of_its_own():
     ids, is_real = framed(["a dog", "", "zebra a cat dog dog dog"])
     assert ids.tolist() == [[11, 2, 5, 10, 0, 0], [11, 10, 0, 0, 0, 0], [11, 1, 2, 4, 5, 10]]
     assert is_real.sum(axis=1).tolist() == [4, 2, 6] and framed.cut == 1
-    assert framed(["a cat dog dog"])[0].tolist() == [[11, 2, 4, 5, 5, 10]] and framed.cut == 1, "as long as before, and whole"
+    assert framed(["a cat dog dog"])[0].tolist() == [[11, 2, 4, 5, 5, 10]] and framed.cut == 1, (
+        "as long as before, and whole"
+    )
 
 
 def test_a_frame_is_not_heard_but_for_the_gap():
     framed = WordTokenizer(WORDS, context=5).with_frame("[DEC]", "[ENC]", "[MASK]")
     ids, _ = framed(["a dog", "zebra cat"])
     assert framed.decode(ids) == ["a dog", "[UNK] cat"]
-    assert framed.decode(np.array([[12, 2, 14, 5, 10], [13, 2, 5, 10, 4]])) == ["a [MASK] dog", "a dog"]
+    assert framed.decode(np.array([[12, 2, 14, 5, 10], [13, 2, 5, 10, 4]])) == [
+        "a [MASK] dog",
+        "a dog",
+    ]
     with pytest.raises(DataError, match="from 0 to 14 but came as 2 to 15"):
         framed.decode(np.array([[2, 15]]))
 
@@ -194,15 +223,31 @@ def test_the_tokenizers_library_agrees_about_frames(texts, more, tmp_path_factor
     assert [row.attention_mask for row in encoded] == is_real.astype(int).tolist()
 
 
-@pytest.mark.parametrize("frame", [("[DEC]",), ("[DEC]", "[CLS]"), ("[CLS]", "[DEC]", "[DEC]"), ("[CLS]", "[SEP]"), ("[CLS]", "[CLS]")])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        ("[DEC]",),
+        ("[DEC]", "[CLS]"),
+        ("[CLS]", "[DEC]", "[DEC]"),
+        ("[CLS]", "[SEP]"),
+        ("[CLS]", "[CLS]"),
+    ],
+)
 def test_frames_that_mean_nothing_are_refused(frame):
-    with pytest.raises(DataError, match=re.escape(f"[CLS] and any of [DEC], [ENC], [MASK], each once, but came as {', '.join(frame)}: correct it")):
+    with pytest.raises(
+        DataError,
+        match=re.escape(
+            f"[CLS] and any of [DEC], [ENC], [MASK], each once, but came as {', '.join(frame)}: correct it"
+        ),
+    ):
         WordTokenizer(WORDS, 5, frame=frame)
 
 
 def test_a_framed_context_has_room_for_a_word_too():
     assert WordTokenizer(WORDS, 3, frame=("[CLS]", "[DEC]"))(["a cat"])[0].tolist() == [[11, 2, 10]]
-    with pytest.raises(DataError, match="room for a word and EOT, 3 or more tokens, but came as 2: raise it"):
+    with pytest.raises(
+        DataError, match="room for a word and EOT, 3 or more tokens, but came as 2: raise it"
+    ):
         WordTokenizer(WORDS, 2, frame=("[CLS]", "[DEC]"))
 
 
@@ -223,7 +268,10 @@ def test_a_foreign_frame_is_refused_by_the_name_of_its_file(change, tmp_path):
     content = json.loads(path.read_text("utf-8"))
     change(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match="tokenizer.json is a WordLevel tokenizer with rules other than tinymm's"):
+    with pytest.raises(
+        CheckpointError,
+        match="tokenizer.json is a WordLevel tokenizer with rules other than tinymm's",
+    ):
         WordTokenizer.load(tmp_path)
 
 

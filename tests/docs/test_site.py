@@ -16,12 +16,27 @@ from browser import served as serve
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "build" / "docs"
 #: Attributes by which a page makes the browser fetch something.
-FETCHES = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src", "audio": "src", "object": "data"}
+FETCHES = {
+    "script": "src",
+    "img": "src",
+    "link": "href",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "object": "data",
+}
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in ("sphinx", "myst_nb", "furo")), reason="needs the extra `docs`"),
+    pytest.mark.skipif(
+        any(importlib.util.find_spec(name) is None for name in ("sphinx", "myst_nb", "furo")),
+        reason="needs the extra `docs`",
+    ),
 ]
-SHEETS = [f"sheets/{name}" for name in ("masks", "losses", "shapes_clip", "shapes_blip2", "axes", "evaluation")]
+SHEETS = [
+    f"sheets/{name}"
+    for name in ("masks", "losses", "shapes_clip", "shapes_blip2", "axes", "evaluation")
+]
 needs_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 
@@ -45,10 +60,18 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def site():
     """Build as the contributors' page says; what is unchanged since the last build is not built again."""
-    command = re.search(r"python -m (sphinx .+?)`", (ROOT / "docs" / "conf.py").read_text())[1].split()
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    command = re.search(r"python -m (sphinx .+?)`", (ROOT / "docs" / "conf.py").read_text())[
+        1
+    ].split()
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    return {path.relative_to(SITE).as_posix(): Page(path.read_text()) for path in SITE.rglob("*.html") if "_static" not in path.parts}
+    return {
+        path.relative_to(SITE).as_posix(): Page(path.read_text())
+        for path in SITE.rglob("*.html")
+        if "_static" not in path.parts
+    }
 
 
 def test_links_lead_somewhere(site):
@@ -58,10 +81,20 @@ def test_links_lead_somewhere(site):
             parts = urlsplit(link)
             if parts.scheme or name == "search.html":
                 continue
-            target = ((SITE / name).parent / unquote(parts.path)).resolve() if parts.path else SITE / name
-            there = target.relative_to(SITE.resolve()).as_posix() if target.is_relative_to(SITE.resolve()) else "?"
+            target = (
+                ((SITE / name).parent / unquote(parts.path)).resolve()
+                if parts.path
+                else SITE / name
+            )
+            there = (
+                target.relative_to(SITE.resolve()).as_posix()
+                if target.is_relative_to(SITE.resolve())
+                else "?"
+            )
             fragment = unquote(parts.fragment)
-            if not target.exists() or (there in site and fragment and fragment not in site[there].places):
+            if not target.exists() or (
+                there in site and fragment and fragment not in site[there].places
+            ):
                 lost.append(f"{name} -> {link}")
     assert not lost, "\n".join(sorted(lost)[:20])
 
@@ -70,13 +103,20 @@ def test_pages_fetch_only_their_own_files(site):
     for name, page in site.items():
         for address in page.fetched:
             assert not urlsplit(address).netloc, f"{name} fetches {address}"
-            assert address.startswith("data:") or ((SITE / name).parent / urlsplit(address).path).exists(), f"{name} lacks {address}"
+            assert (
+                address.startswith("data:")
+                or ((SITE / name).parent / urlsplit(address).path).exists()
+            ), f"{name} lacks {address}"
     for path in [*SITE.rglob("*.css"), *SITE.rglob("*.js")]:
-        assert not re.search(r"@import|url\(\s*['\"]?(https?:)?//", path.read_text()), f"{path.name} fetches from elsewhere"
+        assert not re.search(r"@import|url\(\s*['\"]?(https?:)?//", path.read_text()), (
+            f"{path.name} fetches from elsewhere"
+        )
 
 
 def test_every_module_is_annotated_and_every_picture_described(site):
-    modules = {p.relative_to(ROOT / "tinymm").with_suffix("") for p in (ROOT / "tinymm").rglob("*.py")}
+    modules = {
+        p.relative_to(ROOT / "tinymm").with_suffix("") for p in (ROOT / "tinymm").rglob("*.py")
+    }
     pages = {(m.parent if m.name == "__init__" and m.parts[:-1] else m).as_posix() for m in modules}
     assert {f"annotated/{name}.html" for name in pages} <= set(site)
     for name in site:
@@ -104,32 +144,67 @@ def visit(browser, address, width=1280, dark=False):
     browser.complaints.clear()
     browser.look(width, dark=dark, phone=width < 600)
     browser.open(address)
-    browser.ask("document.documentElement.style.scrollBehavior = 'auto'")  # a pointer goes to where an element is, not to where it will be
-    browser.ask("new Promise(done => document.fonts.ready.then(() => requestAnimationFrame(() => setTimeout(done, 100))))")
+    browser.ask(
+        "document.documentElement.style.scrollBehavior = 'auto'"
+    )  # a pointer goes to where an element is, not to where it will be
+    browser.ask(
+        "new Promise(done => document.fonts.ready.then(() => requestAnimationFrame(() => setTimeout(done, 100))))"
+    )
 
 
 def opened():
     notebooks = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    prose = ["index", "explorers", "losses", "faq", "glossary", "catalogue", "annotated", "cheat_sheets"]
-    return [*prose, *SHEETS, "api/losses", "annotated/layers/masks", *(f"tutorials/{name}" for name in notebooks[:1])]
+    prose = [
+        "index",
+        "explorers",
+        "losses",
+        "faq",
+        "glossary",
+        "catalogue",
+        "annotated",
+        "cheat_sheets",
+    ]
+    return [
+        *prose,
+        *SHEETS,
+        "api/losses",
+        "annotated/layers/masks",
+        *(f"tutorials/{name}" for name in notebooks[:1]),
+    ]
 
 
 @needs_a_browser
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+@pytest.mark.parametrize(
+    ("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)]
+)
 @pytest.mark.parametrize("page", opened())
 def test_page_is_read_without_the_network(page, width, dark, browser, served):
     visit(browser, f"{served}/{page}.html", width, dark)
-    elsewhere = [address for address in browser.requests if not address.startswith((served, "data:"))]
-    assert len(browser.requests) > 3 and not elsewhere and not browser.complaints, (elsewhere, browser.complaints)
-    assert browser.ask("document.documentElement.scrollWidth") <= width, "the page is wider than its window"
+    elsewhere = [
+        address for address in browser.requests if not address.startswith((served, "data:"))
+    ]
+    assert len(browser.requests) > 3 and not elsewhere and not browser.complaints, (
+        elsewhere,
+        browser.complaints,
+    )
+    assert browser.ask("document.documentElement.scrollWidth") <= width, (
+        "the page is wider than its window"
+    )
     ground = browser.ask("getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == dark, f"the page's ground is {ground}"
+    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == dark, (
+        f"the page's ground is {ground}"
+    )
 
 
 @needs_a_browser
 def test_formulas_are_drawn_and_columns_stand_side_by_side(browser, served):
     visit(browser, f"{served}/losses.html")
-    assert browser.ask("[...document.querySelectorAll('math')].filter(m => m.getBoundingClientRect().height > 8).length") > 50
+    assert (
+        browser.ask(
+            "[...document.querySelectorAll('math')].filter(m => m.getBoundingClientRect().height > 8).length"
+        )
+        > 50
+    )
     columns = """(() => {
         const row = document.querySelector('.annotated .row:not(.alone)');
         const [prose, code] = ['.said', '.code'].map(name => row.querySelector(name).getBoundingClientRect());
@@ -149,11 +224,21 @@ def said(browser, kind):
 
 
 @needs_a_browser
-@pytest.mark.parametrize(("page", "kind"), [("index", "similarity"), ("explorers", "masks"), ("explorers", "similarity"), ("explorers", "attention")])
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [
+        ("index", "similarity"),
+        ("explorers", "masks"),
+        ("explorers", "similarity"),
+        ("explorers", "attention"),
+    ],
+)
 @pytest.mark.parametrize("width", [1280, 390])
 def test_live_pictures_answer_pointer_and_keyboard(page, kind, width, browser, served):
     visit(browser, f"{served}/{page}.html", width)
-    assert browser.ask("document.querySelectorAll('.tm-x').length === document.querySelectorAll('.tm-x[data-live]').length")
+    assert browser.ask(
+        "document.querySelectorAll('.tm-x').length === document.querySelectorAll('.tm-x[data-live]').length"
+    )
     cells = f".tm-x[data-kind={kind}] [role=gridcell]"
     whole = said(browser, kind)
     browser.point(f"{cells}:last-of-type")
@@ -165,8 +250,12 @@ def test_live_pictures_answer_pointer_and_keyboard(page, kind, width, browser, s
     browser.press("ArrowRight")
     assert said(browser, kind) != first or kind == "masks", "in a mask a row is what is said"
     browser.press("ArrowDown", "ArrowRight", "ArrowLeft", "Enter")
-    assert browser.ask("location.pathname") == f"/{page}.html", "arrow keys are the picture's here, and turn no page"
-    assert browser.ask(f"document.querySelectorAll('.tm-x[data-kind={kind}] .tm-pinned').length") >= 1
+    assert browser.ask("location.pathname") == f"/{page}.html", (
+        "arrow keys are the picture's here, and turn no page"
+    )
+    assert (
+        browser.ask(f"document.querySelectorAll('.tm-x[data-kind={kind}] .tm-pinned').length") >= 1
+    )
     assert browser.ask("document.documentElement.scrollWidth") <= width and not browser.complaints
 
 
@@ -179,7 +268,9 @@ def test_the_start_page_says_what_the_record_says(browser, served):
     loss = [float(re.search(r"Loss ([\d.]+)", text)[1]) for text in (after, before)]
     assert loss[0] < 0.1 < 2 < loss[1]
     titles = browser.ask("document.querySelector('.tm-title').textContent")
-    assert re.match(r"10 of 10 captions find their picture \(chance: 1\); \d before training", titles)
+    assert re.match(
+        r"10 of 10 captions find their picture \(chance: 1\); \d before training", titles
+    )
 
 
 @needs_a_browser
@@ -189,7 +280,9 @@ def test_without_scripts_the_pictures_are_whole(browser, served):
     browser.open(f"{served}/explorers.html")  # and no visit, whose clock is a script too
     browser.scripts(True)
     assert browser.ask("document.querySelectorAll('[data-live]').length") == 0
-    assert browser.ask("[...document.querySelectorAll('.tm-x svg[role=grid]')].every(each => each.getBoundingClientRect().height > 30)")
+    assert browser.ask(
+        "[...document.querySelectorAll('.tm-x svg[role=grid]')].every(each => each.getBoundingClientRect().height > 30)"
+    )
     assert browser.ask("document.querySelectorAll('.tm-x details pre').length") == 3
 
 
@@ -210,8 +303,14 @@ def test_a_glossarys_word_says_its_sentence_on_hover_and_on_focus(width, dark, b
         browser.press("Tab")
         if browser.ask("document.activeElement.matches('.said-word')"):
             break
-    assert sentence in browser.ask(f"{shown}.content") and browser.ask("document.documentElement.scrollWidth") <= width
-    ink, ground = (browser.ask(f"{shown}.{name}.match(/[\\d.]+/g).slice(0, 3).map(Number)") for name in ("color", "backgroundColor"))
+    assert (
+        sentence in browser.ask(f"{shown}.content")
+        and browser.ask("document.documentElement.scrollWidth") <= width
+    )
+    ink, ground = (
+        browser.ask(f"{shown}.{name}.match(/[\\d.]+/g).slice(0, 3).map(Number)")
+        for name in ("color", "backgroundColor")
+    )
     assert abs(sum(ink) - sum(ground)) > 350, "the sentence can be read"
 
 
@@ -219,7 +318,9 @@ def test_a_glossarys_word_says_its_sentence_on_hover_and_on_focus(width, dark, b
 @pytest.mark.parametrize("page", SHEETS)
 def test_a_cheat_sheet_is_one_page_of_a4(page, browser, served):
     visit(browser, f"{served}/{page}.html")
-    printed = base64.b64decode(browser.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"])
+    printed = base64.b64decode(
+        browser.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)["data"]
+    )
     sizes = re.findall(rb"/MediaBox\s*\[([^\]]+)\]", printed)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1, "it goes on on a second page"
     width, height = map(float, sizes[0].split()[2:])
@@ -235,7 +336,9 @@ def test_the_count_of_pages_would_notice(browser, served):
 
 @needs_a_browser
 def test_the_browser_test_would_notice(browser, served, tmp_path):
-    (SITE / "_static" / "planted.html").write_text("<script src='http://example.invalid/x.js'></script><script>console.error('planted')</script>")
+    (SITE / "_static" / "planted.html").write_text(
+        "<script src='http://example.invalid/x.js'></script><script>console.error('planted')</script>"
+    )
     try:
         visit(browser, f"{served}/_static/planted.html")
     finally:

@@ -36,10 +36,22 @@ def test_the_glossary_is_in_order_and_each_word_has_one_sentence_and_one_place()
     assert len(entries()) >= 120 and names == sorted(set(names))
     for title, said in alone:
         assert len(re.findall(r"\{py:\w+\}`[^`]+`|\]\([^)]+\)", said)) == 1, f"{title} has one link"
-        assert re.sub(r"`[^`]+`|\([^)]*\)|\"[^\"]+\"", "", said).count(". ") == 0 and said.endswith("."), f"{title} has one sentence"
+        assert re.sub(r"`[^`]+`|\([^)]*\)|\"[^\"]+\"", "", said).count(". ") == 0 and said.endswith(
+            "."
+        ), f"{title} has one sentence"
 
 
-@pytest.mark.parametrize("pair", ["Logit, probability", "Mask, padding", "Batch, queue", "Loss, metric", "Epoch, step", "ITC, ITM, ITG"])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "Logit, probability",
+        "Mask, padding",
+        "Batch, queue",
+        "Loss, metric",
+        "Epoch, step",
+        "ITC, ITM, ITG",
+    ],
+)
 def test_words_that_are_confused_stand_together(pair):
     assert pair in [title for title, _ in entries()]
 
@@ -64,12 +76,26 @@ def test_a_word_is_marked_where_it_stands_first_and_nowhere_else():
         return nodes.paragraph("", "", *inside)
 
     text = nodes.Text
-    assert hovered(paragraph(text("A Softmax, softmaxes and a softmax.")), paragraph(text("The softmax."))) == ["Softmax"]
-    assert hovered(paragraph(text("Hard negatives and a vision–language model."))) == ["Hard negatives"]
-    assert hovered(nodes.title("", "", text("Softmax")), paragraph(nodes.literal("", "softmax"), text(" of x"))) == []
+    assert hovered(
+        paragraph(text("A Softmax, softmaxes and a softmax.")), paragraph(text("The softmax."))
+    ) == ["Softmax"]
+    assert hovered(paragraph(text("Hard negatives and a vision–language model."))) == [
+        "Hard negatives"
+    ]
+    assert (
+        hovered(
+            nodes.title("", "", text("Softmax")),
+            paragraph(nodes.literal("", "softmax"), text(" of x")),
+        )
+        == []
+    )
     assert hovered(paragraph(nodes.reference("", "", text("softmax")))) == []
     assert hovered(nodes.table("", paragraph(text("softmax")))) == []
-    assert hovered(paragraph(text("softmax")), where="annotated/losses") == hovered(paragraph(text("softmax")), where="glossary") == []
+    assert (
+        hovered(paragraph(text("softmax")), where="annotated/losses")
+        == hovered(paragraph(text("softmax")), where="glossary")
+        == []
+    )
     many = "attention bert softmax entropy surprise twin leak swap recall at k perplexity distillation dropout gelu nat"
     assert len(hovered(paragraph(text(many)))) == 8
 
@@ -80,9 +106,15 @@ def test_a_mark_says_the_sentence_and_leads_to_the_entry():
     where, said = hover.entries()["infonce"]
     writer = type("Writer", (), {"body": []})
     hover.begin(writer, hover.mark("InfoNCE", (where, 'is "<b>" & so'), "glossary.html"))
-    assert 'href="glossary.html#term-infonce"' in writer.body[0] and html.escape('is "<b>" & so') in writer.body[0] and "<b>" not in writer.body[0]
+    assert (
+        'href="glossary.html#term-infonce"' in writer.body[0]
+        and html.escape('is "<b>" & so') in writer.body[0]
+        and "<b>" not in writer.body[0]
+    )
     assert said.endswith(".") and "{py" not in said and "tinymm." not in said
-    assert not [word for word, (_, said) in hover.entries().items() if re.search(r"[{}`]|\]\(", said)], "sentences are plain text"
+    assert not [
+        word for word, (_, said) in hover.entries().items() if re.search(r"[{}`]|\]\(", said)
+    ], "sentences are plain text"
 
 
 # ---------------------------------------------------------------------- catalogue
@@ -94,13 +126,27 @@ def test_the_catalogue_has_every_property_under_its_code_once():
 
     page = properties.catalogue()
     anchors = re.findall(r'<span id="(TM-[\w-]+)">', page)
-    assert len(anchors) == len(set(anchors)) == sum(len(check.suite.properties) for check in CHECKS.values())
-    assert {f"TM-{key}" for check in CHECKS.values() for key in check.suite.properties} <= set(anchors)
+    assert (
+        len(anchors)
+        == len(set(anchors))
+        == sum(len(check.suite.properties) for check in CHECKS.values())
+    )
+    assert {f"TM-{key}" for check in CHECKS.values() for key in check.suite.properties} <= set(
+        anchors
+    )
     part = page.split('id="TM-C02"')[1].split("<span")[0]
-    assert "Swapping pictures and texts changes nothing." in part and "finds captions for pictures" in part
+    assert (
+        "Swapping pictures and texts changes nothing." in part
+        and "finds captions for pictures" in part
+    )
     count = sum("C02" in ids.split() for ids in CAUSES["contrastive_loss"].values())
-    assert f"{count} of {len(CAUSES['contrastive_loss'])} planted mistakes" in part and "“one direction only”" in part
-    assert properties.caught("causal_mask", "M02")[0] == "all open", "what breaks nothing else stands first"
+    assert (
+        f"{count} of {len(CAUSES['contrastive_loss'])} planted mistakes" in part
+        and "“one direction only”" in part
+    )
+    assert properties.caught("causal_mask", "M02")[0] == "all open", (
+        "what breaks nothing else stands first"
+    )
 
 
 # ---------------------------------------------------------------------- stops
@@ -110,7 +156,11 @@ def test_each_stop_is_answered_by_one_line(monkeypatch):
     assert len(stops.STOPS) == 12
     for file, question, words in stops.STOPS:
         number, line = stops.answer(file, words)
-        assert words in line and line in (ROOT / "tinymm" / f"{file}.py").read_text().splitlines()[number - 1] and question.endswith("?")
+        assert (
+            words in line
+            and line in (ROOT / "tinymm" / f"{file}.py").read_text().splitlines()[number - 1]
+            and question.endswith("?")
+        )
     for words in ("import numpy as np as", "return"):
         with pytest.raises(LookupError, match="one line"):
             stops.answer("layers/masks", words)
@@ -123,18 +173,31 @@ def test_the_sheet_of_masks_draws_what_the_masks_are():
     from tinymm.layers import masks
 
     made = [getattr(masks, name) for name in re.findall(r"<code>(\w+)\(", sheet_masks.sheet())]
-    every = [name for name in vars(masks) if name.endswith("_mask") and not name.startswith("check")]
+    every = [
+        name for name in vars(masks) if name.endswith("_mask") and not name.startswith("check")
+    ]
     assert sorted(mask.__name__ for mask in made) == sorted(every) and len(made) == 7
     drawing = sheet_masks.drawn(np.tri(3, dtype=bool), list("abc"), list("abc"), None)
-    assert drawing.count("<rect") == 9 and drawing.count('fill-opacity=".82"') == 6 and 'aria-label="6 of 9 cells may attend"' in drawing
-    assert "A query sees all queries, but no text; a text token sees all queries and the text up to itself." in sheet_masks.sheet()
+    assert (
+        drawing.count("<rect") == 9
+        and drawing.count('fill-opacity=".82"') == 6
+        and 'aria-label="6 of 9 cells may attend"' in drawing
+    )
+    assert (
+        "A query sees all queries, but no text; a text token sees all queries and the text up to itself."
+        in sheet_masks.sheet()
+    )
 
 
 def test_the_sheet_of_losses_says_what_the_losses_do(monkeypatch):
     import sheet_losses
 
     page = sheet_losses.sheet()
-    assert "$\\ln n$ = 2.0794" in page and "prior 1:2 = 0.6365" in page and "I, T; none: I\\_m, T\\_m, queue\\_I, queue\\_T" in page
+    assert (
+        "$\\ln n$ = 2.0794" in page
+        and "prior 1:2 = 0.6365" in page
+        and "I, T; none: I\\_m, T\\_m, queue\\_I, queue\\_T" in page
+    )
     assert "1 of the 4 queries" in page and "at 8 of 10 places" in page
     right = sheet_losses.losses.itc_loss
     monkeypatch.setattr(sheet_losses.losses, "itc_loss", lambda *given: 2 * right(*given))
@@ -145,11 +208,16 @@ def test_the_sheets_of_shapes_say_what_was_there():
     import sheet_shapes
 
     page = sheet_shapes.clip()
-    assert "| `qkv = self.qkv(x)` | `(B, T, 3*D)` | `(3, 17, 96)` |" in page and "| `logits` | [n, n] | `(3, 3)` |" in page
+    assert (
+        "| `qkv = self.qkv(x)` | `(B, T, 3*D)` | `(3, 17, 96)` |" in page
+        and "| `logits` | [n, n] | `(3, 3)` |" in page
+    )
     page = sheet_shapes.blip2()
     assert "`(9, 9, 32)`" in page, "ITM judges three pairs for each of the batch"
     for where, number in re.findall(r'annotated/([\w/]+)\.html#L(\d+)"', page):
-        assert "# " in (ROOT / "tinymm" / f"{where}.py").read_text().splitlines()[int(number) - 1], f"{where} {number} has a comment"
+        assert (
+            "# " in (ROOT / "tinymm" / f"{where}.py").read_text().splitlines()[int(number) - 1]
+        ), f"{where} {number} has a comment"
 
 
 def test_the_sheets_of_axes_and_evaluation_are_computed():
@@ -168,11 +236,22 @@ def test_the_live_pictures_are_those_of_the_record():
 
     record, pictures = live.unseen()
     explorer = live.similarity()
-    assert explorer.captions == record["captions"] and len(pictures) == 10 and pictures.std(axis=(1, 2, 3)).min() > 0.05
-    assert np.allclose(explorer.scores("after"), np.array(record["after"]).T) and explorer.scale == record["scale"]
-    assert np.allclose(np.sum(record["attention"], axis=-1), 10_000, atol=20), "each row of attention sums to 1"
+    assert (
+        explorer.captions == record["captions"]
+        and len(pictures) == 10
+        and pictures.std(axis=(1, 2, 3)).min() > 0.05
+    )
+    assert (
+        np.allclose(explorer.scores("after"), np.array(record["after"]).T)
+        and explorer.scale == record["scale"]
+    )
+    assert np.allclose(np.sum(record["attention"], axis=-1), 10_000, atol=20), (
+        "each row of attention sums to 1"
+    )
     assert live.similarity()._repr_html_() == explorer._repr_html_()
-    assert all((DOCS / name).exists() for name in live.LIVE), "those who read elsewhere have a picture"
+    assert all((DOCS / name).exists() for name in live.LIVE), (
+        "those who read elsewhere have a picture"
+    )
 
 
 def test_a_record_of_other_characters_is_refused(monkeypatch, tmp_path):

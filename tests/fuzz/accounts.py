@@ -1,8 +1,8 @@
 """Accounts of captions: every one that went in is used, whole and with its own picture, or is named.
 
 Each caption begins and ends with a token of its own, `k12s … k12e`, and stands for picture `p1`
-(the number's tens). So one can look for it in whatever the input became, and in what was made of it,
-without a reader of one's own.
+(the number's tens). So one can look for it in whatever the input became, and in what was made of
+it, without a reader of one's own.
 """
 
 import io
@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-#: A number with a zero in front, or a digit behind the end, is none of ours: bytes have changed there.
+#: A number with a zero in front, or a digit behind the end, is none of ours: bytes have changed
+#: there.
 TOKEN = re.compile(r"k(0|[1-9]\d*)([se])(?![a-z\d])")
 COLORS, THINGS = ("red", "green", "blue", "white"), ("ball", "bar", "box", "pole", "ring")
 #: Words for splits, and whether what bears them may be trained on; None: nobody can know.

@@ -37,9 +37,9 @@ class Trial:
     """What a kind made of a seed.
 
     `about` names the mutations. `act` calls tinymm, and `judge` gets what it returned and yields
-    complaints; `status` says of it whether something was "used", "named" as left out, or "refused". A
-    trial that is `valid` has nothing wrong with it, and may not be refused. `writes` are the files
-    and folders, below the case's folder, that the call may make or change.
+    complaints; `status` says of it whether something was "used", "named" as left out, or "refused".
+    A trial that is `valid` has nothing wrong with it, and may not be refused. `writes` are the
+    files and folders, below the case's folder, that the call may make or change.
     """
 
     about: str

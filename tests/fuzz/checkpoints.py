@@ -68,7 +68,9 @@ def models() -> dict[str, tuple[Arrays, dict[str, Any], dict[str, int] | None]]:
         for form in formats:
             arrays = {key: np.array(array) for key, array in pretrained.export(model, form).items()}
             told = form not in ("openai", "lavis")
-            config = model_format_of(model).settings_for(model.config, form, "float32") if told else {}
+            config = (
+                model_format_of(model).settings_for(model.config, form, "float32") if told else {}
+            )
             bare = {"image": 4, "text": 4} if name.startswith("clip") else heads
             found[f"{name} {form}"] = (
                 arrays,
@@ -516,11 +518,15 @@ def judge(found: Any, arrays: Arrays, gone: list[str]) -> Iterator[str]:
         ):
             yield f"invented: {name} was left out, and is used"
     for name, keys in report.keys.items():
-        if name in state and all(key in arrays for key in keys) and not _same(
-            np.asarray(state[name]), [arrays[key] for key in keys]
+        if (
+            name in state
+            and all(key in arrays for key in keys)
+            and not _same(np.asarray(state[name]), [arrays[key] for key in keys])
         ):
             yield f"numbers: {name} has others than {', '.join(keys)} in the file"
-    fresh = [name for name in state if name not in report.keys and name not in report.newly_initialized]
+    fresh = [
+        name for name in state if name not in report.keys and name not in report.newly_initialized
+    ]
     if fresh:
         yield f"invented: neither of the file nor named as newly initialized, {', '.join(fresh[:3])}"
     if model_format_of(model).model is not type(model):

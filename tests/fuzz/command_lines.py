@@ -1,5 +1,6 @@
 """Command lines: arguments dropped, doubled, swapped, misspelled, given strange values. Commands that
-train get one step of a tiny model at the end of the line; those that take minutes a flag that is none.
+train get one step of a tiny model at the end of the line; those that take minutes a flag that is
+none.
 """
 
 import io

@@ -28,8 +28,8 @@ from .mutations import (
     repeated_key,
 )
 
-#: The end of a key's path in a config -> (where the model's config has it, what the class assumes of
-#: a file that lacks it). `...` as an assumption: shapes tell, and the file need not.
+#: The end of a key's path in a config -> (where the model's config has it, what the class assumes
+#: of a file that lacks it). `...` as an assumption: shapes tell, and the file need not.
 CLIP_MEANS = {
     "text_config/num_attention_heads": ("text/heads", 8),
     "text_config/hidden_act": ("text/activation", "quick_gelu"),

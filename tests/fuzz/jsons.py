@@ -116,7 +116,9 @@ def judge(
     with suppress(ValueError):  # changed bytes may still be JSON, of other records
         value = json.loads(data.decode("utf-8-sig"))
     ids: dict[int, set[str]] = {}
-    files = {repr(image.get("id")): image.get("file_name") for image in _dicts(_items(value, "images"))}
+    files = {
+        repr(image.get("id")): image.get("file_name") for image in _dicts(_items(value, "images"))
+    }
     for key in ("images", "annotations"):
         for place, image in enumerate(_items(value, key)):
             numbers = {int(n) // 10 for n, _ in accounts.TOKEN.findall(str(image))}

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from .cases import SECONDS, Bench, Outcome, bounded_memory, new_root
 
-#: A processor that is shared with others stretches ten seconds; the case's own clock is the other one.
+#: A processor that is shared with others stretches ten seconds; the case's own clock is the other
+#: one.
 PATIENCE = 12 * SECONDS
 
 

@@ -1,7 +1,7 @@
 """Caption tables: CSV, TSV and other separators, JSON lines, Flickr's token files, `metadata.*`.
 
-Cells are removed, emptied, moved, retyped; columns renamed, repeated, left out; rows get too many or
-too few cells; quotation marks go; splits get other words; lines end otherwise; bytes change.
+Cells are removed, emptied, moved, retyped; columns renamed, repeated, left out; rows get too many
+or too few cells; quotation marks go; splits get other words; lines end otherwise; bytes change.
 """
 
 import csv

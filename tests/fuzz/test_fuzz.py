@@ -158,7 +158,12 @@ def test_a_reader_that_loses_captions_or_splits_of_folders_is_noticed(monkeypatc
     from tinymm.data.your_data import beside, entries, listing, splits
 
     whole = beside._texts_of
-    found = planted("texts", monkeypatch, "tinymm.data.your_data.beside._texts_of", lambda file: (whole(file)[0][:1], ""))
+    found = planted(
+        "texts",
+        monkeypatch,
+        "tinymm.data.your_data.beside._texts_of",
+        lambda file: (whole(file)[0][:1], ""),
+    )
     assert sum("dropped: k" in outcome.symptom for outcome in found) > 10
     monkeypatch.setattr("tinymm.data.your_data.beside._texts_of", whole)
 
@@ -166,7 +171,12 @@ def test_a_reader_that_loses_captions_or_splits_of_folders_is_noticed(monkeypatc
         raise beside.Nothing("no parts")
 
     monkeypatch.setattr(listing, "_from_parts", without_parts)
-    found = planted("texts", monkeypatch, "tinymm.data.your_data.splits.of_path", lambda folders, where: splits.TRAIN)
+    found = planted(
+        "texts",
+        monkeypatch,
+        "tinymm.data.your_data.splits.of_path",
+        lambda folders, where: splits.TRAIN,
+    )
     assert entries.splits is splits
     assert sum("is trained on" in outcome.symptom for outcome in found) > 3
 
@@ -211,14 +221,24 @@ def test_a_reader_of_json_that_drops_annotations_is_noticed(monkeypatch):
     def without_the_third(path, images, annotations, remarks):
         return whole(path, images, annotations[:2] + annotations[3:], remarks)
 
-    found = planted("jsons", monkeypatch, "tinymm.data.your_data.captions._coco_rows", without_the_third)
-    assert sum("dropped: k" in outcome.symptom for outcome in found) > 2  # of those that are COCO and read
+    found = planted(
+        "jsons", monkeypatch, "tinymm.data.your_data.captions._coco_rows", without_the_third
+    )
+    assert (
+        sum("dropped: k" in outcome.symptom for outcome in found) > 2
+    )  # of those that are COCO and read
 
 
 def test_a_word_for_a_split_in_capitals_is_known_and_others_are_not():
     from fuzz.accounts import may_train
 
-    assert [may_train(word) for word in ("TEST", "Training", "VALID", "tset", "")] == [False, True, False, None, None]
+    assert [may_train(word) for word in ("TEST", "Training", "VALID", "tset", "")] == [
+        False,
+        True,
+        False,
+        None,
+        None,
+    ]
 
 
 def test_a_loader_that_forgets_a_tensor_is_noticed(monkeypatch):

@@ -135,7 +135,9 @@ def judge(found: Any, files: dict[str, bytes], readable: bool) -> Iterator[str]:
     yield from accounts.audit(found, went_in, mentions, whole=whole)
     splits: dict[int, str] = {}
     for token, name in owner.items():
-        splits[int(token[1:-1]) // 10 if token[1] != "0" or len(token) == 3 else -1] = name.split("/")[0] if "/" in name else ""
+        splits[int(token[1:-1]) // 10 if token[1] != "0" or len(token) == 3 else -1] = (
+            name.split("/")[0] if "/" in name else ""
+        )
     if readable and all(word in accounts.SPLITS for word in splits.values()):
         yield from accounts.held_out(found, splits)
     for split, entry in accounts.entries(found):

@@ -13,7 +13,15 @@ from tinymm import Tensor
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import DtypeError, ShapeError, UsageError
 from tinymm.autodiff import no_grad, ops
-from tinymm.layers import CrossAttention, MultiHeadAttention, attention, causal_mask, cross_mask, padding_mask, record_attention
+from tinymm.layers import (
+    CrossAttention,
+    MultiHeadAttention,
+    attention,
+    causal_mask,
+    cross_mask,
+    padding_mask,
+    record_attention,
+)
 
 seeds = st.integers(0, 9999)
 sizes = st.integers(1, 5)
@@ -25,7 +33,9 @@ def drawn_mask(kind, rng, B, H, T):
     if kind == "causal":
         return causal_mask(T)
     if kind == "padding":
-        return padding_mask(rng.random((B, T)) < 0.7)  # a row without a real token is meant to occur
+        return padding_mask(
+            rng.random((B, T)) < 0.7
+        )  # a row without a real token is meant to occur
     return rng.random({"rows": (T, T), "heads": (1, H, T, T), "all": (B, H, T, T)}[kind]) < 0.6
 
 
@@ -39,7 +49,14 @@ def gradients(layer, x, g, may_attend, recording=None):
     return y.data, [inputs.grad, *(parameter.grad for parameter in layer.parameters())], maps
 
 
-@given(st.sampled_from(["none", "causal", "padding", "rows", "heads", "all"]), sizes, sizes, st.integers(1, 3), st.integers(1, 3), seeds)
+@given(
+    st.sampled_from(["none", "causal", "padding", "rows", "heads", "all"]),
+    sizes,
+    sizes,
+    st.integers(1, 3),
+    st.integers(1, 3),
+    seeds,
+)
 def test_the_kernel_equals_the_definition_that_recording_takes(kind, B, T, H, Dh, seed):
     rng = np.random.default_rng(seed)
     D = H * Dh
@@ -59,16 +76,25 @@ def test_the_kernel_equals_the_definition_that_recording_takes(kind, B, T, H, Dh
 
 
 @given(sizes, sizes, st.integers(1, 3), seeds)
-def test_attention_of_a_sequence_over_itself_is_cross_attention_with_the_projection_cut_in_three(B, T, H, seed):
+def test_attention_of_a_sequence_over_itself_is_cross_attention_with_the_projection_cut_in_three(
+    B, T, H, seed
+):
     rng = np.random.default_rng(seed)
     D = 2 * H
-    whole, parts = MultiHeadAttention(D, H, rng=rng).astype("float64"), CrossAttention(D, H, rng=rng).astype("float64")
-    for name, cut in zip(("query", "key", "value"), np.split(whole.qkv.weight.data, 3, axis=1), strict=True):
+    whole, parts = (
+        MultiHeadAttention(D, H, rng=rng).astype("float64"),
+        CrossAttention(D, H, rng=rng).astype("float64"),
+    )
+    for name, cut in zip(
+        ("query", "key", "value"), np.split(whole.qkv.weight.data, 3, axis=1), strict=True
+    ):
         getattr(parts, name).weight.data = cut
         getattr(parts, name).bias.data = np.zeros(D)
     parts.output.load_state_dict(whole.output.state_dict())
     x = rng.standard_normal((B, T, D))
-    np.testing.assert_allclose(whole(x, causal_mask(T)).data, parts(x, x, causal_mask(T)).data, atol=1e-12)
+    np.testing.assert_allclose(
+        whole(x, causal_mask(T)).data, parts(x, x, causal_mask(T)).data, atol=1e-12
+    )
 
 
 @given(sizes, sizes, sizes, seeds)
@@ -80,9 +106,13 @@ def test_cross_attention_reads_memory_of_another_width_under_a_cross_mask(B, Tq,
     before = layer(x, memory, cross_mask(may_look, is_real)).data
     assert before.shape == (B, Tq, 3)
     blind = ~(may_look & is_real.any(axis=1, keepdims=True))
-    np.testing.assert_allclose(before[blind], np.broadcast_to(layer.output.bias.data, before.shape)[blind], atol=1e-12)
+    np.testing.assert_allclose(
+        before[blind], np.broadcast_to(layer.output.bias.data, before.shape)[blind], atol=1e-12
+    )
     memory[~is_real] = rng.standard_normal(6)  # unread
-    np.testing.assert_allclose(layer(x, memory, cross_mask(may_look, is_real)).data, before, atol=1e-12)
+    np.testing.assert_allclose(
+        layer(x, memory, cross_mask(may_look, is_real)).data, before, atol=1e-12
+    )
 
 
 def test_maps_are_recorded_in_order_only_inside_and_one_recording_inside_another_is_its_own():
@@ -126,7 +156,9 @@ def test_tensors_change_neither_values_nor_gradients(kind, B, T, H, seed):
 def test_the_gradient_of_recorded_weights_is_the_slope_of_what_comes_after(which, seed):
     """Two rounds of self- and cross-attention: a push on one of the four maps moves the result as its gradient says, all later layers included."""
     rng = np.random.default_rng(seed)
-    layers = [make(4, 2, rng=rng).astype("float64") for make in (MultiHeadAttention, CrossAttention) * 2]
+    layers = [
+        make(4, 2, rng=rng).astype("float64") for make in (MultiHeadAttention, CrossAttention) * 2
+    ]
     x, g = rng.standard_normal((2, 1, 3, 4))
     memory = rng.standard_normal((1, 5, 4))
 
@@ -176,7 +208,9 @@ def test_masks_made_on_the_host_serve_every_backend(backend):
         y.backward(to_backend(x, backend))
 
 
-@pytest.mark.parametrize("mask", [np.ones((3, 3)), np.tri(3, dtype=int), np.zeros((3, 3), np.float32)])
+@pytest.mark.parametrize(
+    "mask", [np.ones((3, 3)), np.tri(3, dtype=int), np.zeros((3, 3), np.float32)]
+)
 @pytest.mark.parametrize("recorded", [False, True])
 def test_masks_that_are_not_boolean_are_refused(mask, recorded):
     layer = MultiHeadAttention(4, 2, rng=np.random.default_rng(0))
@@ -208,7 +242,10 @@ def test_heads_share_the_width_evenly():
 @contextlib.contextmanager
 def long_from(scores):
     """Take attention in blocks from so many scores a head on, in blocks of six scores."""
-    layer, kernel = (sys.modules[f"tinymm.{name}"] for name in ("layers.attention", "autodiff.ops.long_attention"))
+    layer, kernel = (
+        sys.modules[f"tinymm.{name}"]
+        for name in ("layers.attention", "autodiff.ops.long_attention")
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layer, "LONG", scores)
         patch.setattr(kernel, "SCORES", 6)
@@ -216,7 +253,14 @@ def long_from(scores):
         yield patch
 
 
-@given(st.sampled_from(["none", "causal", "padding", "rows", "heads", "all"]), sizes, sizes, st.integers(1, 3), st.integers(1, 3), seeds)
+@given(
+    st.sampled_from(["none", "causal", "padding", "rows", "heads", "all"]),
+    sizes,
+    sizes,
+    st.integers(1, 3),
+    st.integers(1, 3),
+    seeds,
+)
 def test_a_long_sequence_is_attended_to_like_a_short_one(kind, B, T, H, Dh, seed):
     rng = np.random.default_rng(seed)
     layer = MultiHeadAttention(H * Dh, H, rng=rng).astype("float64")
@@ -237,11 +281,18 @@ def test_it_is_the_number_of_scores_that_makes_a_sequence_long():
     taken = []
     with long_from(12) as patch:
         blockwise = ops.blockwise_attention
-        patch.setattr(ops, "blockwise_attention", lambda q, k, v, **options: taken.append(q.shape) or blockwise(q, k, v, **options))
+        patch.setattr(
+            ops,
+            "blockwise_attention",
+            lambda q, k, v, **options: taken.append(q.shape) or blockwise(q, k, v, **options),
+        )
         itself(x), across(memory[:, :2], memory)
         assert taken == []
         itself(memory), across(x, memory), across(memory, x)
         assert taken == [(1, 2, 4, 2), (1, 2, 3, 2), (1, 2, 4, 2)]
         with record_attention() as maps:
             itself(memory), across(x, memory)
-        assert len(taken) == 3 and [m.shape for m in maps] == [(1, 2, 4, 4), (1, 2, 3, 4)]  # who asks for the weights gets them
+        assert len(taken) == 3 and [m.shape for m in maps] == [
+            (1, 2, 4, 4),
+            (1, 2, 3, 4),
+        ]  # who asks for the weights gets them

@@ -38,7 +38,14 @@ def test_embedding_looks_up_rows_and_adds_the_gradients_of_equal_ids(seed, ids):
     np.testing.assert_allclose(layer.weight.grad, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("ids, message", [([[5]], r"\[0, 5\) and 5 came"), ([[-1, 2]], r"\[0, 5\) and -1 came"), ([[1.0]], "float64 came; tokenize")])
+@pytest.mark.parametrize(
+    "ids, message",
+    [
+        ([[5]], r"\[0, 5\) and 5 came"),
+        ([[-1, 2]], r"\[0, 5\) and -1 came"),
+        ([[1.0]], "float64 came; tokenize"),
+    ],
+)
 def test_ids_outside_the_table_are_named(ids, message):
     with pytest.raises(DataError, match=message):
         Embedding(5, 3, rng=rng(0))(np.array(ids))
@@ -63,7 +70,9 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share):
     y = Dropout(share)(np.ones(40_000, np.float32), rng=rng(0))
     y = y.data if isinstance(y, Tensor) else y
     assert y.dtype == np.float32
-    assert np.mean(y == 0) == pytest.approx(share, abs=0.015) and y.mean() == pytest.approx(1, abs=0.03)
+    assert np.mean(y == 0) == pytest.approx(share, abs=0.015) and y.mean() == pytest.approx(
+        1, abs=0.03
+    )
 
 
 def test_dropout_runs_where_its_input_lives(backend):
@@ -74,7 +83,10 @@ def test_dropout_runs_where_its_input_lives(backend):
 
 
 def test_dropout_refuses_to_draw_without_a_generator_and_shares_outside_their_range():
-    with pytest.raises(UsageError, match=r"dropout of 0.5 in training mode draws numbers and no rng came; pass rng=, or call model.eval\(\)"):
+    with pytest.raises(
+        UsageError,
+        match=r"dropout of 0.5 in training mode draws numbers and no rng came; pass rng=, or call model.eval\(\)",
+    ):
         Dropout(0.5)(np.ones(3))
     for share in (1.0, -0.1):
         with pytest.raises(UsageError, match=rf"\[0, 1\) and {share} came"):
@@ -88,7 +100,11 @@ def test_mlp_is_two_linear_maps_around_its_activation(rows, activation, seed):
     layer = MLP(3, 5, activation, rng=rng(seed)).astype("float64")
     x = rng(seed + 1).standard_normal((rows, 3))
     h = x @ layer.fc1.weight.data + layer.fc1.bias.data
-    bent = {"gelu": h * (1 + np.vectorize(erf)(h / np.sqrt(2))) / 2, "quick_gelu": h / (1 + np.exp(-1.702 * h)), "relu": np.maximum(h, 0)}
+    bent = {
+        "gelu": h * (1 + np.vectorize(erf)(h / np.sqrt(2))) / 2,
+        "quick_gelu": h / (1 + np.exp(-1.702 * h)),
+        "relu": np.maximum(h, 0),
+    }
     expected = bent[activation] @ layer.fc2.weight.data + layer.fc2.bias.data
     np.testing.assert_allclose(layer(x).data, expected, atol=1e-12)
 
@@ -111,7 +127,10 @@ def test_layer_norm_uses_its_own_eps(eps):
 def test_layer_norm_is_pytorch_s(eps, dtype, tolerance):
     torch = pytest.importorskip("torch")
     x, g = rng(0).standard_normal((2, 3, 4, 7)).astype(dtype)
-    ours, theirs = LayerNorm(7, eps).astype(dtype), torch.nn.LayerNorm(7, eps, dtype=getattr(torch, dtype))
+    ours, theirs = (
+        LayerNorm(7, eps).astype(dtype),
+        torch.nn.LayerNorm(7, eps, dtype=getattr(torch, dtype)),
+    )
     for name, parameter in (("weight", theirs.weight), ("bias", theirs.bias)):
         value = rng(1).standard_normal(7).astype(dtype)
         getattr(ours, name).data = value
@@ -120,7 +139,14 @@ def test_layer_norm_is_pytorch_s(eps, dtype, tolerance):
     ya, yb = ours(a), theirs(b)
     ya.backward(g)
     yb.backward(torch.from_numpy(g))
-    pairs = [(ya.data, yb), (a.grad, b.grad), (ours.weight.grad, theirs.weight.grad), (ours.bias.grad, theirs.bias.grad)]
+    pairs = [
+        (ya.data, yb),
+        (a.grad, b.grad),
+        (ours.weight.grad, theirs.weight.grad),
+        (ours.bias.grad, theirs.bias.grad),
+    ]
     for found, right in pairs:
         right = right.detach().numpy()
-        np.testing.assert_allclose(found, right, rtol=0, atol=tolerance * max(1, np.abs(right).max()))
+        np.testing.assert_allclose(
+            found, right, rtol=0, atol=tolerance * max(1, np.abs(right).max())
+        )

@@ -40,7 +40,12 @@ def jacobian(run, x, rng):
 
 
 @settings(max_examples=12)
-@given(st.sampled_from(["causal", "prefix", "padding", "leak", "random"]), st.integers(1, 3), st.booleans(), seeds)
+@given(
+    st.sampled_from(["causal", "prefix", "padding", "leak", "random"]),
+    st.integers(1, 3),
+    st.booleans(),
+    seeds,
+)
 def test_gradients_reach_exactly_as_far_as_reachability_says(kind, layers, post_norm, seed):
     rng = np.random.default_rng(seed)
     blocks = [Block(D, 2, rng=rng, post_norm=post_norm).astype("float64") for _ in range(layers)]
@@ -76,7 +81,10 @@ def test_outputs_move_exactly_where_reachability_says(kind, seed):
 def test_the_order_of_normalization():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, T, D))
-    front, behind = (Block(D, 2, rng=np.random.default_rng(1), post_norm=post).astype("float64") for post in (False, True))
+    front, behind = (
+        Block(D, 2, rng=np.random.default_rng(1), post_norm=post).astype("float64")
+        for post in (False, True)
+    )
 
     def before(block, x):
         x = x + block.attention(block.norm_1(x))
@@ -101,7 +109,9 @@ def test_a_silent_block_with_the_norm_in_front_is_the_identity():
     np.testing.assert_array_equal(block(x).data, x)
 
 
-@pytest.mark.parametrize("options, hidden, eps", [({}, 4 * D, 1e-5), ({"feed_forward": 12, "eps": 1e-12}, 12, 1e-12)])
+@pytest.mark.parametrize(
+    "options, hidden, eps", [({}, 4 * D, 1e-5), ({"feed_forward": 12, "eps": 1e-12}, 12, 1e-12)]
+)
 def test_sizes(options, hidden, eps):
     block = Block(D, 2, rng=np.random.default_rng(0), **options)
     assert block.mlp.fc1.weight.shape == (D, hidden)

@@ -13,9 +13,13 @@ seeds = st.integers(0, 9999)
 
 
 @settings(max_examples=15)
-@given(st.integers(1, 3), st.integers(1, 2), st.integers(0, 1), st.integers(3, 6), st.booleans(), seeds)
+@given(
+    st.integers(1, 3), st.integers(1, 2), st.integers(0, 1), st.integers(3, 6), st.booleans(), seeds
+)
 def test_a_convolution_is_a_linear_map_of_each_window(size, stride, padding, side, bias, seed):
-    layer = Conv2d(2, 3, size, rng=rng(seed), stride=stride, padding=padding, bias=bias).astype("float64")
+    layer = Conv2d(2, 3, size, rng=rng(seed), stride=stride, padding=padding, bias=bias).astype(
+        "float64"
+    )
     x = rng(seed + 1).standard_normal((2, side, side + 1, 2))
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     h, w = ((n + 2 * padding - size) // stride + 1 for n in x.shape[1:3])
@@ -23,7 +27,9 @@ def test_a_convolution_is_a_linear_map_of_each_window(size, stride, padding, sid
     assert y.shape == (2, h, w, 3)
     for i, j in np.ndindex(h, w):
         window = padded[:, i * stride : i * stride + size, j * stride : j * stride + size]
-        expected = np.einsum("bijc,ijco->bo", window, layer.weight.data) + (layer.bias.data if bias else 0)
+        expected = np.einsum("bijc,ijco->bo", window, layer.weight.data) + (
+            layer.bias.data if bias else 0
+        )
         np.testing.assert_allclose(y[:, i, j], expected, atol=1e-12)
 
 
@@ -66,7 +72,12 @@ def test_float32_stays_float32_and_the_buffers_have_no_gradient():
     x = Tensor(rng(0).standard_normal((4, 3, 3, 2)).astype(np.float32), requires_grad=True)
     y = norm(x)
     y.backward(np.ones_like(y.data))
-    assert {y.dtype, x.grad.dtype, norm.running_mean.data.dtype, norm.running_variance.data.dtype} == {np.dtype(np.float32)}
+    assert {
+        y.dtype,
+        x.grad.dtype,
+        norm.running_mean.data.dtype,
+        norm.running_variance.data.dtype,
+    } == {np.dtype(np.float32)}
     assert [name for name, _ in norm.named_parameters()] == ["weight", "bias"]
 
 
@@ -77,7 +88,12 @@ def test_batch_norm_is_pytorch_s_in_both_modes(training, dtype, tolerance):
     torch = pytest.importorskip("torch")
     ours = BatchNorm2d(3).astype(dtype)
     theirs = torch.nn.BatchNorm2d(3, dtype=getattr(torch, dtype))
-    start = {"weight": ours.weight, "bias": ours.bias, "running_mean": ours.running_mean, "running_var": ours.running_variance}
+    start = {
+        "weight": ours.weight,
+        "bias": ours.bias,
+        "running_mean": ours.running_mean,
+        "running_var": ours.running_variance,
+    }
     for seed, (name, place) in enumerate(start.items()):
         value = rng(seed).uniform(0.5, 2, 3).astype(dtype)
         place.data = value
@@ -93,8 +109,15 @@ def test_batch_norm_is_pytorch_s_in_both_modes(training, dtype, tolerance):
         yb.backward(torch.tensor(g.transpose(0, 3, 1, 2)))
         pictures = [(ya.data, yb), (a.grad, b.grad)]
         others = [(ours.weight.grad, theirs.weight.grad), (ours.bias.grad, theirs.bias.grad)]
-        others += [(ours.running_mean.data, theirs.running_mean), (ours.running_variance.data, theirs.running_var)]
-        right = [t.detach().numpy().transpose(0, 2, 3, 1) for _, t in pictures] + [t.detach().numpy() for _, t in others]
+        others += [
+            (ours.running_mean.data, theirs.running_mean),
+            (ours.running_variance.data, theirs.running_var),
+        ]
+        right = [t.detach().numpy().transpose(0, 2, 3, 1) for _, t in pictures] + [
+            t.detach().numpy() for _, t in others
+        ]
         for found, expected in zip([f for f, _ in pictures + others], right, strict=True):
-            np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
+            np.testing.assert_allclose(
+                found, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max())
+            )
     assert ours.batches_seen.data == int(theirs.num_batches_tracked) == (2 if training else 0)

@@ -66,9 +66,15 @@ def test_reachability_of_a_batch_is_that_of_each_row(batch, T, seed):
 
 @pytest.mark.parametrize("wrong", [np.ones((2, 3)), np.ones((2, 3), int), [[True, False]]])
 def test_anything_but_booleans_is_refused_with_the_way_out(wrong):
-    with pytest.raises(DtypeError, match=r"is_real is boolean .* and (float64|int64|list) came; write ids != padding_id"):
+    with pytest.raises(
+        DtypeError,
+        match=r"is_real is boolean .* and (float64|int64|list) came; write ids != padding_id",
+    ):
         padding_mask(wrong)
-    with pytest.raises(DtypeError, match=r"a mask is boolean .* and (float64|int64|list) came; write mask.astype\(bool\)"):
+    with pytest.raises(
+        DtypeError,
+        match=r"a mask is boolean .* and (float64|int64|list) came; write mask.astype\(bool\)",
+    ):
         reachability([wrong])
     with pytest.raises(DtypeError, match="is_real"):
         cross_mask(np.ones((2, 3), bool), wrong)
@@ -87,12 +93,16 @@ def test_wrong_shapes_are_refused_with_their_numbers():
         check_mask(np.ones(3, bool))
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (1, 4), (4, 1), (2, 1, 1, 4), (1, 3, 4, 4), (2, 3, 4, 4)])
+@pytest.mark.parametrize(
+    "shape", [(4, 4), (1, 4), (4, 1), (2, 1, 1, 4), (1, 3, 4, 4), (2, 3, 4, 4)]
+)
 def test_masks_that_broadcast_to_the_scores_are_taken(shape):
     check_mask(np.ones(shape, bool), (2, 3, 4, 4))
 
 
-@pytest.mark.parametrize("shape", [(5, 4), (4, 5), (3, 1, 4, 4), (2, 2, 4, 4), (1, 2, 3, 4, 4), (2, 4, 4)])
+@pytest.mark.parametrize(
+    "shape", [(5, 4), (4, 5), (3, 1, 4, 4), (2, 2, 4, 4), (1, 2, 3, 4, 4), (2, 4, 4)]
+)
 def test_masks_that_do_not_are_refused(shape):
     with pytest.raises(ShapeError, match=r"broadcasts to \(2, 3, 4, 4\)"):
         check_mask(np.ones(shape, bool), (2, 3, 4, 4))

@@ -10,7 +10,16 @@ from tiny import PAIRS, tiny_batch, tiny_clip
 from tinymm import Tensor
 from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import CheckpointError, UsageError
-from tinymm.layers import BatchNorm2d, Buffer, Dropout, Embedding, Linear, Module, MultiHeadAttention, Parameter
+from tinymm.layers import (
+    BatchNorm2d,
+    Buffer,
+    Dropout,
+    Embedding,
+    Linear,
+    Module,
+    MultiHeadAttention,
+    Parameter,
+)
 from tinymm.training.optimizers import AdamW
 
 
@@ -30,8 +39,21 @@ class Model(Module):
         return self.first(x)
 
 
-NAMES = ["first.weight", "first.bias", "stages.0.0.weight", "stages.0.0.bias", "stages.0.1.weight", "stages.0.1.bias", "stages.1.0"]
-BUFFERS = ["stages.0.1.running_mean", "stages.0.1.running_variance", "stages.0.1.batches_seen", "count"]
+NAMES = [
+    "first.weight",
+    "first.bias",
+    "stages.0.0.weight",
+    "stages.0.0.bias",
+    "stages.0.1.weight",
+    "stages.0.1.bias",
+    "stages.1.0",
+]
+BUFFERS = [
+    "stages.0.1.running_mean",
+    "stages.0.1.running_variance",
+    "stages.0.1.batches_seen",
+    "count",
+]
 
 
 def test_names_are_attribute_paths_in_the_order_of_assignment_and_a_tied_parameter_comes_once():
@@ -71,9 +93,15 @@ def test_loading_keeps_the_models_own_dtype():
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda s: s.pop("stages.0.1.running_mean"), r"missing \['stages.0.1.running_mean'\], unexpected nothing"),
+        (
+            lambda s: s.pop("stages.0.1.running_mean"),
+            r"missing \['stages.0.1.running_mean'\], unexpected nothing",
+        ),
         (lambda s: s.update(extra=np.ones(2)), r"missing nothing, unexpected \['extra'\]"),
-        (lambda s: s.update({"first.weight": np.ones((3, 2))}), r"first.weight \(3, 2\) for \(2, 3\)"),
+        (
+            lambda s: s.update({"first.weight": np.ones((3, 2))}),
+            r"first.weight \(3, 2\) for \(2, 3\)",
+        ),
         (lambda s: s.update({"first.weight": np.full((2, 3), "a")}), r"first.weight of <U1"),
         (lambda s: s.update({"first.weight": np.full((2, 3), 1j)}), r"first.weight of complex128"),
     ],
@@ -104,7 +132,9 @@ def test_kinds_and_places_change_for_numbers_only(backend):
 def test_a_buffer_of_the_host_stays_there(backend):
     model = Model()
     model.count = Buffer(np.zeros((), np.int64), on_host=True)
-    model.to(backend).load_state_dict({name: array + 1 for name, array in model.state_dict().items()})
+    model.to(backend).load_state_dict(
+        {name: array + 1 for name, array in model.state_dict().items()}
+    )
     assert type(model.count.data) is np.ndarray and model.count.data == 1
     assert type(model.stages[0][1].batches_seen.data) is type(model.first.weight.data)
 
@@ -152,26 +182,42 @@ def linear():
 def test_a_part_in_a_dict_is_found_trained_saved_and_switched(kept, path):
     model = Holding(kept(linear()))
     names = [f"{path}.weight", f"{path}.bias"]
-    assert [name for name, _ in model.named_parameters()] == ["own", *names] == list(model.state_dict()) == list(model.trainable())
+    assert (
+        [name for name, _ in model.named_parameters()]
+        == ["own", *names]
+        == list(model.state_dict())
+        == list(model.trainable())
+    )
     before, optimizer = model.state_dict(), AdamW(model)
     for p in model.parameters():
         p.grad = np.ones_like(p.data)
     optimizer.step(0.1)
     assert all((model.state_dict()[name] != before[name]).any() for name in names)
     model.load_state_dict(before)
-    assert len(list(model.eval().modules())) == 2 and not any(module.training for module in model.modules())
+    assert len(list(model.eval().modules())) == 2 and not any(
+        module.training for module in model.modules()
+    )
 
 
 @pytest.mark.parametrize(
     ("kept", "words"),
     [
-        (lambda part: {"a.b": part}, r"the dict kept keeps one under 'a\.b'; take a word without points"),
+        (
+            lambda part: {"a.b": part},
+            r"the dict kept keeps one under 'a\.b'; take a word without points",
+        ),
         (lambda part: {1.5: part}, "the dict kept keeps one under 1.5"),
         (lambda part: {1: part, "1": part}, "the dict kept keeps one under 1"),
         (lambda part: {part}, "the set kept has none for its Linear; take a list or a dict"),
         (lambda part: [frozenset([part.weight])], r"the set kept\.0 has none for its Parameter"),
-        (lambda part: Tensor(np.ones(3), requires_grad=True), r"the attribute kept \(3,\) is a Tensor that requires a gradient, but no Parameter"),
-        (lambda part: {"x": [Tensor(np.ones(3), requires_grad=True)]}, r"the attribute kept\.x\.0 \(3,\)"),
+        (
+            lambda part: Tensor(np.ones(3), requires_grad=True),
+            r"the attribute kept \(3,\) is a Tensor that requires a gradient, but no Parameter",
+        ),
+        (
+            lambda part: {"x": [Tensor(np.ones(3), requires_grad=True)]},
+            r"the attribute kept\.x\.0 \(3,\)",
+        ),
     ],
 )
 def test_what_cannot_be_found_by_a_name_is_refused(kept, words):
@@ -204,13 +250,18 @@ def test_state_handed_out_is_a_copy_of_arrays():
         assert all(np.array_equal(state[name], before[name]) for name in before)
 
 
-@pytest.mark.parametrize("rng", [0, None, np.random.RandomState(0)], ids=["number", "None", "RandomState"])
+@pytest.mark.parametrize(
+    "rng", [0, None, np.random.RandomState(0)], ids=["number", "None", "RandomState"]
+)
 def test_a_seed_is_no_generator(rng):
     for make in (
         lambda: Linear(3, 4, rng=rng), lambda: Linear(3, 4, rng=rng, std=0.1), lambda: Embedding(3, 4, rng=rng),
         lambda: MultiHeadAttention(4, 2, rng=rng),
     ):  # fmt: skip
-        with pytest.raises(UsageError, match=r"rng= is the generator that numbers are drawn from, and .* came; write rng=np\.random\.default_rng"):
+        with pytest.raises(
+            UsageError,
+            match=r"rng= is the generator that numbers are drawn from, and .* came; write rng=np\.random\.default_rng",
+        ):
             make()
     if rng is not None:
         with pytest.raises(UsageError, match="rng= is the generator"):
@@ -218,5 +269,7 @@ def test_a_seed_is_no_generator(rng):
 
 
 def test_an_optimizer_of_a_list_is_refused():
-    with pytest.raises(UsageError, match=r"AdamW takes the model itself, .* and a list came; write AdamW\(model\)"):
+    with pytest.raises(
+        UsageError, match=r"AdamW takes the model itself, .* and a list came; write AdamW\(model\)"
+    ):
         AdamW(linear().parameters())

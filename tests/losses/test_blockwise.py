@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from tinymm import Tensor
 from tinymm.arrays.backend import to_backend, to_host
 from tinymm.arrays.errors import ShapeError
-from tinymm.losses import blockwise, blockwise_contrastive_loss, blockwise_sigmoid_loss, l2_normalize, sigmoid_loss
+from tinymm.losses import (
+    blockwise,
+    blockwise_contrastive_loss,
+    blockwise_sigmoid_loss,
+    l2_normalize,
+    sigmoid_loss,
+)
 from tinymm.tasks.clip import figure_3
 
 seeds = st.integers(0, 9999)
@@ -32,7 +38,11 @@ def whole(I, T, t, b):
 
 def by_blocks(I, T, t, b):
     I, T, scale = l2_normalize(I), l2_normalize(T), np.exp(t)
-    return blockwise_contrastive_loss(I, T, scale) if b is None else blockwise_sigmoid_loss(I, T, scale, b)
+    return (
+        blockwise_contrastive_loss(I, T, scale)
+        if b is None
+        else blockwise_sigmoid_loss(I, T, scale, b)
+    )
 
 
 def in_blocks(rows, columns):
@@ -41,7 +51,9 @@ def in_blocks(rows, columns):
 
 def drawn(n, E, t, b, seed, dtype="float64"):
     rng = np.random.default_rng(seed)
-    arrays = [rng.standard_normal((n, E)), rng.standard_normal((n, E)), np.array(t)] + ([] if b is None else [np.array(b)])
+    arrays = [rng.standard_normal((n, E)), rng.standard_normal((n, E)), np.array(t)] + (
+        [] if b is None else [np.array(b)]
+    )
     return [x.astype(dtype) for x in arrays]
 
 
@@ -53,7 +65,14 @@ def gradients(loss, arrays, g):
 
 
 @settings(max_examples=60)
-@given(st.integers(1, 9), st.integers(1, 4), st.floats(-1, 4.6), st.sampled_from([None, 0.0, -10.0]), sizes, seeds)
+@given(
+    st.integers(1, 9),
+    st.integers(1, 4),
+    st.floats(-1, 4.6),
+    st.sampled_from([None, 0.0, -10.0]),
+    sizes,
+    seeds,
+)
 def test_blocks_give_the_loss_and_gradients_of_the_whole(n, E, t, b, size, seed):
     arrays = drawn(n, E, t, b, seed)
     with in_blocks(*size):
@@ -68,7 +87,9 @@ def test_blocks_of_the_real_size_too(n, b):
     """In float32, beside the whole in float64."""
     arrays = drawn(n, 16, 4.6, b, n)
     exact = gradients(whole, arrays, 1.0)
-    for ours, theirs in zip(gradients(by_blocks, [x.astype(np.float32) for x in arrays], 1.0), exact, strict=True):
+    for ours, theirs in zip(
+        gradients(by_blocks, [x.astype(np.float32) for x in arrays], 1.0), exact, strict=True
+    ):
         assert ours.dtype == np.float32
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * max(0.1, np.abs(theirs).max()))
 
@@ -76,7 +97,10 @@ def test_blocks_of_the_real_size_too(n, b):
 @pytest.mark.parametrize("law", op_checks.CHECKS)
 @pytest.mark.parametrize(
     "loss, shapes",
-    [(blockwise_contrastive_loss, ((5, 3), (5, 3), ())), (blockwise_sigmoid_loss, ((5, 3), (5, 3), (), ()))],
+    [
+        (blockwise_contrastive_loss, ((5, 3), (5, 3), ())),
+        (blockwise_sigmoid_loss, ((5, 3), (5, 3), (), ())),
+    ],
     ids=["contrastive", "sigmoid"],
 )
 def test_they_keep_the_laws_of_ops(loss, shapes, law):
@@ -90,18 +114,34 @@ def test_scores_of_hundreds_and_pairs_that_are_sure():
     for order in (1, -1):
         one = np.eye(6)[::order]
         with in_blocks(2, 3):
-            for loss, others in ((blockwise_contrastive_loss, (1e4,)), (blockwise_sigmoid_loss, (2e4, -1e4))):
-                right, wrong = (loss(Tensor(one, requires_grad=True), x, *others) for x in (one, np.roll(one, 1, axis=0)))
-                assert right.item() == pytest.approx(0, abs=1e-9) and wrong.item() == pytest.approx(1e4 if others == (1e4,) else 2e4)
+            for loss, others in (
+                (blockwise_contrastive_loss, (1e4,)),
+                (blockwise_sigmoid_loss, (2e4, -1e4)),
+            ):
+                right, wrong = (
+                    loss(Tensor(one, requires_grad=True), x, *others)
+                    for x in (one, np.roll(one, 1, axis=0))
+                )
+                assert right.item() == pytest.approx(0, abs=1e-9) and wrong.item() == pytest.approx(
+                    1e4 if others == (1e4,) else 2e4
+                )
                 right.backward()
 
 
-@pytest.mark.parametrize("shapes", [((3, 4), (2, 4)), ((3, 4), (3, 5)), ((3,), (3,)), ((3, 2, 4), (3, 2, 4))])
+@pytest.mark.parametrize(
+    "shapes", [((3, 4), (2, 4)), ((3, 4), (3, 5)), ((3,), (3,)), ((3, 2, 4), (3, 2, 4))]
+)
 def test_a_picture_without_its_text_is_refused(shapes):
     I, T = map(np.ones, shapes)
     came = " with ".join(rf"\({', '.join(map(str, shape))},?\)" for shape in shapes)
-    for call in (lambda: blockwise_contrastive_loss(I, T, 1.0), lambda: blockwise_sigmoid_loss(I, T, 1.0, 0.0)):
-        with pytest.raises(ShapeError, match=rf"blockwise_\w+_loss takes .* of n aligned pairs, and {came} came; a pair has one of each"):
+    for call in (
+        lambda: blockwise_contrastive_loss(I, T, 1.0),
+        lambda: blockwise_sigmoid_loss(I, T, 1.0, 0.0),
+    ):
+        with pytest.raises(
+            ShapeError,
+            match=rf"blockwise_\w+_loss takes .* of n aligned pairs, and {came} came; a pair has one of each",
+        ):
             call()
 
 
@@ -112,7 +152,9 @@ def test_it_runs_where_the_arrays_live(backend, b):
         inputs = [Tensor(to_backend(x, backend), requires_grad=True) for x in arrays]
         loss = by_blocks(*inputs, *([None] if b is None else []))
         loss.backward()
-    for x, right in zip([loss.data, *(x.grad for x in inputs)], gradients(whole, arrays, 1.0), strict=True):
+    for x, right in zip(
+        [loss.data, *(x.grad for x in inputs)], gradients(whole, arrays, 1.0), strict=True
+    ):
         assert type(x) is type(inputs[0].data)
         np.testing.assert_allclose(to_host(x), right, atol=1e-12)
 
@@ -129,4 +171,7 @@ def test_memory_grows_with_the_number_of_pairs_and_not_with_its_square():
                 peaks[loss, n] = tracemalloc.get_traced_memory()[1]
                 tracemalloc.stop()
     assert peaks[by_blocks, 1024] < 2.2 * peaks[by_blocks, 512]
-    assert peaks[whole, 1024] > 3.5 * peaks[whole, 512] and peaks[whole, 512] > 5 * peaks[by_blocks, 512]
+    assert (
+        peaks[whole, 1024] > 3.5 * peaks[whole, 512]
+        and peaks[whole, 512] > 5 * peaks[by_blocks, 512]
+    )

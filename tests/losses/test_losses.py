@@ -27,20 +27,29 @@ def test_cross_entropy_is_the_mean_surprise_about_the_label(shape, data, seed):
     logits, labels = drawn(tuple(shape), axis % len(shape), seed)
     p = np.exp(logits) / np.exp(logits).sum(axis=axis, keepdims=True)
     chosen = np.take_along_axis(p, np.expand_dims(labels, axis), axis)
-    assert cross_entropy_loss(logits, labels, axis=axis).item() == pytest.approx(-np.log(chosen).mean(), abs=1e-9)
+    assert cross_entropy_loss(logits, labels, axis=axis).item() == pytest.approx(
+        -np.log(chosen).mean(), abs=1e-9
+    )
 
 
 @given(shapes, st.data(), seeds)
 def test_its_gradient_is_the_measured_slope(shape, data, seed):
     axis = data.draw(st.integers(0, len(shape) - 1))
     logits, labels = drawn(tuple(shape), axis, seed)
-    gradcheck(lambda x: cross_entropy_loss(x, labels, axis=axis), logits, rng=np.random.default_rng(seed), directions=1)
+    gradcheck(
+        lambda x: cross_entropy_loss(x, labels, axis=axis),
+        logits,
+        rng=np.random.default_rng(seed),
+        directions=1,
+    )
 
 
 @given(st.integers(1, 6), st.integers(1, 5), seeds)
 def test_the_axis_is_that_of_the_classes(n, m, seed):
     logits, labels = drawn((n, m), 1, seed)
-    assert cross_entropy_loss(logits, labels, axis=1).item() == pytest.approx(cross_entropy_loss(logits.T, labels, axis=0).item(), abs=1e-12)
+    assert cross_entropy_loss(logits, labels, axis=1).item() == pytest.approx(
+        cross_entropy_loss(logits.T, labels, axis=0).item(), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("classes", [1, 2, 7])
@@ -49,7 +58,9 @@ def test_equal_logits_cost_the_logarithm_of_their_number(classes, dtype, backend
     logits = Tensor(to_backend(np.full((3, classes), 2, dtype), backend), requires_grad=True)
     loss = cross_entropy_loss(logits, np.zeros(3, int), axis=1)
     loss.backward()
-    assert loss.item() == pytest.approx(np.log(classes), rel=1e-6) and loss.dtype == logits.grad.dtype == np.dtype(dtype)
+    assert loss.item() == pytest.approx(
+        np.log(classes), rel=1e-6
+    ) and loss.dtype == logits.grad.dtype == np.dtype(dtype)
 
 
 def test_far_off_labels_cost_their_distance_and_stay_finite():
@@ -57,7 +68,10 @@ def test_far_off_labels_cost_their_distance_and_stay_finite():
 
 
 def test_wrong_labels_are_refused_with_numbers():
-    with pytest.raises(ShapeError, match=r"logits \(3, 4\) with classes along axis 1 need labels \(3,\) and \(4,\) came"):
+    with pytest.raises(
+        ShapeError,
+        match=r"logits \(3, 4\) with classes along axis 1 need labels \(3,\) and \(4,\) came",
+    ):
         cross_entropy_loss(np.zeros((3, 4)), np.zeros(4, int), axis=1)
     with pytest.raises(DataError, match=r"\[0, 4\) and 0 to 4 came"):
         cross_entropy_loss(np.zeros((3, 4)), np.array([0, 1, 4]), axis=1)

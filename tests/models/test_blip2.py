@@ -23,7 +23,9 @@ NEGATIVES = (np.array([1, 2, 0]), np.array([2, 0, 1]))
 
 
 def stage_1(dtype="float64", **changes):
-    return randomized(BLIP2Stage1(BLIP2Config.tiny(**changes), np.random.default_rng(0))).astype(dtype)
+    return randomized(BLIP2Stage1(BLIP2Config.tiny(**changes), np.random.default_rng(0))).astype(
+        dtype
+    )
 
 
 def stage_2(dtype="float64"):
@@ -53,12 +55,19 @@ def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one_does():
     # A softmax does not see what is added to all scores, so key biases learn nothing; in a packed bias they are its middle third.
     assert silent <= {f"qformer.blocks.{i}.cross.key.bias" for i in range(2)}
     assert not any(name.startswith("image_encoder") for name in model.trainable())
-    assert all(p.grad is None for p in model.image_encoder.parameters()) and not model.image_encoder.training
+    assert (
+        all(p.grad is None for p in model.image_encoder.parameters())
+        and not model.image_encoder.training
+    )
 
 
 @pytest.mark.parametrize("left_out", ["itc", "itm", "itg"])
 def test_objectives_can_be_left_out_and_only_their_own_heads_fall_silent(left_out):
-    heads = {"itc": ("image_projection", "text_projection", "temperature"), "itm": ("itm_head",), "itg": ("language_head",)}
+    heads = {
+        "itc": ("image_projection", "text_projection", "temperature"),
+        "itm": ("itm_head",),
+        "itg": ("language_head",),
+    }
     model = stage_1()
     kept = tuple(name for name in heads if name != left_out)
     terms = losses(model, *batch(), negatives=NEGATIVES, objectives=kept)
@@ -93,9 +102,13 @@ def test_four_pairs_can_be_learned_by_heart():
         terms = losses(model, images, ids, is_real, negatives=negatives)
         total(terms).backward()
         optimizer.step(3e-3, 1.0)
-    assert terms["itc"].item() < 0.1 and terms["itm"].item() < 0.1 and terms["itg"].item() < 0.2, {k: v.item() for k, v in terms.items()}
+    assert terms["itc"].item() < 0.1 and terms["itm"].item() < 0.1 and terms["itg"].item() < 0.2, {
+        k: v.item() for k, v in terms.items()
+    }
     model.eval()
-    assert model.generate(images) == [row[1 : real.sum() - 1].tolist() for row, real in zip(ids, is_real, strict=True)]
+    assert model.generate(images) == [
+        row[1 : real.sum() - 1].tolist() for row, real in zip(ids, is_real, strict=True)
+    ]
 
 
 def test_itg_would_be_trivial_if_queries_or_words_saw_what_comes():
@@ -104,10 +117,14 @@ def test_itg_would_be_trivial_if_queries_or_words_saw_what_comes():
     other = ids.copy()
     other[:, 3] = 3 + (ids[:, 3] + 1) % 40
     tokens = model.image_tokens(images)
-    causal = model.lm_logits(tokens, ids, is_real).data - model.lm_logits(tokens, other, is_real).data
+    causal = (
+        model.lm_logits(tokens, ids, is_real).data - model.lm_logits(tokens, other, is_real).data
+    )
     assert not causal[:, :3].any() or np.abs(causal[:, :3]).max() < 1e-12
     model.masks["itg"] = bidirectional_mask
-    leaking = model.lm_logits(tokens, ids, is_real).data - model.lm_logits(tokens, other, is_real).data
+    leaking = (
+        model.lm_logits(tokens, ids, is_real).data - model.lm_logits(tokens, other, is_real).data
+    )
     assert np.abs(leaking[:, :3]).max() > 1e-6
 
 
@@ -129,12 +146,23 @@ MODEL = stage_1()
 def test_captions_of_one_picture_are_no_wrong_answers():
     model, (images, ids, is_real) = MODEL, batch()
     image_ids = np.array([7, 7, 8])
-    drawn = [losses(model, images, ids, is_real, rng=np.random.default_rng(s), image_ids=image_ids)["itm"].item() for s in range(3)]
+    drawn = [
+        losses(model, images, ids, is_real, rng=np.random.default_rng(s), image_ids=image_ids)[
+            "itm"
+        ].item()
+        for s in range(3)
+    ]
     # Rows 0 and 1 show one picture, so row 2 is their only wrong answer, and either of them is row 2's.
     draws = [(np.array([2, 2, a]), np.array([2, 2, b])) for a in (0, 1) for b in (0, 1)]
-    allowed = {losses(model, images, ids, is_real, negatives=negatives)["itm"].item() for negatives in draws}
+    allowed = {
+        losses(model, images, ids, is_real, negatives=negatives)["itm"].item()
+        for negatives in draws
+    }
     assert all(min(abs(d - a) for a in allowed) < 1e-12 for d in drawn)
-    same, alone = (losses(model, images, ids, is_real, negatives=NEGATIVES, image_ids=i)["itc"].item() for i in (image_ids, None))
+    same, alone = (
+        losses(model, images, ids, is_real, negatives=NEGATIVES, image_ids=i)["itc"].item()
+        for i in (image_ids, None)
+    )
     assert same != alone
 
 
@@ -147,11 +175,21 @@ def test_the_same_generator_draws_the_same_negatives():
 def test_use_agrees_with_the_losses_views():
     model, (images, ids, is_real) = MODEL, batch()
     features = model.unimodal_features(model.image_tokens(images), ids, is_real).data
-    np.testing.assert_allclose(model.encode_image(images).data, l2_normalize(features[:, :-1]), atol=1e-12)
-    np.testing.assert_allclose(model.encode_text(ids, is_real).data, l2_normalize(features[:, -1]), atol=1e-12)
-    assert model(images, ids[:1], is_real[:1]).shape == (3, 1) and model(images[:1], ids[:1], is_real[:1]).shape == (1, 1)
+    np.testing.assert_allclose(
+        model.encode_image(images).data, l2_normalize(features[:, :-1]), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        model.encode_text(ids, is_real).data, l2_normalize(features[:, -1]), atol=1e-12
+    )
+    assert model(images, ids[:1], is_real[:1]).shape == (3, 1) and model(
+        images[:1], ids[:1], is_real[:1]
+    ).shape == (1, 1)
     logits = model.itm_logits(model.image_tokens(images), ids, is_real).data
-    np.testing.assert_allclose(model.itm_probability(images, ids, is_real), np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1), atol=1e-12)
+    np.testing.assert_allclose(
+        model.itm_probability(images, ids, is_real),
+        np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1),
+        atol=1e-12,
+    )
 
 
 def test_greedy_captions_are_what_the_whole_pass_says_word_by_word():
@@ -186,15 +224,22 @@ def test_matching_is_the_mean_of_the_queries_logits_and_frozen_tokens_have_no_gr
     assert not tokens.requires_grad and not stage_2().image_tokens(images).requires_grad
     of_queries = model.query_itm_logits(tokens, ids, is_real).data
     assert of_queries.shape == (3, 4, 2)
-    np.testing.assert_allclose(model.itm_logits(tokens, ids, is_real).data, of_queries.mean(axis=1), atol=1e-14)
+    np.testing.assert_allclose(
+        model.itm_logits(tokens, ids, is_real).data, of_queries.mean(axis=1), atol=1e-14
+    )
     model.image_encoder.unfreeze()
     assert model.image_tokens(images).requires_grad
 
 
 def test_raw_features_are_those_that_are_normalized():
     model, (images, ids, is_real) = MODEL, batch()
-    for call in (lambda **o: model.encode_image(images, **o), lambda **o: model.encode_text(ids, is_real, **o)):
-        np.testing.assert_allclose(call().data, l2_normalize(call(normalize=False).data), atol=1e-14)
+    for call in (
+        lambda **o: model.encode_image(images, **o),
+        lambda **o: model.encode_text(ids, is_real, **o),
+    ):
+        np.testing.assert_allclose(
+            call().data, l2_normalize(call(normalize=False).data), atol=1e-14
+        )
     assert model.text_tokens(ids, is_real).shape == (3, 6, 32)
     assert model.query_tokens(model.image_tokens(images)).shape == (3, 4, 32)
 
@@ -202,15 +247,39 @@ def test_raw_features_are_those_that_are_normalized():
 @pytest.mark.parametrize(
     "error, call, said",
     [
-        (UsageError, lambda m, i, t, r: losses(m, i[:1], t[:1], r[:1]), "at least 2 pairs and 1 came.*raise the batch size"),
+        (
+            UsageError,
+            lambda m, i, t, r: losses(m, i[:1], t[:1], r[:1]),
+            "at least 2 pairs and 1 came.*raise the batch size",
+        ),
         (UsageError, lambda m, i, t, r: losses(m, i, t[:2], r[:2]), "3 pictures with 2 texts came"),
-        (UsageError, lambda m, i, t, r: losses(m, i, t, r), "neither rng nor negatives came; pass rng="),
-        (UsageError, lambda m, i, t, r: losses(m, i, t, r, objectives=("itx",)), "some of itc, itm, itg, and itx came"),
-        (DataError, lambda m, i, t, r: losses(m, i, t, r, image_ids=np.zeros(3), rng=np.random.default_rng(0)), "no candidate, because all 3"),
-        (DataError, lambda m, i, t, r: losses(m, i, t + 50, r, negatives=NEGATIVES), r"ids must lie in \[0, 50\)"),
+        (
+            UsageError,
+            lambda m, i, t, r: losses(m, i, t, r),
+            "neither rng nor negatives came; pass rng=",
+        ),
+        (
+            UsageError,
+            lambda m, i, t, r: losses(m, i, t, r, objectives=("itx",)),
+            "some of itc, itm, itg, and itx came",
+        ),
+        (
+            DataError,
+            lambda m, i, t, r: losses(
+                m, i, t, r, image_ids=np.zeros(3), rng=np.random.default_rng(0)
+            ),
+            "no candidate, because all 3",
+        ),
+        (
+            DataError,
+            lambda m, i, t, r: losses(m, i, t + 50, r, negatives=NEGATIVES),
+            r"ids must lie in \[0, 50\)",
+        ),
         (
             ShapeError,
-            lambda m, i, t, r: losses(m, i, np.ones((3, 13), int), np.ones((3, 13), bool), negatives=NEGATIVES),
+            lambda m, i, t, r: losses(
+                m, i, np.ones((3, 13), int), np.ones((3, 13), bool), negatives=NEGATIVES
+            ),
             "1 to 12 tokens .* 13 came",
         ),
     ],
@@ -222,9 +291,13 @@ def test_what_does_not_fit_is_named(error, call, said):
 
 def test_configs_that_do_not_fit_are_named():
     tiny = BLIP2Config.tiny()
-    with pytest.raises(ShapeError, match="width 24, and an encoder_width of 25 came; make them equal"):
+    with pytest.raises(
+        ShapeError, match="width 24, and an encoder_width of 25 came; make them equal"
+    ):
         BLIP2Config.tiny(qformer=replace(tiny.qformer, encoder_width=25))
-    with pytest.raises(UsageError, match="end_of_text is an id below the vocabulary 50, and 50 came"):
+    with pytest.raises(
+        UsageError, match="end_of_text is an id below the vocabulary 50, and 50 came"
+    ):
         BLIP2Config.tiny(end_of_text=50)
     with pytest.raises(UsageError, match="without a vocabulary"):
         BLIP2Config.tiny(qformer=replace(tiny.qformer, vocabulary=None))
@@ -237,17 +310,30 @@ def test_the_papers_sizes():
     attention, mlp, norm = 4 * (D * D + D), 2 * D * F + F + D, 2 * D
     cross = 2 * (D * D + D) + 2 * (M * D + D) + norm
     assert L * (attention + norm + 2 * (mlp + norm)) + L // 2 * cross + norm == 161_825_280
-    assert (config.image.patches, config.qformer.queries, config.decode, config.embed_dim) == (256, 32, 30522, 256)
+    assert (config.image.patches, config.qformer.queries, config.decode, config.embed_dim) == (
+        256,
+        32,
+        30522,
+        256,
+    )
 
 
 # ---------------------------------------------------------------------- stage 2
 def test_gradients_flow_through_the_frozen_language_model_and_stop_there():
     model = stage_2().train()
     total(losses(model, *batch())).backward()
-    assert all(p.grad is None for part in (model.image_encoder, model.language_model) for p in part.parameters())
+    assert all(
+        p.grad is None
+        for part in (model.image_encoder, model.language_model)
+        for p in part.parameters()
+    )
     silent = {name for name, p in model.trainable().items() if not np.any(np.abs(p.grad) > 1e-15)}
     assert silent <= {f"qformer.blocks.{i}.cross.key.bias" for i in range(2)}
-    assert {name.split(".")[0] for name in model.trainable()} == {"norm_vision", "qformer", "projection"}
+    assert {name.split(".")[0] for name in model.trainable()} == {
+        "norm_vision",
+        "qformer",
+        "projection",
+    }
 
 
 def test_stage_2_begins_with_what_stage_1_has_learned():
@@ -255,7 +341,8 @@ def test_stage_2_begins_with_what_stage_1_has_learned():
     second = BLIP2Stage2.from_stage_1(first, language, np.random.default_rng(4))
     images = batch(dtype="float32")[0]
     np.testing.assert_array_equal(
-        second.qformer(second.norm_vision(second.image_tokens(images))).data, first.qformer(first.norm_vision(first.image_tokens(images))).data
+        second.qformer(second.norm_vision(second.image_tokens(images))).data,
+        first.qformer(first.norm_vision(first.image_tokens(images))).data,
     )
     assert second.language_model is language and second.qformer.embedding is None
 
@@ -267,7 +354,9 @@ def test_only_what_is_before_a_token_predicts_it():
     other = ids.copy()
     other[:, 3] = 3 + (ids[:, 3] + 1) % 40
     after = model.prompted_logits(prompts, other, is_real).data
-    np.testing.assert_array_equal(before[:, :4], after[:, :4])  # the last visual prompt and the tokens 0, 1, 2
+    np.testing.assert_array_equal(
+        before[:, :4], after[:, :4]
+    )  # the last visual prompt and the tokens 0, 1, 2
     assert np.abs(before[:, 4] - after[:, 4]).max() > 1e-6
 
 
@@ -278,13 +367,21 @@ def test_a_prompt_and_padding_are_no_targets():
     logits = model.prompted_logits(prompts, ids, is_real).data[:, :-1]
     log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     expected = -np.take_along_axis(log_p, ids[..., None], axis=-1)[..., 0]
-    assert abs(losses(model, images, ids, is_real, is_target=target)["lm"].item() - expected[target].mean()) < 1e-12
+    assert (
+        abs(
+            losses(model, images, ids, is_real, is_target=target)["lm"].item()
+            - expected[target].mean()
+        )
+        < 1e-12
+    )
     assert abs(losses(model, images, ids, is_real)["lm"].item() - expected[is_real].mean()) < 1e-12
 
 
 def test_training_texts_are_padded_on_the_right():
     images, ids, is_real = batch()
-    with pytest.raises(UsageError, match="row 1 of is_real begins with padding; pad training texts on the right"):
+    with pytest.raises(
+        UsageError, match="row 1 of is_real begins with padding; pad training texts on the right"
+    ):
         losses(stage_2(), images, ids, is_real[:, ::-1])
 
 
@@ -312,8 +409,17 @@ def test_a_training_step_and_a_caption_are_the_same_wherever_arrays_live(stage, 
         total(terms).backward()
         norm = optimizer.step(1e-3, 1.0)
         written = model.generate(to_backend(images, home), beams=2, max_new_tokens=3)
-        found.append({"norm": to_host(norm), **{name: to_host(loss.data) for name, loss in terms.items()}, **model.state_dict()} | {"text": written})
+        found.append(
+            {
+                "norm": to_host(norm),
+                **{name: to_host(loss.data) for name, loss in terms.items()},
+                **model.state_dict(),
+            }
+            | {"text": written}
+        )
     assert found[0].pop("text") == found[1].pop("text")
     for name, array in found[0].items():
-        if not name.endswith(("key.bias", "qkv.bias")):  # a gradient of rounding alone: Adam makes whole steps of it
+        if not name.endswith(
+            ("key.bias", "qkv.bias")
+        ):  # a gradient of rounding alone: Adam makes whole steps of it
             np.testing.assert_allclose(found[1][name], array, rtol=1e-9, atol=1e-9, err_msg=name)

@@ -15,7 +15,8 @@ from tinymm.models.cost import Cost, image_cost, pair_cost, projection, text_cos
 from tinymm.models.vit import ViT, ViTConfig
 from tinymm.tasks import losses
 
-#: 10⁹ floating-point operations of a picture and of a text as open_clip publishes them (docs/model_profile.csv), a multiply-add being two.
+#: 10⁹ floating-point operations of a picture and of a text as open_clip publishes them
+#: (docs/model_profile.csv), a multiply-add being two.
 PUBLISHED = {
     "RN50": (12.22, 5.96),
     "RN101": (19.54, 5.96),
@@ -49,7 +50,9 @@ def test_parameters_of_the_released_sizes(name):
     assert pair_cost(CLIPConfig.paper(name)).parameters == TABLE[name][0]
 
 
-@pytest.mark.parametrize("changes", [{}, {"norm_before": True, "norm_after": False, "feed_forward": 40}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"norm_before": True, "norm_after": False, "feed_forward": 40}]
+)
 def test_a_plain_vit_has_biases_and_norms_of_its_own(changes):
     config = ViTConfig.plain(16, 8, 24, 2, 2, **changes)
     assert image_cost(config).parameters == ViT(config, np.random.default_rng(0)).count()
@@ -81,19 +84,28 @@ def test_the_whole_step_has_its_projections_and_the_loss_beside():
     model.to(strict_array.NAME)
     with strict_array.products() as products:
         losses(model, to_backend(images, strict_array.NAME), ids)["itc"].backward()
-    assert done(products) == 5 * pair_cost(model.config, ids.shape[1]).step + 3 * 5 * 5 * model.config.embed_dim
+    assert (
+        done(products)
+        == 5 * pair_cost(model.config, ids.shape[1]).step + 3 * 5 * 5 * model.config.embed_dim
+    )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_operations_of_the_released_sizes_are_those_that_others_publish(name):
     config = CLIPConfig.paper(name)
     towers = image_cost(config.image), text_cost(config.text)
-    image, text = ((tower + own).operations for tower, own in zip(towers, projection(config), strict=True))
-    if name.startswith("RN"):  # open_clip lets all places ask in the attention pool and takes the first answer; here only the first asks
+    image, text = (
+        (tower + own).operations for tower, own in zip(towers, projection(config), strict=True)
+    )
+    if name.startswith(
+        "RN"
+    ):  # open_clip lets all places ask in the attention pool and takes the first answer; here only the first asks
         C, T = config.image.features, config.image.places + 1
         image += (T - 1) * (C * C + 2 * T * C + C * config.embed_dim)
     # they count normalizations too, a thousandth
-    assert 2 * image / 1e9 == pytest.approx(PUBLISHED[name][0], rel=2e-3) and 2 * text / 1e9 == pytest.approx(PUBLISHED[name][1], rel=2e-3)
+    assert 2 * image / 1e9 == pytest.approx(
+        PUBLISHED[name][0], rel=2e-3
+    ) and 2 * text / 1e9 == pytest.approx(PUBLISHED[name][1], rel=2e-3)
 
 
 # ---------------------------------------------------------------------- what is kept
@@ -140,4 +152,6 @@ def test_a_plain_vit_keeps_its_biases_sums(changes):
 
 
 def test_costs_add_and_multiply():
-    assert Cost(1, 2, 3, 1) + Cost(1, 0, 1, 0) * 2 == Cost(3, 2, 5, 1) and Cost(5, first=2).step == 13
+    assert (
+        Cost(1, 2, 3, 1) + Cost(1, 0, 1, 0) * 2 == Cost(3, 2, 5, 1) and Cost(5, first=2).step == 13
+    )

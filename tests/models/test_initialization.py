@@ -64,7 +64,9 @@ def check(array, rule):
         assert np.abs(array).max() > 2.5 * std, "a normal distribution has tails"
 
 
-@pytest.mark.parametrize("model, table", [(VIT, VIT_TABLE), (RESNET, RESNET_TABLE)], ids=["vit", "resnet"])
+@pytest.mark.parametrize(
+    "model, table", [(VIT, VIT_TABLE), (RESNET, RESNET_TABLE)], ids=["vit", "resnet"]
+)
 def test_every_parameter_begins_where_the_release_puts_it(model, table):
     used = set()
     for name, parameter in model.named_parameters():
@@ -80,7 +82,12 @@ def test_every_parameter_begins_where_the_release_puts_it(model, table):
 
 def test_one_seed_gives_one_model_and_another_another():
     def weights(seed):
-        return np.concatenate([p.data.ravel() for p in CLIP(CLIPConfig.tiny(), np.random.default_rng(seed)).parameters()])
+        return np.concatenate(
+            [
+                p.data.ravel()
+                for p in CLIP(CLIPConfig.tiny(), np.random.default_rng(seed)).parameters()
+            ]
+        )
 
     np.testing.assert_array_equal(weights(3), weights(3))
     assert not np.array_equal(weights(3), weights(4))

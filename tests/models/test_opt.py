@@ -16,11 +16,22 @@ from tinymm.models.opt import OFFSET, OPT, OPTConfig
 from tinymm.tasks import losses
 
 D, CONTEXT = 16, 14
-MODEL = randomized(OPT(OPTConfig.tiny(width=D, heads=2, feed_forward=24, context=CONTEXT), np.random.default_rng(0))).astype("float64").eval()
+MODEL = (
+    randomized(
+        OPT(
+            OPTConfig.tiny(width=D, heads=2, feed_forward=24, context=CONTEXT),
+            np.random.default_rng(0),
+        )
+    )
+    .astype("float64")
+    .eval()
+)
 V = MODEL.config.vocabulary
 seeds = st.integers(0, 9999)
 lengths = st.lists(st.integers(1, 6), min_size=1, max_size=3)
-searches = st.sampled_from([{}, {"beams": 3}, {"beams": 2, "length_penalty": 0.0, "min_new_tokens": 2}])
+searches = st.sampled_from(
+    [{}, {"beams": 3}, {"beams": 2, "length_penalty": 0.0, "min_new_tokens": 2}]
+)
 
 
 def batch(lengths, side, seed, more=0):
@@ -29,7 +40,10 @@ def batch(lengths, side, seed, more=0):
     T = max(lengths) + more
     is_real = np.zeros((len(lengths), T), bool)
     for row, n in enumerate(lengths):
-        is_real[row, {"right": range(n), "left": range(T - n, T), "anywhere": rng.permutation(T)[:n]}[side]] = True
+        is_real[
+            row,
+            {"right": range(n), "left": range(T - n, T), "anywhere": rng.permutation(T)[:n]}[side],
+        ] = True
     return rng.integers(0, V, is_real.shape), is_real  # the padding's ids are any
 
 
@@ -62,16 +76,28 @@ def test_padding_anywhere_changes_nothing_for_the_words(lengths, side, more, see
         np.testing.assert_allclose(together[row, is_real[row]], alone, atol=1e-12)
 
 
-@given(st.lists(st.integers(2, 6), min_size=1, max_size=3), st.sampled_from(["left", "right"]), st.integers(0, 2), seeds)
+@given(
+    st.lists(st.integers(2, 6), min_size=1, max_size=3),
+    st.sampled_from(["left", "right"]),
+    st.integers(0, 2),
+    seeds,
+)
 def test_the_loss_is_the_mean_over_what_each_text_alone_loses(lengths, side, more, seed):
     ids, is_real = batch(lengths, side, seed, more)
-    alone = [losses(MODEL, None, ids[row, is_real[row]][None])["lm"].item() for row in range(len(ids))]
+    alone = [
+        losses(MODEL, None, ids[row, is_real[row]][None])["lm"].item() for row in range(len(ids))
+    ]
     expected = np.average(alone, weights=np.array(lengths) - 1)
     assert losses(MODEL, None, ids, is_real)["lm"].item() == pytest.approx(expected, abs=1e-12)
 
 
 # ---------------------------------------------------------------------- in pieces
-@given(lengths, st.sampled_from(["left", "right", "anywhere"]), st.lists(st.integers(1, 3), min_size=6, max_size=6), seeds)
+@given(
+    lengths,
+    st.sampled_from(["left", "right", "anywhere"]),
+    st.lists(st.integers(1, 3), min_size=6, max_size=6),
+    seeds,
+)
 def test_a_text_read_in_pieces_with_caches_is_the_text_read_at_once(lengths, side, pieces, seed):
     ids, is_real = batch(lengths, side, seed)
     caches, rows = [Cache() for _ in MODEL.blocks], []
@@ -113,7 +139,10 @@ def test_greedy_with_caches_is_greedy_with_the_whole_text_read_anew(lengths, sid
     soft = soft_words(len(ids), seed) if softly else None
     # An end that the first text comes to, so that ending early is met.
     end = (by_reading_all_again(ids[0, is_real[0]], None if soft is None else soft[0], n, -1))[-1]
-    expected = [by_reading_all_again(ids[row, is_real[row]], None if soft is None else soft[row], n, end) for row in range(len(ids))]
+    expected = [
+        by_reading_all_again(ids[row, is_real[row]], None if soft is None else soft[row], n, end)
+        for row in range(len(ids))
+    ]
     assert MODEL.generate(ids, is_real, embeddings=soft, max_new_tokens=n, end=end) == expected
 
 
@@ -124,13 +153,17 @@ def test_padded_prompts_go_on_as_each_does_alone(lengths, side, softly, search, 
     together = MODEL.generate(ids, is_real, embeddings=soft, max_new_tokens=4, **search)
     for row, found in enumerate(together):
         own = None if soft is None else soft[row : row + 1]
-        assert MODEL.generate(ids[row, is_real[row]][None], embeddings=own, max_new_tokens=4, **search) == [found]
+        assert MODEL.generate(
+            ids[row, is_real[row]][None], embeddings=own, max_new_tokens=4, **search
+        ) == [found]
 
 
 @given(st.integers(1, 5), st.integers(0, 4), st.integers(1, 4), st.sampled_from([1, 3]), seeds)
 def test_new_tokens_are_counted_without_prompt_and_soft_words(T, Q, n, beams, seed):
     ids = np.random.default_rng(seed).integers(0, V, (2, T))
-    found = MODEL.generate(ids, embeddings=soft_words(2, seed, Q), max_new_tokens=n, min_new_tokens=n, beams=beams)
+    found = MODEL.generate(
+        ids, embeddings=soft_words(2, seed, Q), max_new_tokens=n, min_new_tokens=n, beams=beams
+    )
     assert [len(text) for text in found] == [n, n]
 
 
@@ -146,7 +179,9 @@ def test_a_nucleus_near_zero_is_greedy_and_one_rng_gives_one_text(lengths, seed)
     ids, is_real = batch(lengths, "right", seed)
 
     def draw(top_p, seed):
-        return MODEL.generate(ids, is_real, max_new_tokens=5, top_p=top_p, rng=np.random.default_rng(seed))
+        return MODEL.generate(
+            ids, is_real, max_new_tokens=5, top_p=top_p, rng=np.random.default_rng(seed)
+        )
 
     assert draw(1e-9, seed) == MODEL.generate(ids, is_real, max_new_tokens=5)
     assert draw(0.9, seed) == draw(0.9, seed)
@@ -174,7 +209,12 @@ def test_every_backend_says_the_same(beams, backend):
 def test_generating_records_no_graph(monkeypatch):
     read, hidden = [], MODEL.hidden
     monkeypatch.setattr(OPT, "hidden", lambda self, *given: read.append(hidden(*given)) or read[-1])
-    MODEL.generate(np.array([[2]]), embeddings=Tensor(soft_words(1, 0), requires_grad=True), max_new_tokens=3, min_new_tokens=3)
+    MODEL.generate(
+        np.array([[2]]),
+        embeddings=Tensor(soft_words(1, 0), requires_grad=True),
+        max_new_tokens=3,
+        min_new_tokens=3,
+    )
     assert len(read) == 3 and not any(x.requires_grad for x in read)
 
 
@@ -187,10 +227,18 @@ def test_every_parameter_learns_but_what_no_softmax_sees():
         size = np.abs(parameter.grad)
         if name.endswith("qkv.bias"):
             query, key, value = np.split(size, 3)
-            assert key.max() < 1e-12 < query.min() and value.min() > 1e-12  # a softmax does not see what is added to all of its scores
+            assert (
+                key.max() < 1e-12 < query.min() and value.min() > 1e-12
+            )  # a softmax does not see what is added to all of its scores
         elif name == "positions":  # of the longest text's six tokens the last is only a target
-            assert (size[OFFSET : OFFSET + 5].min(axis=1) > 0).all() and not size[:OFFSET].any() and not size[OFFSET + 5 :].any()
-        elif name == "token_embedding.weight":  # every word might have been said: the table is the head, too
+            assert (
+                (size[OFFSET : OFFSET + 5].min(axis=1) > 0).all()
+                and not size[:OFFSET].any()
+                and not size[OFFSET + 5 :].any()
+            )
+        elif (
+            name == "token_embedding.weight"
+        ):  # every word might have been said: the table is the head, too
             assert (size.max(axis=1) > 0).all()
         else:
             assert size.any(), name
@@ -208,13 +256,23 @@ def test_weights_begin_at_a_fiftieth_and_biases_at_zero():
 
 
 #: Parameters of the released models (their files' arrays, the head's second copy not counted).
-RELEASED = {"opt-125m": 125_239_296, "opt-1.3b": 1_315_758_080, "opt-2.7b": 2_651_596_800, "opt-6.7b": 6_658_473_984}
+RELEASED = {
+    "opt-125m": 125_239_296,
+    "opt-1.3b": 1_315_758_080,
+    "opt-2.7b": 2_651_596_800,
+    "opt-6.7b": 6_658_473_984,
+}
 
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_the_released_models_have_as_many_parameters(name, monkeypatch):
-    for module in (tinymm.layers.basic, tinymm.models.opt):  # no gigabyte is allocated: one zero is shown many times
-        monkeypatch.setattr(module, "normal", lambda rng, shape, std: np.broadcast_to(np.float32(0), shape))
+    for module in (
+        tinymm.layers.basic,
+        tinymm.models.opt,
+    ):  # no gigabyte is allocated: one zero is shown many times
+        monkeypatch.setattr(
+            module, "normal", lambda rng, shape, std: np.broadcast_to(np.float32(0), shape)
+        )
     config = OPTConfig.paper(name)
     assert OPT(config, np.random.default_rng(0)).count() == RELEASED[name]
     assert config.activation == "relu" and config.context == 2048 and config.vocabulary == 50272

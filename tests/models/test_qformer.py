@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from tiny import randomized
 
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
-from tinymm.layers import Cache, bidirectional_mask, multimodal_causal_mask, padding_mask, reachability, unimodal_mask
+from tinymm.layers import (
+    Cache,
+    bidirectional_mask,
+    multimodal_causal_mask,
+    padding_mask,
+    reachability,
+    unimodal_mask,
+)
 from tinymm.models.bert import Bert, BertConfig
 from tinymm.models.qformer import QFormer, QFormerConfig
 
@@ -16,12 +23,16 @@ MEMORY = np.random.default_rng(5).standard_normal((2, 5, 24))
 
 
 def qformer(queries=3, layers=2, every=1, seed=1):
-    config = QFormerConfig.tiny(queries=queries, layers=layers, cross_every=every, width=16, heads=2, feed_forward=24)
+    config = QFormerConfig.tiny(
+        queries=queries, layers=layers, cross_every=every, width=16, heads=2, feed_forward=24
+    )
     return randomized(QFormer(config, np.random.default_rng(seed)), seed).astype("float64")
 
 
 MODELS = {Q: qformer(Q) for Q in (1, 2, 4)}
-texts = st.lists(st.integers(1, 6), min_size=2, max_size=2)  # how many of the tokens of each row are real
+texts = st.lists(
+    st.integers(1, 6), min_size=2, max_size=2
+)  # how many of the tokens of each row are real
 
 
 def batch(lengths, seed, T=None):
@@ -31,7 +42,12 @@ def batch(lengths, seed, T=None):
     return ids, np.arange(T) < np.array(lengths)[:, None]
 
 
-@given(Q=st.sampled_from(list(MODELS)), lengths=texts, objective=st.sampled_from(list(MASKS)), seed=st.integers(0, 99))
+@given(
+    Q=st.sampled_from(list(MODELS)),
+    lengths=texts,
+    objective=st.sampled_from(list(MASKS)),
+    seed=st.integers(0, 99),
+)
 def test_the_jacobian_is_zero_exactly_where_reachability_says_so(Q, lengths, objective, seed):
     # Every output row's derivative along random directions of every input row, by the graph itself: random, because the norms erase a constant.
     model, (ids, is_real) = MODELS[Q], batch(lengths, seed)
@@ -48,7 +64,13 @@ def test_the_jacobian_is_zero_exactly_where_reachability_says_so(Q, lengths, obj
                 continue  # what stands at padding is nobody's business
             for looked_at in range(rows):
                 size = np.abs(gradients[b, looked_at]).max()
-                assert (size > 0) == bool(reach[b, looking, looked_at]), (objective, b, looking, looked_at, size)
+                assert (size > 0) == bool(reach[b, looking, looked_at]), (
+                    objective,
+                    b,
+                    looking,
+                    looked_at,
+                    size,
+                )
 
 
 def gradients_of(model, outside, mask, looking, rng):
@@ -57,7 +79,10 @@ def gradients_of(model, outside, mask, looking, rng):
 
     queries, words = outside
     Q = len(queries)
-    x = Tensor(np.concatenate([np.broadcast_to(queries, (2, *queries.shape)), words], axis=1), requires_grad=True)
+    x = Tensor(
+        np.concatenate([np.broadcast_to(queries, (2, *queries.shape)), words], axis=1),
+        requires_grad=True,
+    )
     h = model.norm(x)
     for block in model.blocks:
         h = block(h, Q, mask, MEMORY)
@@ -72,7 +97,9 @@ def test_itg_and_itc_compute_the_same_queries(Q, lengths, seed):
     model, (ids, is_real) = MODELS[Q], batch(lengths, seed)
     itc, itg = (model(MEMORY, ids, MASKS[name](Q, is_real)).data[:, :Q] for name in ("itc", "itg"))
     np.testing.assert_allclose(itg, itc, atol=1e-12)
-    np.testing.assert_allclose(itc, model(MEMORY).data, atol=1e-12)  # nor does it matter that there is a text at all
+    np.testing.assert_allclose(
+        itc, model(MEMORY).data, atol=1e-12
+    )  # nor does it matter that there is a text at all
 
 
 @given(Q=st.sampled_from(list(MODELS)), lengths=texts, seed=st.integers(0, 99))
@@ -83,10 +110,18 @@ def test_itcs_text_is_a_plain_bert_without_a_picture(Q, lengths, seed):
     bert.load_state_dict({name: state[name] for name in bert.state_dict()})
     beside = model(MEMORY, ids, unimodal_mask(Q, is_real)).data[:, Q:]
     np.testing.assert_allclose(beside[is_real], bert(ids, is_real).data[is_real], atol=1e-12)
-    np.testing.assert_allclose(beside[is_real], model(ids=ids, may_attend=padding_mask(is_real)).data[is_real], atol=1e-12)
+    np.testing.assert_allclose(
+        beside[is_real], model(ids=ids, may_attend=padding_mask(is_real)).data[is_real], atol=1e-12
+    )
 
 
-@given(Q=st.sampled_from(list(MODELS)), lengths=texts, objective=st.sampled_from(list(MASKS)), extra=st.integers(1, 4), seed=st.integers(0, 99))
+@given(
+    Q=st.sampled_from(list(MODELS)),
+    lengths=texts,
+    objective=st.sampled_from(list(MASKS)),
+    extra=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
 def test_padding_moves_nothing_valid(Q, lengths, objective, extra, seed):
     model, (ids, is_real) = MODELS[Q], batch(lengths, seed)
     T = ids.shape[1]
@@ -101,14 +136,23 @@ def test_padding_moves_nothing_valid(Q, lengths, objective, extra, seed):
 
 
 @given(Q=st.sampled_from(list(MODELS)), lengths=texts, data=st.data(), seed=st.integers(0, 99))
-def test_a_later_word_reaches_no_earlier_one_under_itg_and_every_query_under_itm(Q, lengths, data, seed):
+def test_a_later_word_reaches_no_earlier_one_under_itg_and_every_query_under_itm(
+    Q, lengths, data, seed
+):
     model, (ids, is_real) = MODELS[Q], batch(lengths, seed)
     k = data.draw(st.integers(0, lengths[0] - 1))
     other = ids.copy()
     other[0, k] = 1 + ids[0, k] % 49
-    changed = {name: model(MEMORY, other, MASKS[name](Q, is_real)).data - model(MEMORY, ids, MASKS[name](Q, is_real)).data for name in MASKS}
+    changed = {
+        name: model(MEMORY, other, MASKS[name](Q, is_real)).data
+        - model(MEMORY, ids, MASKS[name](Q, is_real)).data
+        for name in MASKS
+    }
     moved = {name: np.abs(difference[0]).max(axis=1) > 1e-9 for name, difference in changed.items()}
-    assert moved["itg"].tolist() == [False] * (Q + k) + moved["itg"][Q + k :].tolist() and moved["itg"][Q + k : Q + lengths[0]].all()
+    assert (
+        moved["itg"].tolist() == [False] * (Q + k) + moved["itg"][Q + k :].tolist()
+        and moved["itg"][Q + k : Q + lengths[0]].all()
+    )
     assert moved["itm"][: Q + lengths[0]].all() and not moved["itc"][:Q].any()
 
 
@@ -167,12 +211,28 @@ def test_fresh_queries_differ_and_their_feed_forwards_begin_as_the_words():
 @pytest.mark.parametrize(
     "error, call, said",
     [
-        (ShapeError, lambda m, ids: m(np.zeros((2, 5, 23))), r"takes \(B, tokens, 24\) and \(2, 5, 23\) came"),
+        (
+            ShapeError,
+            lambda m, ids: m(np.zeros((2, 5, 23))),
+            r"takes \(B, tokens, 24\) and \(2, 5, 23\) came",
+        ),
         (ShapeError, lambda m, ids: m(ids=np.ones((2, 13), int)), "1 to 12 tokens .* 13 came"),
-        (DataError, lambda m, ids: m(ids=np.full((2, 3), 50)), r"ids must lie in \[0, 50\) and 50 came"),
-        (UsageError, lambda m, ids: m(np.zeros((2, 5, 24)), ids), "3 queries and 4 words needs a mask"),
+        (
+            DataError,
+            lambda m, ids: m(ids=np.full((2, 3), 50)),
+            r"ids must lie in \[0, 50\) and 50 came",
+        ),
+        (
+            UsageError,
+            lambda m, ids: m(np.zeros((2, 5, 24)), ids),
+            "3 queries and 4 words needs a mask",
+        ),
         (UsageError, lambda m, ids: m(), "neither came"),
-        (UsageError, lambda m, ids: m(np.zeros((3, 5, 24)), ids, np.ones((1, 1), bool)), "3 pictures with 2 texts came"),
+        (
+            UsageError,
+            lambda m, ids: m(np.zeros((3, 5, 24)), ids, np.ones((1, 1), bool)),
+            "3 pictures with 2 texts came",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(error, call, said):
@@ -183,5 +243,7 @@ def test_what_does_not_fit_is_named(error, call, said):
 def test_a_qformer_without_words_says_so():
     model = QFormer(QFormerConfig.tiny(vocabulary=None), np.random.default_rng(0))
     assert model(np.zeros((2, 5, 24), np.float32)).shape == (2, 4, 32)
-    with pytest.raises(UsageError, match=r"no text half and ids \(2, 3\) came; give the config a vocabulary"):
+    with pytest.raises(
+        UsageError, match=r"no text half and ids \(2, 3\) came; give the config a vocabulary"
+    ):
         model(ids=np.ones((2, 3), int))

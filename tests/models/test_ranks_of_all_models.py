@@ -32,18 +32,30 @@ def two_steps(model, workers, ranks=None):
     with threads(workers, ranks) as split:
         for n in range(2):
             task, image_ids = tasks.spec_of(model).task, np.array([n, n, n + 1, n + 2])
-            result = task.step(model, *batch(seed=n), rng=np.random.default_rng(n), image_ids=image_ids, split=split)
+            result = task.step(
+                model,
+                *batch(seed=n),
+                rng=np.random.default_rng(n),
+                image_ids=image_ids,
+                split=split,
+            )
             losses = result.losses
             total(losses).backward()
             found |= {f"step {n} {name}": loss.data for name, loss in losses.items()}
-            found |= {f"step {n} gradient of {name}": p.grad for name, p in model.trainable().items() if p.grad is not None}
+            found |= {
+                f"step {n} gradient of {name}": p.grad
+                for name, p in model.trainable().items()
+                if p.grad is not None
+            }
             optimizer.step(1e-3, 1.0)
             task.after_step(model, result.memory)
     return found | state(model)
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(("size", "workers"), [(2, 1), (3, 2), (5, 1)], ids=["2x1", "3x2", "5 ranks of 4 pairs"])
+@pytest.mark.parametrize(
+    ("size", "workers"), [(2, 1), (3, 2), (5, 1)], ids=["2x1", "3x2", "5 ranks of 4 pairs"]
+)
 def test_ranks_take_the_same_steps(name, size, workers):
     model = MODELS[name]()
     whole = two_steps(deepcopy(model), 1)
@@ -53,7 +65,9 @@ def test_ranks_take_the_same_steps(name, size, workers):
         assert rank.keys() == whole.keys()
         for key, array in whole.items():
             if "gradient" in key or key.startswith("step"):
-                np.testing.assert_allclose(rank[key], array, rtol=0, atol=1e-12 * max(1, np.abs(array).max()), err_msg=key)
+                np.testing.assert_allclose(
+                    rank[key], array, rtol=0, atol=1e-12 * max(1, np.abs(array).max()), err_msg=key
+                )
             else:  # Adam divides by the size of a gradient, rounding errors of tiny ones too
                 np.testing.assert_allclose(rank[key], array, rtol=1e-6, atol=1e-8, err_msg=key)
             assert rank[key].tobytes() == found[0][key].tobytes(), key

@@ -12,7 +12,8 @@ import tinymm.models.text
 import tinymm.models.vit
 from tinymm.models.clip import CLIP, RELEASED, CLIPConfig
 
-#: Parameters and arrays in the released files (Tables 19 and 20; the counts are those of the files).
+#: Parameters and arrays in the released files (Tables 19 and 20; the counts are those of the
+#: files).
 TABLE = {
     "RN50": (102_007_137, 489),
     "RN101": (119_688_033, 795),
@@ -34,7 +35,13 @@ def weightless(monkeypatch):
         return np.broadcast_to(np.float32(0), shape)
 
     parts = (tinymm.layers.attention, tinymm.layers.basic, tinymm.layers.convolution)
-    for module in (*parts, tinymm.models.clip, tinymm.models.resnet, tinymm.models.text, tinymm.models.vit):
+    for module in (
+        *parts,
+        tinymm.models.clip,
+        tinymm.models.resnet,
+        tinymm.models.text,
+        tinymm.models.vit,
+    ):
         for name in ("normal", "uniform_fan_in", "xavier_uniform"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, zeros)

@@ -11,7 +11,10 @@ from tinymm.models.text import end_positions
 
 VOCABULARY, CONTEXT, END = 50, 12, 49
 words = st.lists(st.integers(2, END - 1), min_size=1, max_size=CONTEXT - 1)
-ENCODERS = {text: randomized(tiny_clip("vit", text, dtype="float64")).text_encoder for text in ("transformer", "cbow")}
+ENCODERS = {
+    text: randomized(tiny_clip("vit", text, dtype="float64")).text_encoder
+    for text in ("transformer", "cbow")
+}
 
 
 def row(text, length=None):
@@ -50,13 +53,19 @@ def test_a_bag_of_words_has_no_order_and_counts_each_word_as_often_as_it_comes(t
     shuffled = np.random.default_rng(seed).permutation(text)
     np.testing.assert_allclose(encoder(row(shuffled)).data, encoder(row(text)).data, atol=1e-12)
     mean = encoder.token_embedding.weight.data[text].mean(axis=0)
-    expected = (mean - mean.mean()) / np.sqrt(mean.var() + 1e-5) * encoder.norm_after.weight.data + encoder.norm_after.bias.data
+    expected = (mean - mean.mean()) / np.sqrt(
+        mean.var() + 1e-5
+    ) * encoder.norm_after.weight.data + encoder.norm_after.bias.data
     np.testing.assert_allclose(encoder(row(text)).data[0], expected, atol=1e-9)
 
 
 def test_a_text_without_words_is_the_bias_of_the_norm():
     encoder = ENCODERS["cbow"]
-    np.testing.assert_allclose(encoder(np.array([[END, 0], [0, 0]])).data, np.stack([encoder.norm_after.bias.data] * 2), atol=1e-12)
+    np.testing.assert_allclose(
+        encoder(np.array([[END, 0], [0, 0]])).data,
+        np.stack([encoder.norm_after.bias.data] * 2),
+        atol=1e-12,
+    )
 
 
 def test_order_matters_to_the_transformer():

@@ -5,7 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tiny import randomized
-from tiny_towers import KINDS, NEGATIVES, batch, model_of, numbers, state, total, trained_on, unchanged
+from tiny_towers import (
+    KINDS,
+    NEGATIVES,
+    batch,
+    model_of,
+    numbers,
+    state,
+    total,
+    trained_on,
+    unchanged,
+)
 
 from tinymm import tasks
 from tinymm.arrays.backend import to_backend, to_host
@@ -27,9 +37,15 @@ def test_two_workers_take_the_same_step(kind):
     for workers in (1, 2, 3):
         model, (images, ids, is_real) = model_of(kind), batch()
         with threads(workers) as split:
-            losses = trained_on(model, images, ids, is_real, rng=np.random.default_rng(0), split=split)
+            losses = trained_on(
+                model, images, ids, is_real, rng=np.random.default_rng(0), split=split
+            )
             total(losses).backward()
-        found.append(numbers(losses) | state(model) | {f"gradient of {name}": p.grad for name, p in model.trainable().items()})
+        found.append(
+            numbers(losses)
+            | state(model)
+            | {f"gradient of {name}": p.grad for name, p in model.trainable().items()}
+        )
     for other in found[1:]:
         assert other.keys() == found[0].keys()
         for name, array in found[0].items():
@@ -40,7 +56,12 @@ def trained(model, optimizer, kind, steps):
     """Train on as many batches of a stream, all of whose draws are named by the number of the step."""
     for n in steps:
         task, image_ids = tasks.spec_of(model).task, np.array([n, n, n + 1, n + 2])
-        result = task.step(model, *batch(seed=n, dtype="float32"), rng=np.random.default_rng(n), image_ids=image_ids)
+        result = task.step(
+            model,
+            *batch(seed=n, dtype="float32"),
+            rng=np.random.default_rng(n),
+            image_ids=image_ids,
+        )
         total(result.losses).backward()
         optimizer.step(1e-3, 1.0)
         task.after_step(model, result.memory)
@@ -58,7 +79,11 @@ def test_a_training_that_was_stopped_goes_on_bitwise(kind, tmp_path):
     third = AdamW(resumed)
     load_checkpoint(tmp_path, resumed, third)
     assert trained(resumed, third, kind, range(3, 6)) == losses
-    assert unchanged(resumed, state(through)) and resumed.queue.pointer == 0 and int(resumed.queue.pushed.data) == 24
+    assert (
+        unchanged(resumed, state(through))
+        and resumed.queue.pointer == 0
+        and int(resumed.queue.pushed.data) == 24
+    )
 
 
 def test_padding_moves_nothing(kind):
@@ -67,23 +92,49 @@ def test_padding_moves_nothing(kind):
     longer = np.concatenate([junk, junk[:, :3]], axis=1)
     real = np.concatenate([is_real, np.zeros((4, 3), bool)], axis=1)
     tokens = model.image_tokens(images)
-    np.testing.assert_allclose(model.encode_text(longer, real).data, model.encode_text(ids, is_real).data, atol=1e-12)
-    np.testing.assert_allclose(model.itm_logits(tokens, longer, real).data, model.itm_logits(tokens, ids, is_real).data, atol=1e-12)
+    np.testing.assert_allclose(
+        model.encode_text(longer, real).data, model.encode_text(ids, is_real).data, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        model.itm_logits(tokens, longer, real).data,
+        model.itm_logits(tokens, ids, is_real).data,
+        atol=1e-12,
+    )
     words = model.lm_logits if kind == "blip" else model.mlm_logits
-    np.testing.assert_allclose(words(tokens, longer, real).data[:, :6][is_real], words(tokens, ids, is_real).data[is_real], atol=1e-12)
+    np.testing.assert_allclose(
+        words(tokens, longer, real).data[:, :6][is_real],
+        words(tokens, ids, is_real).data[is_real],
+        atol=1e-12,
+    )
 
 
 def test_use_agrees_with_what_the_losses_look_at(kind):
     model, (images, ids, is_real) = model_of(kind), batch()
     I, T = model.encode_image(images).data, model.encode_text(ids, is_real).data
-    np.testing.assert_allclose([np.linalg.norm(I, axis=1), np.linalg.norm(T, axis=1)], 1, atol=1e-12)
-    np.testing.assert_allclose(model(images, ids[:1], is_real[:1]).data, I @ T[:1].T, atol=1e-12)  # cosines, without the temperature
-    np.testing.assert_allclose(model.encode_text(ids[:, :3]).data, model.encode_text(ids[:, :3], np.ones((4, 3), bool)).data)
+    np.testing.assert_allclose(
+        [np.linalg.norm(I, axis=1), np.linalg.norm(T, axis=1)], 1, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        model(images, ids[:1], is_real[:1]).data, I @ T[:1].T, atol=1e-12
+    )  # cosines, without the temperature
+    np.testing.assert_allclose(
+        model.encode_text(ids[:, :3]).data,
+        model.encode_text(ids[:, :3], np.ones((4, 3), bool)).data,
+    )
     logits = model.itm_logits(model.image_tokens(images), ids, is_real).data
-    np.testing.assert_allclose(model.itm_probability(images, ids, is_real), np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1), atol=1e-12)
-    raw = model.encode_image(images, normalize=False).data, model.encode_text(ids, is_real, normalize=False).data
+    np.testing.assert_allclose(
+        model.itm_probability(images, ids, is_real),
+        np.exp(logits[:, 1]) / np.exp(logits).sum(axis=1),
+        atol=1e-12,
+    )
+    raw = (
+        model.encode_image(images, normalize=False).data,
+        model.encode_text(ids, is_real, normalize=False).data,
+    )
     for features, unit in zip(raw, (I, T), strict=True):
-        np.testing.assert_allclose(features / np.linalg.norm(features, axis=1, keepdims=True), unit, atol=1e-12)
+        np.testing.assert_allclose(
+            features / np.linalg.norm(features, axis=1, keepdims=True), unit, atol=1e-12
+        )
     np.testing.assert_array_equal(model.similarity(I, T), I @ T.T)
 
 
@@ -93,12 +144,27 @@ def test_a_step_is_the_same_wherever_arrays_live(kind, backend):
         model, (images, ids, is_real) = model_of(kind, alpha=0.3).to(home), batch()
         optimizer = AdamW(model)
         for n in range(2):
-            losses = trained_on(model, to_backend(images, home), ids, is_real, rng=np.random.default_rng(n), image_ids=np.array([1, 1, 2, 3]))
+            losses = trained_on(
+                model,
+                to_backend(images, home),
+                ids,
+                is_real,
+                rng=np.random.default_rng(n),
+                image_ids=np.array([1, 1, 2, 3]),
+            )
             total(losses).backward()
             norm = optimizer.step(1e-3, 1.0)
-        found.append({"norm": to_host(norm), **{name: to_host(loss.data) for name, loss in losses.items()}, **state(model)})
+        found.append(
+            {
+                "norm": to_host(norm),
+                **{name: to_host(loss.data) for name, loss in losses.items()},
+                **state(model),
+            }
+        )
     for name, array in found[0].items():
-        if not name.endswith(("key.bias", "qkv.bias")):  # a gradient of rounding alone: Adam makes whole steps of it
+        if not name.endswith(
+            ("key.bias", "qkv.bias")
+        ):  # a gradient of rounding alone: Adam makes whole steps of it
             np.testing.assert_allclose(found[1][name], array, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
@@ -142,10 +208,19 @@ def test_pairs_of_one_picture_are_contrasted_where_no_wrong_one_is_drawn(kind):
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"alpha": 1.1}, r"alpha is the weight of the pseudo-targets, in \[0, 1\], and 1.1 came; the papers have 0.4"),
+        (
+            {"alpha": 1.1},
+            r"alpha is the weight of the pseudo-targets, in \[0, 1\], and 1.1 came; the papers have 0.4",
+        ),
         ({"alpha": None}, r"alpha is the weight of the pseudo-targets, in \[0, 1\], and None came"),
-        ({"alpha_warmup": -1}, "alpha_warmup counts the pairs over which alpha grows, 0 or more, and -1 came"),
-        ({"alpha_warmup": 0.5}, "alpha_warmup counts the pairs over which alpha grows, 0 or more, and 0.5 came"),
+        (
+            {"alpha_warmup": -1},
+            "alpha_warmup counts the pairs over which alpha grows, 0 or more, and -1 came",
+        ),
+        (
+            {"alpha_warmup": 0.5},
+            "alpha_warmup counts the pairs over which alpha grows, 0 or more, and 0.5 came",
+        ),
     ],
 )
 def test_habits_that_make_no_sense_are_named(kind, change, said):
@@ -155,5 +230,8 @@ def test_habits_that_make_no_sense_are_named(kind, change, said):
 
 def test_encoders_that_do_not_meet_are_named(kind):
     config = KINDS[kind][1].tiny()
-    with pytest.raises(ShapeError, match="tokens of the image encoder's width 24, and an encoder_width of 25 came; make them equal"):
+    with pytest.raises(
+        ShapeError,
+        match="tokens of the image encoder's width 24, and an encoder_width of 25 came; make them equal",
+    ):
         KINDS[kind][1].tiny(text=replace(config.text, encoder_width=25))

@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def build():
     """`notebooks/build.py`, which is a script and no part of the package."""
-    spec = importlib.util.spec_from_file_location("build_notebooks", ROOT / "notebooks" / "build.py")
+    spec = importlib.util.spec_from_file_location(
+        "build_notebooks", ROOT / "notebooks" / "build.py"
+    )
     module = importlib.util.module_from_spec(spec)
     before = list(sys.path)
     spec.loader.exec_module(module)

@@ -91,4 +91,8 @@ def test_pieces_of_a_stream_are_joined_and_pictures_stay_where_they_are(build):
         return {"output_type": "stream", "name": "stdout", "text": [text]}
 
     picture = {"output_type": "display_data", "data": {}}
-    assert build.joined([stream("a"), stream("b\n"), picture, stream("c")]) == [stream("ab\n"), picture, stream("c")]
+    assert build.joined([stream("a"), stream("b\n"), picture, stream("c")]) == [
+        stream("ab\n"),
+        picture,
+        stream("c"),
+    ]

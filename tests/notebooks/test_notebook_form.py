@@ -17,7 +17,13 @@ SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 MOST_CELLS, MOST_LINES, MOST_BYTES = 25, 12, 3_000_000
 HEADER = ("Time", "Needs", "Gives", "Source", "Track", "Edition")
 SUBJECTS = ("autodiff", "layers", "losses", "models", "testing", "training")
-SECTIONS = ("## Break it", "## What you may now say", "**What you may not say.**", "## Read the source", "## Exercises")
+SECTIONS = (
+    "## Break it",
+    "## What you may now say",
+    "**What you may not say.**",
+    "## Read the source",
+    "## Exercises",
+)
 
 each = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 
@@ -61,8 +67,14 @@ def test_notebook_ran_from_top_to_bottom_without_error_or_warning(source):
     cells = [cell for cell in found["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
-    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
-    assert not re.search(r"\d%\|", json.dumps(outputs, ensure_ascii=False)), "a progress bar is left in an output"
+    assert not [
+        output
+        for output in outputs
+        if output["output_type"] == "error" or output.get("name") == "stderr"
+    ]
+    assert not re.search(r"\d%\|", json.dumps(outputs, ensure_ascii=False)), (
+        "a progress bar is left in an output"
+    )
 
 
 @each
@@ -70,11 +82,15 @@ def test_nothing_in_the_notebook_differs_from_run_to_run(source):
     text = source.with_suffix(".ipynb").read_text(encoding="utf-8")
     assert text == percent.dumps(json.loads(text)) and len(text) < MOST_BYTES
     words = re.sub(r'"image/png": "[^"]*"', "", text)  # the letters of a picture may spell anything
-    assert not re.search(r"0x[0-9a-f]{6,}|/tmp/|/home/", words), "an address or a path of a machine is printed"
+    assert not re.search(r"0x[0-9a-f]{6,}|/tmp/|/home/", words), (
+        "an address or a path of a machine is printed"
+    )
     assert executed(source)["metadata"]["language_info"] == {"name": "python"}
     for cell, output in pictures(executed(source)):
         png = base64.b64decode(output["data"]["image/png"])
-        assert b"tEXt" not in png and b"tIME" not in png, f"{cell['id']}: a PNG names its software or its date"
+        assert b"tEXt" not in png and b"tIME" not in png, (
+            f"{cell['id']}: a PNG names its software or its date"
+        )
 
 
 # ---------------------------------------------------------------------- for the reader
@@ -82,8 +98,12 @@ def test_nothing_in_the_notebook_differs_from_run_to_run(source):
 def test_every_figure_has_an_alt_text(source):
     for cell, output in pictures(executed(source)):
         alt = output["metadata"].get("image/png", {}).get("alt", "")
-        assert len(alt.split()) >= 5, f"{cell['id']}: a figure without alt text; show it with lesson.show(figure)"
-        assert cell["metadata"]["mystnb"]["image"]["alt"] == " ".join(alt.split()), "the docs take the alt text from here"
+        assert len(alt.split()) >= 5, (
+            f"{cell['id']}: a figure without alt text; show it with lesson.show(figure)"
+        )
+        assert cell["metadata"]["mystnb"]["image"]["alt"] == " ".join(alt.split()), (
+            "the docs take the alt text from here"
+        )
 
 
 @each
@@ -97,8 +117,14 @@ def test_cells_are_few_and_short(source):
     cells = code(source)
     assert len(cells) <= MOST_CELLS, f"{len(cells)} code cells, at most {MOST_CELLS}"
     for cell in cells:
-        lines = [line for line in cell.source.split("\n") if line.strip() and not line.startswith(("import ", "from "))]
-        assert len(lines) <= MOST_LINES, f"{source.name}:{cell.line}: {len(lines)} lines in a cell, at most {MOST_LINES}"
+        lines = [
+            line
+            for line in cell.source.split("\n")
+            if line.strip() and not line.startswith(("import ", "from "))
+        ]
+        assert len(lines) <= MOST_LINES, (
+            f"{source.name}:{cell.line}: {len(lines)} lines in a cell, at most {MOST_LINES}"
+        )
 
 
 @each
@@ -108,7 +134,9 @@ def test_header_and_sections(source):
     for row in HEADER:
         assert f"| **{row}** |" in first, f"the header lacks {row}"
     assert f"tinymm {tinymm.__version__}" in first
-    assert code(source)[0].source.endswith(f'lesson.edition("{tinymm.__version__}")'), "the first cell refuses another edition's package"
+    assert code(source)[0].source.endswith(f'lesson.edition("{tinymm.__version__}")'), (
+        "the first cell refuses another edition's package"
+    )
     places = [text.find(section) for section in SECTIONS]
     assert -1 not in places and places == sorted(places), dict(zip(SECTIONS, places, strict=True))
     assert f"solutions/{source.name}" in text, "the exercises are linked at the end"
@@ -118,28 +146,53 @@ def test_header_and_sections(source):
 def test_reader_predicts_and_is_not_held_up(source):
     """A guess is asked for in a cell of its own, is None where nothing is filled in, and is answered in a later cell."""
     cells = [cell.source for cell in code(source)]
-    asked = {name: i for i, text in enumerate(cells) for name in re.findall(r"^(guess\w*) = ", text, re.M)}
+    asked = {
+        name: i
+        for i, text in enumerate(cells)
+        for name in re.findall(r"^(guess\w*) = ", text, re.M)
+    }
     assert len(asked) >= 3
     for name, place in asked.items():
-        assert f"{name} = None  #" in cells[place], f"{name} is None, with a comment that says what kind of answer it is"
-        assert all(re.match(r"guess\w* = None  #", line) for line in cells[place].split("\n")), "a guess has a cell of its own"
-        answers = [i for i, text in enumerate(cells) if re.search(rf"lesson\.predicted\([^\n]+ {name},", text)]
+        assert f"{name} = None  #" in cells[place], (
+            f"{name} is None, with a comment that says what kind of answer it is"
+        )
+        assert all(re.match(r"guess\w* = None  #", line) for line in cells[place].split("\n")), (
+            "a guess has a cell of its own"
+        )
+        answers = [
+            i
+            for i, text in enumerate(cells)
+            if re.search(rf"lesson\.predicted\([^\n]+ {name},", text)
+        ]
         assert answers and min(answers) > place, f"{name} is never shown beside the truth"
     assert "**Predict.**" in prose(source)
 
 
 @each
 def test_a_check_finds_the_planted_mistake(source):
-    text = "\n".join("".join(o["text"]) for c in executed(source)["cells"] for o in c.get("outputs", []) if o.get("name") == "stdout")
-    assert "lesson.caught(" in source.read_text() and "why it matters:" in text and "smallest failing input:" in text
+    text = "\n".join(
+        "".join(o["text"])
+        for c in executed(source)["cells"]
+        for o in c.get("outputs", [])
+        if o.get("name") == "stdout"
+    )
+    assert (
+        "lesson.caught(" in source.read_text()
+        and "why it matters:" in text
+        and "smallest failing input:" in text
+    )
 
 
 @each
 def test_links_of_notebooks_lead_somewhere(source):
     links = re.findall(r"\]\(([^)#]+)\)", prose(source))
     for target in links:
-        assert target.startswith("https://") or (source.parent / target).exists(), f"{source.name} links to {target}"
-    assert len([target for target in links if target.startswith("../tinymm/")]) >= 3, "the sources that are imported are linked"
+        assert target.startswith("https://") or (source.parent / target).exists(), (
+            f"{source.name} links to {target}"
+        )
+    assert len([target for target in links if target.startswith("../tinymm/")]) >= 3, (
+        "the sources that are imported are linked"
+    )
 
 
 # ---------------------------------------------------------------------- never a second copy
@@ -147,7 +200,8 @@ def test_links_of_notebooks_lead_somewhere(source):
 def of_the_package():
     """Return the names and the bodies of the package's functions and classes with their places.
 
-    Names are those of the chapters that the course is about; that data or drawings call something `pictures`, too, is no second copy.
+    Names are those of the chapters that the course is about; that data or drawings call something
+    `pictures`, too, is no second copy.
     """
     names, bodies = {}, {}
     for path in sorted(Path(tinymm.__file__).parent.rglob("*.py")):
@@ -169,7 +223,12 @@ def declared(cells):
     """Yield (line, node, whether its name is the notebook's own) for each function and class; those inside of others have no name outside."""
     for cell in cells:
         tree = ast.parse(cell.source)
-        inside = {id(child) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for child in node.body}
+        inside = {
+            id(child)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef)
+            for child in node.body
+        }
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and id(node) not in inside:
                 yield cell.line, node, node in tree.body
@@ -180,8 +239,12 @@ def test_no_library_code_is_declared_again(source):
     names, bodies = of_the_package()
     for line, node, named in declared(code(source)):
         taken = named and node.name in names
-        assert not taken, f"{source.name}:{line} declares {node.name}, which is {names[node.name]}; import it, or name yours otherwise"
-        assert fingerprint(node) not in bodies, f"{source.name}:{line}: {node.name} is {bodies[fingerprint(node)]} again"
+        assert not taken, (
+            f"{source.name}:{line} declares {node.name}, which is {names[node.name]}; import it, or name yours otherwise"
+        )
+        assert fingerprint(node) not in bodies, (
+            f"{source.name}:{line}: {node.name} is {bodies[fingerprint(node)]} again"
+        )
 
 
 def test_a_second_copy_is_noticed():
@@ -189,7 +252,11 @@ def test_a_second_copy_is_noticed():
     copied = "def mine(T):\n    return np.tri(T, dtype=bool)\n\ndef other():\n    def causal_mask():\n        pass"
     found = list(declared([percent.Cell("code", copied)]))
     assert fingerprint(found[0][1]) in bodies and "causal_mask" in names and "Module" in names
-    assert [(node.name, named) for _, node, named in found] == [("mine", True), ("other", True), ("causal_mask", False)]
+    assert [(node.name, named) for _, node, named in found] == [
+        ("mine", True),
+        ("other", True),
+        ("causal_mask", False),
+    ]
 
 
 @pytest.mark.extra

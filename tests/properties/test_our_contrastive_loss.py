@@ -51,7 +51,10 @@ class Itself(Module):
 
 def cached(I, T, t):
     """Return the gradients of a step that embeds two rows at a time, and each of them twice."""
-    one, inputs = np.eye(I.shape[1], dtype=I.dtype), [Tensor(x, requires_grad=True) for x in (I, T, t)]
+    one, inputs = (
+        np.eye(I.shape[1], dtype=I.dtype),
+        [Tensor(x, requires_grad=True) for x in (I, T, t)],
+    )
     encoder = gradient_cached(same, 2)(Itself())
     figure_3(encoder, encoder, *inputs[:2], one, one, inputs[2])[0].backward()
     return [x.grad for x in inputs]
@@ -68,14 +71,25 @@ def shard(logits, rank):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("fn", [loss, projected])
 def test_figure_3_keeps_every_property_of_a_contrastive_loss(fn, dtype):
-    report = check.contrastive_loss(OfArrays(fn), scale="log", half=half, shard=shard, blocked=blocked, cached=cached, dtype=dtype, examples="quick")
+    report = check.contrastive_loss(
+        OfArrays(fn),
+        scale="log",
+        half=half,
+        shard=shard,
+        blocked=blocked,
+        cached=cached,
+        dtype=dtype,
+        examples="quick",
+    )
     assert set(report.not_run) == {"C17b", "C17c", "C20b", "C20c"}  # of logits and soft targets
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_figure_3_keeps_them_in_two_thousand_cases(dtype):
-    check.contrastive_loss(OfArrays(loss), scale="log", half=half, shard=shard, dtype=dtype, examples="deep")
+    check.contrastive_loss(
+        OfArrays(loss), scale="log", half=half, shard=shard, dtype=dtype, examples="deep"
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,8 +97,16 @@ def test_figure_3_keeps_them_in_two_thousand_cases(dtype):
     [
         ("l2_normalize", lambda x, axis: x, "C08"),
         ("l2_normalize", lambda x, axis: x / np.linalg.norm(x, axis=0, keepdims=True), "C09"),
-        ("cross_entropy_loss", lambda logits, labels, axis: cross_entropy_loss(logits, labels, axis=1), "C02"),
-        ("cross_entropy_loss", lambda logits, labels, axis: cross_entropy_loss(logits, np.roll(labels, 1), axis=axis), "C04"),
+        (
+            "cross_entropy_loss",
+            lambda logits, labels, axis: cross_entropy_loss(logits, labels, axis=1),
+            "C02",
+        ),
+        (
+            "cross_entropy_loss",
+            lambda logits, labels, axis: cross_entropy_loss(logits, np.roll(labels, 1), axis=axis),
+            "C04",
+        ),
     ],
 )
 def test_breaking_a_line_s_helper_breaks_its_property(name, broken, caught, monkeypatch):
@@ -115,6 +137,13 @@ def test_the_temperature_keeps_every_property(dtype, monkeypatch):
         return model(I, T).data
 
     initial = math.log(INITIAL_SCALE) if dtype == "float64" else tiny_clip().t.data
-    report = check.temperature(OfArrays(of_cosines), initial=initial, clamp=clamp, scores=scores, dtype=dtype, examples="quick")
+    report = check.temperature(
+        OfArrays(of_cosines),
+        initial=initial,
+        clamp=clamp,
+        scores=scores,
+        dtype=dtype,
+        examples="quick",
+    )
     assert set(report.not_run) == {"P01b", "P06"}  # of a divisor, which CLIP has not
     assert LARGEST_SCALE == 100

@@ -37,7 +37,12 @@ def test_breaking_its_softmax_breaks_a_property(broken, caught, monkeypatch):
 @pytest.mark.parametrize(
     "broken, caught",
     [
-        (lambda logits, ids, is_real, e: language_loss(logits[:, :-1], ids[:, 1:], is_real[:, 1:], e), "T03"),
+        (
+            lambda logits, ids, is_real, e: language_loss(
+                logits[:, :-1], ids[:, 1:], is_real[:, 1:], e
+            ),
+            "T03",
+        ),
         (lambda logits, ids, is_real, e: language_loss(logits, ids, is_real | True, e), "T05a"),
         (lambda logits, ids, is_real, e: language_loss(logits, ids, is_real, e / 2), "T08"),
     ],
@@ -56,7 +61,9 @@ def test_cross_entropy_of_torch_passes(torch, ignore_index, dtype):
 
     def loss(logits, ids, is_real, smoothing):
         labels = ids[:, 1:].masked_fill(~is_real[:, 1:], -100)
-        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
+        return torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), labels.flatten(), label_smoothing=smoothing
+        )
 
     report = check.lm_loss(on_torch(loss), dtype=dtype, ignore_index=ignore_index, examples="quick")
     assert set(report.not_run) == {"T05a"}
@@ -66,11 +73,19 @@ def test_cross_entropy_of_torch_passes(torch, ignore_index, dtype):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 def test_its_value_and_gradient_are_pytorch_s(torch, smoothing):
     rng = np.random.default_rng(0)
-    logits, ids, is_real = rng.standard_normal((3, 5, 7)), rng.integers(7, size=(3, 5)), np.arange(5) < np.array([[5], [2], [4]])
+    logits, ids, is_real = (
+        rng.standard_normal((3, 5, 7)),
+        rng.integers(7, size=(3, 5)),
+        np.arange(5) < np.array([[5], [2], [4]]),
+    )
     theirs = torch.tensor(logits, requires_grad=True)
     labels = torch.tensor(np.where(is_real, ids, -100)[:, 1:].ravel())
-    expected = torch.nn.functional.cross_entropy(theirs[:, :-1].flatten(0, 1), labels, label_smoothing=smoothing)
+    expected = torch.nn.functional.cross_entropy(
+        theirs[:, :-1].flatten(0, 1), labels, label_smoothing=smoothing
+    )
     expected.backward()
     ours = OfArrays(language_loss)
     assert float(ours(logits, ids, is_real, smoothing)) == pytest.approx(expected.item(), abs=1e-12)
-    np.testing.assert_allclose(ours.vjp(1.0, logits, ids, is_real, smoothing)[0], theirs.grad.numpy(), atol=1e-12)
+    np.testing.assert_allclose(
+        ours.vjp(1.0, logits, ids, is_real, smoothing)[0], theirs.grad.numpy(), atol=1e-12
+    )

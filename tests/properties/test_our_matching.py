@@ -27,7 +27,9 @@ def test_our_pairs_keep_every_property(examples):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_our_loss_keeps_every_property_with_queries_and_without(dtype, examples):
     assert not check.itm_loss(OfArrays(itm_loss), dtype=dtype, examples=examples).not_run
-    assert set(check.itm_loss(OfArrays(itm_loss), queries=False, dtype=dtype, examples=examples).not_run) == {"N10b"}
+    assert set(
+        check.itm_loss(OfArrays(itm_loss), queries=False, dtype=dtype, examples=examples).not_run
+    ) == {"N10b"}
 
 
 def test_the_prior_is_the_loss_of_one_in_three():
@@ -39,7 +41,12 @@ def test_the_prior_is_the_loss_of_one_in_three():
     [
         (lambda logits, rng: logits.argmax(axis=1), "N13"),
         (lambda logits, rng: np.argmax(logits / 2 + rng.gumbel(size=logits.shape), axis=1), "N13"),
-        (lambda logits, rng: np.argmax(logits + np.random.default_rng(0).gumbel(size=logits.shape), axis=1), "N13"),
+        (
+            lambda logits, rng: np.argmax(
+                logits + np.random.default_rng(0).gumbel(size=logits.shape), axis=1
+            ),
+            "N13",
+        ),
         (lambda logits, rng: np.argmax(rng.gumbel(size=logits.shape), axis=1), "N01"),
         (lambda logits, rng: np.argmax(logits.T + rng.gumbel(size=logits.shape), axis=1), "N03"),
     ],

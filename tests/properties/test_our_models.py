@@ -14,7 +14,9 @@ from tinymm.testing import PropertyFailed, check
 
 def blocks(dtype, *, leak=False):
     """Return two blocks as a function of arrays; with `leak` the second looks one token ahead."""
-    stack = [randomized(Block(8, 2, rng=np.random.default_rng(seed))).astype(dtype) for seed in (0, 1)]
+    stack = [
+        randomized(Block(8, 2, rng=np.random.default_rng(seed))).astype(dtype) for seed in (0, 1)
+    ]
 
     def run(x, mask):
         with no_grad():

@@ -5,7 +5,15 @@ import pytest
 from tiny_arrays import OfArrays
 
 from tinymm.autodiff import ops
-from tinymm.losses import contrastive, itc_with_queue, mask_words, masked, masked_language_loss, sigmoid_loss, soft_targets
+from tinymm.losses import (
+    contrastive,
+    itc_with_queue,
+    mask_words,
+    masked,
+    masked_language_loss,
+    sigmoid_loss,
+    soft_targets,
+)
 from tinymm.models import momentum
 from tinymm.models.momentum import FeatureQueue, moving_average
 from tinymm.testing import PropertyFailed, check, on_torch
@@ -51,7 +59,9 @@ def test_our_sigmoid_loss_keeps_every_property(dtype, examples):
 @pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_our_targets_keep_every_property(dtype, examples):
-    assert not check.soft_targets(soft_targets, by_ids=soft_targets, dtype=dtype, examples=examples).not_run
+    assert not check.soft_targets(
+        soft_targets, by_ids=soft_targets, dtype=dtype, examples=examples
+    ).not_run
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
@@ -63,7 +73,9 @@ def test_our_contrast_with_a_queue_keeps_every_property(dtype, examples):
 @pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_our_hidden_words_keep_every_property(dtype, examples):
-    assert not check.mlm_masking(mask_words, loss=OfArrays(masked_language_loss), dtype=dtype, examples=examples).not_run
+    assert not check.mlm_masking(
+        mask_words, loss=OfArrays(masked_language_loss), dtype=dtype, examples=examples
+    ).not_run
 
 
 @pytest.mark.parametrize("examples", EXAMPLES)
@@ -87,14 +99,49 @@ def squared(S, alpha, *ids):
 @pytest.mark.parametrize(
     "suite, fn, module, name, broken, caught",
     [
-        ("sigmoid_loss", OfArrays(sigmoid_loss), ops, "softplus", lambda x: np.log(1 + np.exp(x)), "G06"),
+        (
+            "sigmoid_loss",
+            OfArrays(sigmoid_loss),
+            ops,
+            "softplus",
+            lambda x: np.log(1 + np.exp(x)),
+            "G06",
+        ),
         ("sigmoid_loss", OfArrays(sigmoid_loss), ops, "softplus", ops.relu, "G01"),
-        ("sigmoid_loss", OfArrays(sigmoid_loss), ops, "softplus", lambda x: ops.softplus(x - 10), "G05"),
+        (
+            "sigmoid_loss",
+            OfArrays(sigmoid_loss),
+            ops,
+            "softplus",
+            lambda x: ops.softplus(x - 10),
+            "G05",
+        ),
         ("itc_queue", OfArrays(itc), contrastive, "soft_targets", squared, "I08b"),
-        ("itc_queue", OfArrays(itc), contrastive, "soft_targets", lambda S, alpha, *ids: soft_targets(S, 1 - alpha, *ids), "I08a"),
-        ("itc_queue", OfArrays(itc), contrastive, "_stacked", lambda own, queue: np.concatenate([queue, own]), "I07b"),
+        (
+            "itc_queue",
+            OfArrays(itc),
+            contrastive,
+            "soft_targets",
+            lambda S, alpha, *ids: soft_targets(S, 1 - alpha, *ids),
+            "I08a",
+        ),
+        (
+            "itc_queue",
+            OfArrays(itc),
+            contrastive,
+            "_stacked",
+            lambda own, queue: np.concatenate([queue, own]),
+            "I07b",
+        ),
         ("itc_queue", OfArrays(itc), contrastive, "_stacked", lambda own, queue: own, "I06"),
-        ("itc_queue", OfArrays(itc), contrastive, "_stacked", lambda own, queue: np.concatenate([own, queue, own]), "I06"),
+        (
+            "itc_queue",
+            OfArrays(itc),
+            contrastive,
+            "_stacked",
+            lambda own, queue: np.concatenate([own, queue, own]),
+            "I06",
+        ),
         ("mlm_masking", mask_words, masked, "NOT_ASKED", 0, "K01a"),
         ("queue", images, FeatureQueue, "check_batch", lambda self, rows: None, "U02"),
         ("queue", texts, momentum, "l2_normalize", lambda x: x, "U05"),
@@ -112,7 +159,13 @@ def test_breaking_a_part_breaks_a_property(suite, fn, module, name, broken, caug
     "suite, broken, caught",
     [
         ("sigmoid_loss", OfArrays(lambda S: sigmoid_loss(S) / len(S)), "G01"),
-        ("soft_targets", lambda S, alpha: soft_targets(S.T, alpha).T if len(S) == len(S.T) else soft_targets(S, alpha), "I03"),
+        (
+            "soft_targets",
+            lambda S, alpha: (
+                soft_targets(S.T, alpha).T if len(S) == len(S.T) else soft_targets(S, alpha)
+            ),
+            "I03",
+        ),
         ("itc_queue", OfArrays(lambda I, T, I_m, T_m, *rest: itc(I, T, I, T, *rest)), "I08b"),
         ("itc_queue", OfArrays(lambda *given: itc(*given[:6], 1 / given[6], given[7])), "I10"),
         ("mlm_masking", lambda ids, special, *rest: mask_words(ids, ~special, *rest), "K02"),
@@ -140,10 +193,19 @@ def test_sigmoid_losses_of_torch_pass(torch, dtype):
         return torch.nn.functional.softplus(torch.where(own, -S, S)).sum()
 
     def mean(S):
-        return torch.nn.functional.binary_cross_entropy_with_logits(S, torch.eye(len(S), dtype=S.dtype))
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            S, torch.eye(len(S), dtype=S.dtype)
+        )
 
-    assert not check.sigmoid_loss(on_torch(loss), block=on_torch(block), dtype=dtype, examples="quick").not_run
-    assert "G07b" in check.sigmoid_loss(on_torch(mean), reduction="mean", dtype=dtype, examples="quick").passed
+    assert not check.sigmoid_loss(
+        on_torch(loss), block=on_torch(block), dtype=dtype, examples="quick"
+    ).not_run
+    assert (
+        "G07b"
+        in check.sigmoid_loss(
+            on_torch(mean), reduction="mean", dtype=dtype, examples="quick"
+        ).passed
+    )
 
 
 @pytest.mark.parity
@@ -156,7 +218,9 @@ def test_targets_of_torch_pass(torch, dtype):
         same = (row_ids[:, None] == column_ids).to(S)
         return alpha * S.softmax(dim=1) + (1 - alpha) * same / same.sum(dim=1, keepdim=True)
 
-    assert not check.soft_targets(on_torch(targets), by_ids=on_torch(by_ids), dtype=dtype, examples="quick").not_run
+    assert not check.soft_targets(
+        on_torch(targets), by_ids=on_torch(by_ids), dtype=dtype, examples="quick"
+    ).not_run
 
 
 @pytest.mark.parity
@@ -164,10 +228,15 @@ def test_targets_of_torch_pass(torch, dtype):
 def test_contrast_with_a_queue_of_torch_passes_and_without_detach_it_trains_the_twin(torch, dtype):
     def loss(I, T, I_m, T_m, image_queue, text_queue, temperature, alpha):
         halves = []
-        for rows, twin, columns in ((I, I_m, torch.cat([T_m, text_queue])), (T, T_m, torch.cat([I_m, image_queue]))):
+        for rows, twin, columns in (
+            (I, I_m, torch.cat([T_m, text_queue])),
+            (T, T_m, torch.cat([I_m, image_queue])),
+        ):
             own = torch.eye(len(rows), len(columns), dtype=rows.dtype)
             answers = alpha * (twin @ columns.T / temperature).softmax(dim=1) + (1 - alpha) * own
-            halves.append(torch.nn.functional.cross_entropy(rows @ columns.T / temperature, answers))
+            halves.append(
+                torch.nn.functional.cross_entropy(rows @ columns.T / temperature, answers)
+            )
         return sum(halves) / 2
 
     def detached(I, T, *rest):
@@ -197,7 +266,9 @@ def test_words_hidden_by_torch_pass_and_its_mean_over_nothing_does_not(torch):
     def loss(logits, labels):
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
-    assert not check.mlm_masking(on_torch(hidden), loss=on_torch(lambda *given: loss(*given).nan_to_num()), examples="quick").not_run
+    assert not check.mlm_masking(
+        on_torch(hidden), loss=on_torch(lambda *given: loss(*given).nan_to_num()), examples="quick"
+    ).not_run
     with pytest.raises(PropertyFailed) as failure:
         check.mlm_masking(on_torch(hidden), loss=on_torch(loss), examples="quick")
     assert failure.value.failed == ("K08b",)
@@ -207,7 +278,11 @@ def test_words_hidden_by_torch_pass_and_its_mean_over_nothing_does_not(torch):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_averages_of_torch_pass(torch, dtype):
     check.ema(on_torch(lambda twin, online, m: online.lerp(twin, m)), dtype=dtype, examples="quick")
-    check.ema(on_torch(lambda twin, online, m: twin.mul_(m).add_(online, alpha=1 - m)), dtype=dtype, examples="quick")
+    check.ema(
+        on_torch(lambda twin, online, m: twin.mul_(m).add_(online, alpha=1 - m)),
+        dtype=dtype,
+        examples="quick",
+    )
 
 
 @pytest.mark.parity
@@ -216,7 +291,9 @@ def test_a_queue_of_columns_in_a_buffer_of_torch_passes(torch, dtype):
     class Buffered(torch.nn.Module):
         def __init__(self, K, E):
             super().__init__()
-            rows = torch.randn(E, K, dtype=getattr(torch, dtype), generator=torch.Generator().manual_seed(0))
+            rows = torch.randn(
+                E, K, dtype=getattr(torch, dtype), generator=torch.Generator().manual_seed(0)
+            )
             self.register_buffer("rows", torch.nn.functional.normalize(rows, dim=0))
             self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 

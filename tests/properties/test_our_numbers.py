@@ -19,7 +19,11 @@ def weights(q, k, v, mask):
 
 
 def step(q, k, v, cache):
-    keys, values = (k, v) if cache is None else (np.concatenate(pair, axis=-2) for pair in zip(cache, (k, v), strict=True))
+    keys, values = (
+        (k, v)
+        if cache is None
+        else (np.concatenate(pair, axis=-2) for pair in zip(cache, (k, v), strict=True))
+    )
     return attention(q, keys, values, np.ones((1, keys.shape[-2]), bool)).data, (keys, values)
 
 
@@ -51,14 +55,26 @@ def layer(x, gain, bias, eps):
 
 
 CASES = {
-    "attention": (check.attention, OfArrays(attention), {"weights": weights, "step": step, "multihead": multihead}),
+    "attention": (
+        check.attention,
+        OfArrays(attention),
+        {"weights": weights, "step": step, "multihead": multihead},
+    ),
     "attention of matrices": (check.attention, OfArrays(attention), {"leading": 0}),
     "attention in blocks": (check.attention, OfArrays(in_blocks), {}),
     "softmax": (check.softmax, OfArrays(ops.softmax), {}),
     "softmax of columns": (check.softmax, OfArrays(lambda x: ops.softmax(x, axis=0)), {"axis": 0}),
     "log_softmax": (check.log_softmax, OfArrays(ops.log_softmax), {}),
-    "masked_softmax": (check.masked_softmax, OfArrays(lambda x, mask: ops.masked_softmax(x, may_attend=mask)), {}),
-    "layer norm": (check.layer_norm, OfArrays(lambda x, gain, bias, eps: ops.layer_norm(x, gain, bias, eps=eps)), {}),
+    "masked_softmax": (
+        check.masked_softmax,
+        OfArrays(lambda x, mask: ops.masked_softmax(x, may_attend=mask)),
+        {},
+    ),
+    "layer norm": (
+        check.layer_norm,
+        OfArrays(lambda x, gain, bias, eps: ops.layer_norm(x, gain, bias, eps=eps)),
+        {},
+    ),
     "layer norm, defined": (check.layer_norm, OfArrays(layer_norm_definition), {}),
     "layer norm, the layer": (check.layer_norm, OfArrays(layer), {}),
 }
@@ -73,7 +89,9 @@ def test_our_functions_keep_every_property(name, dtype):
     suite, fn, contract = CASES[name]
     report = suite(fn, dtype=dtype, examples="quick", **contract)
     assert set(report.not_run) == NOT_RUN.get(name, set())
-    assert {key for key in suite.suite.properties if key.endswith("s")} <= set(report.passed), "the strict tier ran"
+    assert {key for key in suite.suite.properties if key.endswith("s")} <= set(report.passed), (
+        "the strict tier ran"
+    )
 
 
 @pytest.mark.slow

@@ -28,11 +28,23 @@ def test_our_masks_keep_every_property(rows, examples):
     "name, broken, caught",
     [
         ("prefix_mask", lambda prefix, T: np.tri(T, dtype=bool), "Q02"),
-        ("prefix_mask", lambda prefix, T: np.tri(T, k=1, dtype=bool) | (np.arange(T) < prefix), "Q03"),
+        (
+            "prefix_mask",
+            lambda prefix, T: np.tri(T, k=1, dtype=bool) | (np.arange(T) < prefix),
+            "Q03",
+        ),
         ("prefix_mask", lambda prefix, T: np.ones((T, T), dtype=bool), "Q05"),
         ("padding_mask", lambda is_real: np.roll(is_real, 1, axis=1)[:, None, None, :], "Q07"),
-        ("padding_mask", lambda is_real: np.ones((len(is_real), 1, 1, is_real.shape[1]), dtype=bool), "Q07"),
-        ("padding_mask", lambda is_real: is_real[:, None, :, None] & np.ones(is_real.shape[1], dtype=bool), "Q07"),
+        (
+            "padding_mask",
+            lambda is_real: np.ones((len(is_real), 1, 1, is_real.shape[1]), dtype=bool),
+            "Q07",
+        ),
+        (
+            "padding_mask",
+            lambda is_real: is_real[:, None, :, None] & np.ones(is_real.shape[1], dtype=bool),
+            "Q07",
+        ),
     ],
 )
 def test_breaking_what_the_masks_are_made_of_breaks_a_property(name, broken, caught, monkeypatch):
@@ -67,7 +79,11 @@ def test_the_masks_of_a_two_dimensional_attention_mask_pass(torch):
 
     def made(Q, is_real, objective):
         B, T = is_real.shape
-        here = torch.cat([torch.ones(B, Q, dtype=torch.bool), is_real], dim=1)[:, None, None, :].expand(B, 1, Q + T, Q + T).clone()
+        here = (
+            torch.cat([torch.ones(B, Q, dtype=torch.bool), is_real], dim=1)[:, None, None, :]
+            .expand(B, 1, Q + T, Q + T)
+            .clone()
+        )
         if objective != "itm":
             here[:, :, :Q, Q:] = False
         if objective == "itc":

@@ -27,13 +27,19 @@ def captions(scores, image_of_caption, k):
     )
     images = np.arange(N, dtype=np.float32).reshape(N, 1, 1, 1)
     pairs = PairSet(images, [str(j) for j in range(M)], image_of_caption)
-    found = retrieval(model, pairs, lambda texts: (np.array([[int(text)] for text in texts]), None), ks=(1, k))
+    found = retrieval(
+        model, pairs, lambda texts: (np.array([[int(text)] for text in texts]), None), ks=(1, k)
+    )
     return found[f"image_to_text_r{k}"], found[f"text_to_image_r{k}"]
 
 
 def test_recall_keeps_every_property():
     report = check.recall(recall_at_k, captions=captions)
-    assert set(report.not_run) == {"R10a", "R10b", "R11d"}  # swap accuracy comes with the models that read word order
+    assert set(report.not_run) == {
+        "R10a",
+        "R10b",
+        "R11d",
+    }  # swap accuracy comes with the models that read word order
 
 
 def test_with_expected_ties_too():

@@ -66,10 +66,17 @@ def test_training_calls_the_paper_s_step(name, monkeypatch):
     def records():
         source, model = Colored(), built(name, "float32")
         optimizer = AdamW(model)
-        return [record["loss"] for record in train(model, source, optimizer, TrainConfig(2, 4, 1e-3, workers=1))]
+        return [
+            record["loss"]
+            for record in train(model, source, optimizer, TrainConfig(2, 4, 1e-3, workers=1))
+        ]
 
     right = records()
-    monkeypatch.setattr(module, step, lambda *given, **more: {n: 3 * loss for n, loss in paper(*given, **more).items()})
+    monkeypatch.setattr(
+        module,
+        step,
+        lambda *given, **more: {n: 3 * loss for n, loss in paper(*given, **more).items()},
+    )
     assert records()[0] == pytest.approx(3 * right[0], rel=1e-5)
 
 
@@ -93,7 +100,9 @@ def test_each_mask_is_its_own_objective_s(mask, objective, other):
 
 def test_each_objective_names_the_mask_that_the_model_uses():
     model = built("stage 1")
-    assert {o.name: o.mask for o in blip2_stage1.spec.objectives} == {n: mask.__name__ for n, mask in model.masks.items()}
+    assert {o.name: o.mask for o in blip2_stage1.spec.objectives} == {
+        n: mask.__name__ for n, mask in model.masks.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -103,13 +112,25 @@ def test_each_objective_names_the_mask_that_the_model_uses():
         ("stage 1", "itm_loss", lambda logits, labels: logits.sum(), {"itm"}),
         ("stage 1", "language_loss", lambda logits, *given: logits.sum(), {"itg"}),
         ("stage 1", "max_over_queries", lambda Z, t: np.dot(Z[:, 0], t.T), {"itc", "itm"}),
-        ("stage 1", "hard_negatives", lambda *given: (np.array([2, 2, 3, 0]), np.array([3, 3, 0, 1])), {"itm"}),
-        ("stage 1", "itm_pairs", lambda *given: (np.arange(4), np.arange(4), np.ones(4, int)), {"itm"}),
+        (
+            "stage 1",
+            "hard_negatives",
+            lambda *given: (np.array([2, 2, 3, 0]), np.array([3, 3, 0, 1])),
+            {"itm"},
+        ),
+        (
+            "stage 1",
+            "itm_pairs",
+            lambda *given: (np.arange(4), np.arange(4), np.ones(4, int)),
+            {"itm"},
+        ),
         ("stage 2", "language_loss", lambda logits, *given: logits.sum(), {"lm"}),
         ("language", "language_loss", lambda logits, *given: logits.sum(), {"lm"}),
     ],
 )
-def test_a_replaced_part_changes_the_losses_that_it_is_for(name, part, broken, changes, monkeypatch):
+def test_a_replaced_part_changes_the_losses_that_it_is_for(
+    name, part, broken, changes, monkeypatch
+):
     model = built(name)
     right = numbers(model)
     monkeypatch.setattr(STEPS[name][0], part, broken)
@@ -143,7 +164,9 @@ def test_a_step_changes_nothing(name, training):
     assert {key: array.tobytes() for key, array in model.state_dict().items()} == before
     task = spec_of(model).task
     task.after_step(model, task.step(model, *batch(), rng=np.random.default_rng(0)).memory)
-    assert {key: array.tobytes() for key, array in model.state_dict().items()} == before  # BLIP-2 has no momentum
+    assert {
+        key: array.tobytes() for key, array in model.state_dict().items()
+    } == before  # BLIP-2 has no momentum
 
 
 @pytest.mark.parametrize("kind", [tuple, list, set, frozenset, iter])
@@ -162,7 +185,9 @@ def test_a_task_with_fewer_objectives_trains_on_these():
     model = built("stage 1", "float32")
     task = spec_of(model).task.with_options(objectives=("itc", "itg"))
     (record,) = train(model, Colored(), AdamW(model), TrainConfig(1, 4, 1e-3, workers=1), task=task)
-    assert "itm" not in record and record["loss"] == pytest.approx(record["itc"] + record["itg"], rel=1e-6)
+    assert "itm" not in record and record["loss"] == pytest.approx(
+        record["itc"] + record["itg"], rel=1e-6
+    )
     assert record["temperature"] == pytest.approx(built("stage 1").temperature.data, rel=1e-6)
 
 
@@ -183,7 +208,14 @@ def test_stage_1_refuses(change, error, said):
 
 
 def test_nothing_is_drawn_where_itm_is_left_out():
-    assert len(numbers(built("stage 1"), rng=None, image_ids=np.zeros(4, int), objectives=("itc", "itg"))) == 2
+    assert (
+        len(
+            numbers(
+                built("stage 1"), rng=None, image_ids=np.zeros(4, int), objectives=("itc", "itg")
+            )
+        )
+        == 2
+    )
 
 
 # ---------------------------------------------------------------------- the specs
@@ -191,13 +223,20 @@ def test_nothing_is_drawn_where_itm_is_left_out():
 def test_a_spec_has_the_columns_and_the_chance_losses_of_its_step(name):
     model = built(name)
     spec = spec_of(model)
-    assert set(spec.chance_losses(model, 4)) == set(numbers(model)) <= set(spec.columns) and "" not in spec.columns
+    assert (
+        set(spec.chance_losses(model, 4)) == set(numbers(model)) <= set(spec.columns)
+        and "" not in spec.columns
+    )
     assert set(spec.noted) == set(spec.task.notes(model)) and spec in all_specs()
 
 
 def test_chance_losses_are_those_of_uniform_predictions():
     V = math.log(50)
-    assert blip2_stage1.spec.chance_losses(built("stage 1"), 4) == {"itc": math.log(4), "itm": ITM_PRIOR, "itg": V}
+    assert blip2_stage1.spec.chance_losses(built("stage 1"), 4) == {
+        "itc": math.log(4),
+        "itm": ITM_PRIOR,
+        "itg": V,
+    }
     assert blip2_stage2.spec.chance_losses(built("stage 2"), 4) == {"lm": V}
     assert language_model.spec.chance_losses(built("language"), 4) == {"lm": V}
 
@@ -217,34 +256,63 @@ def test_both_stages_are_prepared_from_what_they_require():
     words = source.tokenizer
     settings = blip2_stage1.BLIP2Stage1Settings(queries=3, width=16, heads=2, layers=2, embed_dim=8)
     first = blip2_stage1.prepare(settings, source, {"encoder": encoder})
-    assert len(first.image_encoder.blocks) == first.config.image.layers == len(encoder.image_encoder.blocks) - 1
+    assert (
+        len(first.image_encoder.blocks)
+        == first.config.image.layers
+        == len(encoder.image_encoder.blocks) - 1
+    )
     assert first.config.decode == words.decode_token and first.config.qformer.queries == 3
-    again = blip2_stage1.prepare(settings, source, {"encoder": encoder})  # the encoder that was given is whole
-    assert all(np.array_equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
-    language = language_model.prepare(language_model.LanguageSettings(width=16), source, {"init": first})
+    again = blip2_stage1.prepare(
+        settings, source, {"encoder": encoder}
+    )  # the encoder that was given is whole
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True)
+    )
+    language = language_model.prepare(
+        language_model.LanguageSettings(width=16), source, {"init": first}
+    )
     assert (language.config.begin, language.config.end) == (words.begin, words.end_of_text)
     assert language.config.context == 2 * words.context + 1 and language.config.feed_forward == 64
-    second = blip2_stage2.prepare(blip2_stage2.BLIP2Stage2Settings(), source, {"init": first, "language": language})
+    second = blip2_stage2.prepare(
+        blip2_stage2.BLIP2Stage2Settings(), source, {"init": first, "language": language}
+    )
     assert second.language_model is language and second.config.qformer.queries == 3
     many = blip2_stage1.prepare(replace(settings, queries=40), source, {"encoder": encoder})
-    roomy = language_model.prepare(language_model.LanguageSettings(width=16), source, {"init": many})
+    roomy = language_model.prepare(
+        language_model.LanguageSettings(width=16), source, {"init": many}
+    )
     assert roomy.config.context == 40 + words.context + 1
-    blip2_stage2.prepare(blip2_stage2.BLIP2Stage2Settings(), source, {"init": many, "language": roomy})
-    with pytest.raises(UsageError, match=f"room for 40 visual prompts and {words.context} tokens .* its context is"):
-        blip2_stage2.prepare(blip2_stage2.BLIP2Stage2Settings(), source, {"init": many, "language": language})
+    blip2_stage2.prepare(
+        blip2_stage2.BLIP2Stage2Settings(), source, {"init": many, "language": roomy}
+    )
+    with pytest.raises(
+        UsageError, match=f"room for 40 visual prompts and {words.context} tokens .* its context is"
+    ):
+        blip2_stage2.prepare(
+            blip2_stage2.BLIP2Stage2Settings(), source, {"init": many, "language": language}
+        )
 
 
 def test_what_cannot_be_prepared_is_refused():
     source, first = framed(), built("stage 1")
     stage_1, stage_2 = blip2_stage1.BLIP2Stage1Settings, blip2_stage2.BLIP2Stage2Settings
-    with pytest.raises(UsageError, match="runs/it holds none; train one with `train clip --image vit`"):
+    with pytest.raises(
+        UsageError, match="runs/it holds none; train one with `train clip --image vit`"
+    ):
         blip2_stage1.prepare(stage_1(encoder="runs/it"), source, {"encoder": clip(image="resnet")})
     with pytest.raises(UsageError, match="one of its 2 layers, and 2 came; lower it"):
         blip2_stage1.prepare(stage_1(drop=2), source, {"encoder": clip()})
-    with pytest.raises(UsageError, match="--init is a run of stage 1 of BLIP-2, and runs/it holds a CLIP"):
-        blip2_stage2.prepare(stage_2(init="runs/it"), source, {"init": clip(), "language": built("language")})
+    with pytest.raises(
+        UsageError, match="--init is a run of stage 1 of BLIP-2, and runs/it holds a CLIP"
+    ):
+        blip2_stage2.prepare(
+            stage_2(init="runs/it"), source, {"init": clip(), "language": built("language")}
+        )
     for other in (built("language"), first):
-        with pytest.raises(UsageError, match=f"an OPT of the {len(source.tokenizer)} tokens of the data"):
+        with pytest.raises(
+            UsageError, match=f"an OPT of the {len(source.tokenizer)} tokens of the data"
+        ):
             blip2_stage2.prepare(stage_2(), source, {"init": first, "language": other})
 
 
@@ -253,10 +321,22 @@ def test_what_cannot_be_prepared_is_refused():
     [
         (blip2_stage1.BLIP2Stage1Settings, {"objectives": "itc,itx"}, "and itc, itx came"),
         (blip2_stage1.BLIP2Stage1Settings, {"objectives": ""}, "some of itc, itm, itg"),
-        (blip2_stage1.BLIP2Stage1Settings, {"encoder": "runs/a", "vocabulary": "bpe"}, "brings its own vocabulary"),
+        (
+            blip2_stage1.BLIP2Stage1Settings,
+            {"encoder": "runs/a", "vocabulary": "bpe"},
+            "brings its own vocabulary",
+        ),
         (blip2_stage1.BLIP2Stage1Settings, {"queries": 0}, "--queries is at least 1"),
-        (blip2_stage2.BLIP2Stage2Settings, {"vocabulary": "bpe"}, "stage 1 brings its own vocabulary, and --vocabulary bpe"),
-        (blip2_stage2.BLIP2Stage2Settings, {"tokenizer": "words"}, "its own vocabulary, and --tokenizer words"),
+        (
+            blip2_stage2.BLIP2Stage2Settings,
+            {"vocabulary": "bpe"},
+            "stage 1 brings its own vocabulary, and --vocabulary bpe",
+        ),
+        (
+            blip2_stage2.BLIP2Stage2Settings,
+            {"tokenizer": "words"},
+            "its own vocabulary, and --tokenizer words",
+        ),
         (blip2_stage2.BLIP2Stage2Settings, {"language_steps": 0}, "--language-steps is at least 1"),
     ],
 )
@@ -269,11 +349,23 @@ def test_what_is_trained_first_has_settings_that_there_are():
     outer = blip2_stage1.BLIP2Stage1Settings(encoder_steps=7, seed=3)
     clip_settings = next(spec for spec in all_specs() if spec.name == "clip").settings
     inner = clip_settings(**blip2_stage1.spec.requires[0].settings(outer))
-    assert (inner.steps, inner.seed, inner.data, inner.width, inner.embed_dim) == (7, 3, "shapes", 128, 64)
+    assert (inner.steps, inner.seed, inner.data, inner.width, inner.embed_dim) == (
+        7,
+        3,
+        "shapes",
+        128,
+        64,
+    )
     stage_2 = blip2_stage2.BLIP2Stage2Settings(language_steps=9)
     language = blip2_stage2.spec.requires[1]
     inner = language_model.LanguageSettings(**language.settings(stage_2))
-    assert (inner.steps, inner.batch_size, inner.learning_rate, inner.warmup, inner.validate_every) == (9, 64, 2e-3, 50, 9)
+    assert (
+        inner.steps,
+        inner.batch_size,
+        inner.learning_rate,
+        inner.warmup,
+        inner.validate_every,
+    ) == (9, 64, 2e-3, 50, 9)
     assert blip2_stage2.spec.requires[0].last_run and language.same_words
 
 
@@ -284,6 +376,13 @@ def test_idle_fields_are_fields_and_depend_on_what_is_given():
         (language_model, language_model.LanguageSettings),
     ):
         idle = [name for names in module.idle(settings()).values() for name in names]
-        assert all(hasattr(settings(), name) for name in idle) and not {"encoder_steps", "language_steps"} & set(idle)
-    assert ("encoder_steps",) in blip2_stage1.idle(blip2_stage1.BLIP2Stage1Settings(encoder="runs/a")).values()
-    assert ("language_steps",) in blip2_stage2.idle(blip2_stage2.BLIP2Stage2Settings(language="runs/a")).values()
+        assert all(hasattr(settings(), name) for name in idle) and not {
+            "encoder_steps",
+            "language_steps",
+        } & set(idle)
+    assert ("encoder_steps",) in blip2_stage1.idle(
+        blip2_stage1.BLIP2Stage1Settings(encoder="runs/a")
+    ).values()
+    assert ("language_steps",) in blip2_stage2.idle(
+        blip2_stage2.BLIP2Stage2Settings(language="runs/a")
+    ).values()

@@ -49,7 +49,10 @@ def registered(monkeypatch):
 
 
 def test_it_runs_through_the_same_door(registered):
-    assert check.unit_vector is registered is check.CHECKS["unit_vector"] and repr(registered) == "check.unit_vector"
+    assert (
+        check.unit_vector is registered is check.CHECKS["unit_vector"]
+        and repr(registered) == "check.unit_vector"
+    )
     assert registered(right).passed == ("U01",) and registered.__doc__ == Unit.__doc__
     assert [key for key, holds in registered.properties(right) if holds()] == ["U01"]
 
@@ -59,7 +62,10 @@ def test_its_mutant_breaks_the_property_and_is_reported(registered):
         registered(squared)
     assert failure.value.failed == ("U01",)
     first, *_, again = str(failure.value).splitlines()
-    assert first == "U01 (core) The result has length 1." and again == "again: check.unit_vector(fn, only='U01')"
+    assert (
+        first == "U01 (core) The result has length 1."
+        and again == "again: check.unit_vector(fn, only='U01')"
+    )
 
 
 def test_its_own_causes_are_named(registered):
@@ -81,7 +87,9 @@ def test_the_plugin_runs_it(fn, code, pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTHONPATH", str(Path(tinymm.__file__).parents[1]))
     arguments = ["--tinymm", f"my_suite:{fn}", "--as", "my_suite:unit", "--tinymm-profile", "quick"]
-    result = pytester.runpytest_subprocess("-p", "tinymm.testing.pytest_plugin", "-p", "no:cacheprovider", *arguments)
+    result = pytester.runpytest_subprocess(
+        "-p", "tinymm.testing.pytest_plugin", "-p", "no:cacheprovider", *arguments
+    )
     assert result.ret == code
     result.assert_outcomes(passed=1 - code, failed=code)
     assert ("U01 (core) The result has length 1." in result.stdout.str()) == bool(code)
@@ -92,4 +100,6 @@ def test_static_help_names_suites_that_are_there():
     listed = {name for name, kind in inspect.get_annotations(check).items() if kind is check.Check}
     assert "softmax" in listed and listed <= set(check.CHECKS) <= set(dir(check))
     for name in listed:
-        assert isinstance(getattr(check, name), check.Check) and getattr(check, name).__doc__.startswith("`fn(")
+        assert isinstance(getattr(check, name), check.Check) and getattr(
+            check, name
+        ).__doc__.startswith("`fn(")

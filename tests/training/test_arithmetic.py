@@ -30,7 +30,11 @@ from tinymm.training.optimizers import AdamW
 
 B32 = CLIPConfig.paper("ViT-B/32")
 configs = st.sampled_from(sorted(RELEASED)).map(CLIPConfig.paper)
-shared = st.integers(1, 9).flatmap(lambda k: st.tuples(st.integers(1, 64), st.integers(1, 64)).map(lambda t: (2 * k * t[0] * t[1], t[1])))
+shared = st.integers(1, 9).flatmap(
+    lambda k: st.tuples(st.integers(1, 64), st.integers(1, 64)).map(
+        lambda t: (2 * k * t[0] * t[1], t[1])
+    )
+)
 
 
 def peak(work):
@@ -62,7 +66,9 @@ def test_a_step_takes_the_memory_that_is_computed(image, pairs):
 
 def test_figure_3_holds_seven_matrices_at_once():
     n, rng = 768, np.random.default_rng(0)
-    I, T = (Tensor(rng.standard_normal((n, 2), dtype=np.float32), requires_grad=True) for _ in range(2))
+    I, T = (
+        Tensor(rng.standard_normal((n, 2), dtype=np.float32), requires_grad=True) for _ in range(2)
+    )
     W, t = Tensor(np.eye(2, dtype=np.float32)), Tensor(np.float32(1).reshape(()))
     used = peak(lambda: figure_3(lambda x: x, lambda x: x, I, T, W, W, t)[0].backward())
     assert used / (4 * n * n) == pytest.approx(FIGURE_3, rel=0.02)
@@ -82,13 +88,27 @@ def test_the_blocks_of_the_local_loss_are_counted():
 @given(configs, shared)
 def test_machines_share_the_encoders_and_the_local_loss_but_not_the_global_one(config, sizes):
     batch, machines = sizes
-    one, all_, cut = Run(config, batch), Run(config, batch, machines), Run(config, batch, machines, local_loss=True)
-    assert all_.kept_bytes() * machines == one.kept_bytes() and all_.state_bytes() == one.state_bytes()
-    assert all_.matrix_bytes() == one.matrix_bytes() and all_.loss_operations() == one.loss_operations()
+    one, all_, cut = (
+        Run(config, batch),
+        Run(config, batch, machines),
+        Run(config, batch, machines, local_loss=True),
+    )
+    assert (
+        all_.kept_bytes() * machines == one.kept_bytes() and all_.state_bytes() == one.state_bytes()
+    )
+    assert (
+        all_.matrix_bytes() == one.matrix_bytes()
+        and all_.loss_operations() == one.loss_operations()
+    )
     if machines > 1:
-        assert cut.matrix_bytes() * machines == 2 * one.matrix_bytes() and cut.loss_operations() * machines == 2 * one.loss_operations()
+        assert (
+            cut.matrix_bytes() * machines == 2 * one.matrix_bytes()
+            and cut.loss_operations() * machines == 2 * one.loss_operations()
+        )
     assert all_.gathered_bytes() == cut.gathered_bytes() and all_.scattered_bytes() == 0
-    assert (cut.scattered_bytes() > 0) == (machines > 1) and (cut.reduced_bytes() > 0) == (machines > 1)
+    assert (cut.scattered_bytes() > 0) == (machines > 1) and (cut.reduced_bytes() > 0) == (
+        machines > 1
+    )
     assert 0 < cut.loss_share() and all_.loss_share() < 1
 
 
@@ -106,12 +126,19 @@ def test_the_largest_batch_fits_and_one_more_does_not(memory, arrays, machines):
 @pytest.mark.parametrize("batch", [4096, 32768])
 def test_the_machines_that_are_needed_are_the_fewest(batch, local):
     needed = machines_needed(B32, batch, 16e9, local=local)
-    fits = [N for N in range(1, batch + 1) if batch % N == 0 and Run(B32, batch, N, local).memory_bytes() <= 16e9]
+    fits = [
+        N
+        for N in range(1, batch + 1)
+        if batch % N == 0 and Run(B32, batch, N, local).memory_bytes() <= 16e9
+    ]
     assert needed == fits[0]
 
 
 def test_no_number_of_machines_helps_a_global_matrix_that_is_too_large():
-    assert machines_needed(B32, 65536, 16e9, local=False) is None and machines_needed(B32, 65536, 16e9, local=True) == 512
+    assert (
+        machines_needed(B32, 65536, 16e9, local=False) is None
+        and machines_needed(B32, 65536, 16e9, local=True) == 512
+    )
 
 
 def test_days_and_rate_are_two_sides_of_the_same():
@@ -131,5 +158,7 @@ def test_operations_of_a_training_are_pairs_times_epochs():
 
 @pytest.mark.parametrize("batch, machines", [(10, 4), (1, 1), (8, 0)])
 def test_a_batch_is_shared_evenly(batch, machines):
-    with pytest.raises(UsageError, match=f"evenly, and {batch} over {machines} came; choose a divisor of the batch"):
+    with pytest.raises(
+        UsageError, match=f"evenly, and {batch} over {machines} came; choose a divisor of the batch"
+    ):
         Run(B32, batch, machines)

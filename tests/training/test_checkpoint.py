@@ -22,7 +22,10 @@ def pair(image="resnet", width=16, seed=0):
 
 
 def states(model, optimizer):
-    return {**model.state_dict(), **{f"optimizer {name}": array for name, array in optimizer.state_dict().items()}}
+    return {
+        **model.state_dict(),
+        **{f"optimizer {name}": array for name, array in optimizer.state_dict().items()},
+    }
 
 
 def test_everything_comes_back_bit_for_bit(tmp_path):
@@ -62,23 +65,32 @@ def test_an_exception_in_the_middle_leaves_the_former_one_and_nothing_else(tmp_p
     monkeypatch.setattr(safetensors_files, "atomic", full)
     with pytest.raises(OSError, match="no space"):
         save_checkpoint(tmp_path, *pair(seed=1), {"step": 2})
-    assert (tmp_path / FILE).read_bytes() == before and [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert (tmp_path / FILE).read_bytes() == before and [
+        path.name for path in tmp_path.iterdir()
+    ] == [FILE]
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, 0.5, 0.999])
 def test_a_truncated_checkpoint_is_refused_by_name(kept, tmp_path):
     save_checkpoint(tmp_path, *pair(), {"step": 1})
     whole = (tmp_path / FILE).read_bytes()
-    (tmp_path / FILE).write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    (tmp_path / FILE).write_bytes(
+        whole[: int(kept * len(whole)) if isinstance(kept, float) else kept]
+    )
     for read in (read_progress, lambda folder: load_checkpoint(folder, *pair())):
-        with pytest.raises(CheckpointError, match=r"checkpoint.safetensors is no checkpoint of a run \(.*\); start a new run"):
+        with pytest.raises(
+            CheckpointError,
+            match=r"checkpoint.safetensors is no checkpoint of a run \(.*\); start a new run",
+        ):
             read(tmp_path)
 
 
 def test_a_missing_one_and_a_stranger_are_refused(tmp_path):
     from safetensors.numpy import save_file
 
-    with pytest.raises(CheckpointError, match="holds no checkpoint.safetensors to resume from; start a new run"):
+    with pytest.raises(
+        CheckpointError, match="holds no checkpoint.safetensors to resume from; start a new run"
+    ):
         read_progress(tmp_path)
     save_file({"weight": np.ones(2)}, tmp_path / FILE)
     with pytest.raises(CheckpointError, match="is no checkpoint of a run"):
@@ -93,7 +105,9 @@ def test_one_of_another_model_is_refused_and_changes_nothing(image, width, tmp_p
     save_checkpoint(tmp_path, *pair(), {"step": 1})
     other = pair(image, width)
     before = {name: array.copy() for name, array in states(*other).items()}
-    with pytest.raises(CheckpointError, match="belongs to another model .* resume with the settings of the run"):
+    with pytest.raises(
+        CheckpointError, match="belongs to another model .* resume with the settings of the run"
+    ):
         load_checkpoint(tmp_path, *other)
     for name, array in states(*other).items():
         np.testing.assert_array_equal(array, before[name])

@@ -60,7 +60,9 @@ def read_records(path):
         (size,) = struct.unpack("<Q", header)
         message = content[at + 12 : at + 12 + size]
         assert struct.unpack("<I", content[at + 8 : at + 12])[0] == mask(crc32c_by_division(header))
-        assert struct.unpack("<I", content[at + 12 + size : at + 16 + size])[0] == mask(crc32c_by_division(message))
+        assert struct.unpack("<I", content[at + 12 + size : at + 16 + size])[0] == mask(
+            crc32c_by_division(message)
+        )
         yield fields(message)
         at += 16 + size
 
@@ -70,7 +72,10 @@ def read_scalars(path):
     for event in read_records(path):
         step = dict(event).get(2)
         for summary in (value for number, value in event if number == 5):
-            points += [(step, dict(fields(value))[1].decode(), dict(fields(value))[2]) for _, value in fields(summary)]
+            points += [
+                (step, dict(fields(value))[1].decode(), dict(fields(value))[2])
+                for _, value in fields(summary)
+            ]
     return points
 
 
@@ -87,7 +92,15 @@ def test_varint_reads_back(number):
 numbers = st.floats(width=32) | st.integers(-1000, 1000)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2**40), st.dictionaries(st.text(min_size=1, max_size=8), numbers, max_size=3)), max_size=4))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2**40),
+            st.dictionaries(st.text(min_size=1, max_size=8), numbers, max_size=3),
+        ),
+        max_size=4,
+    )
+)
 def test_points_read_back(tmp_path_factory, points):
     folder = tmp_path_factory.mktemp("events")
     writer = EventWriter(folder)
@@ -95,7 +108,9 @@ def test_points_read_back(tmp_path_factory, points):
         writer.scalars(step, values)
     writer.close()
     (path,) = folder.iterdir()
-    expected = [(step, tag, np.float32(value)) for step, values in points for tag, value in values.items()]
+    expected = [
+        (step, tag, np.float32(value)) for step, values in points for tag, value in values.items()
+    ]
     found = read_scalars(path)
     assert [point[:2] for point in found] == [point[:2] for point in expected]
     np.testing.assert_array_equal([point[2] for point in found], [point[2] for point in expected])
@@ -140,5 +155,11 @@ def test_tensorboard_reads_it_and_drops_what_a_resumed_run_wrote_again(tmp_path)
     second.close()
     reader = accumulator.EventAccumulator(str(tmp_path))
     reader.Reload()
-    assert [(point.step, point.value) for point in reader.Scalars("loss")] == [(1, 0.5), (2, 1), (3, 1.5), (4, 2), (5, 50)]
+    assert [(point.step, point.value) for point in reader.Scalars("loss")] == [
+        (1, 0.5),
+        (2, 1),
+        (3, 1.5),
+        (4, 2),
+        (5, 50),
+    ]
     assert sorted(reader.Tags()["scalars"]) == ["loss", "scale"]

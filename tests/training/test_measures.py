@@ -12,7 +12,16 @@ from tinymm import Tensor
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.data.batches import PairSet, ZeroShot
 from tinymm.losses import l2_normalize
-from tinymm.training.evaluate import classifier_weights, embed, embed_images, embed_texts, linear_probe, recall_at_k, retrieval, zero_shot
+from tinymm.training.evaluate import (
+    classifier_weights,
+    embed,
+    embed_images,
+    embed_texts,
+    linear_probe,
+    recall_at_k,
+    retrieval,
+    zero_shot,
+)
 
 seeds = st.integers(0, 9999)
 
@@ -23,9 +32,17 @@ def test_recall_is_the_share_of_rows_whose_best_match_is_ranked_high_enough(N, M
     scores, is_match = rng.permutation(N * M).reshape(N, M).astype(float), rng.random((N, M)) < 0.4
     is_match[0, 0] = True
     for k in range(1, M + 1):
-        hits = [set(np.argsort(-row)[:k]) & set(np.flatnonzero(match)) for row, match in zip(scores, is_match, strict=True) if match.any()]
-        assert recall_at_k(scores, k, is_match) == pytest.approx(np.mean([bool(hit) for hit in hits]))
-        assert recall_at_k(scores, k, is_match, ties="expected") == pytest.approx(np.mean([bool(hit) for hit in hits]))
+        hits = [
+            set(np.argsort(-row)[:k]) & set(np.flatnonzero(match))
+            for row, match in zip(scores, is_match, strict=True)
+            if match.any()
+        ]
+        assert recall_at_k(scores, k, is_match) == pytest.approx(
+            np.mean([bool(hit) for hit in hits])
+        )
+        assert recall_at_k(scores, k, is_match, ties="expected") == pytest.approx(
+            np.mean([bool(hit) for hit in hits])
+        )
 
 
 @given(st.integers(2, 6), st.integers(1, 6))
@@ -37,7 +54,9 @@ def test_a_collapsed_model_gets_chance_at_most(n, k):
     assert recall_at_k(np.zeros((n, n)), k, ties="expected") == pytest.approx(k / n)
 
 
-@pytest.mark.parametrize("row, hit", [([np.nan, 1.0, 0.0], 0.0), ([2.0, np.nan, 0.0], 0.0), ([2.0, 1.0, 0.0], 1.0)])
+@pytest.mark.parametrize(
+    "row, hit", [([np.nan, 1.0, 0.0], 0.0), ([2.0, np.nan, 0.0], 0.0), ([2.0, 1.0, 0.0], 1.0)]
+)
 def test_a_score_that_is_no_number_never_helps(row, hit):
     assert recall_at_k(np.array([row]), 1, np.array([[True, False, False]])) == hit
 
@@ -78,11 +97,19 @@ def test_several_captions_help_a_picture_and_a_distractor_only_harms_it():
     owners = np.array([owner for _, owner in texts])
     pairs = PairSet(numbered(2), ["0", "1", "2", "3"], owners)
     found = retrieval(by_features(images, features), pairs, tokenizer, ks=(1, 2))
-    assert found["image_to_text_r1"] == 0.5 and found["image_to_text_r2"] == 1.0, "picture 1 prefers the distractor"
+    assert found["image_to_text_r1"] == 0.5 and found["image_to_text_r2"] == 1.0, (
+        "picture 1 prefers the distractor"
+    )
     assert found["text_to_image_r1"] == 1.0, "a caption of no picture is no query"
     assert found["r1"] == 0.75
-    assert found["chance_r1"] == pytest.approx((1.5 / 4 + 1 / 2) / 2), "two captions are easier to hit than one"
-    without = retrieval(by_features(images, features[:3]), PairSet(numbered(2), ["0", "1", "2"], owners[:3]), tokenizer)
+    assert found["chance_r1"] == pytest.approx((1.5 / 4 + 1 / 2) / 2), (
+        "two captions are easier to hit than one"
+    )
+    without = retrieval(
+        by_features(images, features[:3]),
+        PairSet(numbered(2), ["0", "1", "2"], owners[:3]),
+        tokenizer,
+    )
     assert without["image_to_text_r1"] == without["r1"] == 1.0 and "image_to_text_r5" not in without
 
 
@@ -91,8 +118,17 @@ def test_chance_is_what_random_features_reach():
     owners = np.repeat(np.arange(pictures), each)
     found = []
     for _ in range(300):
-        model = by_features(rng.standard_normal((pictures, 8)), rng.standard_normal((pictures * each, 8)))
-        found.append(retrieval(model, PairSet(numbered(pictures), [str(i) for i in range(pictures * each)], owners), tokenizer, ks=(1,)))
+        model = by_features(
+            rng.standard_normal((pictures, 8)), rng.standard_normal((pictures * each, 8))
+        )
+        found.append(
+            retrieval(
+                model,
+                PairSet(numbered(pictures), [str(i) for i in range(pictures * each)], owners),
+                tokenizer,
+                ks=(1,),
+            )
+        )
     assert np.mean([one["r1"] for one in found]) == pytest.approx(found[0]["chance_r1"], abs=0.02)
 
 
@@ -112,7 +148,9 @@ def test_embeddings_are_unit_rows_without_a_graph_and_do_not_depend_on_the_batch
 
 def test_zero_shot_names_the_class_of_the_nearest_mean_prompt():
     classes = 3
-    texts = np.concatenate([np.eye(classes), np.eye(classes) + 0.3])  # one feature a prompt: number, or its second template
+    texts = np.concatenate(
+        [np.eye(classes), np.eye(classes) + 0.3]
+    )  # one feature a prompt: number, or its second template
     images = np.repeat(np.eye(classes), [5, 2, 1], axis=0)
     images[0] = images[-1]  # a picture of class 0 that looks like class 2
     targets = np.repeat(np.arange(classes), [5, 2, 1])
@@ -131,7 +169,12 @@ def test_zero_shot_names_the_class_of_the_nearest_mean_prompt():
 
 def test_prompts_of_a_class_are_averaged_as_unit_vectors():
     texts = np.array([[2.0, 0.0], [0.0, 1.0]])
-    weights = classifier_weights(by_features(texts, texts), ("0",), ("{}", "1{}"), lambda prompts: (np.array([[len(p) - 1] for p in prompts]), None))
+    weights = classifier_weights(
+        by_features(texts, texts),
+        ("0",),
+        ("{}", "1{}"),
+        lambda prompts: (np.array([[len(p) - 1] for p in prompts]), None),
+    )
     np.testing.assert_allclose(weights, [[0.5**0.5, 0.5**0.5]], atol=1e-12)
 
 

@@ -33,15 +33,31 @@ class Weights(Module):
             parameter.grad = np.asarray(gradient(parameter.data)).astype(parameter.dtype)
 
 
-@given(shapes, st.integers(1, 4), st.sampled_from([1, 7, 64 * 1024]), st.sampled_from(["float64", "float32"]), st.booleans(), seeds)
+@given(
+    shapes,
+    st.integers(1, 4),
+    st.sampled_from([1, 7, 64 * 1024]),
+    st.sampled_from(["float64", "float32"]),
+    st.booleans(),
+    seeds,
+)
 def test_the_kernel_takes_the_steps_of_the_definition(shape, steps, block, dtype, transposed, seed):
     draws = rng(seed)
-    p, m, v = draws.standard_normal(shape).astype(dtype), np.zeros(shape, dtype), np.zeros(shape, dtype)
+    p, m, v = (
+        draws.standard_normal(shape).astype(dtype),
+        np.zeros(shape, dtype),
+        np.zeros(shape, dtype),
+    )
     ours, theirs = (p, m.copy(), v.copy()), (p, m, v)
-    before, optimizers.BLOCK = optimizers.BLOCK, block  # by hand, because Hypothesis runs many examples under one fixture
+    before, optimizers.BLOCK = (
+        optimizers.BLOCK,
+        block,
+    )  # by hand, because Hypothesis runs many examples under one fixture
     try:
         for step in range(1, steps + 1):
-            g = np.asarray(draws.standard_normal(shape[::-1] if transposed else shape).astype(dtype))
+            g = np.asarray(
+                draws.standard_normal(shape[::-1] if transposed else shape).astype(dtype)
+            )
             g = g.T if transposed else g
             rest = (step, 0.1, 0.3, 0.9, 0.98, 1e-6)
             held = ours[0].copy()
@@ -50,7 +66,12 @@ def test_the_kernel_takes_the_steps_of_the_definition(shape, steps, block, dtype
             ours, theirs = new, adamw_definition(theirs[0], g, theirs[1], theirs[2], *rest)
             for a, b in zip(ours, theirs, strict=True):
                 assert a.shape == shape and a.dtype == np.dtype(dtype)
-                np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6 if dtype == "float32" else 1e-13)
+                np.testing.assert_allclose(
+                    a,
+                    b,
+                    rtol=1e-5 if dtype == "float32" else 1e-12,
+                    atol=1e-6 if dtype == "float32" else 1e-13,
+                )
     finally:
         optimizers.BLOCK = before
 
@@ -58,14 +79,27 @@ def test_the_kernel_takes_the_steps_of_the_definition(shape, steps, block, dtype
 @given(shapes, st.integers(1, 3), st.sampled_from(["float64", "float32"]), seeds)
 def test_on_a_gpu_one_launch_takes_the_same_steps(shape, steps, dtype, seed):
     draws = rng(seed)
-    theirs = tuple(x.astype(dtype) for x in (draws.standard_normal(shape), np.zeros(shape), np.zeros(shape)))
+    theirs = tuple(
+        x.astype(dtype) for x in (draws.standard_normal(shape), np.zeros(shape), np.zeros(shape))
+    )
     ours = tuple(to_backend(np.asarray(x), "strict") for x in theirs)
     for step in range(1, steps + 1):
-        g, rest = np.asarray(draws.standard_normal(shape).astype(dtype)), (step, 0.1, 0.3, 0.9, 0.98, 1e-6)
-        ours, theirs = adamw_kernel(ours[0], to_backend(g, "strict"), *ours[1:], *rest), adamw_definition(theirs[0], g, *theirs[1:], *rest)
+        g, rest = (
+            np.asarray(draws.standard_normal(shape).astype(dtype)),
+            (step, 0.1, 0.3, 0.9, 0.98, 1e-6),
+        )
+        ours, theirs = (
+            adamw_kernel(ours[0], to_backend(g, "strict"), *ours[1:], *rest),
+            adamw_definition(theirs[0], g, *theirs[1:], *rest),
+        )
         for a, b in zip(ours, theirs, strict=True):
             assert a.dtype == np.dtype(dtype)
-            np.testing.assert_allclose(to_host(a), b, rtol=1e-4 if dtype == "float32" else 1e-12, atol=1e-6 if dtype == "float32" else 1e-13)
+            np.testing.assert_allclose(
+                to_host(a),
+                b,
+                rtol=1e-4 if dtype == "float32" else 1e-12,
+                atol=1e-6 if dtype == "float32" else 1e-13,
+            )
 
 
 @given(st.floats(1e-3, 1e3), seeds)
@@ -98,12 +132,16 @@ def test_in_clip_gains_biases_and_the_scale_do_not_decay():
     for parameter in model.parameters():
         parameter.grad = np.zeros_like(parameter.data)
     AdamW(model, weight_decay=0.5).step(0.1)
-    moved = {name for name, p in model.named_parameters() if not np.array_equal(p.data, start[name])}
+    moved = {
+        name for name, p in model.named_parameters() if not np.array_equal(p.data, start[name])
+    }
     assert moved == decaying
 
 
 @given(st.floats(0.01, 10), seeds)
-def test_clipping_scales_all_gradients_as_one_vector_and_returns_their_length_before(max_grad_norm, seed):
+def test_clipping_scales_all_gradients_as_one_vector_and_returns_their_length_before(
+    max_grad_norm, seed
+):
     clipped, scaled = Weights(seed), Weights(seed)
     draws = rng(seed + 1)
     gradients = [draws.standard_normal(p.shape) for p in clipped.parameters()]
@@ -134,7 +172,9 @@ def test_a_state_that_is_saved_and_loaded_goes_on_bitwise(backend):
     def step(model, optimizer, seed):
         draws = rng(seed)
         for parameter in model.parameters():
-            parameter.grad = to_backend(np.asarray(draws.standard_normal(parameter.shape), np.float32), backend)
+            parameter.grad = to_backend(
+                np.asarray(draws.standard_normal(parameter.shape), np.float32), backend
+            )
         optimizer.step(0.1, 1.0)
 
     for seed in range(3):
@@ -152,12 +192,16 @@ def test_a_state_of_another_model_is_refused():
     optimizer = AdamW(Weights())
     state = optimizer.state_dict()
     with pytest.raises(CheckpointError, match=r"\(mean.vector differ\)"):
-        optimizer.load_state_dict({name: array for name, array in state.items() if name != "mean.vector"})
+        optimizer.load_state_dict(
+            {name: array for name, array in state.items() if name != "mean.vector"}
+        )
     with pytest.raises(CheckpointError, match="shapes differ"):
         optimizer.load_state_dict(state | {"mean.vector": np.ones(5)})
 
 
-@pytest.mark.parametrize("options", [{"betas": (1.0, 0.9)}, {"betas": (0.9, -0.1)}, {"weight_decay": -0.1}])
+@pytest.mark.parametrize(
+    "options", [{"betas": (1.0, 0.9)}, {"betas": (0.9, -0.1)}, {"weight_decay": -0.1}]
+)
 def test_settings_outside_their_range_are_refused(options):
     with pytest.raises(UsageError, match=r"betas in \[0, 1\) and a decay of at least 0"):
         AdamW(Weights(), **options)
@@ -169,19 +213,35 @@ def test_it_is_pytorch_s_adamw_with_its_two_groups(dtype, tolerance):
     torch = pytest.importorskip("torch")
     model = tiny_clip(dtype=dtype)
     images, ids = tiny_batch(model)
-    theirs = {name: torch.nn.Parameter(torch.tensor(p.data)) for name, p in model.named_parameters()}
-    groups = [{"params": [p for p in theirs.values() if (p.ndim > 1) == many], "weight_decay": 0.2 * many} for many in (True, False)]
-    ours, other = AdamW(model, weight_decay=0.2), torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.98), eps=1e-6)
+    theirs = {
+        name: torch.nn.Parameter(torch.tensor(p.data)) for name, p in model.named_parameters()
+    }
+    groups = [
+        {"params": [p for p in theirs.values() if (p.ndim > 1) == many], "weight_decay": 0.2 * many}
+        for many in (True, False)
+    ]
+    ours, other = (
+        AdamW(model, weight_decay=0.2),
+        torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.98), eps=1e-6),
+    )
     for step in range(3):
         tasks.losses(model, images, ids)["itc"].backward()
         for name, parameter in model.named_parameters():
             # Gradients of rounding alone have no direction in which the two could agree.
-            parameter.grad = np.where(np.abs(parameter.grad) < 1e-6, 0, parameter.grad).astype(dtype)
+            parameter.grad = np.where(np.abs(parameter.grad) < 1e-6, 0, parameter.grad).astype(
+                dtype
+            )
             theirs[name].grad = torch.tensor(parameter.grad)
         length = torch.nn.utils.clip_grad_norm_(list(theirs.values()), 0.5)
         assert ours.step(0.01, max_grad_norm=0.5) == pytest.approx(float(length), rel=1e-5)
         other.step()
         for name, parameter in model.named_parameters():
             right = theirs[name].detach().numpy()
-            np.testing.assert_allclose(parameter.data, right, rtol=0, atol=tolerance * (step + 1) * max(1, np.abs(right).max()), err_msg=name)
+            np.testing.assert_allclose(
+                parameter.data,
+                right,
+                rtol=0,
+                atol=tolerance * (step + 1) * max(1, np.abs(right).max()),
+                err_msg=name,
+            )
             parameter.data = right.copy()

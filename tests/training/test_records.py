@@ -17,14 +17,26 @@ from hypothesis import strategies as st
 
 from tinymm.arrays.errors import DataError, UsageError
 from tinymm.arrays.files import atomic
-from tinymm.training.records import RunFolder, last_run, next_folder, plain, read_json, read_metrics, write_json
+from tinymm.training.records import (
+    RunFolder,
+    last_run,
+    next_folder,
+    plain,
+    read_json,
+    read_metrics,
+    write_json,
+)
 
 COLUMNS = ("step", "loss", "note")
 SETTINGS = {"seed": 3, "out": "runs/x"}
 
 
 def record(step):
-    return {"step": step, "loss": np.float32(1 / step), "note": f"a, \"b\"\nré {step}" if step % 3 == 0 else None}
+    return {
+        "step": step,
+        "loss": np.float32(1 / step),
+        "note": f'a, "b"\nré {step}' if step % 3 == 0 else None,
+    }
 
 
 def run_steps(run, steps):
@@ -45,7 +57,9 @@ def assert_whole(folder):
     records, rows = read_metrics(folder), read_csv(folder)
     assert rows[0] == list(COLUMNS)
     assert [list(item) for item in records] == [list(COLUMNS)] * len(records)
-    assert rows[1:] == [["" if value is None else str(value) for value in item.values()] for item in records]
+    assert rows[1:] == [
+        ["" if value is None else str(value) for value in item.values()] for item in records
+    ]
     assert not list(folder.glob(".*"))
 
 
@@ -65,7 +79,12 @@ def test_every_record_is_on_disk_before_the_next(tmp_path):
             assert len(read_metrics(tmp_path)) == step
 
 
-@given(last=st.integers(1, 8), resumed=st.integers(0, 8), cut=st.integers(0, 60), csv_cut=st.integers(0, 60))
+@given(
+    last=st.integers(1, 8),
+    resumed=st.integers(0, 8),
+    cut=st.integers(0, 60),
+    csv_cut=st.integers(0, 60),
+)
 def test_resumed_equals_uninterrupted(tmp_path_factory, last, resumed, cut, csv_cut):
     """Killed at any byte of the last line of either file, resumed from any earlier step: the same bytes as never stopped."""
     folder = tmp_path_factory.mktemp("resumed")
@@ -85,7 +104,9 @@ def test_resumed_equals_uninterrupted(tmp_path_factory, last, resumed, cut, csv_
         run_steps(run, range(resumed + 1, 10))
     assert metrics(folder / "stopped") == metrics(folder / "whole")
     assert_whole(folder / "stopped")
-    assert [item["step"] for item in read_json(folder / "stopped" / "run.json")["resumed"]] == [resumed]
+    assert [item["step"] for item in read_json(folder / "stopped" / "run.json")["resumed"]] == [
+        resumed
+    ]
 
 
 CHILD = """
@@ -102,10 +123,15 @@ with RunFolder.create(sys.argv[1], {"seed": 3, "out": "runs/x"}, ("step", "loss"
 def test_killed_while_writing(tmp_path, kill):
     folder = tmp_path / "run"
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(folder)], env=environment, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder)], env=environment, stderr=subprocess.DEVNULL
+    )
     until = time.monotonic() + 120
     try:
-        while not (folder / "metrics.jsonl").exists() or len((folder / "metrics.jsonl").read_bytes()) < 5000:
+        while (
+            not (folder / "metrics.jsonl").exists()
+            or len((folder / "metrics.jsonl").read_bytes()) < 5000
+        ):
             assert time.monotonic() < until
             time.sleep(0.01)
         child.send_signal(kill)
@@ -171,7 +197,9 @@ def test_resume_needs_a_run(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("bad", [{"step": 2, "los": 1.0}, {"step": 1}, {"step": None}, {"loss": 1.0}])
+@pytest.mark.parametrize(
+    "bad", [{"step": 2, "los": 1.0}, {"step": 1}, {"step": None}, {"loss": 1.0}]
+)
 def test_a_bad_record_is_refused_and_nothing_written(tmp_path, bad):
     with RunFolder.create(tmp_path, SETTINGS, COLUMNS) as run:
         run.append(record(1))
@@ -199,7 +227,11 @@ def test_a_bad_line_that_is_not_the_last_is_named(tmp_path):
 
 def test_run_json_says_everything_but_who_and_where(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
-    RunFolder.create(tmp_path / "run", {"seed": 3, "data": Path("/home/someone/pictures"), "learning_rate": 2e-3}, COLUMNS).close()
+    RunFolder.create(
+        tmp_path / "run",
+        {"seed": 3, "data": Path("/home/someone/pictures"), "learning_rate": 2e-3},
+        COLUMNS,
+    ).close()
     description = read_json(tmp_path / "run" / "run.json")
     assert description["seed"] == 3
     assert description["versions"]["numpy"] == np.__version__
@@ -218,7 +250,9 @@ class Config:
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
 )
 
 
@@ -228,7 +262,9 @@ def test_plain_is_standard_json(value):
 
 
 def test_plain_knows_numpy_and_configs():
-    assert plain({"a": np.arange(2), "b": np.float64("inf"), "c": Config(3, float("nan")), "d": np.True_}) == {
+    assert plain(
+        {"a": np.arange(2), "b": np.float64("inf"), "c": Config(3, float("nan")), "d": np.True_}
+    ) == {
         "a": [0, 1],
         "b": None,
         "c": {"width": 3, "bad": None},
@@ -238,8 +274,13 @@ def test_plain_knows_numpy_and_configs():
 
 def test_results_are_whole(tmp_path):
     with RunFolder.create(tmp_path, SETTINGS, COLUMNS) as run:
-        run.write_results({"unseen_characters_r1": np.float32(0.5), "chance": {"unseen_characters_r1": 1 / 150}})
-    assert read_json(tmp_path / "results.json") == {"unseen_characters_r1": 0.5, "chance": {"unseen_characters_r1": 1 / 150}}
+        run.write_results(
+            {"unseen_characters_r1": np.float32(0.5), "chance": {"unseen_characters_r1": 1 / 150}}
+        )
+    assert read_json(tmp_path / "results.json") == {
+        "unseen_characters_r1": 0.5,
+        "chance": {"unseen_characters_r1": 1 / 150},
+    }
 
 
 def test_last_run_is_the_one_started_or_resumed_last(tmp_path):
@@ -274,12 +315,25 @@ def test_a_run_that_fails_before_its_first_record_leaves_nothing(tmp_path):
     assert (out / "run.json").exists(), "what was there already stays"
 
 
-@pytest.mark.parametrize("command, way", [("demo", "train clip --resume"), ("train blip2", "train blip2 --resume"), ("compare: CLIP", "in")])
+@pytest.mark.parametrize(
+    "command, way",
+    [
+        ("demo", "train clip --resume"),
+        ("train blip2", "train blip2 --resume"),
+        ("compare: CLIP", "in"),
+    ],
+)
 def test_a_stopped_run_says_how_it_goes_on(command, way, tmp_path):
-    with pytest.raises(KeyboardInterrupt) as stop, RunFolder.create(tmp_path, SETTINGS, COLUMNS, command=command) as run:
+    with (
+        pytest.raises(KeyboardInterrupt) as stop,
+        RunFolder.create(tmp_path, SETTINGS, COLUMNS, command=command) as run,
+    ):
         run.append(record(1))
         raise KeyboardInterrupt
-    assert str(stop.value).endswith(f"{way} {tmp_path}") and read_json(tmp_path / "run.json")["command"] == command
+    assert (
+        str(stop.value).endswith(f"{way} {tmp_path}")
+        and read_json(tmp_path / "run.json")["command"] == command
+    )
 
 
 def test_what_a_killed_process_has_left_holds_no_folder_and_goes(tmp_path):

@@ -17,9 +17,14 @@ def test_the_shape(steps, data, peak, low):
     rates = [warmup_cosine(step, steps, peak, warmup, floor) for step in range(steps)]
     up, down = rates[:warmup], rates[warmup:]
     assert up == pytest.approx([peak * (i + 1) / warmup for i in range(warmup)])
-    assert all(a >= b for a, b in zip(down, down[1:], strict=False)) and all(floor - 1e-12 <= rate <= peak for rate in down)
+    assert all(a >= b for a, b in zip(down, down[1:], strict=False)) and all(
+        floor - 1e-12 <= rate <= peak for rate in down
+    )
     if down:
-        middle, ends = (floor + peak) / 2, [*down[:-1], floor]  # the last step is read at its middle, or it would be taken for nothing
+        middle, ends = (
+            (floor + peak) / 2,
+            [*down[:-1], floor],
+        )  # the last step is read at its middle, or it would be taken for nothing
         assert floor < down[-1] <= (middle if len(down) == 1 else down[-2]) and down[-1] > 0
         assert sum(ends) / len(down) == pytest.approx(middle - (peak - floor) / 2 / len(down))
     if warmup:

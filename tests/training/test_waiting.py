@@ -1,6 +1,7 @@
 """Inside a training step the host never waits for the device: it asks for no number, and so can be ahead with what comes next.
 
-On the strict stand-in every question is seen: a number made of an array, a copy to the host, an index by truth. Copies to the device do not wait.
+On the strict stand-in every question is seen: a number made of an array, a copy to the host, an
+index by truth. Copies to the device do not wait.
 """
 
 import numpy as np
@@ -17,7 +18,15 @@ from tinymm.training import loop
 from tinymm.training.loop import TrainConfig, train
 from tinymm.training.optimizers import AdamW
 
-KINDS = [*(f"clip {image} {text}" for image, text in PAIRS), "albef", "blip", "albef alone", "blip alone", "stage 1", "stage 2"]
+KINDS = [
+    *(f"clip {image} {text}" for image, text in PAIRS),
+    "albef",
+    "blip",
+    "albef alone",
+    "blip alone",
+    "stage 1",
+    "stage 2",
+]
 IMAGE_IDS = np.array([3, 3, 5, 9])
 
 
@@ -29,16 +38,33 @@ def built(kind):
         return model, images, ids, ids != 0, IMAGE_IDS
     images, ids, is_real = batch()
     if kind.startswith("stage"):
-        model, config = {"stage 1": (BLIP2Stage1, BLIP2Config), "stage 2": (BLIP2Stage2, BLIP2Stage2Config)}[kind]
-        return randomized(model(config.tiny(), np.random.default_rng(0))).astype("float64"), images, ids, is_real, IMAGE_IDS
+        model, config = {
+            "stage 1": (BLIP2Stage1, BLIP2Config),
+            "stage 2": (BLIP2Stage2, BLIP2Stage2Config),
+        }[kind]
+        return (
+            randomized(model(config.tiny(), np.random.default_rng(0))).astype("float64"),
+            images,
+            ids,
+            is_real,
+            IMAGE_IDS,
+        )
     name, *alone = kind.split()
-    return model_of(name, **({"momentum": None} if alone else {"alpha_warmup": 8})), images, ids, is_real, IMAGE_IDS
+    return (
+        model_of(name, **({"momentum": None} if alone else {"alpha_warmup": 8})),
+        images,
+        ids,
+        is_real,
+        IMAGE_IDS,
+    )
 
 
 def one_step(model, optimizer, images, ids, is_real, image_ids):
     """Take a step with everything that belongs to it and return its losses."""
     task = tasks.spec_of(model).task
-    result = task.step(model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids)
+    result = task.step(
+        model, images, ids, is_real, rng=np.random.default_rng(7), image_ids=image_ids
+    )
     sum(result.losses.values()).backward()
     optimizer.step(1e-2, max_grad_norm=1.0)
     task.after_step(model, result.memory)
@@ -71,13 +97,19 @@ def test_a_step_is_the_same_wherever_arrays_live(kind, backend):
 
 
 @pytest.mark.parametrize("kind", ["albef", "blip", "stage 1"])
-def test_hard_negatives_are_drawn_where_the_similarities_are_and_are_the_same(kind, backend, monkeypatch):
+def test_hard_negatives_are_drawn_where_the_similarities_are_and_are_the_same(
+    kind, backend, monkeypatch
+):
     from tinymm.tasks import albef, blip, blip2_stage1
 
     drawn = []
     for module in (albef, blip, blip2_stage1):
         draw = module.hard_negatives
-        monkeypatch.setattr(module, "hard_negatives", lambda *given, draw=draw: drawn.append(draw(*given)) or drawn[-1])
+        monkeypatch.setattr(
+            module,
+            "hard_negatives",
+            lambda *given, draw=draw: drawn.append(draw(*given)) or drawn[-1],
+        )
     for where in ("numpy", backend):
         model, images, *rest = built(kind)
         one_step(model.to(where), AdamW(model), to_backend(images, where), *rest)
@@ -92,12 +124,19 @@ def test_the_loop_asks_once_a_step_between_backward_and_optimizer(monkeypatch):
     optimizer = AdamW(model)
     for name in ("gradient_norm", "step"):
         method = getattr(optimizer, name)
-        monkeypatch.setattr(optimizer, name, lambda *given, name=name, method=method: said.append(name) or method(*given))
+        monkeypatch.setattr(
+            optimizer,
+            name,
+            lambda *given, name=name, method=method: said.append(name) or method(*given),
+        )
     fetch = loop._fetched
     monkeypatch.setattr(loop, "_fetched", lambda numbers: said.append("fetch") or fetch(numbers))
     with strict_array.waits() as asked:
         records = list(train(model, source, optimizer, TrainConfig(3, batch_size=4)))
-    assert asked == [("get", "loop", "_fetched")] * 3 and said == ["gradient_norm", "fetch", "step"] * 3
+    assert (
+        asked == [("get", "loop", "_fetched")] * 3
+        and said == ["gradient_norm", "fetch", "step"] * 3
+    )
     assert all(np.isfinite(record["loss"]) and record["scale"] > 1 for record in records)
 
 
@@ -124,7 +163,9 @@ def test_each_question_is_seen(what):
     assert [kind for kind, *_ in asked] == [what]
 
 
-@pytest.mark.parametrize("mask", [np.array([True, False, True]), strict_array.from_host(np.array([True, False, True]))])
+@pytest.mark.parametrize(
+    "mask", [np.array([True, False, True]), strict_array.from_host(np.array([True, False, True]))]
+)
 def test_rows_set_by_truth_are_counted_first_and_one_number_is_not(mask):
     x = strict_array.from_host(np.arange(3.0))
     with strict_array.waits() as asked:
@@ -137,7 +178,9 @@ def test_rows_set_by_truth_are_counted_first_and_one_number_is_not(mask):
 def test_a_question_in_a_model_is_found_where_it_is_asked():
     model, images, *rest = built("albef")
     model.to(strict_array.NAME)
-    model.queue.next.data = to_backend(model.queue.next.data, strict_array.NAME)  # which stays on the host by itself
+    model.queue.next.data = to_backend(
+        model.queue.next.data, strict_array.NAME
+    )  # which stays on the host by itself
     with strict_array.waits() as asked:
         one_step(model, AdamW(model), to_backend(images, strict_array.NAME), *rest)
     assert asked and set(asked) == {("int", "momentum", "pointer")}

@@ -28,7 +28,13 @@ def test_smoothing_does_not_lag(start, slope, n, radius):
 
 
 def test_gaps_are_left_out():
-    records = [{"step": 1, "loss": 1.0}, {"step": 2}, {"step": 3, "loss": None}, {"step": 4, "loss": float("nan")}, {"step": 5, "loss": 2}]
+    records = [
+        {"step": 1, "loss": 1.0},
+        {"step": 2},
+        {"step": 3, "loss": None},
+        {"step": 4, "loss": float("nan")},
+        {"step": 5, "loss": 2},
+    ]
     steps, found = series(records, "loss")
     assert steps.tolist() == [1, 5] and found.tolist() == [1, 2]
 
@@ -36,8 +42,17 @@ def test_gaps_are_left_out():
 def run(n=40):
     records = []
     for step in range(1, n + 1):
-        record = {"step": step, "loss": 9 / step, "itc": 9 / step, "learning_rate": 1e-3, "scale": 14.3, "gradient_norm": 1.0}
-        records.append(record | ({"validation_r1": step / n} if step % 10 == 0 else {"validation_r1": None}))
+        record = {
+            "step": step,
+            "loss": 9 / step,
+            "itc": 9 / step,
+            "learning_rate": 1e-3,
+            "scale": 14.3,
+            "gradient_norm": 1.0,
+        }
+        records.append(
+            record | ({"validation_r1": step / n} if step % 10 == 0 else {"validation_r1": None})
+        )
     return records
 
 
@@ -58,7 +73,9 @@ def test_the_line_of_equal_scores_is_drawn_where_it_is():
 
 def test_one_term_is_drawn_once_and_two_twice():
     assert losses_alt(run()).count("fell") == 1
-    records = [{"step": step, "loss": 3 / step, "itc": 2 / step, "itm": 1 / step} for step in (1, 2)]
+    records = [
+        {"step": step, "loss": 3 / step, "itc": 2 / step, "itm": 1 / step} for step in (1, 2)
+    ]
     assert losses_alt(records).count("fell") == 3
 
 
@@ -69,10 +86,14 @@ def test_panels_appear_only_for_what_was_recorded():
 
 def test_labels_at_the_ends_do_not_overlap():
     names = ("loss", "itc", "itm", "mlm", "lm", "itg")
-    records = [{"step": step} | {name: 1 + i / 1000 for i, name in enumerate(names)} for step in (1, 2)]
+    records = [
+        {"step": step} | {name: 1 + i / 1000 for i, name in enumerate(names)} for step in (1, 2)
+    ]
     figure = losses(records, chance={"itc": 1.0, "itm": 0.6365})
     figure.canvas.draw()
-    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
+    boxes = sorted(
+        (text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0
+    )
     assert len(boxes) == 8
     assert all(upper.y0 >= lower.y1 - 1 for lower, upper in zip(boxes, boxes[1:], strict=False))
     assert all(box.x1 <= figure.bbox.x1 for box in boxes)
@@ -82,7 +103,11 @@ def test_labels_at_the_ends_do_not_overlap():
 @pytest.mark.parametrize("last", [1.0, 2.0, 3.0])
 def test_words_say_which_way_it_went(last):
     text = losses_alt([{"step": 1, "loss": 2.0}, {"step": 2, "loss": last}])
-    assert {1.0: "fell from 2.00 to 1.00 in 2 steps", 2.0: "stayed at 2.00", 3.0: "rose from 2.00 to 3.00"}[last] in text
+    assert {
+        1.0: "fell from 2.00 to 1.00 in 2 steps",
+        2.0: "stayed at 2.00",
+        3.0: "rose from 2.00 to 3.00",
+    }[last] in text
 
 
 def test_no_loss_is_refused():
@@ -102,18 +127,31 @@ LINES = {"itc": np.log(64), "itm": 0.6365, "itg": np.log(60)}
 def test_each_loss_has_its_own_line_and_its_own_words():
     """Equal scores are ln N for pairs and ln V for words; a matching head that guesses has the entropy of the share of right pairs."""
     figure = losses(three(0.3), chance=LINES)
-    flat = {float(line.get_ydata()[0]) for line in figure.axes[0].lines if len(line.get_xdata()) == 2 and line.get_linestyle() != "-"}
+    flat = {
+        float(line.get_ydata()[0])
+        for line in figure.axes[0].lines
+        if len(line.get_xdata()) == 2 and line.get_linestyle() != "-"
+    }
     assert flat == {float(value) for value in LINES.values()}
     said = "\n".join(texts(figure))
-    assert all(words in said for words in ("ln N = 4.16", "guessing by the prior: 0.64", "equal words: ln V = 4.09"))
-    assert "the share of right pairs alone gives 0.64" in figure.alt and "equal chances for all words give 4.09" in figure.alt
+    assert all(
+        words in said
+        for words in ("ln N = 4.16", "guessing by the prior: 0.64", "equal words: ln V = 4.09")
+    )
+    assert (
+        "the share of right pairs alone gives 0.64" in figure.alt
+        and "equal chances for all words give 4.09" in figure.alt
+    )
 
 
 @pytest.mark.parametrize(
     "itm, title",
     [
         (0.3, "Below knowing nothing: ITC (1.67 < 4.16), ITM (0.30 < 0.64), ITG (1.33 < 4.09)"),
-        (0.7, "Below knowing nothing: ITC (1.67 < 4.16), ITG (1.33 < 4.09); not below: ITM (0.70 ≥ 0.64)"),
+        (
+            0.7,
+            "Below knowing nothing: ITC (1.67 < 4.16), ITG (1.33 < 4.09); not below: ITM (0.70 ≥ 0.64)",
+        ),
     ],
 )
 def test_the_title_says_which_losses_beat_knowing_nothing(itm, title):
@@ -122,4 +160,6 @@ def test_the_title_says_which_losses_beat_knowing_nothing(itm, title):
 
 def test_none_below_is_said():
     figure = losses([{"step": 1, "itc": 5.0, "itm": 0.7}], chance=LINES)
-    assert figure.texts[0].get_text().startswith("Not below knowing nothing: ITC (5.00 ≥ 4.16), ITM")
+    assert (
+        figure.texts[0].get_text().startswith("Not below knowing nothing: ITC (5.00 ≥ 4.16), ITM")
+    )

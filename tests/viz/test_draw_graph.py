@@ -27,20 +27,30 @@ def test_the_walk_finds_backwards_gradients_and_uses_nothing_up(n, seed):
     order, gradients, added = walk(result)
     assert len({*order}) == len(order) and order[-1] is result
     for node in order[:-1]:
-        np.testing.assert_allclose(gradients[node], sum(amount for _, x, amount in added if x is node))
+        np.testing.assert_allclose(
+            gradients[node], sum(amount for _, x, amount in added if x is node)
+        )
     result.backward()
     for leaf in leaves:
-        np.testing.assert_allclose(gradients.get(leaf, 0.0), 0.0 if leaf.grad is None else leaf.grad)
+        np.testing.assert_allclose(
+            gradients.get(leaf, 0.0), 0.0 if leaf.grad is None else leaf.grad
+        )
 
 
 def test_the_picture_tells_every_addition():
     a, b, c = (Tensor(v, requires_grad=True) for v in (2.0, 3.0, 1.0))
     figure = graph((a * b + c) * (a - c), {"a": a, "b": b, "c": c}, title="Twice")
     words = [text.get_text() for text in figure.axes[0].texts]
-    assert {"3: 7", "7: 3", "grad 10", "a"} <= set(words) and figure.alt.endswith("Gradients: a 10, b 2, c -6.")
+    assert {"3: 7", "7: 3", "grad 10", "a"} <= set(words) and figure.alt.endswith(
+        "Gradients: a 10, b 2, c -6."
+    )
     assert len(figure.table.splitlines()) == 1 + 8
-    twice = {text.get_color() for text in figure.axes[0].texts if text.get_text() in ("3: 7", "7: 3")}
-    assert len(twice) == 1 and twice != {text.get_color() for text in figure.axes[0].texts if text.get_text() == "8: 2"}
+    twice = {
+        text.get_color() for text in figure.axes[0].texts if text.get_text() in ("3: 7", "7: 3")
+    }
+    assert len(twice) == 1 and twice != {
+        text.get_color() for text in figure.axes[0].texts if text.get_text() == "8: 2"
+    }
 
 
 def test_arrays_and_crowds_are_refused():

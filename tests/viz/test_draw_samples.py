@@ -21,8 +21,12 @@ def test_each_picture_is_drawn_in_its_row_with_its_caption(tmp_path):
     assert [word in texts for word in ("one", "two", "a", "b $x$", "□")] == [True] * 5
     from PIL import Image
 
-    pixels = np.asarray(Image.open(style.save(figure, tmp_path / "s.png")).convert("RGB")).astype(int)
-    places = [np.argwhere((pixels == (255 * color).astype(int)).all(axis=-1)) for color in (RED, GREEN)]
+    pixels = np.asarray(Image.open(style.save(figure, tmp_path / "s.png")).convert("RGB")).astype(
+        int
+    )
+    places = [
+        np.argwhere((pixels == (255 * color).astype(int)).all(axis=-1)) for color in (RED, GREEN)
+    ]
     assert places[0][:, 0].max() < places[1][:, 0].min()  # the first row above the second
     side = 0.82 * style.DOTS_PER_INCH
     for some, count in zip(places, (2, 3), strict=True):

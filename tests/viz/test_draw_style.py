@@ -59,7 +59,9 @@ def test_no_global_state():
     before = dict(matplotlib.rcParams)
     drawing()._repr_png_()
     assert dict(matplotlib.rcParams) == before
-    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+    assert (
+        "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+    )
 
 
 def test_shows_itself_in_a_notebook_with_alt_text():
@@ -78,7 +80,14 @@ def test_any_caption_can_be_drawn(text):
     written.remove()
 
 
-@pytest.mark.parametrize("finding", ["WWW " * 30, "iii " * 30, "Below knowing nothing: ITC (1.22 < 4.16), ITG (0.92 < 4.09); not below: ITM (0.65)"])
+@pytest.mark.parametrize(
+    "finding",
+    [
+        "WWW " * 30,
+        "iii " * 30,
+        "Below knowing nothing: ITC (1.22 < 4.16), ITG (0.92 < 4.09); not below: ITM (0.65)",
+    ],
+)
 @pytest.mark.parametrize("width", [3, 8])
 def test_a_headline_stays_on_the_page(finding, width):
     figure = style.new_figure(width, 4)
@@ -100,7 +109,9 @@ def test_pictures_become_rgb(shape):
     picture = np.linspace(-0.5, 1.5, int(np.prod(shape))).reshape(shape)
     rgb = style.as_rgb(picture)
     assert rgb.shape == (4, 6, 3)
-    np.testing.assert_allclose(rgb, np.broadcast_to(np.clip(picture, 0, 1).reshape(4, 6, -1), (4, 6, 3)), rtol=1e-6)
+    np.testing.assert_allclose(
+        rgb, np.broadcast_to(np.clip(picture, 0, 1).reshape(4, 6, -1), (4, 6, 3)), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 4, 4), (1, 4, 4, 3)])
@@ -124,7 +135,9 @@ def linear(color):
 
 
 def contrast(one, other):
-    light, dark = sorted((linear(color) @ [0.2126, 0.7152, 0.0722] for color in (one, other)), reverse=True)
+    light, dark = sorted(
+        (linear(color) @ [0.2126, 0.7152, 0.0722] for color in (one, other)), reverse=True
+    )
     return (light + 0.05) / (dark + 0.05)
 
 
@@ -133,14 +146,31 @@ def test_words_in_our_colors_can_be_read_on_white():
         assert contrast(color, "#FFFFFF") >= 4.5  # WCAG AA
 
 
-DEUTERANOPIA = np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]])
-PROTANOPIA = np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]])
+DEUTERANOPIA = np.array(
+    [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
+)
+PROTANOPIA = np.array(
+    [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ]
+)
 
 
-@pytest.mark.parametrize("vision", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["common", "deuteranopia", "protanopia"])
+@pytest.mark.parametrize(
+    "vision", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["common", "deuteranopia", "protanopia"]
+)
 def test_the_three_kinds_stay_apart(vision):
     """Machado, Oliveira and Fernandes (2009), full severity, in linear light."""
-    seen = [np.clip(vision @ linear(color), 0, 1) ** (1 / 2.2) for color in (style.PICTURE, style.TEXT, style.QUERY)]
+    seen = [
+        np.clip(vision @ linear(color), 0, 1) ** (1 / 2.2)
+        for color in (style.PICTURE, style.TEXT, style.QUERY)
+    ]
     for i in range(3):
         for j in range(i):
             assert np.linalg.norm(seen[i] - seen[j]) > 0.2

@@ -19,7 +19,16 @@ def pictures(tmp_path_factory):
 def trained(pictures, tmp_path_factory):
     """Give the folder of a run that was trained for 30 steps; tests only read it."""
     out = tmp_path_factory.mktemp("trained") / "runs" / "first"
-    steps = ["--steps", 30, "--learning-rate", 5e-3, "--validate-every", 10, "--checkpoint-every", 7]
+    steps = [
+        "--steps",
+        30,
+        "--learning-rate",
+        5e-3,
+        "--validate-every",
+        10,
+        "--checkpoint-every",
+        7,
+    ]
     assert main(train_command(pictures, out, *steps)) == 0
     return out
 
@@ -28,7 +37,9 @@ def trained(pictures, tmp_path_factory):
 def command(capsys, monkeypatch):
     """Give a function that runs a command and returns its exit code, its lines and its complaint, on a terminal that is wide enough."""
     monkeypatch.setenv("COLUMNS", "1000")
-    monkeypatch.setattr(terminal, "PATIENCE", 1000.0)  # a slow machine says nothing between the lines that a test reads
+    monkeypatch.setattr(
+        terminal, "PATIENCE", 1000.0
+    )  # a slow machine says nothing between the lines that a test reads
 
     def run(*arguments):
         capsys.readouterr()
@@ -37,7 +48,9 @@ def command(capsys, monkeypatch):
         except SystemExit as stop:  # argparse's own complaints and --help
             code = stop.code
         captured = capsys.readouterr()
-        return SimpleNamespace(code=code, out=captured.out, lines=captured.out.splitlines(), error=captured.err)
+        return SimpleNamespace(
+            code=code, out=captured.out, lines=captured.out.splitlines(), error=captured.err
+        )
 
     return run
 

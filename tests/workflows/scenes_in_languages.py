@@ -10,7 +10,8 @@ import numpy as np
 
 from tinymm.data.builtin.scenes import OPPOSITE, all_scenes, drawn
 
-#: Per language: colors, shapes and relations in place of the English words, and three ways to say what a scene shows.
+#: Per language: colors, shapes and relations in place of the English words, and three ways to say
+#: what a scene shows.
 LANGUAGES = {
     "Chinese": (
         {"red": "红色", "green": "绿色", "blue": "蓝色", "yellow": "黄色", "circle": "圆形", "square": "方形", "triangle": "三角形", "star": "星形"},

@@ -11,8 +11,17 @@ import numpy as np
 
 import tinymm
 
-COLORS = {"red": (230, 30, 30), "green": (30, 210, 30), "blue": (40, 40, 235), "white": (245, 245, 245)}
-SHAPES = {"square": (slice(8, 32), slice(12, 36)), "bar": (slice(16, 24), slice(2, 46)), "pole": (slice(2, 38), slice(20, 28))}
+COLORS = {
+    "red": (230, 30, 30),
+    "green": (30, 210, 30),
+    "blue": (40, 40, 235),
+    "white": (245, 245, 245),
+}
+SHAPES = {
+    "square": (slice(8, 32), slice(12, 36)),
+    "bar": (slice(16, 24), slice(2, 46)),
+    "pole": (slice(2, 38), slice(20, 28)),
+}
 TINY = "--resolution 16 --patch 8 --width 32 --layers 1 --text-layers 1 --heads 2 --embed-dim 16 --batch-size 8 --warmup 2 --workers 1".split()
 
 
@@ -44,14 +53,21 @@ def half_kept(judge):
     def judged(*arguments):
         found = judge(*arguments)
         order = np.argsort([item.probability for item in found], kind="stable").tolist()
-        return [replace(item, probability=(order.index(i) + 0.5) / len(found)) for i, item in enumerate(found)]
+        return [
+            replace(item, probability=(order.index(i) + 0.5) / len(found))
+            for i, item in enumerate(found)
+        ]
 
     return judged
 
 
 def start(*arguments):
     """Run a command in a process of its own, which finds the package where this one found it."""
-    path = os.pathsep.join([str(Path(tinymm.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(
+        [str(Path(tinymm.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    )
     command = [sys.executable, "-m", "tinymm", *map(str, arguments)]
     env = os.environ | {"PYTHONPATH": path, "COLUMNS": "1000"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )

@@ -18,11 +18,22 @@ from tinymm.__main__ import main
 from tinymm.training.checkpoint import FILE
 from tinymm.training.records import RunFolder, read_metrics
 
-MPIEXEC = shutil.which("mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+MPIEXEC = shutil.which(
+    "mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+)
 pytestmark = [
     pytest.mark.mpi, pytest.mark.skipif(MPIEXEC is None or importlib.util.find_spec("mpi4py") is None, reason="needs the extra mpi"),
 ]  # fmt: skip
-STEPS = ["--steps", "8", "--learning-rate", "1e-3", "--validate-every", "4", "--checkpoint-every", "3"]
+STEPS = [
+    "--steps",
+    "8",
+    "--learning-rate",
+    "1e-3",
+    "--validate-every",
+    "4",
+    "--checkpoint-every",
+    "3",
+]
 
 
 @pytest.fixture
@@ -32,11 +43,21 @@ def launched(tmp_path):
     temporary.mkdir()
 
     def launch(*arguments, module="tinymm"):
-        path = os.pathsep.join([str(Path(tinymm.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join(
+            [str(Path(tinymm.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        )
         command = [MPIEXEC, "-n", "2", sys.executable, "-m", module, *map(str, arguments)]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(temporary)})
+        found = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(temporary)},
+        )
         if found.returncode == 0:
-            assert [path.name for path in temporary.iterdir() if path.name.startswith("tinymm")] == []
+            assert [
+                path.name for path in temporary.iterdir() if path.name.startswith("tinymm")
+            ] == []
         return found
 
     return launch
@@ -58,7 +79,12 @@ def assert_same_run(folder, other):
     records, expected = read_metrics(folder), read_metrics(other)
     assert [record["step"] for record in records] == list(range(1, 9))
     for key in ("loss", "scale", "learning_rate", "gradient_norm"):
-        np.testing.assert_allclose([record[key] for record in records], [record[key] for record in expected], rtol=1e-4, err_msg=key)
+        np.testing.assert_allclose(
+            [record[key] for record in records],
+            [record[key] for record in expected],
+            rtol=1e-4,
+            err_msg=key,
+        )
     from safetensors.numpy import load_file
 
     ours, theirs = (load_file(path / "model.safetensors") for path in (folder, other))
@@ -68,18 +94,29 @@ def assert_same_run(folder, other):
         assert np.abs(ours[name] - array).max() < 0.02 * moved, name
 
 
-def test_two_ranks_train_what_one_process_trains_and_write_once(pictures, alone, launched, tmp_path):
+def test_two_ranks_train_what_one_process_trains_and_write_once(
+    pictures, alone, launched, tmp_path
+):
     out = tmp_path / "run"
     done = launched(*train_command(pictures, out, *STEPS))
     assert done.returncode == 0, done.stderr
     assert_same_run(out, alone)
-    assert done.stdout.count("run folder:") == 1 and " ".join(done.stdout.split()).count("batch B = 8") == 1
+    assert (
+        done.stdout.count("run folder:") == 1
+        and " ".join(done.stdout.split()).count("batch B = 8") == 1
+    )
     description = json.loads((out / "run.json").read_text())
-    assert description["ranks"] == 2 and description["settings"]["workers"] == 1 and "mpi4py" in description["versions"]
+    assert (
+        description["ranks"] == 2
+        and description["settings"]["workers"] == 1
+        and "mpi4py" in description["versions"]
+    )
     assert json.loads((alone / "run.json").read_text())["ranks"] == 1
 
 
-def test_two_ranks_go_on_with_what_one_process_has_begun(pictures, alone, launched, tmp_path, monkeypatch):
+def test_two_ranks_go_on_with_what_one_process_has_begun(
+    pictures, alone, launched, tmp_path, monkeypatch
+):
     out, append = tmp_path / "run", RunFolder.append
 
     def stop(folder, record):
@@ -97,12 +134,22 @@ def test_two_ranks_go_on_with_what_one_process_has_begun(pictures, alone, launch
 
 def test_what_all_ranks_refuse_is_said_once(launched, tmp_path):
     for arguments, reason in [
-        (("train", "clip", "--resume", tmp_path / "nowhere"), "nowhere does not exist; start a new run with --out"),
-        (("eval", "--model", tmp_path), "train, demo and compare share batches among ranks, and 2 were started for another command"),
+        (
+            ("train", "clip", "--resume", tmp_path / "nowhere"),
+            "nowhere does not exist; start a new run with --out",
+        ),
+        (
+            ("eval", "--model", tmp_path),
+            "train, demo and compare share batches among ranks, and 2 were started for another command",
+        ),
         (("train", "clip", "--steps", "many"), "invalid int value: 'many'"),
     ]:
         done = launched(*arguments)
-        assert done.returncode == 2 and done.stderr.count(reason) == 1 and "Traceback" not in done.stderr, done.stderr
+        assert (
+            done.returncode == 2
+            and done.stderr.count(reason) == 1
+            and "Traceback" not in done.stderr
+        ), done.stderr
 
 
 def test_a_rank_that_fails_alone_says_why_and_ends_the_other(pictures, launched, tmp_path):
@@ -110,10 +157,15 @@ def test_a_rank_that_fails_alone_says_why_and_ends_the_other(pictures, launched,
     out = tmp_path / "run"
     out.write_text("kept")
     done = launched(*train_command(pictures, out, *STEPS))
-    assert done.returncode == 2 and done.stderr.count("tinymm: rank 0 of 2: a run folder is never overwritten") == 1, done.stderr
+    assert (
+        done.returncode == 2
+        and done.stderr.count("tinymm: rank 0 of 2: a run folder is never overwritten") == 1
+    ), done.stderr
     assert out.read_text() == "kept"
 
 
 def test_a_step_on_ranks_is_timed_and_told_once(launched):
     done = launched("W1", "--steps", 1, module="tinymm.workflows.bench.ranks")
-    assert done.returncode == 0 and re.fullmatch(r"W1 ranks 2 threads 1: step ms min [\d.]+ med [\d.]+\n", done.stdout), done.stdout + done.stderr
+    assert done.returncode == 0 and re.fullmatch(
+        r"W1 ranks 2 threads 1: step ms min [\d.]+ med [\d.]+\n", done.stdout
+    ), done.stdout + done.stderr

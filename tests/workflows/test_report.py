@@ -43,9 +43,19 @@ class Page(HTMLParser):
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "demo-1"
-    with RunFolder.create(folder, {"seed": 3, "data": "<script>alert(1)</script>", "learning_rate": 2e-3}, ("step", "itc", "validation_r1")) as run:
+    with RunFolder.create(
+        folder,
+        {"seed": 3, "data": "<script>alert(1)</script>", "learning_rate": 2e-3},
+        ("step", "itc", "validation_r1"),
+    ) as run:
         for step in range(1, 41):
-            run.append({"step": step, "itc": 9 / step, "validation_r1": step / 40 if step % 10 == 0 else None})
+            run.append(
+                {
+                    "step": step,
+                    "itc": 9 / step,
+                    "validation_r1": step / 40 if step % 10 == 0 else None,
+                }
+            )
         chance = {"unseen_characters_r1": 1 / 150, "absent": 0.5}
         run.write_results({"unseen_characters_r1": 0.7431, "other": {"r5": 0.9}, "chance": chance})
     figure = losses([{"step": 1, "itc": 9.0}, {"step": 2, "itc": 1.0}], chance={"itc": np.log(128)})
@@ -81,9 +91,20 @@ def test_pictures_are_inside_with_their_alt_text(folder):
 
 def test_numbers_stand_beside_their_chance(folder):
     text = read(write_report(folder))
-    assert "<span>unseen characters R@1</span><b>0.743</b><span>chance 0.00667</span><small>characters never trained on" in text
+    assert (
+        "<span>unseen characters R@1</span><b>0.743</b><span>chance 0.00667</span><small>characters never trained on"
+        in text
+    )
     words = " ".join(Page(text).words)
-    for said in ("seed 3", "40 steps", "other / R@5", "0.900", "0.002", "<script>alert(1)</script>", "numpy"):
+    for said in (
+        "seed 3",
+        "40 steps",
+        "other / R@5",
+        "0.900",
+        "0.002",
+        "<script>alert(1)</script>",
+        "numpy",
+    ):
         assert said in words
     assert "absent" not in words
 

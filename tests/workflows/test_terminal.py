@@ -16,7 +16,11 @@ import tinymm
 from tinymm.workflows import terminal
 from tinymm.workflows.terminal import awake, doing, head, row, tell, wrapped
 
-words = st.lists(st.text(st.characters(blacklist_categories=("Z", "C", "M")), min_size=1, max_size=12), min_size=1, max_size=30)
+words = st.lists(
+    st.text(st.characters(blacklist_categories=("Z", "C", "M")), min_size=1, max_size=12),
+    min_size=1,
+    max_size=30,
+)
 
 
 @given(words, st.integers(0, 6), st.integers(20, 100))
@@ -36,7 +40,11 @@ def test_tables_keep_their_columns_and_paths_stay_whole():
     assert wrapped(f"run folder: {path} · open it", 80).split("\n")[1] == f"  {path}"
     assert wrapped("a    0.5     chance 0.1", 80) == "a    0.5     chance 0.1"
     names = ["ITC R@1", "a name that is longer than its numbers", *"cdefghi"]
-    for line in [*wrapped(head(20, names), 80).split("\n"), row(20, "x" * 20, [0.5] * 9), row(20, "perplexity", [123.4567] * 7)]:
+    for line in [
+        *wrapped(head(20, names), 80).split("\n"),
+        row(20, "x" * 20, [0.5] * 9),
+        row(20, "perplexity", [123.4567] * 7),
+    ]:
         assert len(line) <= 80
     assert row(20, "", range(1, 10)).split() == [*"123456789"]
 
@@ -67,14 +75,28 @@ def test_a_refusal_is_one_line_for_programs_and_wrapped_for_readers(monkeypatch)
 
 
 @pytest.mark.parametrize("columns", [None, 60, 120])
-def test_what_training_checking_and_evaluating_print_fits_the_terminal(columns, pictures, trained, here):
-    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"} | ({"COLUMNS": str(columns)} if columns else {})
+def test_what_training_checking_and_evaluating_print_fits_the_terminal(
+    columns, pictures, trained, here
+):
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"} | (
+        {"COLUMNS": str(columns)} if columns else {}
+    )
     environment |= {"PYTHONPATH": os.path.dirname(tinymm.__path__[0])}
-    commands = [["eval", "--model", str(trained)], ["data", "check", str(pictures)], ["data", "check", "shapes"]]
+    commands = [
+        ["eval", "--model", str(trained)],
+        ["data", "check", str(pictures)],
+        ["data", "check", "shapes"],
+    ]
     if columns is None:
         commands.append(train_command(pictures, "run", "--steps", 2))
     for arguments in commands:
-        done = subprocess.run([sys.executable, "-m", "tinymm", *arguments], capture_output=True, text=True, env=environment, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "tinymm", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=True,
+        )
         assert done.stdout
         for line in done.stdout.splitlines():
             assert len(line) <= (columns or 80) or len(line.split()) == 1, line

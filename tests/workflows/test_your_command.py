@@ -11,7 +11,9 @@ from tinymm.workflows.terminal import tell
 
 def declare(parsers):
     """Add echo, and two actions of shout."""
-    echo = commands.add(parsers, "echo", "say a word again", "echo hello --times 2", run, shares_batches=True)
+    echo = commands.add(
+        parsers, "echo", "say a word again", "echo hello --times 2", run, shares_batches=True
+    )
     echo.add_argument("word")
     echo.add_argument("--times", type=int, default=1, metavar="N", help="how often (default: 1)")
     commands.common(echo, backend=False)
@@ -42,8 +44,15 @@ def test_it_is_called_with_its_flags(command):
 
 def test_its_help_has_its_example_and_flags(command):
     said = command("echo", "--help")
-    assert said.code == 0 and "--times N" in said.out and "example: python -m tinymm echo hello --times 2" in said.out
-    assert "once" in command("shout", "--help").out and "Say it twice." in command("shout", "twice", "--help").out
+    assert (
+        said.code == 0
+        and "--times N" in said.out
+        and "example: python -m tinymm echo hello --times 2" in said.out
+    )
+    assert (
+        "once" in command("shout", "--help").out
+        and "Say it twice." in command("shout", "twice", "--help").out
+    )
 
 
 def test_it_stands_in_the_list_at_its_place(command):
@@ -54,7 +63,10 @@ def test_it_stands_in_the_list_at_its_place(command):
 
 def test_its_errors_are_one_sentence_and_code_2(command, tmp_path):
     said = command("echo", "hello", "--times", 0)
-    assert said.code == 2 and said.error == "tinymm: a word is said once or more, and --times 0 came; leave it out\n"
+    assert (
+        said.code == 2
+        and said.error == "tinymm: a word is said once or more, and --times 0 came; leave it out\n"
+    )
     assert "did you mean --times?" in command("echo", "hello", "--time", 2).error
     assert "is a folder; name a file in it" in command("echo", "hello", "--out", tmp_path).error
 
@@ -63,7 +75,11 @@ def test_ranks_share_it_only_if_it_says_so(command, monkeypatch):
     asked = []
     mpi_session = mpiexec.mpi_session
     monkeypatch.setattr(
-        mpiexec, "mpi_session", lambda options, shares_batches: asked.append(shares_batches) or mpi_session(options, shares_batches=False)
+        mpiexec,
+        "mpi_session",
+        lambda options, shares_batches: (
+            asked.append(shares_batches) or mpi_session(options, shares_batches=False)
+        ),
     )
     assert mpi.announced()[0] == 0
     command("echo", "hello"), command("shout", "once")

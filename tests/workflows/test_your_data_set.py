@@ -25,7 +25,9 @@ class Bars(Source):
         side[:, : resolution // 4] = 255
         self.pictures = np.stack([side, side[:, ::-1], side.T, side.T[::-1]])[..., None]
         self.preprocess = Preprocess(resolution, channels=1, mean=(0.25,), std=(0.4,))
-        self.tokenizer = WordTokenizer.from_captions(text for some in self.captions() for text in some)
+        self.tokenizer = WordTokenizer.from_captions(
+            text for some in self.captions() for text in some
+        )
 
     def __len__(self):
         return 4

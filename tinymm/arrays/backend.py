@@ -1,8 +1,9 @@
 """Backends, NumPy on the CPU and CuPy on a GPU: the only file that knows that CuPy exists.
 
-Rules of the engine write `np.exp(x)` and NumPy itself hands the call to the library that `x` belongs to (NEP 13 and 18), so
-almost nothing has to ask. What does not dispatch, or not everywhere, is asked for here: creation functions, scattered addition,
-vecdot, erf. An AST test over the rules keeps it that way (`tests/test_contents.py`).
+Rules of the engine write `np.exp(x)` and NumPy itself hands the call to the library that `x`
+belongs to (NEP 13 and 18), so almost nothing has to ask. What does not dispatch, or not everywhere,
+is asked for here: creation functions, scattered addition, vecdot, erf. An AST test over the rules
+keeps it that way (`tests/test_contents.py`).
 """
 
 import sys
@@ -28,7 +29,9 @@ class Device:
     to_host: Callable[[Any], np.ndarray]
     erf: Callable[[Any], Any]
     #: Makes one launch of an expression in C over all elements: `elementwise("T h", "T y", "y = max(h, T(0));", "relu")`, CuPy's ElementwiseKernel.
-    elementwise: Callable[[str, str, str, str], Callable] = field(default_factory=lambda: numpy_elementwise_kernel)
+    elementwise: Callable[[str, str, str, str], Callable] = field(
+        default_factory=lambda: numpy_elementwise_kernel
+    )
     #: Raises DeviceError where the library is installed and nothing is there that it could run on.
     check: Callable[[], None] = lambda: None
 
@@ -55,7 +58,12 @@ def numpy_elementwise_kernel(inputs: str, outputs: str, code: str, name: str) ->
 
     def run(*arrays: Any) -> Any:
         kind = next(a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind == "f")
-        names = {"T": lambda v: v if isinstance(v, (int, float)) else np.asarray(v, kind), "exp": np.exp, "max": np.maximum, "sqrt": np.sqrt}
+        names = {
+            "T": lambda v: v if isinstance(v, (int, float)) else np.asarray(v, kind),
+            "exp": np.exp,
+            "max": np.maximum,
+            "sqrt": np.sqrt,
+        }
         names |= {"erf": _scipy_erf, **dict(zip(wanted, arrays, strict=True))}
         with np.errstate(over="ignore"):  # as on a GPU, where e^x becomes inf in silence
             exec(lines, names)
@@ -71,8 +79,8 @@ _KERNELS: dict[tuple[str, str], Callable] = {}
 def elementwise(like: Any, inputs: str, outputs: str, code: str, name: str) -> Callable:
     """Return the kernel of an expression for the device where `like` lives, compiled once for each device and name.
 
-    On a GPU all its arrays have one dtype T. Where they differ, they are cast to the dtype that NumPy's operators would give; NumPy's scalars
-    count as Python's numbers.
+    On a GPU all its arrays have one dtype T. Where they differ, they are cast to the dtype that
+    NumPy's operators would give; NumPy's scalars count as Python's numbers.
     """
     device = device_of(like) or DEVICES["numpy"]
     if (device.name, name) not in _KERNELS:
@@ -110,7 +118,16 @@ def _register_cupy() -> Device:
         raise DeviceError(
             "backend 'cupy' needs CuPy, which does not import here; install the extra that fits the driver (cuda12 or cuda13), or use backend 'numpy'"
         ) from None
-    device = Device("cupy", cupy.ndarray, cupy, cupy.asarray, cupy.asnumpy, erf, cupy.ElementwiseKernel, _try_cupy)
+    device = Device(
+        "cupy",
+        cupy.ndarray,
+        cupy,
+        cupy.asarray,
+        cupy.asnumpy,
+        erf,
+        cupy.ElementwiseKernel,
+        _try_cupy,
+    )
     register_device(device)
     return device
 
@@ -119,7 +136,8 @@ def _register_cupy() -> Device:
 def _try_cupy() -> None:
     """Add two numbers on the GPU, once: that needs a driver, a device, memory and a compiler; DeviceError names what CuPy misses first.
 
-    Before version 14 CuPy promoted by value: float32 times 70,000 was float64, and float32 times a float64 scalar float32.
+    Before version 14 CuPy promoted by value: float32 times 70,000 was float64, and float32 times a
+    float64 scalar float32.
     """
     import cupy
 
@@ -145,7 +163,9 @@ def find_backend(name: str) -> Device:
     """
     device = DEVICES.get(name) or (_register_cupy() if name == "cupy" else None)
     if device is None:
-        raise DeviceError(f"a backend is one of {', '.join(sorted({*DEVICES, 'cupy'}))}; {name!r} came")
+        raise DeviceError(
+            f"a backend is one of {', '.join(sorted({*DEVICES, 'cupy'}))}; {name!r} came"
+        )
     device.check()
     return device
 
@@ -226,7 +246,8 @@ def array_module(*arrays: Any) -> Any:
 def to_backend(x: Any, name: str) -> Any:
     """Return the array on the named backend, `"numpy"` or `"cupy"`; unchanged if it is there already.
 
-    DeviceError for a name that no backend has, and for "cupy" without CuPy or without a GPU that it can use.
+    DeviceError for a name that no backend has, and for "cupy" without CuPy or without a GPU that it
+    can use.
 
     >>> to_backend(np.ones(2), "numpy")
     array([1., 1.])

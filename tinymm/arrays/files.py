@@ -11,7 +11,8 @@ from typing import IO
 def atomic(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     """Open a file for bytes that appears under its name only when the block ends well; until then the old one stays.
 
-    The temporary name lies in the same folder, because `os.replace` is atomic only inside one file system.
+    The temporary name lies in the same folder, because `os.replace` is atomic only inside one file
+    system.
 
     >>> with atomic(getfixture("tmp_path") / "a.bin") as file:
     ...     _ = file.write(b"whole")

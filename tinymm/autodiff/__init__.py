@@ -1,7 +1,7 @@
 """Chapter 2, automatic differentiation: Tensor, the catalogue of ops, backward, and gradient checking.
 
-Read `tensor` (Tensor and NumPy's two questions, with their `answers`), `graph` (`@op`, with `signature`), `backward`, then the rules in
-`ops/`, then `verify`.
+Read `tensor` (Tensor and NumPy's two questions, with their `answers`), `graph` (`@op`, with
+`signature`), `backward`, then the rules in `ops/`, then `verify`.
 """
 
 from . import ops

@@ -1,7 +1,8 @@
 """NumPy's protocols (NEP 13, NEP 18): the table of supported functions, and a sentence for everything that is not in it.
 
-`@op(numpy=np.tanh)` enters a function here. What has no gradient by nature (comparisons, argmax) is computed on the bare
-numbers. What looks differentiable but is flat (floor, sign) is refused, since its gradient of zero would look like a bug elsewhere.
+`@op(numpy=np.tanh)` enters a function here. What has no gradient by nature (comparisons, argmax) is
+computed on the bare numbers. What looks differentiable but is flat (floor, sign) is refused, since
+its gradient of zero would look like a bug elsewhere.
 """
 
 import inspect
@@ -25,7 +26,17 @@ PLAIN = {
 }  # fmt: skip
 
 #: Slope zero almost everywhere.
-FLAT = {np.floor, np.ceil, np.rint, np.round, np.trunc, np.sign, np.floor_divide, np.heaviside, np.fix}
+FLAT = {
+    np.floor,
+    np.ceil,
+    np.rint,
+    np.round,
+    np.trunc,
+    np.sign,
+    np.floor_divide,
+    np.heaviside,
+    np.fix,
+}
 
 
 #: NumPy function without a rule → the same of functions that have one, for Tensors x and y, a
@@ -84,13 +95,17 @@ def refuse_in_place(ufunc: Callable, method: str, options: dict) -> None:
     """Raise GraphError for `out=`, `where=` and the ufunc methods, each with its way out."""
     name = name_of(ufunc)
     if method != "__call__":
-        raise GraphError(f"{name}.{method} has no gradient rule for a Tensor; use np.sum, np.max or indexing instead")
+        raise GraphError(
+            f"{name}.{method} has no gradient rule for a Tensor; use np.sum, np.max or indexing instead"
+        )
     if options.get("out") is not None:
         raise GraphError(
             f"{name} was asked to write into an existing array, but the backward pass may still need the old values; "
             "write x = x + y instead of x += y"
         )
-    raise GraphError(f"{name} takes no {', '.join(options)} with a Tensor; use np.where(condition, x, y) or x.astype(dtype)")
+    raise GraphError(
+        f"{name} takes no {', '.join(options)} with a Tensor; use np.where(condition, x, y) or x.astype(dtype)"
+    )
 
 
 def refuse_sequence(ufunc: Callable, x: Any) -> None:
@@ -99,7 +114,9 @@ def refuse_sequence(ufunc: Callable, x: Any) -> None:
         plain(x)
     if isinstance(x, (list, tuple)):
         kind = type(x).__name__
-        raise GraphError(f"{name_of(ufunc)} takes Tensors, arrays and numbers, and a {kind} of {len(x)} came; write np.array(…) around it")
+        raise GraphError(
+            f"{name_of(ufunc)} takes Tensors, arrays and numbers, and a {kind} of {len(x)} came; write np.array(…) around it"
+        )
 
 
 def refuse_fill(function: Callable, args: tuple, options: dict) -> None:
@@ -117,7 +134,9 @@ def refuse_unknown(function: Callable) -> None:
     """Raise GraphError for a function without a rule, and say how the same is written with functions that have one."""
     name = name_of(function)
     if function in FLAT:
-        raise GraphError(f"{name} is flat almost everywhere, so its gradient would be zero without a word; use {name}(t.data)")
+        raise GraphError(
+            f"{name} is flat almost everywhere, so its gradient would be zero without a word; use {name}(t.data)"
+        )
     way = f"write {INSTEAD[name]}" if name in INSTEAD else "use t.data to compute without gradients"
     raise GraphError(f"{name} has no gradient rule for a Tensor; {way}, or declare one with @op")
 

@@ -1,8 +1,9 @@
 """Reverse-mode automatic differentiation (backpropagation): one loop from a result back to its leaves.
 
-Each Tensor that an op made holds links, pairs of (input, vjp). The loop hands a node's gradient through its vjps to its inputs.
-A node may hand its gradient on only when all its users have handed theirs to it: with b = a + a, c = b + b, walking on at the first
-arrival would visit b twice and a four times, or forget some. So uses are counted first.
+Each Tensor that an op made holds links, pairs of (input, vjp). The loop hands a node's gradient
+through its vjps to its inputs. A node may hand its gradient on only when all its users have handed
+theirs to it: with b = a + a, c = b + b, walking on at the first arrival would visit b twice and a
+four times, or forget some. So uses are counted first.
 """
 
 from typing import Any
@@ -39,7 +40,9 @@ def backward(result: Any, gradient: Any, into: dict[Any, Any] | None, finite: bo
         for x, vjp in links:
             part = vjp(g)
             if finite and not np.isfinite(part).all():
-                raise GraphError(f"the gradient of {maker.name} is not finite; keep its input away from where the slope is infinite")
+                raise GraphError(
+                    f"the gradient of {maker.name} is not finite; keep its input away from where the slope is infinite"
+                )
             data = x.data
             if part.shape != data.shape:
                 part = maker.unstretch(part, data.shape)

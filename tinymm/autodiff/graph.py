@@ -1,7 +1,8 @@
 """Ops and the graph of a computation: an op is declared in one place, and calling it records a node.
 
-An op's rule works on bare arrays; a call unpacks the Tensors, runs the rule, wraps the value and, if a gradient was asked for, keeps the
-vjps as links to the inputs. The value points to its inputs and never the other way, so a result without references frees its whole history.
+An op's rule works on bare arrays; a call unpacks the Tensors, runs the rule, wraps the value and,
+if a gradient was asked for, keeps the vjps as links to the inputs. The value points to its inputs
+and never the other way, so a result without references frees its whole history.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,13 +27,13 @@ SETTINGS = NUMBERS | {str, tuple, list}
 class Op:
     """A rule with what follows from its declaration: call it with Tensors, arrays or Python numbers and get a Tensor.
 
-    A rule takes bare arrays and returns the value, followed by one vjp for each array input, in order; what a vjp needs it simply
-    mentions, since Python's closure keeps it.
-    `None` marks an input without a gradient. The first `floating` inputs come to the rule as
-    floating-point arrays, since it writes into arrays of their kind: whole numbers become float64,
-    as for `np.exp`. See `docs/add_an_op.md`. GraphError for a name that is taken, and for a NumPy
-    function that another op answers; a call raises it for a Tensor that requires a gradient in a
-    place that has none, and DtypeError for arrays that are no plain real numbers.
+    A rule takes bare arrays and returns the value, followed by one vjp for each array input, in
+    order; what a vjp needs it simply mentions, since Python's closure keeps it. `None` marks an
+    input without a gradient. The first `floating` inputs come to the rule as floating-point arrays,
+    since it writes into arrays of their kind: whole numbers become float64, as for `np.exp`. See
+    `docs/add_an_op.md`. GraphError for a name that is taken, and for a NumPy function that another
+    op answers; a call raises it for a Tensor that requires a gradient in a place that has none, and
+    DtypeError for arrays that are no plain real numbers.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class Op:
         for function in self.answers:
             if function in ANSWERS:
                 name = name_of(function) if callable(function) else function
-                raise GraphError(f"{name} is answered twice; op {self.name} came second: drop it from one numpy= list")
+                raise GraphError(
+                    f"{name} is answered twice; op {self.name} came second: drop it from one numpy= list"
+                )
         if catalogued and self.name in CATALOGUE:
             raise GraphError(f"an op named {self.name} exists already; choose another name")
         ANSWERS.update(self.answers)
@@ -94,14 +97,22 @@ class Op:
             arrays[: self.floating] = map(_as_floats, arrays[: self.floating])
         if self.has_core_axes:
             self.signature.check(self.name, arrays)  # type: ignore[union-attr]
-        rule = self.rule if self.gpu_rule is None or isinstance(arrays[0], np.ndarray) else self.gpu_rule
+        rule = (
+            self.rule
+            if self.gpu_rule is None or isinstance(arrays[0], np.ndarray)
+            else self.gpu_rule
+        )
         try:
             value, *vjps = rule(*arrays, **options)
         except (ValueError, TypeError) as error:
             self._explain(error, arrays, options)
             raise
         out = _new(Tensor)
-        out.data = value if type(value) is np.ndarray or is_array(value) and not isinstance(value, np.generic) else np.asarray(value)
+        out.data = (
+            value
+            if type(value) is np.ndarray or is_array(value) and not isinstance(value, np.generic)
+            else np.asarray(value)
+        )
         out.grad = out.made_by = None
         out.requires_grad = False
         if out.data.dtype.kind != "f":
@@ -138,7 +149,9 @@ class Op:
         ShapeError for a gradient of another shape, which only a wrong rule returns.
         """
         if self.signature is None:
-            raise ShapeError(f"the vjp of {self.name} returned shape {gradient.shape} for an input of shape {shape}; its rule is wrong")
+            raise ShapeError(
+                f"the vjp of {self.name} returned shape {gradient.shape} for an input of shape {shape}; its rule is wrong"
+            )
         return sum_to(gradient, shape)
 
     def _enter(self, x: Any, place: int) -> Any:
@@ -151,7 +164,10 @@ class Op:
         return x if isinstance(x, np.generic) else array  # a NumPy scalar belongs to every device
 
     def _bare(self, name: str, option: Any) -> Any:
-        """Return the array of an option: a mask, indices. One that requires a gradient has no place there."""
+        """Return the array of an option: a mask, indices.
+
+        One that requires a gradient has no place there.
+        """
         if not isinstance(option, Tensor):
             return plain(option)
         self._refuse_gradient(f"{name}=", option)
@@ -197,7 +213,9 @@ class Op:
             for i, a in enumerate(arrays)
             if device_of(a) is not None and a.size
         )
-        raise GraphError(f"{self.name} gave a value that is not finite from {came}; lower the learning rate or clip the gradient")
+        raise GraphError(
+            f"{self.name} gave a value that is not finite from {came}; lower the learning rate or clip the gradient"
+        )
 
 
 def _as_floats(x: Any) -> Any:
@@ -221,8 +239,9 @@ def _spellings(op: Op, numpy: Any) -> Mapping[Any, Callable]:
 def op(signature: str | None = None, **declaration: Any) -> Callable[[Callable], Op]:
     """Declare a rule as an op: everything else follows from this one place.
 
-    `signature` is NumPy's gufunc notation (None where no such string exists). `numpy` names the NumPy functions that mean this op. The
-    rest is for the tests: `domain` the interval of valid inputs, `kinks` the points without a slope, `cases` shapes with options.
+    `signature` is NumPy's gufunc notation (None where no such string exists). `numpy` names the
+    NumPy functions that mean this op. The rest is for the tests: `domain` the interval of valid
+    inputs, `kinks` the points without a slope, `cases` shapes with options.
 
     >>> np.tanh(Tensor(0.0))
     Tensor(0., float64)

@@ -1,9 +1,10 @@
 """Shape rules in NumPy's own notation, the gufunc signature: `(m,k),(k,n)->(m,n)`.
 
-Letters in brackets are an op's *core* axes, the last ones of each input; equal letters must have equal lengths, and what stands
-in front of them broadcasts. `k?` marks an axis that a whole input may lack, as a vector in a matrix product. Where `...` is written, as in
-`(...,m,k),(k,n)->(...,m,n)`, only the inputs that have it take axes in front. The same string is the documentation, the check at
-call time, and what Hypothesis draws shapes from in the tests.
+Letters in brackets are an op's *core* axes, the last ones of each input; equal letters must have
+equal lengths, and what stands in front of them broadcasts. `k?` marks an axis that a whole input
+may lack, as a vector in a matrix product. Where `...` is written, as in
+`(...,m,k),(k,n)->(...,m,n)`, only the inputs that have it take axes in front. The same string is
+the documentation, the check at call time, and what Hypothesis draws shapes from in the tests.
 """
 
 import re
@@ -25,10 +26,15 @@ class Signature:
 
     def __init__(self, text: str):
         self.text = text
-        groups = [group.replace(" ", "").split(",") for group in re.findall(r"\(([^)]*)\)", text.split("->")[0])]
+        groups = [
+            group.replace(" ", "").split(",")
+            for group in re.findall(r"\(([^)]*)\)", text.split("->")[0])
+        ]
         #: For each input, whether axes may stand in front of its core axes.
         self.leads = ["..." in group or "..." not in text for group in groups]
-        self.inputs = [[letter for letter in group if letter not in ("", "...")] for group in groups]
+        self.inputs = [
+            [letter for letter in group if letter not in ("", "...")] for group in groups
+        ]
         self.has_core_axes = any(self.inputs)
 
     def check(self, name: str, arrays: list[Any]) -> None:
@@ -41,14 +47,24 @@ def _check(signature: Signature, name: str, shapes: tuple) -> None:
     rule = f"{name} {signature.text}"
     length: dict[str, tuple[int, int]] = {}
     loops = []
-    for place, (axes, shape, leads) in enumerate(zip(signature.inputs, shapes, signature.leads, strict=False)):
+    for place, (axes, shape, leads) in enumerate(
+        zip(signature.inputs, shapes, signature.leads, strict=False)
+    ):
         if shape is None:
             continue
-        core = axes if len(shape) >= len(axes) else [axis for axis in axes if not axis.endswith("?")]
+        core = (
+            axes if len(shape) >= len(axes) else [axis for axis in axes if not axis.endswith("?")]
+        )
         if len(shape) < len(core) or len(shape) > len(core) and not leads:
-            needs = f"needs {'at least ' if leads else ''}{len(core)} axes" if len(core) != 1 else f"needs {'an' if leads else 'one'} axis"
+            needs = (
+                f"needs {'at least ' if leads else ''}{len(core)} axes"
+                if len(core) != 1
+                else f"needs {'an' if leads else 'one'} axis"
+            )
             way = "add one with x[None]" if len(shape) < len(core) else "reshape it"
-            raise ShapeError(f"{rule}: argument {place} {needs} and {shape} has {len(shape)}; {way}")
+            raise ShapeError(
+                f"{rule}: argument {place} {needs} and {shape} has {len(shape)}; {way}"
+            )
         split = len(shape) - len(core)
         loops.append(shape[:split])
         for axis, n in zip(core, shape[split:], strict=True):
@@ -78,7 +94,13 @@ def sum_to(gradient: Any, shape: tuple[int, ...]) -> Any:
     array([4., 4., 4.])
     """
     extra = gradient.ndim - len(shape)
-    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, gradient.shape[extra:], strict=True)):
-        raise ShapeError(f"a vjp returned shape {gradient.shape} for an input of shape {shape}; the rule of that op is wrong")
-    stretched = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n != gradient.shape[i + extra])
+    if extra < 0 or any(
+        n not in (1, m) for n, m in zip(shape, gradient.shape[extra:], strict=True)
+    ):
+        raise ShapeError(
+            f"a vjp returned shape {gradient.shape} for an input of shape {shape}; the rule of that op is wrong"
+        )
+    stretched = tuple(range(extra)) + tuple(
+        i + extra for i, n in enumerate(shape) if n != gradient.shape[i + extra]
+    )
     return total(gradient, stretched, keepdims=True).reshape(shape)

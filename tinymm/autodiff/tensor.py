@@ -1,11 +1,13 @@
 """Tensor: an array that records how it was computed, with NumPy's two protocols (NEP 13 and NEP 18).
 
-A Tensor holds an array and, if a gradient was asked for, the op that made it with one *vjp* (vector-Jacobian product) an
-input: a function from the gradient of the result to the gradient of that input. `backward` walks these links from the
-result to the leaves. That is all of reverse-mode differentiation. First order only: a vjp works on bare arrays and is not recorded.
+A Tensor holds an array and, if a gradient was asked for, the op that made it with one *vjp*
+(vector-Jacobian product) an input: a function from the gradient of the result to the gradient of
+that input. `backward` walks these links from the result to the leaves. That is all of reverse-mode
+differentiation. First order only: a vjp works on bare arrays and is not recorded.
 
-NumPy asks two questions of an argument that it does not know: "this ufunc, how do I apply it?" (NEP 13) and "this
-function, how do I call it?" (NEP 18). We answer both from one table, so `np.dot(t, u)` is recorded and the paper's own `np.` lines run.
+NumPy asks two questions of an argument that it does not know: "this ufunc, how do I apply it?" (NEP
+13) and "this function, how do I call it?" (NEP 18). We answer both from one table, so `np.dot(t,
+u)` is recorded and the paper's own `np.` lines run.
 """
 
 import contextlib
@@ -30,7 +32,8 @@ from .answers import (
 )
 from .backward import backward
 
-#: What an op does beyond computing: nothing (`no_grad`), remember its links, or also look for NaN (`detect_anomaly`).
+#: What an op does beyond computing: nothing (`no_grad`), remember its links, or also look for NaN
+#: (`detect_anomaly`).
 FORGETTING, RECORDING, CHECKING = 0, 1, 2
 MODE: ContextVar[int] = ContextVar("mode", default=RECORDING)
 
@@ -53,7 +56,10 @@ def no_grad() -> Iterator[None]:
 
 @contextlib.contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """Anomaly detection: raise GraphError at the first op whose value or gradient is not finite. Slow; finds where a NaN first appears."""
+    """Anomaly detection: raise GraphError at the first op whose value or gradient is not finite.
+
+    Slow; finds where a NaN first appears.
+    """
     token = MODE.set(CHECKING)
     try:
         yield
@@ -61,7 +67,8 @@ def detect_anomaly() -> Iterator[None]:
         MODE.reset(token)
 
 
-#: What may stand beside a Tensor without a closer look; arrays of a registered device may too, and Tensor joins below.
+#: What may stand beside a Tensor without a closer look; arrays of a registered device may too, and
+#: Tensor joins below.
 FAMILIAR: set[type] = {np.ndarray, int, float, bool, np.float64, np.float32, np.int64, np.bool_}
 
 
@@ -69,8 +76,12 @@ def _operator(name: str, ufunc: Callable) -> Callable:
     """Make an operator that goes straight to our rule: NumPy's round of questions costs more than the rule. Strangers take that round."""
     ask = getattr(NDArrayOperatorsMixin, name)
     if name.startswith("__r"):
-        return lambda self, other: ANSWERS[ufunc](other, self) if type(other) in FAMILIAR else ask(self, other)
-    return lambda self, other: ANSWERS[ufunc](self, other) if type(other) in FAMILIAR else ask(self, other)
+        return lambda self, other: (
+            ANSWERS[ufunc](other, self) if type(other) in FAMILIAR else ask(self, other)
+        )
+    return lambda self, other: (
+        ANSWERS[ufunc](self, other) if type(other) in FAMILIAR else ask(self, other)
+    )
 
 
 #: What hands reach for that come from PyTorch -> what is written here.
@@ -101,11 +112,11 @@ ELSEWHERE = {
 class Tensor(NDArrayOperatorsMixin):
     """An array that records how it was computed, so that `backward` can compute gradients.
 
-    `data` is the array (NumPy's or CuPy's), `grad` the gradient as a bare array of the same shape (leaves only), `made_by` the
-    op and its links. Operators and NumPy's functions apply; `x += y` and silent conversion to an array are refused,
-    because either would lose the gradient without a word. GraphError for a Tensor made of a Tensor, and for `requires_grad`
-    without floating-point numbers; DtypeError for what is neither real nor boolean, and for
-    subclasses of ndarray.
+    `data` is the array (NumPy's or CuPy's), `grad` the gradient as a bare array of the same shape
+    (leaves only), `made_by` the op and its links. Operators and NumPy's functions apply; `x += y`
+    and silent conversion to an array are refused, because either would lose the gradient without a
+    word. GraphError for a Tensor made of a Tensor, and for `requires_grad` without floating-point
+    numbers; DtypeError for what is neither real nor boolean, and for subclasses of ndarray.
 
     Python's own `float(t)` gives the number and leaves the gradient behind, as `t.item()` does, and
     so does what asks for it: `math.exp(t)`,
@@ -122,10 +133,14 @@ class Tensor(NDArrayOperatorsMixin):
 
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
-            raise GraphError("a Tensor is made from an array and a Tensor came; use t.detach() to cut the graph, or t itself")
+            raise GraphError(
+                "a Tensor is made from an array and a Tensor came; use t.detach() to cut the graph, or t itself"
+            )
         self.data = plain(data)
         if requires_grad and self.data.dtype.kind != "f":
-            raise GraphError(f"only floating-point numbers have gradients; {self.data.dtype} came: use data.astype('float32')")
+            raise GraphError(
+                f"only floating-point numbers have gradients; {self.data.dtype} came: use data.astype('float32')"
+            )
         self.grad: Any = None
         self.requires_grad = requires_grad
         self.made_by: tuple | None = None
@@ -150,7 +165,10 @@ class Tensor(NDArrayOperatorsMixin):
     __add__, __radd__ = _operator("__add__", np.add), _operator("__radd__", np.add)
     __sub__, __rsub__ = _operator("__sub__", np.subtract), _operator("__rsub__", np.subtract)
     __mul__, __rmul__ = _operator("__mul__", np.multiply), _operator("__rmul__", np.multiply)
-    __truediv__, __rtruediv__ = _operator("__truediv__", np.true_divide), _operator("__rtruediv__", np.true_divide)
+    __truediv__, __rtruediv__ = (
+        _operator("__truediv__", np.true_divide),
+        _operator("__rtruediv__", np.true_divide),
+    )
     __matmul__ = _operator("__matmul__", np.matmul)
 
     # Methods that ndarray has, each through NumPy's own function.
@@ -197,7 +215,12 @@ class Tensor(NDArrayOperatorsMixin):
             raise AttributeError(
                 f"a Tensor has no {name}; write np.{name}(t, …)", name=name, obj=self
             )
-        raise AttributeError(f"a Tensor has no {name}" + (f", which is another library's; write {instead}" if instead else ""), name=name, obj=self)
+        raise AttributeError(
+            f"a Tensor has no {name}"
+            + (f", which is another library's; write {instead}" if instead else ""),
+            name=name,
+            obj=self,
+        )
 
     def __len__(self):
         if self.ndim == 0:
@@ -231,11 +254,19 @@ class Tensor(NDArrayOperatorsMixin):
 
     def __format__(self, spec):
         if spec and self.data.size != 1:
-            raise GraphError(f"a format such as {spec!r} is one number's, and shape {self.shape} came; reduce it first, or write t.data[0]")
+            raise GraphError(
+                f"a format such as {spec!r} is one number's, and shape {self.shape} came; reduce it first, or write t.data[0]"
+            )
         return format(self.item(), spec) if spec else str(self)
 
     def __repr__(self):
-        made = f", made by {self.made_by[0]}" if self.made_by else ", requires_grad=True" if self.requires_grad else ""
+        made = (
+            f", made by {self.made_by[0]}"
+            if self.made_by
+            else ", requires_grad=True"
+            if self.requires_grad
+            else ""
+        )
         body = np.array2string(to_host(self.data), separator=", ", threshold=20, precision=4)
         return f"Tensor({body}, {self.dtype}{made})"
 
@@ -275,12 +306,15 @@ class Tensor(NDArrayOperatorsMixin):
     def backward(self, gradient: Any = None, into: dict["Tensor", Any] | None = None) -> None:
         """Add the gradient of this result to `.grad` of every leaf that it was made from.
 
-        `gradient` is the gradient of something further on with respect to this Tensor, of its shape; a Tensor of one number may leave
-        it out. With `into`, gradients are added to that dict (leaf → array) and `.grad` stays untouched: shards of a batch
-        that share their leaves can then run in threads. The links are freed on the way, so a second pass raises GraphError.
+        `gradient` is the gradient of something further on with respect to this Tensor, of its
+        shape; a Tensor of one number may leave it out. With `into`, gradients are added to that
+        dict (leaf → array) and `.grad` stays untouched: shards of a batch that share their leaves
+        can then run in threads. The links are freed on the way, so a second pass raises GraphError.
         """
         if not self.requires_grad:
-            raise GraphError("backward() found no Tensor with requires_grad=True behind this result (made under no_grad(), perhaps)")
+            raise GraphError(
+                "backward() found no Tensor with requires_grad=True behind this result (made under no_grad(), perhaps)"
+            )
         if gradient is None:
             if self.size != 1:
                 raise GraphError(
@@ -297,7 +331,9 @@ class Tensor(NDArrayOperatorsMixin):
             gradient = gradient.data
         if not is_array(gradient) or gradient.shape != self.shape:
             came = getattr(gradient, "shape", type(gradient).__name__)
-            raise GraphError(f"gradient= is an array of the Tensor's shape {self.shape}, and {came} came; broadcast or reshape it first")
+            raise GraphError(
+                f"gradient= is an array of the Tensor's shape {self.shape}, and {came} came; broadcast or reshape it first"
+            )
         array_module(self.data, gradient)
         gradient = plain(gradient)
         backward(self, gradient.astype(self.dtype, copy=False), into, finite=MODE.get() == CHECKING)

@@ -1,7 +1,7 @@
 """Gradient checking: compare a gradient with finite differences, at a random point, along a random direction.
 
-A cotangent of ones (the gradient of `.sum()`) is blind where outputs sum to a constant, as a softmax's do: it misses half of the
-usual mistakes.
+A cotangent of ones (the gradient of `.sum()`) is blind where outputs sum to a constant, as a
+softmax's do: it misses half of the usual mistakes.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,20 @@ from tinymm.arrays.errors import GraphError
 from .tensor import Tensor
 
 
-def directional_error(fn: Callable, arrays: tuple, rng: np.random.Generator, step: float = 1e-5) -> float:
+def directional_error(
+    fn: Callable, arrays: tuple, rng: np.random.Generator, step: float = 1e-5
+) -> float:
     """Return the relative difference between the recorded and the measured slope along one random direction.
 
-    With y = fn(x), a random cotangent c and direction d, the slope of Σ c·y along d is Σ ∂·d by the chain rule and a central difference
-    by measurement. Arrays that are not floating point are handed to `fn` unchanged.
+    With y = fn(x), a random cotangent c and direction d, the slope of Σ c·y along d is Σ ∂·d by the
+    chain rule and a central difference by measurement. Arrays that are not floating point are
+    handed to `fn` unchanged.
     """
-    where = [i for i, a in enumerate(arrays) if getattr(a, "dtype", None) is not None and a.dtype.kind == "f"]
+    where = [
+        i
+        for i, a in enumerate(arrays)
+        if getattr(a, "dtype", None) is not None and a.dtype.kind == "f"
+    ]
     directions = {i: _like(rng.standard_normal(arrays[i].shape), arrays[i]) for i in where}
 
     def at(offset: float) -> list:
@@ -44,7 +51,13 @@ def directional_error(fn: Callable, arrays: tuple, rng: np.random.Generator, ste
     return abs(sum(slopes) - measured) / scale
 
 
-def gradcheck(fn: Callable, *arrays: Any, rng: np.random.Generator, directions: int = 3, tolerance: float = 1e-6) -> float:
+def gradcheck(
+    fn: Callable,
+    *arrays: Any,
+    rng: np.random.Generator,
+    directions: int = 3,
+    tolerance: float = 1e-6,
+) -> float:
     """Check the gradient of `fn` at float64 arrays and return the largest relative error found; raise GraphError above the tolerance.
 
     >>> gradcheck(np.tanh, np.array([0.3, -1.0]), rng=np.random.default_rng(0)) < 1e-6
@@ -53,7 +66,9 @@ def gradcheck(fn: Callable, *arrays: Any, rng: np.random.Generator, directions: 
     floating = [a for a in arrays if getattr(a, "dtype", None) is not None and a.dtype.kind == "f"]
     if not floating or any(a.dtype != np.float64 for a in floating):
         kinds = ", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in arrays)
-        raise GraphError(f"gradcheck compares with differences and needs float64 arrays; {kinds} came: use x.astype('float64')")
+        raise GraphError(
+            f"gradcheck compares with differences and needs float64 arrays; {kinds} came: use x.astype('float64')"
+        )
     worst = 0.0
     for _ in range(directions):
         error = directional_error(fn, arrays, rng)

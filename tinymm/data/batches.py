@@ -1,7 +1,8 @@
 """Sources of image-caption pairs: training batches and test sets.
 
-Arrays only, and one convention for all: pictures are channels last and already normalized, ids are int64, and a mask says
-which tokens are real. Which pictures stand in a batch is a function of the seed and the step, with no state to save.
+Arrays only, and one convention for all: pictures are channels last and already normalized, ids are
+int64, and a mask says which tokens are real. Which pictures stand in a batch is a function of the
+seed and the step, with no state to save.
 """
 
 from abc import ABC, abstractmethod
@@ -24,8 +25,8 @@ from .images import Preprocess
 class Batch:
     """B pictures, each with one caption: `images (B, h, w, c)`, `ids` and `is_real (B, T)`, `image_ids (B,)`, `captions`.
 
-    T is the longest caption of this batch, not the context: short captions make a fast step. `image_ids` says which rows
-    show the same picture, which losses with several positives need.
+    T is the longest caption of this batch, not the context: short captions make a fast step.
+    `image_ids` says which rows show the same picture, which losses with several positives need.
     """
 
     images: np.ndarray
@@ -42,8 +43,9 @@ class Batch:
 class PairSet:
     """N pictures `(N, h, w, c)` and M captions; `image_of_caption (M,)` gives each caption's picture.
 
-    A picture may have several captions; a caption of no picture is a distractor and has -1. ShapeError for pictures of another number of axes, or
-    captions without their index; DataError for an index of no picture.
+    A picture may have several captions; a caption of no picture is a distractor and has -1.
+    ShapeError for pictures of another number of axes, or captions without their index; DataError
+    for an index of no picture.
 
     >>> PairSet(np.zeros((1, 8, 8, 3), np.float32), ["a dot", "a line"], np.array([0, -1])).targets_of_images()
     [array([0])]
@@ -55,13 +57,19 @@ class PairSet:
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4:
-            raise ShapeError(f"PairSet needs pictures (N, h, w, c) but got {self.images.shape}: stack them on a new first axis.")
+            raise ShapeError(
+                f"PairSet needs pictures (N, h, w, c) but got {self.images.shape}: stack them on a new first axis."
+            )
         if self.image_of_caption.shape != (len(self.captions),):
             raise ShapeError(
                 f"PairSet needs one picture index a caption, ({len(self.captions)},), but got {self.image_of_caption.shape}: "
                 "give the index of its picture, or -1 for a distractor."
             )
-        if len(self.captions) and not -1 <= self.image_of_caption.min() <= self.image_of_caption.max() < len(self.images):
+        if len(
+            self.captions
+        ) and not -1 <= self.image_of_caption.min() <= self.image_of_caption.max() < len(
+            self.images
+        ):
             raise DataError(
                 f"PairSet's picture indices go from -1 to {len(self.images) - 1} but came as {self.image_of_caption.min()} to "
                 f"{self.image_of_caption.max()}: count the {len(self.images)} pictures from 0."
@@ -79,9 +87,9 @@ class PairSet:
 class ZeroShot:
     """A zero-shot classification task: images `(N, h, w, c)`, `targets (N,)` index `classes`.
 
-    Every template has one `{}` for the class (CLIP §3.1.4: several prompts a class are averaged in the shared embedding space). ShapeError unless
-    each picture
-    has its class; DataError for a template without one `{}`.
+    Every template has one `{}` for the class (CLIP §3.1.4: several prompts a class are averaged in
+    the shared embedding space). ShapeError unless each picture has its class; DataError for a
+    template without one `{}`.
     """
 
     images: np.ndarray
@@ -96,7 +104,9 @@ class ZeroShot:
             )
         without = [template for template in self.templates if template.count("{}") != 1]
         if without or not self.templates:
-            raise DataError(f"A prompt template has one {{}} for its class but came as {without or 'none'}: write 'picture of {{}}'.")
+            raise DataError(
+                f"A prompt template has one {{}} for its class but came as {without or 'none'}: write 'picture of {{}}'."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -259,9 +269,10 @@ class NoisySource(Source):
 def batch_indices(n: int, batch_size: int, step: int, seed: int) -> np.ndarray:
     """Return the `batch_size` of `n` pictures that stand in batch `step`, `(B,)` int64, none of them twice.
 
-    Each epoch is a new permutation cut into `n // batch_size` batches; the rest of it sits out. It is a function of its
-    arguments alone, so a run resumed at step 500 reads what the uninterrupted run read, with no state on disk. DataError for a batch of more than `n`
-    or of none, and for a step below 0.
+    Each epoch is a new permutation cut into `n // batch_size` batches; the rest of it sits out. It
+    is a function of its arguments alone, so a run resumed at step 500 reads what the uninterrupted
+    run read, with no state on disk. DataError for a batch of more than `n` or of none, and for a
+    step below 0.
 
     >>> batch_indices(10, 4, step=0, seed=0)
     array([4, 6, 2, 7])

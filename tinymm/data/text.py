@@ -21,16 +21,20 @@ from .words import IN_THE_FILE, PUNCTUATION, joined_words, split_words
 
 PAD, UNK, EOT, CLS, DEC, ENC, MASK = "[PAD]", "[UNK]", "[EOT]", "[CLS]", "[DEC]", "[ENC]", "[MASK]"
 PAD_ID, UNK_ID = 0, 1
+
+
 class WordTokenizer:
     """A word-level tokenizer, one id a word: PAD is 0, UNK is 1, the vocabulary follows in its order, and EOT, the largest id, ends every caption.
 
-    EOT is the largest so that a text encoder finds it as CLIP's does, at the argmax of the ids. A caption longer than
-    `context - 1` words loses its end and keeps its EOT; `cut` counts how often that has happened.
+    EOT is the largest so that a text encoder finds it as CLIP's does, at the argmax of the ids. A
+    caption longer than `context - 1` words loses its end and keeps its EOT; `cut` counts how often
+    that has happened.
 
-    With a `frame` a caption also begins with a token of its own, CLS, as BERT's do, and there are more that no caption holds: DEC and ENC, which
-    take CLS's place where a model is to write or to compare, and MASK, which hides a word. Their ids are `begin`, `decode_token`,
-    `encode_token` and `mask_token`; the words keep theirs. DataError for a vocabulary, context or frame that cannot be used, and for a single text in
-    place of a list.
+    With a `frame` a caption also begins with a token of its own, CLS, as BERT's do, and there are
+    more that no caption holds: DEC and ENC, which take CLS's place where a model is to write or to
+    compare, and MASK, which hides a word. Their ids are `begin`, `decode_token`, `encode_token` and
+    `mask_token`; the words keep theirs. DataError for a vocabulary, context or frame that cannot be
+    used, and for a single text in place of a list.
 
     >>> tokenizer = WordTokenizer(("cat", "dog"), context=4)
     >>> ids, is_real = tokenizer(["dog", "a cat"])
@@ -52,17 +56,31 @@ class WordTokenizer:
         self.cut = 0
         unusable = [word for word in self.vocabulary if split(word) != [word]]
         if unusable:
-            raise DataError(f"A vocabulary holds single lower-case words without {PUNCTUATION} but has {unusable[:3]}: split them first.")
+            raise DataError(
+                f"A vocabulary holds single lower-case words without {PUNCTUATION} but has {unusable[:3]}: split them first."
+            )
         distinct = len(set(self.vocabulary))
         if not 0 < distinct == len(self.vocabulary):
-            raise DataError(f"A vocabulary has words, each once, but {len(self.vocabulary)} came, {distinct} of them distinct: sort a set.")
+            raise DataError(
+                f"A vocabulary has words, each once, but {len(self.vocabulary)} came, {distinct} of them distinct: sort a set."
+            )
         if self.context < 2 + self.framed:
-            raise DataError(f"A context has room for a word and EOT, {2 + self.framed} or more tokens, but came as {context}: raise it.")
-        if self.frame and (self.frame[0] != CLS or len(set(self.frame)) < len(self.frame) or set(self.frame) - {CLS, DEC, ENC, MASK}):
-            raise DataError(f"A frame is {CLS} and any of {DEC}, {ENC}, {MASK}, each once, but came as {', '.join(self.frame)}: correct it.")
+            raise DataError(
+                f"A context has room for a word and EOT, {2 + self.framed} or more tokens, but came as {context}: raise it."
+            )
+        if self.frame and (
+            self.frame[0] != CLS
+            or len(set(self.frame)) < len(self.frame)
+            or set(self.frame) - {CLS, DEC, ENC, MASK}
+        ):
+            raise DataError(
+                f"A frame is {CLS} and any of {DEC}, {ENC}, {MASK}, each once, but came as {', '.join(self.frame)}: correct it."
+            )
         self.pad, self.unknown_id, self.end_of_text = PAD_ID, UNK_ID, len(self.vocabulary) + 2
         special = {name: self.end_of_text + place for place, name in enumerate(self.frame, start=1)}
-        self.begin, self.decode_token, self.encode_token, self.mask_token = map(special.get, (CLS, DEC, ENC, MASK))
+        self.begin, self.decode_token, self.encode_token, self.mask_token = map(
+            special.get, (CLS, DEC, ENC, MASK)
+        )
         self._ids = {word: number for number, word in enumerate(self.vocabulary, start=2)}
 
     @property
@@ -84,7 +102,9 @@ class WordTokenizer:
         )
 
     @classmethod
-    def from_captions(cls, captions: Iterable[str], *, context: int | None = None, at_least: int = 1) -> "WordTokenizer":
+    def from_captions(
+        cls, captions: Iterable[str], *, context: int | None = None, at_least: int = 1
+    ) -> "WordTokenizer":
         """Return a tokenizer of the words that stand in `captions` at least so often, in alphabetical order.
 
         >>> WordTokenizer.from_captions(["red cat", "red dog"], at_least=2).vocabulary
@@ -102,7 +122,9 @@ class WordTokenizer:
     def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
         """Return `ids (B, T)` int64 and `is_real (B, T)` bool, T being the longest of these texts with its EOT."""
         if isinstance(texts, str):
-            raise DataError(f"A tokenizer takes a list of texts but got the single text {texts[:40]!r}: write [text].")
+            raise DataError(
+                f"A tokenizer takes a list of texts but got the single text {texts[:40]!r}: write [text]."
+            )
         rows = []
         for text in texts:
             row = [] if self.begin is None else [self.begin]
@@ -122,7 +144,9 @@ class WordTokenizer:
         """
         ids = np.atleast_2d(ids)
         if ids.size and not 0 <= ids.min() <= ids.max() < len(self):
-            raise DataError(f"Token ids go from 0 to {len(self) - 1} but came as {ids.min()} to {ids.max()}: use the ids' own tokenizer.")
+            raise DataError(
+                f"Token ids go from 0 to {len(self) - 1} but came as {ids.min()} to {ids.max()}: use the ids' own tokenizer."
+            )
         names = (PAD, UNK, *self.vocabulary)
         names += (EOT, *self.frame)
         silent = {PAD_ID, *(names.index(name) for name in self.frame if name != MASK)}
@@ -172,11 +196,17 @@ class WordTokenizer:
             words = found["model"]["vocab"]
             context = int(found["truncation"]["max_length"]) if found.get("truncation") else 0
         except FileNotFoundError:
-            raise CheckpointError(f"A word-level tokenizer is a tokenizer.json, but {path} is not there.") from None
+            raise CheckpointError(
+                f"A word-level tokenizer is a tokenizer.json, but {path} is not there."
+            ) from None
         except (ValueError, KeyError, TypeError) as problem:
-            raise CheckpointError(f"{path} is no tokenizer.json that can be read ({problem!r}): save it again.") from None
+            raise CheckpointError(
+                f"{path} is no tokenizer.json that can be read ({problem!r}): save it again."
+            ) from None
         if kind != "WordLevel":
-            raise CheckpointError(f"{path} holds a {kind} model but this class reads WordLevel: open it with pretrained.tokenizer.")
+            raise CheckpointError(
+                f"{path} holds a {kind} model but this class reads WordLevel: open it with pretrained.tokenizer."
+            )
         try:
             vocabulary = sorted(words, key=words.get)
             end = words.get(EOT, len(words))
@@ -189,7 +219,9 @@ class WordTokenizer:
         except (DataError, AttributeError, TypeError):
             tokenizer = None
         if tokenizer is None or found != _layout(tokenizer):
-            raise CheckpointError(f"{path} is a WordLevel tokenizer with rules other than tinymm's: open it with pretrained.tokenizer.")
+            raise CheckpointError(
+                f"{path} is a WordLevel tokenizer with rules other than tinymm's: open it with pretrained.tokenizer."
+            )
         return tokenizer
 
 
@@ -215,11 +247,14 @@ def write_config(
 def _layout(tokenizer: WordTokenizer) -> dict[str, Any]:
     """Return the `tokenizers` library's description of these rules.
 
-    The special tokens are upper case and not listed as added tokens: no text can spell them, so no caption can fake an EOT.
+    The special tokens are upper case and not listed as added tokens: no text can spell them, so no
+    caption can fake an EOT.
     """
     tokens = (PAD, UNK, *tokenizer.vocabulary, EOT, *tokenizer.frame)
     ids = {word: i for i, word in enumerate(tokens)}
-    first, second = ({"Sequence": {"id": name, "type_id": number}} for number, name in enumerate("AB"))
+    first, second = (
+        {"Sequence": {"id": name, "type_id": number}} for number, name in enumerate("AB")
+    )
     used = (CLS, EOT) if tokenizer.framed else (EOT,)
     frame = {name: {"SpecialToken": {"id": name, "type_id": 0}} for name in used}
     begin = [frame[CLS]] if tokenizer.framed else []

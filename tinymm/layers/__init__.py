@@ -1,6 +1,7 @@
 """Chapter 4, the parts: the layers of a model, and the attention masks: which keys each query may attend to.
 
-Read `module` (how parameters are found), `init`, `basic`, `convolution`, `masks`, `attention`, `transformer`.
+Read `module` (how parameters are found), `init`, `basic`, `convolution`, `masks`, `attention`,
+`transformer`.
 """
 
 from .attention import Cache, CrossAttention, MultiHeadAttention, attention, record_attention

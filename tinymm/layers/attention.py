@@ -16,9 +16,10 @@ from .init import xavier_uniform
 from .masks import check_mask
 from .module import Module
 
-#: From this many scores a head on, Tq · Tk, attention goes block by block and its weights are never held: 4 MB of float32 for each head of each
-#: image, which no cache keeps and which soon outweigh all else that a layer remembers. Blocks take a tenth longer there, half as long at 16,384
-#: tokens (docs/memory.md).
+#: From this many scores a head on, Tq · Tk, attention goes block by block and its weights are never
+#: held: 4 MB of float32 for each head of each image, which no cache keeps and which soon outweigh
+#: all else that a layer remembers. Blocks take a tenth longer there, half as long at 16,384 tokens
+#: (docs/memory.md).
 LONG = 1024 * 1024
 
 #: Where the weights go while they are recorded, and whether as Tensors.
@@ -29,8 +30,9 @@ _maps: ContextVar[tuple[list, bool] | None] = ContextVar("attention maps", defau
 def record_attention(*, as_tensors: bool = False) -> Iterator[list]:
     """Collect the weights (B, H, Tq, Tk) of every attention that runs inside, in order, as host arrays.
 
-    No flag goes through the models for this; inside, attention takes its readable definition, which is slower and equal. With `as_tensors` each
-    is a Tensor that gets its gradient from a later `backward`, as a leaf does, though the model's own gradients flow on through it.
+    No flag goes through the models for this; inside, attention takes its readable definition, which
+    is slower and equal. With `as_tensors` each is a Tensor that gets its gradient from a later
+    `backward`, as a leaf does, though the model's own gradients flow on through it.
 
     >>> with record_attention() as maps:
     ...     _ = attention(np.ones((1, 2, 4)), np.ones((1, 3, 4)), np.ones((1, 3, 4)))
@@ -53,8 +55,9 @@ def record_attention(*, as_tensors: bool = False) -> Iterator[list]:
 def attention(q: Any, k: Any, v: Any, may_attend: Any = None) -> Tensor:
     """Return scaled dot-product attention, softmax(q kᵀ / √Dh) v (Vaswani et al. 2017, eq. 1): q (…, Tq, Dh), k and v (…, Tk, Dh) -> (…, Tq, Dh).
 
-    `may_attend` is boolean and broadcasts to (…, Tq, Tk); a query without any allowed key gives zeros. Without the scale 1/√Dh the scores
-    of wide heads grow until the softmax picks one key and its gradient dies. Long sequences are taken in blocks (`LONG`), with the same result.
+    `may_attend` is boolean and broadcasts to (…, Tq, Tk); a query without any allowed key gives
+    zeros. Without the scale 1/√Dh the scores of wide heads grow until the softmax picks one key and
+    its gradient dies. Long sequences are taken in blocks (`LONG`), with the same result.
     """
     if may_attend is not None:
         may_attend = _ready(may_attend, (*q.shape[:-1], k.shape[-2]), q)
@@ -64,7 +67,9 @@ def attention(q: Any, k: Any, v: Any, may_attend: Any = None) -> Tensor:
     mixed, weights = ops.attention_definition(q, k, v, may_attend)
     if recording is not None:
         maps, as_tensors = recording
-        maps.append(Tensor(weights.data, requires_grad=True) if as_tensors else to_host(weights.data))
+        maps.append(
+            Tensor(weights.data, requires_grad=True) if as_tensors else to_host(weights.data)
+        )
         if as_tensors:  # what is added is exactly zero, and its gradient that of the weights
             mixed = mixed + (maps[-1] - weights.data) @ v
     return mixed
@@ -73,7 +78,8 @@ def attention(q: Any, k: Any, v: Any, may_attend: Any = None) -> Tensor:
 class Cache:
     """A key-value cache of one attention layer, (B, H, Tk, Dh) each: later positions need not compute them again.
 
-    They are Tensors with their graph: gradients of later positions flow back through them. One cache a layer, for one sequence.
+    They are Tensors with their graph: gradients of later positions flow back through them. One
+    cache a layer, for one sequence.
 
     >>> cache = Cache()
     >>> cache.extend(Tensor(np.ones((1, 2, 3, 4))), Tensor(np.ones((1, 2, 3, 4))))[0].shape
@@ -105,11 +111,19 @@ class Cache:
 class MultiHeadAttention(Module):
     """Multi-head self-attention (Vaswani et al. 2017, §3.2.2): (B, T, D) -> (B, T, D).
 
-    One packed projection makes queries, keys and values, in this order, as the released files store them. `stds` sets the normal
-    initialization of (qkv, output); without it qkv is Xavier-uniform and biases are 0, PyTorch's default.
+    One packed projection makes queries, keys and values, in this order, as the released files store
+    them. `stds` sets the normal initialization of (qkv, output); without it qkv is Xavier-uniform
+    and biases are 0, PyTorch's default.
     """
 
-    def __init__(self, width: int, heads: int, *, rng: np.random.Generator, stds: tuple[float, float] | None = None):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        rng: np.random.Generator,
+        stds: tuple[float, float] | None = None,
+    ):
         _check_heads(width, heads)
         first, second = stds or (None, None)
         self.qkv = Linear(width, 3 * width, rng=rng, std=first)
@@ -129,7 +143,9 @@ class MultiHeadAttention(Module):
                 may_attend = _ready(may_attend, (len(x), H, x.shape[1], x.shape[1]), qkv)
             return self.output(ops.self_attention(qkv, may_attend=may_attend, heads=H))  # (B, T, D)
         B, T, D = x.shape
-        q, k, v = np.transpose(np.reshape(qkv, (B, T, 3, H, D // H)), (2, 0, 3, 1, 4))  # each (B, H, T, Dh)
+        q, k, v = np.transpose(
+            np.reshape(qkv, (B, T, 3, H, D // H)), (2, 0, 3, 1, 4)
+        )  # each (B, H, T, Dh)
         if cache is not None:
             k, v = cache.extend(k, v)  # each (B, H, Tk, Dh)
         mixed = np.swapaxes(attention(q, k, v, may_attend), 1, 2)  # (B, T, H, Dh)
@@ -156,16 +172,22 @@ class CrossAttention(Module):
         self.output = Linear(width, output_width or width, rng=rng, std=std)
         self.heads = heads
 
-    def forward(self, x: Any, memory: Any, may_attend: Any = None, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self, x: Any, memory: Any, may_attend: Any = None, cache: Cache | None = None
+    ) -> Tensor:
         """Return the cross-attention of x (B, Tq, D) to memory (B, Tk, M) under a mask that broadcasts to (B, H, Tq, Tk).
 
-        A `cache` keeps the memory's keys and values at the first call; later calls use these, and the memory no more.
+        A `cache` keeps the memory's keys and values at the first call; later calls use these, and
+        the memory no more.
         """
         q = self._heads(self.query(x))  # (B, H, Tq, Dh)
         if cache is not None and cache.length:
             k, v = cache.keys, cache.values  # each (B, H, Tk, Dh)
         else:
-            k, v = self._heads(self.key(memory)), self._heads(self.value(memory))  # each (B, H, Tk, Dh)
+            k, v = (
+                self._heads(self.key(memory)),
+                self._heads(self.value(memory)),
+            )  # each (B, H, Tk, Dh)
             if cache is not None:
                 cache.extend(k, v)
         mixed = np.swapaxes(attention(q, k, v, may_attend), 1, 2)  # (B, Tq, H, Dh)

@@ -18,7 +18,15 @@ class Conv2d(Module):
     """
 
     def __init__(
-        self, channels: int, channels_out: int, size: int, *, rng: np.random.Generator, stride: int = 1, padding: int = 0, bias: bool = False
+        self,
+        channels: int,
+        channels_out: int,
+        size: int,
+        *,
+        rng: np.random.Generator,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = False,
     ):
         fan_in = size * size * channels
         self.weight = Parameter(uniform_fan_in(rng, (size, size, channels, channels_out), fan_in))
@@ -34,9 +42,10 @@ class Conv2d(Module):
 class BatchNorm2d(Module):
     """Batch normalization of each channel over batch and positions (Ioffe & Szegedy 2015, Algorithm 1): (B, h, w, c) -> (B, h, w, c).
 
-    In training the batch's own statistics are used and running ones are kept: new = (1 - 0.1) · old + 0.1 · batch, where the *running*
-    variance takes the unbiased one (n - 1) and the normalization the biased one, as in PyTorch. In evaluation the running ones are used.
-    An image's output then depends on its batch: see `training.parallel` for what this means for shards.
+    In training the batch's own statistics are used and running ones are kept: new = (1 - 0.1) · old
+    + 0.1 · batch, where the *running* variance takes the unbiased one (n - 1) and the normalization
+    the biased one, as in PyTorch. In evaluation the running ones are used. An image's output then
+    depends on its batch: see `training.parallel` for what this means for shards.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1):
@@ -63,5 +72,7 @@ class BatchNorm2d(Module):
     def _remember(self, mean: Any, variance: Any, n: int) -> None:
         m = self.momentum
         self.running_mean.data = (1 - m) * self.running_mean.data + m * mean
-        self.running_variance.data = (1 - m) * self.running_variance.data + (m * n / max(n - 1, 1)) * variance
+        self.running_variance.data = (1 - m) * self.running_variance.data + (
+            m * n / max(n - 1, 1)
+        ) * variance
         self.batches_seen.data = (self.batches_seen.data + 1)[...]

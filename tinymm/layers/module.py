@@ -23,8 +23,8 @@ class Parameter(Tensor):
 class MissingParameter(Parameter):
     """A parameter that a file of weights lacks: reading its numbers raises a CheckpointError that names it.
 
-    Its shape and dtype are known. `Module.mark_missing` makes it of a Parameter; setting `data`, or `Module.initialize_missing`,
-    makes it one again.
+    Its shape and dtype are known. `Module.mark_missing` makes it of a Parameter; setting `data`, or
+    `Module.initialize_missing`, makes it one again.
     """
 
     __slots__ = ()
@@ -50,7 +50,9 @@ class MissingParameter(Parameter):
         return self._place.fresh
 
     shape = property(lambda self: self.fresh.shape, doc="Lengths of the axes.")
-    dtype = property(lambda self: self.fresh.dtype, doc="Kind of the numbers that would stand here.")
+    dtype = property(
+        lambda self: self.fresh.dtype, doc="Kind of the numbers that would stand here."
+    )
     ndim = property(lambda self: self.fresh.ndim, doc="Number of axes.")
     size = property(lambda self: self.fresh.size, doc="Number of numbers that would stand here.")
 
@@ -78,7 +80,11 @@ _NUMBERS: Any = vars(Tensor)["data"]
 
 def _missing(parameter: Parameter, sentence: str, requires_grad: bool) -> MissingParameter:
     """Turn a parameter into one whose numbers are missing, in place."""
-    parameter.data, parameter.grad, parameter.requires_grad = _Missing(parameter.data, sentence), None, requires_grad
+    parameter.data, parameter.grad, parameter.requires_grad = (
+        _Missing(parameter.data, sentence),
+        None,
+        requires_grad,
+    )
     parameter.__class__ = MissingParameter
     return parameter  # type: ignore[return-value]
 
@@ -86,7 +92,8 @@ def _missing(parameter: Parameter, sentence: str, requires_grad: bool) -> Missin
 class Buffer:
     """Numbers that belong to a model and are saved with it but not trained, such as BatchNorm's running statistics.
 
-    With `on_host` they stay there when the model moves, as counters do by which the host decides what the device computes next.
+    With `on_host` they stay there when the model moves, as counters do by which the host decides
+    what the device computes next.
     """
 
     __slots__ = ("data", "on_host")
@@ -121,7 +128,9 @@ class Module:
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output; each layer says its shapes here."""
-        raise TypeError(f"{type(self).__name__} has no forward of its own; define one, or call one of its methods")
+        raise TypeError(
+            f"{type(self).__name__} has no forward of its own; define one, or call one of its methods"
+        )
 
     def _children(self) -> Iterator[tuple[str, Any]]:
         for name, value in vars(self).items():
@@ -156,7 +165,9 @@ class Module:
     def trainable(self) -> dict[str, Parameter]:
         """Return the parameters that training changes, by name: all but the frozen ones and those that are missing."""
         every = self.named_parameters()
-        return {name: x for name, x in every if x.requires_grad and not isinstance(x, MissingParameter)}
+        return {
+            name: x for name, x in every if x.requires_grad and not isinstance(x, MissingParameter)
+        }
 
     def count(self) -> int:
         """Return the number of trainable parameters."""
@@ -168,7 +179,11 @@ class Module:
         They are copies, which later training does not change.
         """
         every = self._named_state()
-        return {name: np.array(to_host(value.data)) for name, value in every if not isinstance(value, MissingParameter)}
+        return {
+            name: np.array(to_host(value.data))
+            for name, value in every
+            if not isinstance(value, MissingParameter)
+        }
 
     def missing(self) -> list[str]:
         """Return the names of the parameters that the file of weights had nothing for, and that nothing has been put into since."""
@@ -194,7 +209,11 @@ class Module:
 
     def initialize_missing(self) -> list[str]:
         """Initialize randomly what is missing, to be trained, and return its names."""
-        named = [(name, value) for name, value in self._named_state() if isinstance(value, MissingParameter)]
+        named = [
+            (name, value)
+            for name, value in self._named_state()
+            if isinstance(value, MissingParameter)
+        ]
         for _, value in named:
             value.data = value.fresh
         return [name for name, _ in named]
@@ -205,7 +224,11 @@ class Module:
         Nothing is changed unless everything fits. What is missing here may be missing there, too.
         """
         state = dict(self._named_state())
-        own = {name: value for name, value in state.items() if name in arrays or not isinstance(value, MissingParameter)}
+        own = {
+            name: value
+            for name, value in state.items()
+            if name in arrays or not isinstance(value, MissingParameter)
+        }
         missing, unexpected = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
         wrong = [
             f"{name} {np.shape(arrays[name])} for {_kept(value).shape}"

@@ -14,8 +14,9 @@ from .module import Module
 class Block(Module):
     """Pre-norm transformer block: self-attention, then feed-forward, each with a residual connection: (B, T, D) -> (B, T, D).
 
-    x + attention(norm(x)), then x + mlp(norm(x)), as in CLIP and ViT: gradients pass the residual path unchanged, and deep stacks train
-    stably. With `post_norm` each norm is applied to the sum, norm(x + attention(x)), as in the original transformer and BERT.
+    x + attention(norm(x)), then x + mlp(norm(x)), as in CLIP and ViT: gradients pass the residual
+    path unchanged, and deep stacks train stably. With `post_norm` each norm is applied to the sum,
+    norm(x + attention(x)), as in the original transformer and BERT.
     """
 
     def __init__(

@@ -33,10 +33,10 @@ class ALBEFConfig:
 
     `mask` is the id of [MASK], None meaning the vocabulary's last; `mlm_probability` is the
     probability that a token is masked for MLM, never the first. `alpha` is the weight of the
-    pseudo-targets after a warm-up of `alpha_warmup` pairs (one epoch in the released code); `momentum` None
-    leaves momentum encoder and queue out. UsageError for a fusion that begins outside of the text's
-    layers, and for a probability or an id out of range; ShapeError if the text attends to tokens of
-    another width than the image encoder's.
+    pseudo-targets after a warm-up of `alpha_warmup` pairs (one epoch in the released code);
+    `momentum` None leaves momentum encoder and queue out. UsageError for a fusion that begins
+    outside of the text's layers, and for a probability or an id out of range; ShapeError if the
+    text attends to tokens of another width than the image encoder's.
 
     >>> ALBEFConfig.paper().text.fusion_layer
     6

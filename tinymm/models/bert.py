@@ -1,7 +1,8 @@
 """BERT: a bidirectional text encoder, with cross-attention to image tokens where asked (Devlin et al. 2019; ALBEF, BLIP, Q-Former).
 
-The norm follows each sum ("post-norm"), as in the first transformers. One stack serves three ways: without an image it encodes text;
-with one it fuses the two; under a causal mask, with the language head, it writes.
+The norm follows each sum ("post-norm"), as in the first transformers. One stack serves three ways:
+without an image it encodes text; with one it fuses the two; under a causal mask, with the language
+head, it writes.
 """
 
 from dataclasses import dataclass, replace
@@ -37,8 +38,9 @@ ACTIVATIONS = {"gelu": ops.gelu, "quick_gelu": ops.quick_gelu, "relu": ops.relu}
 class BertConfig:
     """Sizes of a BERT over `vocabulary` ids and at most `context` tokens.
 
-    `encoder_width` is that of the image's tokens and None where there is no cross-attention; `fusion_layer` is the first layer that has it
-    (6 of 12 in ALBEF, 0 in BLIP). `token_types` counts BERT's sentence types, of which only the first is used (ALBEF has 2, the others none).
+    `encoder_width` is that of the image's tokens and None where there is no cross-attention;
+    `fusion_layer` is the first layer that has it (6 of 12 in ALBEF, 0 in BLIP). `token_types`
+    counts BERT's sentence types, of which only the first is used (ALBEF has 2, the others none).
     `activation` is that of the layers and of the language head.
 
     >>> BertConfig.paper().feed_forward
@@ -75,7 +77,9 @@ class BertConfig:
     @classmethod
     def paper(cls, **changes: Any) -> "BertConfig":
         """Return BERT-base, uncased."""
-        return replace(cls(vocabulary=30522, context=512, width=768, layers=12, heads=12), **changes)
+        return replace(
+            cls(vocabulary=30522, context=512, width=768, layers=12, heads=12), **changes
+        )
 
 
 class BertLayer(Module):
@@ -85,14 +89,22 @@ class BertLayer(Module):
         D, eps, std = config.width, config.eps, config.std
         self.attention = MultiHeadAttention(D, config.heads, rng=rng, stds=(std, std))
         self.norm_1 = LayerNorm(D, eps)
-        self.cross = CrossAttention(D, config.heads, rng=rng, encoder_width=config.encoder_width, std=std) if crosses else None
+        self.cross = (
+            CrossAttention(D, config.heads, rng=rng, encoder_width=config.encoder_width, std=std)
+            if crosses
+            else None
+        )
         self.norm_cross: Any = LayerNorm(D, eps) if crosses else None
         self.mlp = MLP(D, config.feed_forward or 4 * D, config.activation, rng=rng, stds=(std, std))
         self.norm_2 = LayerNorm(D, eps)
 
-    def forward(self, x: Any, may_attend: Any = None, memory: Any = None, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self, x: Any, may_attend: Any = None, memory: Any = None, cache: Cache | None = None
+    ) -> Tensor:
         """Return x (B, T, D) after the layer; without `memory` (B, Tk, M) the cross-attention is left out."""
-        return self.look_and_think(self.norm_1(x + self.attention(x, may_attend, cache)), memory)  # (B, T, D)
+        return self.look_and_think(
+            self.norm_1(x + self.attention(x, may_attend, cache)), memory
+        )  # (B, T, D)
 
     def look_and_think(self, x: Any, memory: Any = None, cache: Cache | None = None) -> Tensor:
         """Return x (B, T, D) after cross-attention and feed-forward, which BLIP's decoder shares; `cache` keeps the image's keys and values."""
@@ -102,9 +114,21 @@ class BertLayer(Module):
 
 
 class TextEmbedding(Module):
-    """Token and position embeddings, added: ids (B, T) -> (B, T, D). Its owner has the norm, since the Q-Former shares it with queries."""
+    """Token and position embeddings, added: ids (B, T) -> (B, T, D).
 
-    def __init__(self, vocabulary: int, context: int, width: int, token_types: int = 0, *, rng: np.random.Generator, std: float = STD):
+    Its owner has the norm, since the Q-Former shares it with queries.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        context: int,
+        width: int,
+        token_types: int = 0,
+        *,
+        rng: np.random.Generator,
+        std: float = STD,
+    ):
         self.words = Embedding(vocabulary, width, rng=rng, std=std)
         self.positions = Parameter(normal(rng, (context, width), std))
         self.types = Parameter(normal(rng, (token_types, width), std)) if token_types else None
@@ -127,18 +151,29 @@ class Bert(Module):
     def __init__(self, config: BertConfig, rng: np.random.Generator):
         self.config = config
         std = config.embedding_std or config.std
-        self.embedding = TextEmbedding(config.vocabulary, config.context, config.width, config.token_types, rng=rng, std=std)
+        self.embedding = TextEmbedding(
+            config.vocabulary, config.context, config.width, config.token_types, rng=rng, std=std
+        )
         self.norm = LayerNorm(config.width, config.eps)
-        crosses = [config.encoder_width is not None and i >= config.fusion_layer for i in range(config.layers)]
+        crosses = [
+            config.encoder_width is not None and i >= config.fusion_layer
+            for i in range(config.layers)
+        ]
         self.blocks = [BertLayer(config, cross, rng=rng) for cross in crosses]
 
     def forward(
-        self, ids: np.ndarray, is_real: np.ndarray | None = None, may_attend: Any = None, memory: Any = None, caches: list[Cache] | None = None
+        self,
+        ids: np.ndarray,
+        is_real: np.ndarray | None = None,
+        may_attend: Any = None,
+        memory: Any = None,
+        caches: list[Cache] | None = None,
     ) -> Tensor:
         """Return all tokens after the last layer: ids (B, T) -> (B, T, D).
 
-        Tokens see the real ones, `is_real` (B, T), of which a `causal` model sees those that came before, or what the mask `may_attend`
-        says; `memory` (B, Tk, M) is what the cross-attention looks at, and `caches`, one a layer, remember the tokens that came before.
+        Tokens see the real ones, `is_real` (B, T), of which a `causal` model sees those that came
+        before, or what the mask `may_attend` says; `memory` (B, Tk, M) is what the cross-attention
+        looks at, and `caches`, one a layer, remember the tokens that came before.
         """
         past, T = caches[0].length if caches else 0, ids.shape[-1]
         if may_attend is None:
@@ -149,7 +184,16 @@ class Bert(Module):
         x = self.norm(self.embedding(ids, past))  # (B, T, D)
         return self.encode(x, may_attend, memory, caches=caches)  # (B, T, D)
 
-    def encode(self, x: Any, may_attend: Any = None, memory: Any = None, *, first: int = 0, last: int | None = None, caches: Any = None) -> Tensor:
+    def encode(
+        self,
+        x: Any,
+        may_attend: Any = None,
+        memory: Any = None,
+        *,
+        first: int = 0,
+        last: int | None = None,
+        caches: Any = None,
+    ) -> Tensor:
         """Run the layers from `first` to before `last` on hidden states x (B, T, D): ALBEF reads a text with half of them and fuses with the rest.
 
         ShapeError or UsageError for a memory that does not fit, or that no layer looks at.
@@ -165,17 +209,24 @@ def check_memory(memory: Any, x: Any, width: int | None) -> None:
     if memory is None:
         return
     if width is None:
-        raise UsageError(f"a text encoder without encoder_width has no cross-attention, and memory {memory.shape} came; set encoder_width")
+        raise UsageError(
+            f"a text encoder without encoder_width has no cross-attention, and memory {memory.shape} came; set encoder_width"
+        )
     if memory.ndim != 3 or memory.shape[-1] != width:
-        raise ShapeError(f"cross-attention takes (B, tokens, {width}) and {memory.shape} came; use the image encoder it was built for")
+        raise ShapeError(
+            f"cross-attention takes (B, tokens, {width}) and {memory.shape} came; use the image encoder it was built for"
+        )
     if len(memory) != len(x):
-        raise ShapeError(f"each row looks at a picture of its own, and {len(x)} rows with {len(memory)} pictures came; repeat the pictures")
+        raise ShapeError(
+            f"each row looks at a picture of its own, and {len(x)} rows with {len(memory)} pictures came; repeat the pictures"
+        )
 
 
 class BertLanguageModel(Module):
     """BERT with its language head: ids (B, T) -> logits (B, T, V).
 
-    Looking both ways it fills gaps (masked language modeling, Devlin et al. 2019, §3.1); under a causal mask it writes.
+    Looking both ways it fills gaps (masked language modeling, Devlin et al. 2019, §3.1); under a
+    causal mask it writes.
 
     >>> model = BertLanguageModel(BertConfig.tiny(), np.random.default_rng(0))
     >>> model(np.array([[1, 5, 2]]), np.array([[True, True, True]])).shape
@@ -187,17 +238,26 @@ class BertLanguageModel(Module):
         self.bert = Bert(config, rng)
         self.language_head = LanguageHead.of(config, rng)
 
-    def forward(self, ids: np.ndarray, is_real: np.ndarray | None = None, may_attend: Any = None, memory: Any = None) -> Tensor:
+    def forward(
+        self,
+        ids: np.ndarray,
+        is_real: np.ndarray | None = None,
+        may_attend: Any = None,
+        memory: Any = None,
+    ) -> Tensor:
         """Return the logits of each token's word; arguments as of `Bert`."""
-        return self.language_head(self.bert(ids, is_real, may_attend, memory), self.bert.embedding.words)
+        return self.language_head(
+            self.bert(ids, is_real, may_attend, memory), self.bert.embedding.words
+        )
 
 
 class LanguageHead(Module):
     """From hidden states to words (BERT's masked-language head): x (B, T, D) -> logits (B, T, V).
 
-    A linear map, the layers' own activation (the released `BertPredictionHeadTransform`), a norm, and then the word table itself,
-    transposed: what a word means as input is what it must look like as output. One that is not `tied` has a table of its own, `output`
-    (V, D). UsageError for an activation that is none.
+    A linear map, the layers' own activation (the released `BertPredictionHeadTransform`), a norm,
+    and then the word table itself, transposed: what a word means as input is what it must look like
+    as output. One that is not `tied` has a table of its own, `output` (V, D). UsageError for an
+    activation that is none.
     """
 
     def __init__(
@@ -211,7 +271,9 @@ class LanguageHead(Module):
         tied: bool = True,
     ):
         if activation not in ACTIVATIONS:
-            raise UsageError(f"an activation is {', '.join(map(repr, ACTIVATIONS))}, and {activation!r} came; see the checkpoint's config")
+            raise UsageError(
+                f"an activation is {', '.join(map(repr, ACTIVATIONS))}, and {activation!r} came; see the checkpoint's config"
+            )
         self.dense = Linear(width, width, rng=rng, std=STD)
         self.norm = LayerNorm(width, eps)
         self.bias = Parameter(np.zeros(vocabulary, np.float32))
@@ -222,7 +284,14 @@ class LanguageHead(Module):
     def of(cls, config: Any, rng: np.random.Generator) -> "LanguageHead":
         """Return the head of a model with such a config, a BERT's or a Q-Former's."""
         tied = getattr(config, "tied", True)
-        return cls(config.vocabulary, config.width, config.eps, rng=rng, activation=config.activation, tied=tied)
+        return cls(
+            config.vocabulary,
+            config.width,
+            config.eps,
+            rng=rng,
+            activation=config.activation,
+            tied=tied,
+        )
 
     def forward(self, x: Any, words: Embedding) -> Tensor:
         """Return the logits of x (…, D) over the words of that table (V, D), or of the head's own."""

@@ -1,10 +1,10 @@
 """BLIP: one text transformer used three ways (Li et al. 2022, arXiv:2201.12086).
 
 The multimodal mixture of encoder-decoder (MED, §3.1) is a unimodal encoder of texts, [CLS]; an
-image-grounded text encoder, [ENC]; and an image-grounded text decoder, [DEC]. They share embeddings,
-cross-attention and feed-forward; only the decoder has a self-attention of its own, since it is
-causal. The training step, ITC, ITM and LM, is in `tasks/blip.py`. Decoder and matching head also clean
-captions: CapFilt (§3.3, `workflows/runs/capfilt.py`).
+image-grounded text encoder, [ENC]; and an image-grounded text decoder, [DEC]. They share
+embeddings, cross-attention and feed-forward; only the decoder has a self-attention of its own,
+since it is causal. The training step, ITC, ITM and LM, is in `tasks/blip.py`. Decoder and matching
+head also clean captions: CapFilt (§3.3, `workflows/runs/capfilt.py`).
 """
 
 from dataclasses import dataclass, replace
@@ -46,9 +46,9 @@ class BLIPConfig:
     `decode` is the id of [DEC], the first token of the decoder; `encode` that of [ENC], the first
     token of the image-grounded text encoder: None keeps [CLS] there, as the demo class of the
     released code and Hugging Face do, though the model was trained with [ENC]. The decoder ends at
-    `end_of_text`, [SEP]. `alpha`, `alpha_warmup` and `momentum` are as in ALBEF; the released warm-up is two
-    epochs. UsageError for layers without cross-attention, and for a weight or an id out of range;
-    ShapeError if they attend to tokens of another width than the image encoder's.
+    `end_of_text`, [SEP]. `alpha`, `alpha_warmup` and `momentum` are as in ALBEF; the released
+    warm-up is two epochs. UsageError for layers without cross-attention, and for a weight or an id
+    out of range; ShapeError if they attend to tokens of another width than the image encoder's.
 
     >>> BLIPConfig.paper().decode, BLIPConfig.paper().encode
     (30522, 30523)
@@ -82,7 +82,18 @@ class BLIPConfig:
     def tiny(cls, **changes: Any) -> "BLIPConfig":
         """Return a config for tests and first steps; its queue takes batches that divide 24."""
         image = ViTConfig.plain(resolution=16, patch=8, width=24, layers=1, heads=2)
-        return replace(cls(image, BertConfig.tiny(encoder_width=24), embed_dim=16, queue=24, decode=48, encode=49, end_of_text=2), **changes)
+        return replace(
+            cls(
+                image,
+                BertConfig.tiny(encoder_width=24),
+                embed_dim=16,
+                queue=24,
+                decode=48,
+                encode=49,
+                end_of_text=2,
+            ),
+            **changes,
+        )
 
     @classmethod
     def paper(cls, **changes: Any) -> "BLIPConfig":
@@ -195,9 +206,9 @@ class BLIP(DualEncoderModel):
     ) -> list[list[int]]:
         """Return a caption's ids for each image (B, h, w, c), without prompt and [SEP].
 
-        `ids` (B, T) are prompts of one length, such as "[CLS] a picture of"; `options` are
-        those of `decoding.generate`. Keys and values of the image and of earlier tokens are computed
-        once and cached. ShapeError where the prompt leaves no room for an answer.
+        `ids` (B, T) are prompts of one length, such as "[CLS] a picture of"; `options` are those of
+        `decoding.generate`. Keys and values of the image and of earlier tokens are computed once
+        and cached. ShapeError where the prompt leaves no room for an answer.
         """
         B, context = len(images), self.config.text.context
         ids = np.full((B, 1), self.config.decode) if ids is None else ids

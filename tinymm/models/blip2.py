@@ -1,9 +1,10 @@
 """BLIP-2: a Q-Former between a frozen image encoder and a frozen language model (Li et al. 2023).
 
-arXiv:2301.12597. Stage 1 (§3.2) trains the learned queries to extract from an image what is relevant
-to its text, by three losses that share the weights and differ in a self-attention mask: contrastive
-learning (ITC), matching (ITM) and generation (ITG); its step is `tasks/blip2_stage1.py`. Stage 2
-(§3.3) is `blip2_stage2.py`: the queries' output becomes soft visual prompts of a language model.
+arXiv:2301.12597. Stage 1 (§3.2) trains the learned queries to extract from an image what is
+relevant to its text, by three losses that share the weights and differ in a self-attention mask:
+contrastive learning (ITC), matching (ITM) and generation (ITG); its step is
+`tasks/blip2_stage1.py`. Stage 2 (§3.3) is `blip2_stage2.py`: the queries' output becomes soft
+visual prompts of a language model.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +15,16 @@ import numpy as np
 from tinymm.arrays.backend import to_host
 from tinymm.arrays.errors import ShapeError, UsageError
 from tinymm.autodiff import Tensor, no_grad
-from tinymm.layers import Cache, LayerNorm, Linear, Module, Parameter, bidirectional_mask, multimodal_causal_mask, unimodal_mask
+from tinymm.layers import (
+    Cache,
+    LayerNorm,
+    Linear,
+    Module,
+    Parameter,
+    bidirectional_mask,
+    multimodal_causal_mask,
+    unimodal_mask,
+)
 from tinymm.losses import l2_normalize, max_over_queries
 
 from .bert import LanguageHead
@@ -28,10 +38,11 @@ from .vit import ViT, ViTConfig
 class BLIP2Config:
     """Sizes of stage 1: the image encoder, the Q-Former and the width E of the shared embedding space.
 
-    `decode` is the id of [DEC], which replaces the first token [CLS] where text is generated (§3.2), by
-    default the vocabulary's last; `end_of_text` ends a generated text, by default BERT's [SEP], 102.
-    `smoothing` is the label smoothing of ITC and ITG. ShapeError if the Q-Former attends to tokens of
-    another width than the image encoder's; UsageError if it has no vocabulary, or for an id outside it.
+    `decode` is the id of [DEC], which replaces the first token [CLS] where text is generated
+    (§3.2), by default the vocabulary's last; `end_of_text` ends a generated text, by default BERT's
+    [SEP], 102. `smoothing` is the label smoothing of ITC and ITG. ShapeError if the Q-Former
+    attends to tokens of another width than the image encoder's; UsageError if it has no vocabulary,
+    or for an id outside it.
 
     >>> BLIP2Config.paper().decode
     30522
@@ -42,7 +53,9 @@ class BLIP2Config:
     embed_dim: int = 256
     decode: int | None = None
     end_of_text: int = 102
-    norm_eps: float = 1e-5  # of the norm over the frozen encoder's tokens; 1e-6 in Hugging Face's folders
+    norm_eps: float = (
+        1e-5  # of the norm over the frozen encoder's tokens; 1e-6 in Hugging Face's folders
+    )
     smoothing: float = 0.1
 
     def __post_init__(self):
@@ -52,12 +65,16 @@ class BLIP2Config:
                 f"{self.qformer.encoder_width} came; make them equal"
             )
         if self.qformer.vocabulary is None:
-            raise UsageError("stage 1 learns from texts, and a Q-Former without a vocabulary came; give it one")
+            raise UsageError(
+                "stage 1 learns from texts, and a Q-Former without a vocabulary came; give it one"
+            )
         if self.decode is None:
             object.__setattr__(self, "decode", self.qformer.vocabulary - 1)
         for name in ("decode", "end_of_text"):
             if not 0 <= getattr(self, name) < self.qformer.vocabulary:
-                raise UsageError(f"{name} is an id below the vocabulary {self.qformer.vocabulary}, and {getattr(self, name)} came")
+                raise UsageError(
+                    f"{name} is an id below the vocabulary {self.qformer.vocabulary}, and {getattr(self, name)} came"
+                )
 
     @classmethod
     def tiny(cls, **changes: Any) -> "BLIP2Config":
@@ -101,7 +118,11 @@ class BLIP2Stage1(Module):
         self.itm_head = Linear(D, 2, rng=rng)
         self.temperature = Parameter(np.full((), 0.07, np.float32))
         # All that tells the three objectives apart. Replace one to see what it is for.
-        self.masks = {"itc": unimodal_mask, "itm": bidirectional_mask, "itg": multimodal_causal_mask}
+        self.masks = {
+            "itc": unimodal_mask,
+            "itm": bidirectional_mask,
+            "itg": multimodal_causal_mask,
+        }
 
     # ------------------------------------------------------------------ sequences
     def image_tokens(self, images: Any) -> Tensor:
@@ -203,7 +224,9 @@ class BLIP2Stage1(Module):
     ) -> np.ndarray:
         """Return how likely each text (B, T) is to match its image (B, h, w, c): (B,)."""
         with no_grad():
-            logits = to_host(self.itm_logits(self.image_tokens(images), ids, real(ids, is_real)).data)
+            logits = to_host(
+                self.itm_logits(self.image_tokens(images), ids, real(ids, is_real)).data
+            )
         return 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
 
     def generate(
@@ -216,9 +239,10 @@ class BLIP2Stage1(Module):
     ) -> list[list[int]]:
         """Return a caption's ids for each image, without prompt and [SEP].
 
-        `ids` (B, T) are prompts of one length, [CLS] first and without [SEP]; by default there are none.
-        `options` are those of `decoding.generate`. The queries run once and their keys and values are
-        cached; each token then runs alone. ShapeError for prompts that leave no room in the context.
+        `ids` (B, T) are prompts of one length, [CLS] first and without [SEP]; by default there are
+        none. `options` are those of `decoding.generate`. The queries run once and their keys and
+        values are cached; each token then runs alone. ShapeError for prompts that leave no room in
+        the context.
         """
         qformer, B = self.qformer, len(images)
         prompts = np.full((B, 1), self.config.decode) if ids is None else self.decoding(ids)

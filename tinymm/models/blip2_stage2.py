@@ -35,7 +35,9 @@ class BLIP2Stage2Config:
     image: ViTConfig
     qformer: QFormerConfig
     language: OPTConfig
-    norm_eps: float = 1e-5  # of the norm over the frozen encoder's tokens; 1e-6 in Hugging Face's folders
+    norm_eps: float = (
+        1e-5  # of the norm over the frozen encoder's tokens; 1e-6 in Hugging Face's folders
+    )
 
     def __post_init__(self):
         if self.image.width != self.qformer.encoder_width:
@@ -44,7 +46,9 @@ class BLIP2Stage2Config:
                 f"{self.qformer.encoder_width} came; make them equal"
             )
         # Texts are the language model's business now.
-        object.__setattr__(self, "qformer", replace(self.qformer, vocabulary=None, context=QFormerConfig.context))
+        object.__setattr__(
+            self, "qformer", replace(self.qformer, vocabulary=None, context=QFormerConfig.context)
+        )
 
     @classmethod
     def tiny(cls, **changes: Any) -> "BLIP2Stage2Config":
@@ -118,8 +122,8 @@ class BLIP2Stage2(Module):
     def prompted_logits(self, visual_prompts: Any, ids: np.ndarray, is_real: np.ndarray) -> Tensor:
         """Return the logits after the last visual prompt and after each token of the text.
 
-        Visual prompts (B, Q, W), ids (B, T) -> (B, T+1, V). The language model's causal mask is over
-        both: each row attends to the real rows before it.
+        Visual prompts (B, Q, W), ids (B, T) -> (B, T+1, V). The language model's causal mask is
+        over both: each row attends to the real rows before it.
         """
         B, Q, _ = visual_prompts.shape
         model = self.language_model

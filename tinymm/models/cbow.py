@@ -29,9 +29,9 @@ class CBOWConfig:
 class CBOW(Module):
     """The mean of the words' embeddings, normalized: ids (B, T) -> (B, D) (Mikolov et al. 2013, continuous bag of words).
 
-    Blind to order by construction: "red ball on blue box" and "blue ball on red box" are one text to it, and swapped captions score
-    exactly one half. The paper names it in Figure 3 but no code was released, so the definition is ours: padding and the end token do not
-    count.
+    Blind to order by construction: "red ball on blue box" and "blue ball on red box" are one text
+    to it, and swapped captions score exactly one half. The paper names it in Figure 3 but no code
+    was released, so the definition is ours: padding and the end token do not count.
     """
 
     def __init__(self, config: CBOWConfig, rng: np.random.Generator):
@@ -47,7 +47,11 @@ class CBOW(Module):
         check_ids(ids, self.config.context)
         B, T = ids.shape
         words = self.token_embedding(ids)  # (B, T, D)
-        is_word = (ids != 0) & (ids != (-1 if self.config.end_of_text is None else self.config.end_of_text))  # (B, T)
-        share = (is_word / np.maximum(is_word.sum(axis=1, keepdims=True), 1)).astype(words.dtype)  # (B, T)
+        is_word = (ids != 0) & (
+            ids != (-1 if self.config.end_of_text is None else self.config.end_of_text)
+        )  # (B, T)
+        share = (is_word / np.maximum(is_word.sum(axis=1, keepdims=True), 1)).astype(
+            words.dtype
+        )  # (B, T)
         mixed = to_backend(share[:, None], array_module(words.data).__name__) @ words  # (B, 1, D)
         return self.norm_after(np.squeeze(mixed, axis=1))  # (B, D)

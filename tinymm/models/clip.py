@@ -1,7 +1,7 @@
 """CLIP: two encoders, one shared embedding space, one loss (Radford et al. 2021, arXiv:2103.00020).
 
-The paper's Figure 3 is the training step, in `tasks/clip.py`. Encoders are those of the figure: ResNet or vision transformer, CBOW or
-text transformer.
+The paper's Figure 3 is the training step, in `tasks/clip.py`. Encoders are those of the figure:
+ResNet or vision transformer, CBOW or text transformer.
 """
 
 import math
@@ -23,7 +23,8 @@ from .vit import ViT, ViTConfig
 
 #: §2.5: "the temperature … was initialized to the equivalent of 0.07".
 INITIAL_SCALE = 1 / 0.07
-#: SigLIP §3.2: the scale begins at 10 and the bias at -10, since nearly all pairs of a batch do not belong together.
+#: SigLIP §3.2: the scale begins at 10 and the bias at -10, since nearly all pairs of a batch do not
+#: belong together.
 SIGMOID_SCALE, SIGMOID_BIAS = 10.0, -10.0
 
 
@@ -31,8 +32,8 @@ SIGMOID_SCALE, SIGMOID_BIAS = 10.0, -10.0
 class CLIPConfig:
     """Sizes of a CLIP: the embedding width E and the two encoders' configs.
 
-    `loss` is "softmax", Figure 3's, or "sigmoid", SigLIP's (Zhai et al. 2023), which judges each pair by itself. UsageError for another
-    loss.
+    `loss` is "softmax", Figure 3's, or "sigmoid", SigLIP's (Zhai et al. 2023), which judges each
+    pair by itself. UsageError for another loss.
 
     >>> CLIPConfig.paper("ViT-B/32").image.patches
     49
@@ -45,7 +46,9 @@ class CLIPConfig:
 
     def __post_init__(self):
         if self.loss not in ("softmax", "sigmoid"):
-            raise UsageError(f"a CLIP's loss is 'softmax' or 'sigmoid', and {self.loss!r} came; choose one")
+            raise UsageError(
+                f"a CLIP's loss is 'softmax' or 'sigmoid', and {self.loss!r} came; choose one"
+            )
 
     @classmethod
     def tiny(cls, image: str = "vit", text: str = "transformer", **changes: Any) -> "CLIPConfig":
@@ -58,11 +61,15 @@ class CLIPConfig:
             "resnet": ResNetConfig(resolution=32, width=4, heads=4, layers=(1, 1, 1, 1)),
         }
         texts: dict[str, TextConfig | CBOWConfig] = {
-            "transformer": TextConfig(vocabulary=50, context=12, width=32, layers=2, heads=4, end_of_text=49),
+            "transformer": TextConfig(
+                vocabulary=50, context=12, width=32, layers=2, heads=4, end_of_text=49
+            ),
             "cbow": CBOWConfig(vocabulary=50, context=12, width=32, end_of_text=49),
         }
         if image not in pictures or text not in texts:
-            raise UsageError(f"tiny pairs {' or '.join(pictures)} with {' or '.join(texts)}; {image!r} and {text!r} came")
+            raise UsageError(
+                f"tiny pairs {' or '.join(pictures)} with {' or '.join(texts)}; {image!r} and {text!r} came"
+            )
         return replace(cls(16, pictures[image], texts[text]), **changes)
 
     @classmethod
@@ -78,7 +85,9 @@ class CLIPConfig:
 
 
 def _vit(resolution: int, patch: int, width: int, layers: int) -> ViTConfig:
-    return ViTConfig(resolution=resolution, patch=patch, width=width, layers=layers, heads=width // 64)
+    return ViTConfig(
+        resolution=resolution, patch=patch, width=width, layers=layers, heads=width // 64
+    )
 
 
 def _resnet(resolution: int, width: int, *layers: int) -> ResNetConfig:
@@ -113,17 +122,25 @@ class CLIP(Module):
         E = config.embed_dim
         self.config = config
         image, text = config.image, config.text
-        self.image_encoder = ViT(image, rng) if isinstance(image, ViTConfig) else ModifiedResNet(image, rng)
-        self.text_encoder = TextTransformer(text, rng) if isinstance(text, TextConfig) else CBOW(text, rng)
+        self.image_encoder = (
+            ViT(image, rng) if isinstance(image, ViTConfig) else ModifiedResNet(image, rng)
+        )
+        self.text_encoder = (
+            TextTransformer(text, rng) if isinstance(text, TextConfig) else CBOW(text, rng)
+        )
         self.W_i: Parameter | None = None
         if isinstance(image, ViTConfig) or image.output_width is None:
             d_i = image.width if isinstance(image, ViTConfig) else image.features
             self.W_i = Parameter(normal(rng, (d_i, E), d_i**-0.5))
         elif image.output_width != E:
-            raise UsageError(f"a ResNet that projects by itself must end at the embedding width {E}, and {image.output_width} came")
+            raise UsageError(
+                f"a ResNet that projects by itself must end at the embedding width {E}, and {image.output_width} came"
+            )
         self.W_t = Parameter(normal(rng, (text.width, E), text.width**-0.5))
         sigmoid = config.loss == "sigmoid"
-        self.t = Parameter(np.full((), math.log(SIGMOID_SCALE if sigmoid else INITIAL_SCALE), np.float32))
+        self.t = Parameter(
+            np.full((), math.log(SIGMOID_SCALE if sigmoid else INITIAL_SCALE), np.float32)
+        )
         self.b = Parameter(np.full((), SIGMOID_BIAS, np.float32)) if sigmoid else None
 
     def encode_image(self, images: Any, *, normalize: bool = True) -> Tensor:
@@ -132,10 +149,13 @@ class CLIP(Module):
         features = features if self.W_i is None else features @ self.W_i
         return l2_normalize(features) if normalize else features
 
-    def encode_text(self, ids: np.ndarray, is_real: np.ndarray | None = None, *, normalize: bool = True) -> Tensor:
+    def encode_text(
+        self, ids: np.ndarray, is_real: np.ndarray | None = None, *, normalize: bool = True
+    ) -> Tensor:
         """Return the texts' features in the shared space: ids (B, T) -> unit vectors (B, E), or as projected.
 
-        CLIP's text encoder finds the end of a text by its token: `is_real` (B, T) is taken as all models' methods take it, and not needed.
+        CLIP's text encoder finds the end of a text by its token: `is_real` (B, T) is taken as all
+        models' methods take it, and not needed.
         """
         features = self.text_encoder(ids) @ self.W_t
         return l2_normalize(features) if normalize else features

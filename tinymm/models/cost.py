@@ -1,7 +1,8 @@
 """What an encoder costs, from its sizes alone: multiply-adds, parameters, and the activations that training keeps for the backward pass.
 
-Sizes are those of CLIP (Radford et al. 2021, Tables 19 and 20). No array is made, so the largest model of the
-paper is counted as fast as the smallest. Costs of parts add up to those of the whole; the tests count what tiny models really do.
+Sizes are those of CLIP (Radford et al. 2021, Tables 19 and 20). No array is made, so the largest
+model of the paper is counted as fast as the smallest. Costs of parts add up to those of the whole;
+the tests count what tiny models really do.
 """
 
 from dataclasses import astuple, dataclass
@@ -17,8 +18,9 @@ from .vit import ViTConfig
 class Cost:
     """What one image or one text costs; `a + b` is both, `a * 3` three of them.
 
-    `operations` are the multiply-adds of a forward pass in products of matrices, where nearly all the work is; `first` those among them whose
-    input asks for no gradient, such as the patches' own; `parameters` what is trained; `kept` the numbers that stay in memory until the backward
+    `operations` are the multiply-adds of a forward pass in products of matrices, where nearly all
+    the work is; `first` those among them whose input asks for no gradient, such as the patches'
+    own; `parameters` what is trained; `kept` the numbers that stay in memory until the backward
     pass has used them.
 
     >>> Cost(operations=6, kept=2) + Cost(operations=1) * 2
@@ -62,7 +64,11 @@ def attention(T: int, D: int, heads: int) -> Cost:
 
     A causal mask saves nothing here: what is hidden is computed and dropped.
     """
-    return linear(T, D, 3 * D) + Cost(2 * T * T * D, kept=heads * T * (T + 1) + T * D) + linear(T, D, D)
+    return (
+        linear(T, D, 3 * D)
+        + Cost(2 * T * T * D, kept=heads * T * (T + 1) + T * D)
+        + linear(T, D, D)
+    )
 
 
 def mlp(T: int, D: int, F: int) -> Cost:
@@ -83,7 +89,9 @@ def added(T: int, D: int) -> Cost:
 def conv(side: int, size: int, channels: int, channels_out: int, stride: int = 1) -> Cost:
     """Return the cost of a convolution of a square image, padded so that only the stride makes it smaller; its windows are kept as rows."""
     places = (side // stride) ** 2
-    rows = 0 if size == stride == 1 else places * size * size * channels  # a window of one place is a view
+    rows = (
+        0 if size == stride == 1 else places * size * size * channels
+    )  # a window of one place is a view
     return linear(places, size * size * channels, channels_out, bias=False) + Cost(kept=rows)
 
 
@@ -114,9 +122,17 @@ def text_cost(config: TextConfig | CBOWConfig, length: int | None = None) -> Cos
 def projection(config: CLIPConfig) -> tuple[Cost, Cost]:
     """Return what the projection into the shared embedding space costs for an image and a text: W_i or W_t, and the division by the length."""
     image, E = config.image, config.embed_dim
-    width = image.width if isinstance(image, ViTConfig) else None if image.output_width else image.features
+    width = (
+        image.width
+        if isinstance(image, ViTConfig)
+        else None
+        if image.output_width
+        else image.features
+    )
     own = Cost() if width is None else linear(1, width, E, bias=False)
-    return own + added(1, E) + Cost(kept=1), linear(1, config.text.width, E, bias=False) + added(1, E) + Cost(kept=1)
+    return own + added(1, E) + Cost(kept=1), linear(1, config.text.width, E, bias=False) + added(
+        1, E
+    ) + Cost(kept=1)
 
 
 def pair_cost(config: CLIPConfig, length: int | None = None) -> Cost:
@@ -133,7 +149,9 @@ def pair_cost(config: CLIPConfig, length: int | None = None) -> Cost:
 def _vit(config: ViTConfig) -> Cost:
     P, D, patch = config.patches, config.width, config.patch
     patches = conv(config.resolution, patch, config.channels, D, patch)
-    whole = patches + Cost(parameters=D + (P + 1) * D, first=patches.operations) + added(P + 1, D) * 2
+    whole = (
+        patches + Cost(parameters=D + (P + 1) * D, first=patches.operations) + added(P + 1, D) * 2
+    )
     if config.patch_bias:
         whole += Cost(parameters=D) + added(P, D)
     if config.norm_before:
@@ -146,23 +164,39 @@ def _vit(config: ViTConfig) -> Cost:
 def _conv_norm(side: int, size: int, channels: int, channels_out: int, stride: int = 1) -> Cost:
     """Return the cost of a convolution with its batch normalization, which in small ops keeps five arrays of the map."""
     places = (side // stride) ** 2
-    return conv(side, size, channels, channels_out, stride) + added(places, channels_out) * 5 + Cost(parameters=2 * channels_out)
+    return (
+        conv(side, size, channels, channels_out, stride)
+        + added(places, channels_out) * 5
+        + Cost(parameters=2 * channels_out)
+    )
 
 
 def _bottleneck(side: int, channels: int, narrow: int, stride: int) -> Cost:
     small, wide = side // stride, 4 * narrow
-    relus = added(side * side, narrow) * 2 + added(small * small, wide) * 2  # and the sum of both ways
-    branch = _conv_norm(side, 1, channels, narrow) + _conv_norm(side, 3, narrow, narrow) + _conv_norm(small, 1, narrow, wide)
+    relus = (
+        added(side * side, narrow) * 2 + added(small * small, wide) * 2
+    )  # and the sum of both ways
+    branch = (
+        _conv_norm(side, 1, channels, narrow)
+        + _conv_norm(side, 3, narrow, narrow)
+        + _conv_norm(small, 1, narrow, wide)
+    )
     pooled = added(small * small, narrow) if stride > 1 else Cost()
     if stride == 1 and channels == wide:
         return branch + relus
-    shortcut = _conv_norm(small, 1, channels, wide) + (added(small * small, channels) if stride > 1 else Cost())
+    shortcut = _conv_norm(small, 1, channels, wide) + (
+        added(small * small, channels) if stride > 1 else Cost()
+    )
     return branch + relus + pooled + shortcut
 
 
 def _resnet(config: ResNetConfig) -> Cost:
     w, side, channels = config.width, config.resolution // 2, config.width
-    stem = [_conv_norm(config.resolution, 3, config.channels, w // 2, 2), _conv_norm(side, 3, w // 2, w // 2), _conv_norm(side, 3, w // 2, w)]
+    stem = [
+        _conv_norm(config.resolution, 3, config.channels, w // 2, 2),
+        _conv_norm(side, 3, w // 2, w // 2),
+        _conv_norm(side, 3, w // 2, w),
+    ]
     relus = added(side * side, w // 2) * 2 + added(side * side, w)
     side //= 2
     whole = sum(stem, Cost(first=stem[0].operations) + relus + added(side * side, w))
@@ -172,10 +206,20 @@ def _resnet(config: ResNetConfig) -> Cost:
             stride = 2 if stage and not i else 1
             whole += _bottleneck(side, channels, narrow, stride)
             side, channels = side // stride, 4 * narrow
-    return whole + _attention_pool(config.places + 1, channels, config.heads, config.output_width or channels)
+    return whole + _attention_pool(
+        config.places + 1, channels, config.heads, config.output_width or channels
+    )
 
 
 def _attention_pool(T: int, C: int, heads: int, out: int) -> Cost:
     """Return the cost of pooling T places, the mean among them, by one query."""
     scores = Cost(2 * T * C, kept=3 * heads * T + C)  # product, scaled, softmax; mixed
-    return Cost(parameters=T * C) + added(T, C) * 2 + added(1, C) + linear(1, C, C) + linear(T, C, C) * 2 + scores + linear(1, C, out)
+    return (
+        Cost(parameters=T * C)
+        + added(T, C) * 2
+        + added(1, C)
+        + linear(1, C, C)
+        + linear(T, C, C) * 2
+        + scores
+        + linear(1, C, out)
+    )

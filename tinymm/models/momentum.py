@@ -75,7 +75,9 @@ class FeatureQueue(Module):
 
     def __init__(self, size: int, width: int, rng: np.random.Generator):
         if size < 1:
-            raise UsageError(f"a queue keeps at least 1 pair and {size} came; without momentum there is no queue at all")
+            raise UsageError(
+                f"a queue keeps at least 1 pair and {size} came; without momentum there is no queue at all"
+            )
         self.images = Buffer(l2_normalize(normal(rng, (size, width), 1.0)))
         self.texts = Buffer(l2_normalize(normal(rng, (size, width), 1.0)))
         # What follows from ids and counts alone is the host's: asked of a GPU, it would make the host wait in the middle of a step.
@@ -113,12 +115,20 @@ class FeatureQueue(Module):
         """
         B, width = len(images), self.images.data.shape[1]
         if images.shape != (B, width) or texts.shape != (B, width):
-            raise ShapeError(f"a queue of width {width} takes rows ({B}, {width}) of both sides, and {images.shape} with {texts.shape} came")
+            raise ShapeError(
+                f"a queue of width {width} takes rows ({B}, {width}) of both sides, and {images.shape} with {texts.shape} came"
+            )
         self.check_batch(B)
         if ids is not None and np.shape(ids) != (B,):
-            raise ShapeError(f"a queue takes one image id a row, ({B},), and {np.shape(ids)} came; give -100 where it is not known")
+            raise ShapeError(
+                f"a queue takes one image id a row, ({B},), and {np.shape(ids)} came; give -100 where it is not known"
+            )
         rows_taken = slice(self.pointer, self.pointer + B)
-        for kept, rows in ((self.images, images), (self.texts, texts), (self.ids, np.full(B, NO_ID) if ids is None else ids)):
+        for kept, rows in (
+            (self.images, images),
+            (self.texts, texts),
+            (self.ids, np.full(B, NO_ID) if ids is None else ids),
+        ):
             renewed = kept.data.copy()
             renewed[rows_taken] = to_device_like(rows, renewed)
             kept.data = renewed

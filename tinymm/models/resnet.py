@@ -17,8 +17,9 @@ from .vit import check_images
 class ResNetConfig:
     """Sizes of a modified ResNet: four stages of `layers` bottlenecks, the first `width` wide, the last 32 · width.
 
-    With `output_width` the pooling projects to the shared embedding space itself, as in the released models; without it a `W_i` follows, as in
-    Figure 3. UsageError unless the resolution is a multiple of 32 and the width even.
+    With `output_width` the pooling projects to the shared embedding space itself, as in the
+    released models; without it a `W_i` follows, as in Figure 3. UsageError unless the resolution is
+    a multiple of 32 and the width even.
 
     >>> ResNetConfig(resolution=224, width=64, layers=(3, 4, 6, 3), heads=32).features
     2048
@@ -33,9 +34,13 @@ class ResNetConfig:
 
     def __post_init__(self):
         if self.resolution < 32 or self.resolution % 32:
-            raise UsageError(f"a ResNet halves its pictures five times, and {self.resolution} pixels came; choose a multiple of 32")
+            raise UsageError(
+                f"a ResNet halves its pictures five times, and {self.resolution} pixels came; choose a multiple of 32"
+            )
         if self.width < 2 or self.width % 2:
-            raise UsageError(f"a ResNet's stem is half as wide as its first stage, and the width {self.width} came; choose an even number")
+            raise UsageError(
+                f"a ResNet's stem is half as wide as its first stage, and the width {self.width} came; choose an even number"
+            )
 
     @property
     def features(self) -> int:
@@ -51,7 +56,15 @@ class ResNetConfig:
 class ConvNorm(Module):
     """A convolution without bias and its batch normalization: (B, h, w, c) -> (B, h', w', o)."""
 
-    def __init__(self, channels: int, channels_out: int, size: int, *, rng: np.random.Generator, stride: int = 1):
+    def __init__(
+        self,
+        channels: int,
+        channels_out: int,
+        size: int,
+        *,
+        rng: np.random.Generator,
+        stride: int = 1,
+    ):
         self.conv = Conv2d(channels, channels_out, size, rng=rng, stride=stride, padding=size // 2)
         self.norm = BatchNorm2d(channels_out)
 
@@ -63,8 +76,9 @@ class ConvNorm(Module):
 class Bottleneck(Module):
     """Narrow, look at neighbors, widen, and add what came in: (B, h, w, c) -> (B, h/s, w/s, 4·narrow).
 
-    Every convolution has stride 1; where the image shrinks, an average pooling of `stride` does it, on both ways ("anti-aliased",
-    §2.4). The last norm's weight begins at 0, so that a block begins as the identity.
+    Every convolution has stride 1; where the image shrinks, an average pooling of `stride` does it,
+    on both ways ("anti-aliased", §2.4). The last norm's weight begins at 0, so that a block begins
+    as the identity.
     """
 
     def __init__(self, channels: int, narrow: int, stride: int, *, rng: np.random.Generator):
@@ -93,16 +107,23 @@ class AttentionPool(Module):
     The mean over places asks, all places and the mean itself answer; positions are learned.
     """
 
-    def __init__(self, places: int, channels: int, heads: int, output_width: int, *, rng: np.random.Generator):
+    def __init__(
+        self, places: int, channels: int, heads: int, output_width: int, *, rng: np.random.Generator
+    ):
         self.positions = Parameter(normal(rng, (places + 1, channels), channels**-0.5))
-        self.attention = CrossAttention(channels, heads, rng=rng, output_width=output_width, std=channels**-0.5)
+        self.attention = CrossAttention(
+            channels, heads, rng=rng, output_width=output_width, std=channels**-0.5
+        )
 
     def forward(self, x: Any) -> Tensor:
         """Pool (B, h, w, C) to (B, output width)."""
         B, h, w, C = x.shape
         P = h * w
         places = np.reshape(x, (B, P, C))
-        seen = np.concatenate([np.mean(places, axis=1, keepdims=True), places], axis=1) + self.positions
+        seen = (
+            np.concatenate([np.mean(places, axis=1, keepdims=True), places], axis=1)
+            + self.positions
+        )
         return np.squeeze(self.attention(seen[:, :1], seen), axis=1)
 
 
@@ -122,12 +143,22 @@ class ModifiedResNet(Module):
         for stage, depth in enumerate(config.layers):
             narrow = w * 2**stage
             strides = [1 if stage == 0 else 2] + [1] * (depth - 1)
-            self.stages.append([Bottleneck(channels if i == 0 else 4 * narrow, narrow, s, rng=rng) for i, s in enumerate(strides)])
+            self.stages.append(
+                [
+                    Bottleneck(channels if i == 0 else 4 * narrow, narrow, s, rng=rng)
+                    for i, s in enumerate(strides)
+                ]
+            )
             channels = 4 * narrow
-        self.pool = AttentionPool(config.places, channels, config.heads, config.output_width or channels, rng=rng)
+        self.pool = AttentionPool(
+            config.places, channels, config.heads, config.output_width or channels, rng=rng
+        )
 
     def feature_map(self, images: Any) -> Tensor:
-        """Return the map before pooling: (B, h, w, c) -> (B, h/32, w/32, C). ShapeError or DtypeError for anything but such images of floats."""
+        """Return the map before pooling: (B, h, w, c) -> (B, h/32, w/32, C).
+
+        ShapeError or DtypeError for anything but such images of floats.
+        """
         check_images(images, self.config.resolution, self.config.channels)
         x = images
         for layer in self.stem:

@@ -14,7 +14,8 @@ from tinymm.layers.init import normal
 class TextConfig:
     """Sizes of a text transformer over `vocabulary` ids and at most `context` tokens.
 
-    `end_of_text` is the id that is read off; None means "the largest id of the row", as the released code finds it.
+    `end_of_text` is the id that is read off; None means "the largest id of the row", as the
+    released code finds it.
 
     >>> TextConfig(vocabulary=100, context=16, width=64, layers=2, heads=4).activation
     'quick_gelu'
@@ -38,8 +39,9 @@ class TextConfig:
 def end_positions(ids: np.ndarray, end_of_text: int | None) -> np.ndarray:
     """Return where each row ends: the first place of `end_of_text`, or of the largest id if it is None: ids (B, T) -> (B,).
 
-    "Largest" breaks as soon as tokens with larger ids are added to the vocabulary, so give the id where it is known. A row without it is
-    a DataError: the released code would silently read off its first token.
+    "Largest" breaks as soon as tokens with larger ids are added to the vocabulary, so give the id
+    where it is known. A row without it is a DataError: the released code would silently read off
+    its first token.
 
     >>> end_positions(np.array([[5, 9, 0], [9, 0, 0]]), 9)
     array([1, 0])
@@ -58,8 +60,9 @@ def end_positions(ids: np.ndarray, end_of_text: int | None) -> np.ndarray:
 class TextTransformer(Module):
     """The causal transformer of CLIP: ids (B, T) -> (B, D), the end-of-text token's row after the final norm.
 
-    A token sees itself and those before it. Padding stands behind the end of the text, so causality alone keeps it out and no padding mask
-    is needed. Initialization as released: output projections shrink with depth, 1/√(2·layers), so that the residual path keeps its scale.
+    A token sees itself and those before it. Padding stands behind the end of the text, so causality
+    alone keeps it out and no padding mask is needed. Initialization as released: output projections
+    shrink with depth, 1/√(2·layers), so that the residual path keeps its scale.
     """
 
     def __init__(self, config: TextConfig, rng: np.random.Generator):
@@ -84,7 +87,10 @@ class TextTransformer(Module):
         self.norm_after = LayerNorm(D, config.eps)
 
     def tokens(self, ids: np.ndarray) -> Tensor:
-        """Return all tokens after the final norm: ids (B, T) -> (B, T, D). ShapeError for other axes, or beyond the context."""
+        """Return all tokens after the final norm: ids (B, T) -> (B, T, D).
+
+        ShapeError for other axes, or beyond the context.
+        """
         check_ids(ids, self.config.context)
         B, T = ids.shape
         x = self.token_embedding(ids) + self.positions[:T]  # (B, T, D)

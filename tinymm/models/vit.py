@@ -36,14 +36,23 @@ class ViTConfig:
 
     def __post_init__(self):
         if self.resolution % self.patch:
-            raise UsageError(f"patches tile the picture, and {self.resolution} over {self.patch} came; choose a divisor of the resolution")
+            raise UsageError(
+                f"patches tile the picture, and {self.resolution} over {self.patch} came; choose a divisor of the resolution"
+            )
         if self.feed_forward is None:
             object.__setattr__(self, "feed_forward", 4 * self.width)
 
     @classmethod
-    def plain(cls, resolution: int, patch: int, width: int, layers: int, heads: int, **changes: Any) -> "ViTConfig":
+    def plain(
+        cls, resolution: int, patch: int, width: int, layers: int, heads: int, **changes: Any
+    ) -> "ViTConfig":
         """Return the original ViT (DeiT's), as ALBEF and BLIP have it: no norm before, patches with bias, exact GELU, eps 1e-6."""
-        settings: dict[str, Any] = {"activation": "gelu", "eps": 1e-6, "norm_before": False, "patch_bias": True} | changes
+        settings: dict[str, Any] = {
+            "activation": "gelu",
+            "eps": 1e-6,
+            "norm_before": False,
+            "patch_bias": True,
+        } | changes
         return cls(resolution, patch, width, layers, heads, **settings)
 
     @property
@@ -55,20 +64,31 @@ class ViTConfig:
 class ViT(Module):
     """A vision transformer: (B, h, w, c) -> (B, D), the class token after the last layer.
 
-    By default CLIP's (§2.4), which differs from the original: a layer norm before the first block (`norm_before`, "ln_pre" in the released
-    code), patches without bias, QuickGELU, and the final norm on the class token only. ALBEF, BLIP and BLIP-2 look at all tokens; theirs
-    (`ViTConfig.plain`) has no norm before, patches with bias, exact GELU, and in BLIP-2 no norm after, which then belongs to what is trained.
+    By default CLIP's (§2.4), which differs from the original: a layer norm before the first block
+    (`norm_before`, "ln_pre" in the released code), patches without bias, QuickGELU, and the final
+    norm on the class token only. ALBEF, BLIP and BLIP-2 look at all tokens; theirs
+    (`ViTConfig.plain`) has no norm before, patches with bias, exact GELU, and in BLIP-2 no norm
+    after, which then belongs to what is trained.
     """
 
     def __init__(self, config: ViTConfig, rng: np.random.Generator):
         D, P = config.width, config.patches
         self.config = config
-        self.patch_embedding = Conv2d(config.channels, D, config.patch, rng=rng, stride=config.patch, bias=config.patch_bias)
+        self.patch_embedding = Conv2d(
+            config.channels, D, config.patch, rng=rng, stride=config.patch, bias=config.patch_bias
+        )
         self.class_embedding = Parameter(normal(rng, (D,), D**-0.5))
         self.positions = Parameter(normal(rng, (P + 1, D), D**-0.5))
         self.norm_before = LayerNorm(D, config.eps) if config.norm_before else None
         self.blocks = [
-            Block(D, config.heads, rng=rng, feed_forward=config.feed_forward, activation=config.activation, eps=config.eps)
+            Block(
+                D,
+                config.heads,
+                rng=rng,
+                feed_forward=config.feed_forward,
+                activation=config.activation,
+                eps=config.eps,
+            )
             for _ in range(config.layers)
         ]
         self.norm_after = LayerNorm(D, config.eps) if config.norm_after else None
@@ -113,4 +133,6 @@ def check_images(images: Any, resolution: int, channels: int) -> None:
             "preprocess that belongs to the model"
         )
     if images.dtype.kind != "f":
-        raise DtypeError(f"pictures are normalized floating-point numbers, and {images.dtype} came; use the preprocess of the model")
+        raise DtypeError(
+            f"pictures are normalized floating-point numbers, and {images.dtype} came; use the preprocess of the model"
+        )

@@ -1,8 +1,9 @@
 """What a layout is: a list of rules, each of which says how one kind of key is called here and there.
 
-A rule is declared once and read both ways: importing renames and rearranges their arrays into ours, exporting does the inverse. The
-rearrangements (transposing, moving the channel axes, joining three arrays into one) only move numbers, so a *gradient* goes through
-the export unchanged too: comparing all parameter gradients with another program's is one comparison of two dictionaries.
+A rule is declared once and read both ways: importing renames and rearranges their arrays into ours,
+exporting does the inverse. The rearrangements (transposing, moving the channel axes, joining three
+arrays into one) only move numbers, so a *gradient* goes through the export unchanged too: comparing
+all parameter gradients with another program's is one comparison of two dictionaries.
 """
 
 import re
@@ -24,11 +25,12 @@ _INDEX = "(0|[1-9][0-9]{0,3})"
 class Rule:
     """One kind of array under both names; `{}` stands for a layer's number, the same on both sides.
 
-    `theirs` with several names: their arrays are joined along our last axis, as query, key and value in one weight.
-    `change` is what theirs undergo to become ours: "same", "transpose" (torch's Linear weights are (out, in)),
-    "convolution" (torch's kernels are (out, in, h, w), ours (h, w, in, out)), "scalar" (one number, which some files
-    keep with an axis), "one leading axis" or "two leading axes" (of length 1, which ours lack), or "no key bias" (EVA
-    stores the biases of query and value; the key's, which no softmax sees, stands between them as zeros). `optional`:
+    `theirs` with several names: their arrays are joined along our last axis, as query, key and
+    value in one weight. `change` is what theirs undergo to become ours: "same", "transpose"
+    (torch's Linear weights are (out, in)), "convolution" (torch's kernels are (out, in, h, w), ours
+    (h, w, in, out)), "scalar" (one number, which some files keep with an axis), "one leading axis"
+    or "two leading axes" (of length 1, which ours lack), or "no key bias" (EVA stores the biases of
+    query and value; the key's, which no softmax sees, stands between them as zeros). `optional`:
     files may lack it.
     """
 
@@ -51,7 +53,11 @@ class Rule:
         """Make our array of theirs; arrays of a wrong number of axes stay as they are, for the check of shapes to name them."""
         if self.change in _LEADING:
             leading = _LEADING[self.change]
-            return arrays[0].reshape(arrays[0].shape[leading:]) if arrays[0].shape[:leading] == (1,) * leading else arrays[0]
+            return (
+                arrays[0].reshape(arrays[0].shape[leading:])
+                if arrays[0].shape[:leading] == (1,) * leading
+                else arrays[0]
+            )
         if self.change == "scalar":
             return arrays[0].reshape(()) if arrays[0].shape == (1,) else arrays[0]
         if self.change == "no key bias":
@@ -59,7 +65,11 @@ class Rule:
         axes = _AXES[self.change]
         moved = [x if axes is None or x.ndim != len(axes) else x.transpose(axes) for x in arrays]
         # in plain C order: the sums of a matrix product are rounded differently where a weight lies the other way
-        return np.asarray(moved[0], order="C") if len(moved) == 1 else np.ascontiguousarray(np.concatenate(moved, axis=-1))
+        return (
+            np.asarray(moved[0], order="C")
+            if len(moved) == 1
+            else np.ascontiguousarray(np.concatenate(moved, axis=-1))
+        )
 
     def export(self, array: np.ndarray) -> list[np.ndarray]:
         """Make their arrays of ours."""
@@ -86,17 +96,21 @@ def linear(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
 
 def norm(ours: str, theirs: str, **options: Any) -> tuple[Rule, ...]:
     """Return the two rules of a layer norm."""
-    return Rule(f"{ours}.weight", (f"{theirs}.weight",), **options), Rule(f"{ours}.bias", (f"{theirs}.bias",), **options)
+    return Rule(f"{ours}.weight", (f"{theirs}.weight",), **options), Rule(
+        f"{ours}.bias", (f"{theirs}.bias",), **options
+    )
 
 
 @dataclass(frozen=True)
 class StateDictLayout:
     """A family of files: its rules, the keys that may stand in a file without being weights, and our names that have no place there.
 
-    The names in `missing_keys` (where `{}` is a layer's number, too) are missing in a model that such a file is loaded into, and are left
-    out where one is written. `copies` (a pattern of their keys, its name elsewhere) are arrays that the file holds a second time: compared when
-    read, and repeated when written. `tied` are pairs (key of an output head, key of the array that it is): compared when read, too, and not
-    written, unless the model's head is one of its own. A file whose positions `antialias` is of a program that resizes them so (`positions`).
+    The names in `missing_keys` (where `{}` is a layer's number, too) are missing in a model that
+    such a file is loaded into, and are left out where one is written. `copies` (a pattern of their
+    keys, its name elsewhere) are arrays that the file holds a second time: compared when read, and
+    repeated when written. `tied` are pairs (key of an output head, key of the array that it is):
+    compared when read, too, and not written, unless the model's head is one of its own. A file
+    whose positions `antialias` is of a program that resizes them so (`positions`).
     """
 
     name: str
@@ -123,13 +137,24 @@ class StateDictLayout:
     def with_copies(self, exported: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the arrays and, under their second names, those that a file holds twice."""
         untied = any(head in exported for head, _ in self.tied)
-        biases = {head: exported[key] for head, key in self.tied if untied and key in exported and self._rule_for(head) is None}
-        return {**exported, **{again: exported[key] for again, key in self._copies(exported).items()}, **biases}
+        biases = {
+            head: exported[key]
+            for head, key in self.tied
+            if untied and key in exported and self._rule_for(head) is None
+        }
+        return {
+            **exported,
+            **{again: exported[key] for again, key in self._copies(exported).items()},
+            **biases,
+        }
 
-    def _heads(self, arrays: Mapping[str, np.ndarray], untied: bool) -> tuple[set[str], dict[str, str], list[str]]:
+    def _heads(
+        self, arrays: Mapping[str, np.ndarray], untied: bool
+    ) -> tuple[set[str], dict[str, str], list[str]]:
         """Return the heads' keys that say nothing new, those that count in the place of another key (key → that one), and those without a place.
 
-        CheckpointError where a head is another array than it should be, or where one that should be is not there.
+        CheckpointError where a head is another array than it should be, or where one that should be
+        is not there.
         """
         repeated: set[str] = set()
         instead: dict[str, str] = {}
@@ -144,14 +169,22 @@ class StateDictLayout:
                         f"by its config (tie_word_embeddings false) this model has an output head of its own, and the file has no {head}; "
                         "check that the file is whole, or that the config.json belongs to it"
                     )
-            elif not there and not untied or any(arrays[head].shape != arrays[key].shape for key in there):
+            elif (
+                not there
+                and not untied
+                or any(arrays[head].shape != arrays[key].shape for key in there)
+            ):
                 misshapen.append(head)
-            elif untied:  # a bias has no place of its own here: the head's is what is added to the logits
+            elif (
+                untied
+            ):  # a bias has no place of its own here: the head's is what is added to the logits
                 repeated |= set() if own else set(there)
                 instead |= {} if own else {head: keys[0]}
-            elif other := next((key for key in there if not np.array_equal(arrays[head], arrays[key])), None):
+            elif other := next(
+                (key for key in there if not np.array_equal(arrays[head], arrays[key])), None
+            ):
                 raise CheckpointError(
-                    f"{head} and {other} are one array unless config.json says \"tie_word_embeddings\": false, and their numbers differ; put the "
+                    f'{head} and {other} are one array unless config.json says "tie_word_embeddings": false, and their numbers differ; put the '
                     "config.json of this very file beside it, or remove the one that does not count"
                 )
             else:
@@ -163,13 +196,16 @@ class StateDictLayout:
         copies = {again: key for again, key in self._copies(arrays).items() if again in arrays}
         for again, key in copies.items():
             if not np.array_equal(arrays[again], arrays[key]):
-                raise CheckpointError(f"{again} and {key} are one array here, and their numbers differ; load one that was trained so")
+                raise CheckpointError(
+                    f"{again} and {key} are one array here, and their numbers differ; load one that was trained so"
+                )
         return set(copies)
 
     def import_(self, arrays: Mapping[str, np.ndarray], untied: bool = False) -> "Imported":
         """Return our arrays, and what did not fit; `untied` output heads are the model's own.
 
-        CheckpointError for arrays to be joined that differ in shape, and for a repetition that says something else.
+        CheckpointError for arrays to be joined that differ in shape, and for a repetition that says
+        something else.
         """
         found = Imported()
         groups: dict[tuple[Rule, tuple[str, ...]], dict[int, str]] = {}
@@ -200,7 +236,9 @@ class StateDictLayout:
                 found.incomplete[rule.ours.format(*numbers)] = tuple(absent)
             elif len(names) > 1 and (len(shapes) > 1 or () in shapes):
                 came = ", ".join(f"{name} {arrays[name].shape}" for name in names)
-                raise CheckpointError(f"arrays that are joined have one shape: {came} came; the file is damaged")
+                raise CheckpointError(
+                    f"arrays that are joined have one shape: {came} came; the file is damaged"
+                )
             else:
                 ours = rule.ours.format(*numbers)
                 found.keys[ours] = names
@@ -209,7 +247,9 @@ class StateDictLayout:
 
     def knows(self, key: str) -> bool:
         """Say whether a key has a place in this layout."""
-        return self._rule_for(key) is not None or any(re.fullmatch(pattern, key) for pattern in self.ignorable)
+        return self._rule_for(key) is not None or any(
+            re.fullmatch(pattern, key) for pattern in self.ignorable
+        )
 
     def _rule_for(self, key: str) -> tuple[Rule, int, tuple[str, ...]] | None:
         for rule in self.rules:
@@ -253,12 +293,13 @@ class StateDictLayout:
 class Imported:
     """What a file held: our arrays, the keys that each came from, and the keys that found no place.
 
-    `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are not (position
-    numbers and the like); `tied` lists groups of keys that share one array, and `newly_initialized` our arrays that the file
-    has none for: parameters among them raise when they are used, see `Module.initialize_missing`. `layout` is the
-    layout's name, `resolution` that of the file's images if its model takes any, and `unused` names what else the file
-    and its folder hold and nothing was made of: an optimizer, counters, another program's description, settings that
-    are not known.
+    `incomplete` (our name → keys that lack for it) and `unexpected` are errors; `ignored` keys are
+    not (position numbers and the like); `tied` lists groups of keys that share one array, and
+    `newly_initialized` our arrays that the file has none for: parameters among them raise when they
+    are used, see `Module.initialize_missing`. `layout` is the layout's name, `resolution` that of
+    the file's images if its model takes any, and `unused` names what else the file and its folder
+    hold and nothing was made of: an optimizer, counters, another program's description, settings
+    that are not known.
     """
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -275,8 +316,12 @@ class Imported:
 
 def _check_places(key: str, array: np.ndarray) -> None:
     """Raise CheckpointError unless a buffer of places counts 0, 1, 2 …, as the models do without it."""
-    if key.endswith("position_ids") and not np.array_equal(np.reshape(array, -1), np.arange(array.size)):
-        raise CheckpointError(f"{key} counts the places 0, 1, 2 …, and {array.reshape(-1)[:4].tolist()} … came; load a file without it")
+    if key.endswith("position_ids") and not np.array_equal(
+        np.reshape(array, -1), np.arange(array.size)
+    ):
+        raise CheckpointError(
+            f"{key} counts the places 0, 1, 2 …, and {array.reshape(-1)[:4].tolist()} … came; load a file without it"
+        )
 
 
 def tied_keys(arrays: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:

@@ -99,7 +99,9 @@ def spec_of(model: Any) -> ModelSpec:
     )
 
 
-def losses(model: Any, images: Any, ids: Any, is_real: Any = None, **options: Any) -> dict[str, Any]:
+def losses(
+    model: Any, images: Any, ids: Any, is_real: Any = None, **options: Any
+) -> dict[str, Any]:
     """Return the losses of one training step of any model that has a spec; nothing is changed.
 
     images (B, h, w, c), ids and is_real (B, T). `options` are those of the model's step, such as

@@ -176,9 +176,7 @@ class BLIPSettings(MomentumSettings):
     capfilt: bool = setting(
         False, "clean noisy captions with a first model, and train on what is left"
     )
-    tuning_steps: int = setting(
-        300, "steps by which CapFilt tunes captioner and filter", least=1
-    )
+    tuning_steps: int = setting(300, "steps by which CapFilt tunes captioner and filter", least=1)
 
 
 def prepare(settings: BLIPSettings, source: Any, parts: dict[str, Any]) -> BLIP:

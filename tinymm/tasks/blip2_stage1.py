@@ -1,7 +1,7 @@
 """BLIP-2's stage 1: one Q-Former, three losses, three masks (Li et al. 2023, §3.2, Figure 2).
 
-arXiv:2301.12597. The queries learn "to extract visual representation that is most informative of the
-text". The three objectives share inputs and weights, and "each objective employs a different
+arXiv:2301.12597. The queries learn "to extract visual representation that is most informative of
+the text". The three objectives share inputs and weights, and "each objective employs a different
 attention masking strategy between queries and text to control their interaction".
 """
 
@@ -153,7 +153,10 @@ def step(
 
 
 def notes(model: BLIP2Stage1) -> dict[str, Any]:
-    """Return the temperature that the step used. It is learned, and the paper's code never clamps it."""
+    """Return the temperature that the step used.
+
+    It is learned, and the paper's code never clamps it.
+    """
     return {"temperature": model.temperature.data}
 
 
@@ -161,9 +164,9 @@ def notes(model: BLIP2Stage1) -> dict[str, Any]:
 class BLIP2Stage1Settings(Settings):
     """The settings of stage 1: a Q-Former of `layers` of `width`, behind the image encoder of a CLIP.
 
-    `encoder` is a run of `train clip`; None trains one first. `data` None means what that encoder was
-    trained on, and `shapes` where none is named. `init` is a stage 1 to fine-tune, which brings its
-    image encoder. UsageError for an unknown objective, and for an encoder and a vocabulary.
+    `encoder` is a run of `train clip`; None trains one first. `data` None means what that encoder
+    was trained on, and `shapes` where none is named. `init` is a stage 1 to fine-tune, which brings
+    its image encoder. UsageError for an unknown objective, and for an encoder and a vocabulary.
     """
 
     data: str | None = changed(  # type: ignore[assignment]  # None until the encoder is known

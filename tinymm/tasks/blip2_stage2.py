@@ -74,8 +74,8 @@ def step(
     """Return {"lm"}: images (B, h, w, c), ids and is_real (B, T); nothing is drawn.
 
     Every real token is a target, the begin token too, which the last visual prompt predicts;
-    `is_target` (B, T) excludes those of a prefix text. UsageError unless each image has its text, and
-    for padding on the left.
+    `is_target` (B, T) excludes those of a prefix text. UsageError unless each image has its text,
+    and for padding on the left.
     """
     check_pairs(images, ids, least=1)
     is_real = real(ids, is_real)
@@ -94,9 +94,9 @@ def step(
 class BLIP2Stage2Settings(Settings):
     """The settings of stage 2: what it goes on from, and how long.
 
-    `init` is a run of stage 1, None the last one, or a stage 2 to fine-tune; `language` is a run or folder of a language model,
-    None trains one first. `data` None means what stage 1 was trained on. UsageError for a tokenizer or
-    a vocabulary, which are those of stage 1.
+    `init` is a run of stage 1, None the last one, or a stage 2 to fine-tune; `language` is a run or
+    folder of a language model, None trains one first. `data` None means what stage 1 was trained
+    on. UsageError for a tokenizer or a vocabulary, which are those of stage 1.
     """
 
     data: str | None = changed(  # type: ignore[assignment]  # None until stage 1 is known
@@ -129,7 +129,9 @@ class BLIP2Stage2Settings(Settings):
             flag = f"--tokenizer {self.tokenizer}"
             if self.tokenizer is None:
                 flag = f"--vocabulary {self.vocabulary}"
-            raise UsageError(f"{begin} brings its own vocabulary, and {flag} came too; leave it out")
+            raise UsageError(
+                f"{begin} brings its own vocabulary, and {flag} came too; leave it out"
+            )
 
 
 def language_settings(settings: BLIP2Stage2Settings) -> dict[str, Any]:

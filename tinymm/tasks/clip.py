@@ -1,8 +1,9 @@
 """CLIP's training step: Figure 3 of the paper, running (Radford et al. 2021, arXiv:2103.00020).
 
-The body of `figure_3` is the paper's, character for character, and training calls it: `np` is NumPy,
-which asks our Tensors how to `np.dot` and `np.exp`. From `BLOCKWISE_FROM` pairs on the same loss is
-computed block by block, since Figure 3 holds its n × n logits seven times over (docs/memory.md).
+The body of `figure_3` is the paper's, character for character, and training calls it: `np` is
+NumPy, which asks our Tensors how to `np.dot` and `np.exp`. From `BLOCKWISE_FROM` pairs on the same
+loss is computed block by block, since Figure 3 holds its n × n logits seven times over
+(docs/memory.md).
 """
 
 import math
@@ -39,11 +40,13 @@ LARGEST_SCALE = 100.0
 BLOCKWISE_FROM = 1024
 
 
+# fmt: off
 def figure_3(image_encoder, text_encoder, I, T, W_i, W_t, t):
     """Return (loss, logits) of a batch: Figure 3 of the paper, from the second line of its body on unchanged.
 
-    I[n, h, w, c] and T[n, l] are n aligned images and texts, the encoders give [n, d_i] and [n, d_t], W_i[d_i, d_e] and W_t[d_t, d_e]
-    project into the shared embedding space, and t is the logarithm of the scale. The loss is in nats; a uniform prediction has ln n.
+    I[n, h, w, c] and T[n, l] are n aligned images and texts, the encoders give [n, d_i] and [n,
+    d_t], W_i[d_i, d_e] and W_t[d_t, d_e] project into the shared embedding space, and t is the
+    logarithm of the scale. The loss is in nats; a uniform prediction has ln n.
     """
     n = len(I)
     # extract feature representations of each modality
@@ -60,6 +63,7 @@ def figure_3(image_encoder, text_encoder, I, T, W_i, W_t, t):
     loss_t = cross_entropy_loss(logits, labels, axis=1)
     loss = (loss_i + loss_t)/2
     return loss, logits
+# fmt: on
 
 
 def step(
@@ -83,7 +87,9 @@ def step(
     if W_i is None:  # the released ResNets project by themselves
         W_i = array_module(model.W_t.data).eye(model.config.embed_dim, dtype=model.W_t.dtype)
     if len(ids) >= BLOCKWISE_FROM:
-        return StepResult({"itc": _blockwise(model, image_encoder(images) @ W_i, text_encoder(ids) @ model.W_t)})
+        return StepResult(
+            {"itc": _blockwise(model, image_encoder(images) @ W_i, text_encoder(ids) @ model.W_t)}
+        )
     loss, logits = figure_3(image_encoder, text_encoder, images, ids, W_i, model.W_t, model.t)
     return StepResult({"itc": loss if model.b is None else sigmoid_loss(logits + model.b)})
 

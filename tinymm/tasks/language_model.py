@@ -60,8 +60,8 @@ class LanguageSettings(Settings):
 def prepare(settings: LanguageSettings, source: Any, parts: dict[str, Any]) -> OPT:
     """Return a randomly initialized OPT for two captions in a row, or visual prompts and a caption.
 
-    Where it is trained for a stage 2 of BLIP-2, `parts["init"]` is the stage 1 that this goes on from,
-    whose queries must have room before a caption.
+    Where it is trained for a stage 2 of BLIP-2, `parts["init"]` is the stage 1 that this goes on
+    from, whose queries must have room before a caption.
     """
     words, first = source.tokenizer, parts.get("init")
     queries = first.config.qformer.queries if first is not None else 0

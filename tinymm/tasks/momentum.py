@@ -65,9 +65,7 @@ def momentum_of(
     queue, config = model.queue, model.config
     queue.check_batch(B)
     return Momentum(
-        Sharded(
-            model.momentum_encoder.model, ("image_tokens", "text_tokens", "mlm_logits"), split
-        ),
+        Sharded(model.momentum_encoder.model, ("image_tokens", "text_tokens", "mlm_logits"), split),
         queue.images.data,
         queue.texts.data,
         None if image_ids is None else np.concatenate([image_ids, queue.image_ids]),
@@ -117,8 +115,8 @@ def word_chance(model: DualEncoderModel, B: int) -> float:
 class MomentumSettings(Settings):
     """The settings that `train albef` and `train blip` share beyond the common ones.
 
-    `queue` is in batches, `alpha_warmup` in steps. `momentum` None trains without momentum encoder and
-    queue.
+    `queue` is in batches, `alpha_warmup` in steps. `momentum` None trains without momentum encoder
+    and queue.
     """
 
     text_layers: int = setting(2, "layers of the text encoder", least=1, size=True)
@@ -127,7 +125,9 @@ class MomentumSettings(Settings):
         0.9, "momentum of the EMA: the weight of the old in each update", least=0, most=1, size=True
     )
     alpha: float = setting(0.4, "weight of the pseudo-targets", least=0, most=1, size=True)
-    alpha_warmup: int = setting(200, "steps over which that weight rises from 0", least=0, size=True)
+    alpha_warmup: int = setting(
+        200, "steps over which that weight rises from 0", least=0, size=True
+    )
 
 
 def encoder_configs(

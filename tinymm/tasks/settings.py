@@ -45,7 +45,8 @@ class Settings:
 
     `data` is the name of built-in data or a path; `vocabulary` is "words" or "bpe", learned from
     the captions. `init` names a model to fine-tune, which brings its own sizes. `workers` None
-    means the machine's cores, up to four. UsageError, with the flag's name, for a value out of range.
+    means the machine's cores, up to four. UsageError, with the flag's name, for a value out of
+    range.
     """
 
     data: str = setting("shapes", "built-in data, or a path to images and captions")
@@ -72,7 +73,8 @@ class Settings:
     patch: int = setting(8, "side of a ViT patch", least=1, size=True)
     width: int = setting(128, "width D of the transformers", least=1, size=True)
     mlp_ratio: int = setting(
-        2, "how many times wider the feed-forward layers are, F / D", least=1, size=True)
+        2, "how many times wider the feed-forward layers are, F / D", least=1, size=True
+    )
     layers: int = setting(3, "layers of the image encoder", least=1, size=True)
     heads: int = setting(4, "attention heads", least=1, size=True)
     embed_dim: int = setting(64, "width E of the shared embedding space", least=1, size=True)
@@ -117,10 +119,14 @@ def _check(name: str, value: Any, said: Any) -> None:
     if not (least <= value <= most and value < math.inf):
         reason = ": with one pair there is nothing to contrast" if least == 2 else ""
         range_ = f"at least {least}" if most == math.inf else f"in [{least}, {most}]"
-        raise UsageError(f"{flag} is {range_}{reason}, and {value} came; give another, or leave it out")
+        raise UsageError(
+            f"{flag} is {range_}{reason}, and {value} came; give another, or leave it out"
+        )
     beyond = LARGEST_SIZE if said.get("size") and name != "alpha_warmup" else LARGEST  # in steps
     if isinstance(value, int) and name != "seed" and value >= beyond:
-        raise UsageError(f"{flag} is below {beyond:,}, and {value} came; give another, or leave it out")
+        raise UsageError(
+            f"{flag} is below {beyond:,}, and {value} came; give another, or leave it out"
+        )
 
 
 def defaults(settings: type) -> dict[str, Any]:

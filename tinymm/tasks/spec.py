@@ -44,8 +44,8 @@ class Task:
     losses of images (B, h, w, c) with texts ids and is_real (B, T) and changes nothing: the same
     inputs and draws give the same numbers. `after_step(model, memory)` alone changes the model,
     after the optimizer has: the momentum encoder, the feature queue, the clamp of a temperature.
-    `notes(model)` are numbers that a record keeps of the step, such as the temperature that it used,
-    still on the device.
+    `notes(model)` are numbers that a record keeps of the step, such as the temperature that it
+    used, still on the device.
     """
 
     step: Callable[..., StepResult]
@@ -136,19 +136,19 @@ def _same_source(source: Any) -> Any:
 class ModelSpec:
     """A model, its training step, and how it is named, built, trained, evaluated and drawn.
 
-    - `name`: that of `train NAME`, and the beginning of its run folders' names. Specs of one `group`
-      are trained by one command, `train GROUP --stage N`, where `sentence` describes the stage;
-      `order` is that of the list of commands.
+    - `name`: that of `train NAME`, and the beginning of its run folders' names. Specs of one
+      `group` are trained by one command, `train GROUP --stage N`, where `sentence` describes the
+      stage; `order` is that of the list of commands.
     - `task`, `objectives`, `noted`: its step, its losses, and the columns of `task.notes`.
-    - `prepare(settings, source, parts)`: a randomly initialized model for this data, whose texts are
-      framed by the special tokens `frame` (None: not framed), cleaned as the paper's code does
+    - `prepare(settings, source, parts)`: a randomly initialized model for this data, whose texts
+      are framed by the special tokens `frame` (None: not framed), cleaned as the paper's code does
       (`cleaning`); `adapted(source)` is what of a source it is trained on. `parts` are the models
       that it `requires`, each under the name of its setting.
     - `fine_tune(settings, model)`: what training with `--init` begins with.
     - `can`: its abilities: CONTRAST (`encode_image`, `encode_text`, `similarity`), MATCH
       (`itm_logits`), FILL (`mlm_logits`), GENERATE (`generate`, `lm_logits`), and what of it can be
-      drawn. `parts` names, for each, the beginnings of the names of the weights that it needs, since
-      some files lack them.
+      drawn. `parts` names, for each, the beginnings of the names of the weights that it needs,
+      since some files lack them.
     - `best`: the validation metric that chooses the best checkpoint, "" for the last step.
     - `metrics`: what its numbers are, in words. `scale(model)` multiplies its similarities in a
       softmax over texts. `reranks_by_logit` is ALBEF's: re-ranking goes by ITM's logit alone, where

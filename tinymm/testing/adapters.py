@@ -14,7 +14,8 @@ from tinymm.arrays.errors import UsageError
 class _Adapted:
     """A function of another library's arrays that takes NumPy's and returns them, and knows its vjp.
 
-    A library says how an array gets there and back, and how `pulled` finds the gradients: one for each argument, None for what has none.
+    A library says how an array gets there and back, and how `pulled` finds the gradients: one for
+    each argument, None for what has none.
     """
 
     library: ClassVar[str]
@@ -62,7 +63,10 @@ class _Adapted:
 
     def _vjp(self, cotangent: Any, *arguments: Any) -> tuple[Any, ...]:
         found = self.pulled(np.asarray(cotangent), *arguments)
-        return tuple(np.zeros_like(given) if got is None else self.back(got) for got, given in zip(found, arguments, strict=True))
+        return tuple(
+            np.zeros_like(given) if got is None else self.back(got)
+            for got, given in zip(found, arguments, strict=True)
+        )
 
 
 def _is_real(value: Any) -> bool:
@@ -78,7 +82,11 @@ class _OnTorch(_Adapted):
             self.copies = f"on_torch hands over copies for {f'dtype={dtype!r}' if dtype else f'device={str(device)!r}'}"
 
     def there(self, array: np.ndarray) -> Any:
-        shared = array if array.flags.writeable and min(array.strides, default=0) >= 0 else array.copy("C")
+        shared = (
+            array
+            if array.flags.writeable and min(array.strides, default=0) >= 0
+            else array.copy("C")
+        )
         return self.module.from_numpy(shared).to(self.device)
 
     def back(self, value: Any) -> Any:
@@ -91,9 +99,20 @@ class _OnTorch(_Adapted):
     def pulled(self, cotangent: np.ndarray, *arguments: Any) -> list[Any]:
         tensors = list(map(self.given, arguments))
         places = [i for i, argument in enumerate(arguments) if _is_real(argument)]
-        out = self.fn(*(tensor.requires_grad_() if i in places else tensor for i, tensor in enumerate(tensors)))
+        out = self.fn(
+            *(
+                tensor.requires_grad_() if i in places else tensor
+                for i, tensor in enumerate(tensors)
+            )
+        )
         g = self.module.as_tensor(cotangent, dtype=out.dtype, device=out.device)
-        found = dict(zip(places, self.module.autograd.grad(out, [tensors[i] for i in places], g, allow_unused=True), strict=True))
+        found = dict(
+            zip(
+                places,
+                self.module.autograd.grad(out, [tensors[i] for i in places], g, allow_unused=True),
+                strict=True,
+            )
+        )
         return [found.get(i) for i in range(len(arguments))]
 
 
@@ -109,8 +128,12 @@ class _OnJax(_Adapted):
 
     def precision(self, arguments: tuple[Any, ...]) -> contextlib.AbstractContextManager:
         """Let JAX keep 64 bits where 64 bits come: it is set to round them to 32, without a word."""
-        wide = any(_is_real(argument) and self.cast(argument).dtype == np.float64 for argument in arguments)
-        place = self.module if hasattr(self.module, "enable_x64") else self.module.experimental  # in older versions
+        wide = any(
+            _is_real(argument) and self.cast(argument).dtype == np.float64 for argument in arguments
+        )
+        place = (
+            self.module if hasattr(self.module, "enable_x64") else self.module.experimental
+        )  # in older versions
         return place.enable_x64(True) if wide else contextlib.nullcontext()
 
     def __call__(self, *arguments: Any) -> Any:
@@ -123,7 +146,12 @@ class _OnJax(_Adapted):
             given = list(map(self.given, arguments))
 
             def learned(*arrays: Any) -> Any:
-                return self.fn(*(arrays[places.index(i)] if i in places else one for i, one in enumerate(given)))
+                return self.fn(
+                    *(
+                        arrays[places.index(i)] if i in places else one
+                        for i, one in enumerate(given)
+                    )
+                )
 
             out, pull = self.module.vjp(learned, *(given[i] for i in places))
             found = dict(zip(places, pull(self.there(cotangent.astype(out.dtype))), strict=True))
@@ -152,38 +180,51 @@ class _OnCupy(_Adapted):
         from tinymm.autodiff import Tensor
 
         with self.module.cuda.Device(self.device):
-            given = [Tensor(self.given(one), requires_grad=True) if _is_real(one) else self.given(one) for one in arguments]
+            given = [
+                Tensor(self.given(one), requires_grad=True) if _is_real(one) else self.given(one)
+                for one in arguments
+            ]
             out = self.fn(*given)
             out.backward(self.there(cotangent.astype(out.dtype)))
         return [one.grad if isinstance(one, Tensor) else None for one in given]
 
 
-def on_torch(fn: Callable[..., Any], dtype: str | None = None, device: str = "cpu", grad: bool = True) -> Callable[..., Any]:
+def on_torch(
+    fn: Callable[..., Any], dtype: str | None = None, device: str = "cpu", grad: bool = True
+) -> Callable[..., Any]:
     """Return a PyTorch function as one of arrays, with a `vjp(cotangent, *arguments)` so that gradients are checked too.
 
-    Arrays come in the dtype that the check draws unless `dtype` says otherwise; numbers that are no arrays stay as they are. On the processor and in
-    the drawn dtype the tensors are the check's own memory, so what the function writes into them is seen; elsewhere they are copies, and the
-    properties about memory are not run. Import torch first: tinymm never does, and a UsageError says so. `grad=False` leaves the vjp out.
-    With `torch.set_num_threads(1)` a check is ten times faster: its matrices are too small to share among threads.
+    Arrays come in the dtype that the check draws unless `dtype` says otherwise; numbers that are no
+    arrays stay as they are. On the processor and in the drawn dtype the tensors are the check's own
+    memory, so what the function writes into them is seen; elsewhere they are copies, and the
+    properties about memory are not run. Import torch first: tinymm never does, and a UsageError
+    says so. `grad=False` leaves the vjp out. With `torch.set_num_threads(1)` a check is ten times
+    faster: its matrices are too small to share among threads.
     """
     return _OnTorch(fn, dtype, device, grad)
 
 
-def on_jax(fn: Callable[..., Any], dtype: str | None = None, device: str = "cpu", grad: bool = True) -> Callable[..., Any]:
+def on_jax(
+    fn: Callable[..., Any], dtype: str | None = None, device: str = "cpu", grad: bool = True
+) -> Callable[..., Any]:
     """Return a JAX function as one of arrays, with a `vjp(cotangent, *arguments)` by `jax.vjp`; arguments as of `on_torch`.
 
-    `device` is a platform, "cpu" or "gpu". JAX rounds 64 bits to 32 unless told otherwise; while a check hands over float64, it is told otherwise.
-    Every shape that is drawn is compiled, operation by operation; `jax.jit` around `fn` makes one of them all, and a check shorter. UsageError if
+    `device` is a platform, "cpu" or "gpu". JAX rounds 64 bits to 32 unless told otherwise; while a
+    check hands over float64, it is told otherwise. Every shape that is drawn is compiled, operation
+    by operation; `jax.jit` around `fn` makes one of them all, and a check shorter. UsageError if
     jax was not imported.
     """
     return _OnJax(fn, dtype, device, grad)
 
 
-def on_cupy(fn: Callable[..., Any], dtype: str | None = None, device: int = 0, grad: bool = False) -> Callable[..., Any]:
+def on_cupy(
+    fn: Callable[..., Any], dtype: str | None = None, device: int = 0, grad: bool = False
+) -> Callable[..., Any]:
     """Return a CuPy function as one of arrays: they go to the GPU number `device` and come back; other arguments as of `on_torch`.
 
-    CuPy knows no gradients. `grad=True` is for functions that tinymm's Tensors run through, NumPy's spelling for instance: the vjp is then the
-    engine's, on the GPU. UsageError if cupy was not imported, DeviceError if no GPU answers. Tests run this with a stand-in on the CPU;
-    no GPU has run it yet.
+    CuPy knows no gradients. `grad=True` is for functions that tinymm's Tensors run through, NumPy's
+    spelling for instance: the vjp is then the engine's, on the GPU. UsageError if cupy was not
+    imported, DeviceError if no GPU answers. Tests run this with a stand-in on the CPU; no GPU has
+    run it yet.
     """
     return _OnCupy(fn, dtype, device, grad)

@@ -1,8 +1,9 @@
 """A check that keeps failing points to the next hint above its task.
 
-Only failures that a notebook shows to somebody are counted, when IPython asks an exception for its text: nothing is said under pytest, in a
-script, or about a failure that was expected and caught. Failures are counted cell by cell: three of one cell make a hint, and another cell that
-calls the same check begins its own count.
+Only failures that a notebook shows to somebody are counted, when IPython asks an exception for its
+text: nothing is said under pytest, in a script, or about a failure that was expected and caught.
+Failures are counted cell by cell: three of one cell make a hint, and another cell that calls the
+same check begins its own count.
 """
 
 import sys
@@ -33,7 +34,11 @@ def after_failure(asked: tuple) -> str:
     _shown[asked] += 1
     count = _shown[asked]
     name = str(asked[0]).removeprefix("check.")
-    return f"{_ORDINAL[count]} failure of {name} here: open hint {count // 3} above the task" if count in _ORDINAL else ""
+    return (
+        f"{_ORDINAL[count]} failure of {name} here: open hint {count // 3} above the task"
+        if count in _ORDINAL
+        else ""
+    )
 
 
 def after_success(asked: tuple) -> None:

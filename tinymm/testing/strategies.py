@@ -1,10 +1,12 @@
 """Hypothesis strategies: sizes, paddings and masks; the numbers come from a seed that Hypothesis draws.
 
-Hypothesis shrinks numbers toward zeros, equal rows and symmetric matrices, and those hide swapped directions and
-missing transposes. A seed shrinks to 0, and the numbers made from it stay as crooked as any.
+Hypothesis shrinks numbers toward zeros, equal rows and symmetric matrices, and those hide swapped
+directions and missing transposes. A seed shrinks to 0, and the numbers made from it stay as crooked
+as any.
 
-Yours to use under `@given`: `batches`, `paddings` and `lengths` (ragged captions), `masks`, `unit_embeddings`, `similarities`, `normals`, `sizes`
-and `seeds`. Sizes that are left out are drawn, from 1 to 6.
+Yours to use under `@given`: `batches`, `paddings` and `lengths` (ragged captions), `masks`,
+`unit_embeddings`, `similarities`, `normals`, `sizes` and `seeds`. Sizes that are left out are
+drawn, from 1 to 6.
 
 >>> from hypothesis import given, settings
 >>> @settings(database=None)
@@ -73,7 +75,14 @@ class Batch(NamedTuple):
 
 
 @st.composite
-def batches(draw: st.DrawFn, batch: int = 4, tokens: int = 5, width: int | None = None, vocabulary: int = 9, distinct: bool = True) -> Batch:
+def batches(
+    draw: st.DrawFn,
+    batch: int = 4,
+    tokens: int = 5,
+    width: int | None = None,
+    vocabulary: int = 9,
+    distinct: bool = True,
+) -> Batch:
     """Draw a batch with captions of different lengths, padded anywhere; with `distinct=False` pictures may stand in it twice."""
     is_real = draw(paddings(batch, tokens))
     rng, B, E = generator(draw(seeds)), len(is_real), draw(sizes()) if width is None else width
@@ -86,8 +95,8 @@ def batches(draw: st.DrawFn, batch: int = 4, tokens: int = 5, width: int | None 
 def paddings(draw: st.DrawFn, batch: int = 4, tokens: int = 5, side: str = "any") -> np.ndarray:
     """Draw `is_real` (B, T) with one real token or more a row, and B = T half of the time.
 
-    Equal sizes matter: an axis that is missing broadcasts silently only when two sizes agree. `side` says where the
-    padding may stand: "right", "left", or "any" for holes too.
+    Equal sizes matter: an axis that is missing broadcasts silently only when two sizes agree.
+    `side` says where the padding may stand: "right", "left", or "any" for holes too.
     """
     B = draw(sizes(1, batch))
     T = B if draw(st.booleans()) else draw(sizes(1, tokens))

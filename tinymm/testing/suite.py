@@ -1,7 +1,7 @@
 """Suites of properties: a property is declared in one place, and a suite runs them.
 
-All the properties of a suite look at the same drawn cases. Drawing costs more than checking, so a hundred cases of
-twenty properties cost little more than a hundred cases of one.
+All the properties of a suite look at the same drawn cases. Drawing costs more than checking, so a
+hundred cases of twenty properties cost little more than a hundred cases of one.
 """
 
 import inspect
@@ -55,8 +55,9 @@ class Finding:
 class Property:
     """A sentence about every right implementation of a contract, and the code that looks whether it is true.
 
-    `needs` names optional callables without which it cannot run; `where` the options for which it is true; `memory` the callable that it asks
-    what that does to the arrays it is given, of which it must be given no copies.
+    `needs` names optional callables without which it cannot run; `where` the options for which it
+    is true; `memory` the callable that it asks what that does to the arrays it is given, of which
+    it must be given no copies.
     """
 
     id: str
@@ -92,10 +93,19 @@ class Property:
         try:
             self.body(contract, **arguments)
         except Found as found:
-            called = contract.last_call if found.__cause__ or "returned" in str(found) else contract.first_call
+            called = (
+                contract.last_call
+                if found.__cause__ or "returned" in str(found)
+                else contract.first_call
+            )
             call = f"{called[0]}({', '.join(map(show, called[1]))})" if called else ""
             sizes = ", ".join(f"{name} = {show(value)}" for name, value in drawn.items())
-            return Finding(str(found), "; ".join(filter(None, (call, sizes))) or "no input", found.cause, called)
+            return Finding(
+                str(found),
+                "; ".join(filter(None, (call, sizes))) or "no input",
+                found.cause,
+                called,
+            )
         return None
 
 
@@ -107,7 +117,9 @@ class Suite:
         self.name = name
         self.contract = contract
         self.draws: dict[str, SearchStrategy] = dict(like.draws) if like else {"seed": seeds}
-        self.properties: dict[str, Property] = {key: item for key, item in like.properties.items() if not item.needs} if like else {}
+        self.properties: dict[str, Property] = (
+            {key: item for key, item in like.properties.items() if not item.needs} if like else {}
+        )
 
     def property(
         self,
@@ -131,25 +143,37 @@ class Suite:
             if "rng" in inspect.signature(body).parameters:
                 keys["seed"] = "seed"
             sentence = (inspect.getdoc(body) or "").splitlines()[0]
-            self.properties[key] = Property(key, sentence, why, body, tier, tuple(needs.split()), where or {}, memory, keys)
+            self.properties[key] = Property(
+                key, sentence, why, body, tier, tuple(needs.split()), where or {}, memory, keys
+            )
             return body
 
         return declare
 
-    def select(self, contract: Contract, tier: str, only: str | None = None) -> tuple[list[Property], dict[str, str]]:
+    def select(
+        self, contract: Contract, tier: str, only: str | None = None
+    ) -> tuple[list[Property], dict[str, str]]:
         """Return the properties that this contract runs, and for each of the others the reason why not.
 
         UsageError for another tier, or an id that the suite lacks.
         """
         if tier not in TIERS:
-            raise UsageError(f"check: tier is one of 'core', 'strict'; {tier!r} came; pass one of these")
+            raise UsageError(
+                f"check: tier is one of 'core', 'strict'; {tier!r} came; pass one of these"
+            )
         if only is not None and only not in self.properties:
-            raise UsageError(f"check.{self.name}: {only!r} is no property of it; it has {', '.join(self.properties)}; pass one of these")
+            raise UsageError(
+                f"check.{self.name}: {only!r} is no property of it; it has {', '.join(self.properties)}; pass one of these"
+            )
         wanted = [item for item in self.properties.values() if only in (None, item.id)]
         hindrances = {item.id: item.hindrance(contract, tier) for item in wanted}
-        return [item for item in wanted if not hindrances[item.id]], {key: reason for key, reason in hindrances.items() if reason}
+        return [item for item in wanted if not hindrances[item.id]], {
+            key: reason for key, reason in hindrances.items() if reason
+        }
 
-    def findings(self, contract: Contract, properties: list[Property], examples: int) -> dict[str, Finding]:
+    def findings(
+        self, contract: Contract, properties: list[Property], examples: int
+    ) -> dict[str, Finding]:
         """Run properties on the same cases; return the first finding of each that breaks."""
         found: dict[str, Finding] = {}
 
@@ -164,7 +188,9 @@ class Suite:
             self._search(look, examples, Phase.generate)
         return {item.id: found[item.id] for item in properties if item.id in found}
 
-    def smallest(self, contract: Contract, broken: Property, examples: int, first: Finding) -> Finding:
+    def smallest(
+        self, contract: Contract, broken: Property, examples: int, first: Finding
+    ) -> Finding:
         """Shrink the case that breaks a property; it is met again because the draws do not depend on what is examined."""
         finding = first
 
@@ -183,7 +209,9 @@ class Suite:
         said = f"{first.found} (not every time: the function gives different results for one input)"
         return Finding(said, first.smallest, first.cause, first.called)
 
-    def _search(self, look: Callable[[dict[str, Any]], None], examples: int, *phases: Phase) -> None:
+    def _search(
+        self, look: Callable[[dict[str, Any]], None], examples: int, *phases: Phase
+    ) -> None:
         # One inner function for every search: Hypothesis seeds a derandomized search by the function's source.
         @settings(QUIET, max_examples=examples, phases=phases)
         @given(case=st.fixed_dictionaries(self.draws))

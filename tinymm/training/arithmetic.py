@@ -1,8 +1,9 @@
 """The compute, memory and communication of training at CLIP's scale (batch 32,768, 400 M pairs), by arithmetic.
 
-`models.cost` counts one pair. Here it meets a batch of n pairs on N machines, each of which runs its n / N pairs and gathers everybody's
-embeddings. With the *global* loss each then computes the whole n × n matrix; with the *local* loss only the rows and the columns
-of its own pairs, as the paper's machines did (§2.5).
+`models.cost` counts one pair. Here it meets a batch of n pairs on N machines, each of which runs
+its n / N pairs and gathers everybody's embeddings. With the *global* loss each then computes the
+whole n × n matrix; with the *local* loss only the rows and the columns of its own pairs, as the
+paper's machines did (§2.5).
 """
 
 import math
@@ -18,7 +19,8 @@ ITEM = 4
 STATE = 4
 #: Arrays n × n that no way around the matrix itself can do without: the logits and their gradient.
 LEAST = 2
-#: Those that Figure 3 as it stands holds at once when most are alive: in float32, on the way back through its two cross-entropies.
+#: Those that Figure 3 as it stands holds at once when most are alive: in float32, on the way back
+#: through its two cross-entropies.
 FIGURE_3 = 7
 #: What §2.5 says of the two largest models: name → (machines, days).
 PAPER = {"RN50x64": (592, 18.0), "ViT-L/14": (256, 12.0)}
@@ -90,7 +92,8 @@ class Run:
     def scattered_bytes(self) -> int:
         """Return gradients of its own embeddings from all the others, which a machine that saw a part of the matrix needs.
 
-        With the global loss each machine has seen all of it, and knows the whole gradient of its own embeddings already.
+        With the global loss each machine has seen all of it, and knows the whole gradient of its
+        own embeddings already.
         """
         return self.gathered_bytes() if self.shards else 0
 
@@ -119,7 +122,9 @@ def training_days(run: Run, rate: float, pairs: int = PAIRS, epochs: float = EPO
     return steps * 2 * run.step_operations() / rate / 86_400
 
 
-def sustained_rate(config: CLIPConfig, machines: int, days: float, pairs: int = PAIRS, epochs: float = EPOCHS) -> float:
+def sustained_rate(
+    config: CLIPConfig, machines: int, days: float, pairs: int = PAIRS, epochs: float = EPOCHS
+) -> float:
     """Return the rate (operations a second) that each machine must have sustained to train the encoders in so many days.
 
     >>> round(sustained_rate(CLIPConfig.paper("ViT-L/14"), *PAPER["ViT-L/14"]) / 1e12)
@@ -138,10 +143,13 @@ def largest_batch(memory: float, arrays: int = LEAST, machines: int = 1) -> int:
     return math.isqrt(int(memory * share) // (arrays * ITEM))
 
 
-def machines_needed(config: CLIPConfig, batch: int, memory: float, *, local: bool, arrays: int = LEAST) -> int | None:
+def machines_needed(
+    config: CLIPConfig, batch: int, memory: float, *, local: bool, arrays: int = LEAST
+) -> int | None:
     """Return the least number of machines, a divisor of the batch, on which a step fits a memory in bytes; None if it fits on no number.
 
-    With the global loss each machine holds the whole matrix, so more machines do not help against it.
+    With the global loss each machine holds the whole matrix, so more machines do not help against
+    it.
     """
     for machines in (N for N in range(1, batch + 1) if batch % N == 0):
         if Run(config, batch, machines, local).memory_bytes(arrays) <= memory:

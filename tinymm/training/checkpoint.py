@@ -19,7 +19,9 @@ from .records import of_kind
 FILE = "checkpoint.safetensors"
 
 
-def save_checkpoint(folder: Path, model: Module, optimizer: AdamW, progress: dict[str, Any]) -> None:
+def save_checkpoint(
+    folder: Path, model: Module, optimizer: AdamW, progress: dict[str, Any]
+) -> None:
     """Write `checkpoint.safetensors` into the run folder; a crash in the middle leaves the former one whole."""
     arrays = {f"model.{name}": a for name, a in model.state_dict().items()}
     arrays |= {f"optimizer.{name}": a for name, a in optimizer.state_dict().items()}
@@ -33,7 +35,9 @@ def load_checkpoint(folder: Path, model: Module, optimizer: AdamW) -> None:
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
         if part not in parts:
-            raise CheckpointError(f"{folder / FILE} is no checkpoint of a run (it holds {name!r}); start a new run")
+            raise CheckpointError(
+                f"{folder / FILE} is no checkpoint of a run (it holds {name!r}); start a new run"
+            )
         parts[part][rest] = array
     optimizer.load_state_dict(parts["optimizer"])
     model.load_state_dict(parts["model"])
@@ -49,7 +53,9 @@ def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     path = folder / FILE
     if not path.exists():
-        raise CheckpointError(f"{folder} holds no {FILE} to resume from; start a new run, or give the folder of one that was stopped")
+        raise CheckpointError(
+            f"{folder} holds no {FILE} to resume from; start a new run, or give the folder of one that was stopped"
+        )
     try:
         with safe_open(path, "np") as stored:
             arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a dict)
@@ -60,4 +66,6 @@ def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                     raise TypeError(f"its {name} is {progress[name]!r}")
             return arrays, progress
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is no checkpoint of a run ({error}); start a new run") from None
+        raise CheckpointError(
+            f"{path} is no checkpoint of a run ({error}); start a new run"
+        ) from None

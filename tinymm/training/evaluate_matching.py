@@ -1,7 +1,7 @@
 """Evaluation of ALBEF, BLIP and BLIP-2: retrieval, re-ranking by ITM, matching, masked tokens, captions, each with its chance level.
 
-Retrieval by ITC and re-ranked by ITM (ALBEF §5; BLIP §5.1; BLIP-2 §4.4), matching on the hardest negatives, masked or next tokens, captions, and
-hard-negative captions.
+Retrieval by ITC and re-ranked by ITM (ALBEF §5; BLIP §5.1; BLIP-2 §4.4), matching on the hardest
+negatives, masked or next tokens, captions, and hard-negative captions.
 """
 
 import math
@@ -30,7 +30,9 @@ def on_device(model: Any, x: Any) -> Any:
     >>> type(on_device(BLIP(BLIPConfig.tiny(), np.random.default_rng(0)), np.ones(2))).__name__
     'ndarray'
     """
-    return to_backend(x, array_module(*(parameter.data for parameter in model.parameters()[:1])).__name__)
+    return to_backend(
+        x, array_module(*(parameter.data for parameter in model.parameters()[:1])).__name__
+    )
 
 
 def image_tokens(model: Any, images: np.ndarray) -> np.ndarray:
@@ -65,14 +67,20 @@ def itm_logits(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndar
 
 
 def matching(
-    model: Any, pairs: PairSet, tokenizer: Any, *, references: list[tuple[str, ...]] | None = None, thorough: bool = True
+    model: Any,
+    pairs: PairSet,
+    tokenizer: Any,
+    *,
+    references: list[tuple[str, ...]] | None = None,
+    thorough: bool = True,
 ) -> dict[str, Any]:
     """Return ITC's and re-ranked recall, ITM's loss and accuracy on the hardest negatives, what the model's words are worth, and chance levels.
 
-    Words are "itg_…" of BLIP-2's first stage, "lm_…" of BLIP (perplexity, captions) and "mlm_accuracy" of ALBEF. Each image's first caption
-    counts for them and for ITM. Re-ranking and words, which take longest, are left out unless `thorough`, and whatever needs weights that the
-    model's file did not have always is; captions are compared with `references`, by default all of the image's own. Chance levels stand
-    under "chance" by the same names.
+    Words are "itg_…" of BLIP-2's first stage, "lm_…" of BLIP (perplexity, captions) and
+    "mlm_accuracy" of ALBEF. Each image's first caption counts for them and for ITM. Re-ranking and
+    words, which take longest, are left out unless `thorough`, and whatever needs weights that the
+    model's file did not have always is; captions are compared with `references`, by default all of
+    the image's own. Chance levels stand under "chance" by the same names.
     """
     model.eval()
     ids, is_real = tokenizer(list(pairs.captions))
@@ -90,13 +98,22 @@ def matching(
         matched, levels = _matched(model, pairs, scores, tokens, ids, is_real, first, thorough)
         found, chance = found | matched, chance | levels
     if thorough and able & {FILL, GENERATE}:
-        named, levels = _named(model, pairs, tokenizer, tokens, ids[first], is_real[first], references)
+        named, levels = _named(
+            model, pairs, tokenizer, tokens, ids[first], is_real[first], references
+        )
         found, chance = found | named, chance | levels
     return found | {"chance": chance}
 
 
 def _matched(
-    model: Any, pairs: PairSet, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, first: np.ndarray, thorough: bool
+    model: Any,
+    pairs: PairSet,
+    scores: np.ndarray,
+    tokens: np.ndarray,
+    ids: np.ndarray,
+    is_real: np.ndarray,
+    first: np.ndarray,
+    thorough: bool,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return ITM's numbers and their chance levels: re-ranked recall if `thorough`, loss and accuracy on the hardest negatives."""
     found: dict[str, Any] = {}
@@ -104,14 +121,22 @@ def _matched(
     if thorough:
         to_texts, to_images = rerank_both(model, scores, tokens, ids, is_real)
         reranked = recalls(to_texts, pairs, (1, 5), to_images=to_images)
-        found |= {f"itm_reranked_{name}": value for name, value in reranked.items() if name != "chance_r1"}
+        found |= {
+            f"itm_reranked_{name}": value for name, value in reranked.items() if name != "chance_r1"
+        }
         chance["itm_reranked_r1"] = reranked["chance_r1"]
     found |= _on_the_hardest(model, scores[:, first], tokens, ids[first], is_real[first])
     return found, chance | {"itm_loss": ITM_PRIOR, "itm_accuracy": 2 / 3}
 
 
 def _named(
-    model: Any, pairs: PairSet, tokenizer: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray, references: Any
+    model: Any,
+    pairs: PairSet,
+    tokenizer: Any,
+    tokens: np.ndarray,
+    ids: np.ndarray,
+    is_real: np.ndarray,
+    references: Any,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the model's words are worth, and their chance levels; ids and is_real (N, T) are each image's first caption."""
     spec = spec_of(model)
@@ -122,11 +147,20 @@ def _named(
     name = spec.language_objective
     measured, level = perplexity(model, tokens, ids, is_real)
     written = captions(model, pairs, tokenizer, references)
-    found = {f"{name}_perplexity": measured, **{f"{name}_captions_{key}": value for key, value in written.items()}}
-    return found, {f"{name}_perplexity": level, f"{name}_captions_exact": 0.0, f"{name}_captions_words_right": 0.0}
+    found = {
+        f"{name}_perplexity": measured,
+        **{f"{name}_captions_{key}": value for key, value in written.items()},
+    }
+    return found, {
+        f"{name}_perplexity": level,
+        f"{name}_captions_exact": 0.0,
+        f"{name}_captions_words_right": 0.0,
+    }
 
 
-def _on_the_hardest(model: Any, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> dict[str, float]:
+def _on_the_hardest(
+    model: Any, scores: np.ndarray, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray
+) -> dict[str, float]:
     """Return ITM's loss and accuracy where each text stands with its own and its hardest image, and each image with its hardest text."""
     square = np.where(np.eye(len(scores), dtype=bool), -np.inf, scores)
     images, texts, labels = itm_pairs(square.argmax(axis=0), square.argmax(axis=1))
@@ -139,22 +173,29 @@ def _on_the_hardest(model: Any, scores: np.ndarray, tokens: np.ndarray, ids: np.
 def mlm_accuracy(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> float:
     """Return ALBEF's MLM accuracy: each token of each text (B, T) is masked alone, the first and the last excepted.
 
-    What `matching` calls its chance is the same model's answer beside another scene's image: what the words around the gap tell already.
+    What `matching` calls its chance is the same model's answer beside another scene's image: what
+    the words around the gap tell already.
     """
     lengths = is_real.sum(axis=1)
-    rows, places = np.nonzero((np.arange(ids.shape[1]) > 0) & (np.arange(ids.shape[1]) < lengths[:, None] - 1))
+    rows, places = np.nonzero(
+        (np.arange(ids.shape[1]) > 0) & (np.arange(ids.shape[1]) < lengths[:, None] - 1)
+    )
     right = []
     with no_grad():
         for i in range(0, len(rows), _BATCH):
             row, place = rows[i : i + _BATCH], places[i : i + _BATCH]
             hidden, each = ids[row].copy(), np.arange(len(row))
             hidden[each, place] = model.config.mask
-            logits = to_host(model.mlm_logits(on_device(model, tokens[row]), hidden, is_real[row]).data)
+            logits = to_host(
+                model.mlm_logits(on_device(model, tokens[row]), hidden, is_real[row]).data
+            )
             right.append(chosen_class(logits[each, place]) == ids[row, place])
     return float(np.concatenate(right).mean())
 
 
-def perplexity(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray) -> tuple[float, float]:
+def perplexity(
+    model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndarray
+) -> tuple[float, float]:
     """Return the perplexity per token over all texts, and that of a uniform prediction, V.
 
     tokens (N, P, M) are the image encoder's, ids and is_real (N, T) the texts.
@@ -164,7 +205,9 @@ def perplexity(model: Any, tokens: np.ndarray, ids: np.ndarray, is_real: np.ndar
         for i in range(0, len(ids), _BATCH):
             part = slice(i, i + _BATCH)
             words = model.lm_logits(on_device(model, tokens[part]), ids[part], is_real[part])
-            nats += float(to_host(language_loss(words, ids[part], is_real[part]).data)) * int(is_real[part, 1:].sum())
+            nats += float(to_host(language_loss(words, ids[part], is_real[part]).data)) * int(
+                is_real[part, 1:].sum()
+            )
             V = words.shape[-1]
     return math.exp(nats / int(is_real[:, 1:].sum())), float(V)
 
@@ -192,8 +235,9 @@ def rerank(
 ) -> np.ndarray:
     """Return the images' scores of texts (N, M): ITM's logit of "matches" for the k texts that ITC likes best for each, and -inf for all others.
 
-    By default ITC's cosine is added, as BLIP and LAVIS do (`evaluation` in train_retrieval.py), but for ALBEF, whose code goes by the logit
-    alone. The texts look for their images among k of their own: `rerank_both`.
+    By default ITC's cosine is added, as BLIP and LAVIS do (`evaluation` in train_retrieval.py), but
+    for ALBEF, whose code goes by the logit alone. The texts look for their images among k of their
+    own: `rerank_both`.
     """
     return rerank_both(model, scores, tokens, ids, is_real, k, cosine=cosine, to_images=False)[0]
 
@@ -211,8 +255,8 @@ def rerank_both(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the two tables of the published evaluation: images' scores of texts (N, M) as `rerank`, and texts' of images (M, N).
 
-    A text that is a candidate of no image can still have its image among its own candidates: the tables are not each other's transpose.
-    Without `to_images` the second one holds -inf only.
+    A text that is a candidate of no image can still have its image among its own candidates: the
+    tables are not each other's transpose. Without `to_images` the second one holds -inf only.
     """
     to_texts = candidates(scores, k)
     of_texts = candidates(scores.T, k) if to_images else np.zeros(scores.T.shape, bool)
@@ -233,10 +277,17 @@ def captions(
 ) -> dict[str, float]:
     """Return the share of greedy captions that are exactly one of their image's, and of words right in the best of these."""
     owner = np.asarray(pairs.image_of_caption)
-    own = references or [tuple(pairs.captions[j] for j in np.flatnonzero(owner == i)) for i in range(len(pairs))]
+    own = references or [
+        tuple(pairs.captions[j] for j in np.flatnonzero(owner == i)) for i in range(len(pairs))
+    ]
     written = write_captions(model, pairs.images, tokenizer)
     exact = [among(text, right) for text, right in zip(written, own, strict=True)]
-    return {"exact": float(np.mean(exact)), "words_right": float(np.mean([words_right(t, r) for t, r in zip(written, own, strict=True)]))}
+    return {
+        "exact": float(np.mean(exact)),
+        "words_right": float(
+            np.mean([words_right(t, r) for t, r in zip(written, own, strict=True)])
+        ),
+    }
 
 
 def write_captions(model: Any, images: np.ndarray, tokenizer: Any, **options: Any) -> list[str]:
@@ -257,7 +308,9 @@ def words_right(text: str, references: tuple[str, ...]) -> float:
 
     def share(reference: str) -> float:
         right = split_words(reference)
-        return sum(a == b for a, b in zip(words, right, strict=False)) / max(len(words), len(right), 1)
+        return sum(a == b for a, b in zip(words, right, strict=False)) / max(
+            len(words), len(right), 1
+        )
 
     return max(share(reference) for reference in references)
 

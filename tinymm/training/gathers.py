@@ -1,7 +1,8 @@
 """Ways of gathering features over ranks, the right ones and the wrong ones: how far each gradient is from that of the whole batch.
 
-Frameworks give a rank the loss of its own pairs (CLIP §2.5) and then average the parameters' gradients over ranks. Whether the average is the
-gradient of the whole batch depends on what the gather lets through; the loss looks the same in all of them. `python -m tinymm.training.gathers`
+Frameworks give a rank the loss of its own pairs (CLIP §2.5) and then average the parameters'
+gradients over ranks. Whether the average is the gradient of the whole batch depends on what the
+gather lets through; the loss looks the same in all of them. `python -m tinymm.training.gathers`
 prints the table.
 """
 
@@ -27,7 +28,8 @@ class Scheme(NamedTuple):
     encoders: str  # "averaged" over ranks, or "summed"
 
 
-#: Name → scheme. The last is that of `parallel.threads`: what all ranks compute alike is left, and what each computes for itself is summed.
+#: Name → scheme. The last is that of `parallel.threads`: what all ranks compute alike is left, and
+#: what each computes for itself is summed.
 SCHEMES = {
     "own rows, gathered features detached": Scheme("own", "none", "averaged"),
     "own rows, gradient through the own slice": Scheme("own", "own", "averaged"),
@@ -42,7 +44,10 @@ class _Encoders(Module):
     """Two linear encoders and a scale, a CLIP without depth."""
 
     def __init__(self, rng: np.random.Generator, width: int):
-        self.image, self.text = Linear(width, width, bias=False, rng=rng), Linear(width, width, bias=False, rng=rng)
+        self.image, self.text = (
+            Linear(width, width, bias=False, rng=rng),
+            Linear(width, width, bias=False, rng=rng),
+        )
         self.scale = Parameter(np.full((), 5.0))
         self.astype("float64")
 
@@ -67,12 +72,19 @@ def gradient_errors(ranks: int = 4, pairs: int = 3, seed: int = 0) -> dict[str, 
     true, found = whole(), {}
     for name, scheme in SCHEMES.items():
         step = simulate(ranks, partial(_step, scheme, images, texts, seed))[0]
-        found[name] = {part: float(np.linalg.norm(step[part] - true[part]) / np.linalg.norm(true[part])) for part in true}
-        found[name]["length"] = float(step["encoders"] @ true["encoders"] / (true["encoders"] @ true["encoders"]))
+        found[name] = {
+            part: float(np.linalg.norm(step[part] - true[part]) / np.linalg.norm(true[part]))
+            for part in true
+        }
+        found[name]["length"] = float(
+            step["encoders"] @ true["encoders"] / (true["encoders"] @ true["encoders"])
+        )
     return found
 
 
-def _step(scheme: Scheme, images: np.ndarray, texts: np.ndarray, seed: int, ranks: Communicator) -> dict[str, np.ndarray]:
+def _step(
+    scheme: Scheme, images: np.ndarray, texts: np.ndarray, seed: int, ranks: Communicator
+) -> dict[str, np.ndarray]:
     """Return the gradients that a rank is left with."""
     model = _Encoders(np.random.default_rng(seed), 6)
     b = len(images) // ranks.size
@@ -80,7 +92,9 @@ def _step(scheme: Scheme, images: np.ndarray, texts: np.ndarray, seed: int, rank
     own = slice(first, first + b)
     I, T = model(images[own], texts[own])
     gather = _gather(scheme, ranks, own)
-    if scheme.asks == "own":  # a rank's loss is the mean over its own rows, size times its share of the whole
+    if (
+        scheme.asks == "own"
+    ):  # a rank's loss is the mean over its own rows, size times its share of the whole
         loss = local_itc_loss(I, T, model.scale, first, gather) * ranks.size
     else:
         loss = local_itc_loss(gather(I), gather(T), model.scale)
@@ -98,20 +112,34 @@ def _gather(scheme: Scheme, ranks: Communicator, own: slice) -> Callable[[Any], 
         if scheme.through == "all":
             return with_gradient(x)
         everyone = Tensor(with_gradient(x).data)
-        return everyone if scheme.through == "none" else np.concatenate([everyone[: own.start], x, everyone[own.stop :]])
+        return (
+            everyone
+            if scheme.through == "none"
+            else np.concatenate([everyone[: own.start], x, everyone[own.stop :]])
+        )
 
     return gather
 
 
 def _flat(model: _Encoders) -> dict[str, np.ndarray]:
-    return {"encoders": np.concatenate([model.image.weight.grad.ravel(), model.text.weight.grad.ravel()]), "scale": model.scale.grad.reshape(1)}
+    return {
+        "encoders": np.concatenate(
+            [model.image.weight.grad.ravel(), model.text.weight.grad.ravel()]
+        ),
+        "scale": model.scale.grad.reshape(1),
+    }
 
 
 def table(ranks: int = 4, pairs: int = 3) -> list[str]:
     """Return the table as the lines of a page, errors as percentages of the true gradient's length."""
-    lines = [f"| {ranks} ranks of {pairs} pairs | error, encoders | length, encoders | error, scale |", "|---|---|---|---|"]
+    lines = [
+        f"| {ranks} ranks of {pairs} pairs | error, encoders | length, encoders | error, scale |",
+        "|---|---|---|---|",
+    ]
     for name, one in gradient_errors(ranks, pairs).items():
-        cells = ["exact" if one[part] < 1e-12 else f"{one[part]:.0%}" for part in ("encoders", "scale")]
+        cells = [
+            "exact" if one[part] < 1e-12 else f"{one[part]:.0%}" for part in ("encoders", "scale")
+        ]
         lines.append(f"| {name} | {cells[0]} | {one['length']:.3f} | {cells[1]} |")
     return lines
 

@@ -1,8 +1,10 @@
 """Gradient caching (GradCache): a batch larger than memory, with exactly its gradient, by embedding each pair twice.
 
-A contrastive loss needs the features of the whole batch at once, but not the encoders' activations. So each chunk of the batch is
-embedded and its graph dropped; the loss gives each feature its gradient; in the backward pass each chunk runs once more and
-propagates its features' gradient to the parameters (Gao et al. 2021). One chunk's graph exists at a time. A step costs a forward pass more.
+A contrastive loss needs the features of the whole batch at once, but not the encoders' activations.
+So each chunk of the batch is embedded and its graph dropped; the loss gives each feature its
+gradient; in the backward pass each chunk runs once more and propagates its features' gradient to
+the parameters (Gao et al. 2021). One chunk's graph exists at a time. A step costs a forward pass
+more.
 """
 
 from collections.abc import Callable
@@ -16,16 +18,18 @@ from tinymm.autodiff.ops.fused import joint_vjp
 
 from .parallel import _leaves, has_batch_statistics
 
-#: How far the features of a chunk's two runs may differ, relative to the largest: rounding may, another draw may not.
+#: How far the features of a chunk's two runs may differ, relative to the largest: rounding may,
+#: another draw may not.
 SAME = 1e-3
 
 
 def gradient_cached(split: Callable[[Any], Callable], size: int) -> Callable[[Any], Callable]:
     """Return a `split` for a task's step whose encoders take `size` pairs at a time; the given one shards the batch among workers first.
 
-    Both runs of a chunk must give the same, so an encoder may not draw at random: what a step draws (negatives, masked tokens) is drawn by
-    the model before and handed to the encoder, as all models here do. GraphError where the runs differ; UsageError for a size below 1,
-    and for batch normalization, which would see one chunk instead of the batch.
+    Both runs of a chunk must give the same, so an encoder may not draw at random: what a step draws
+    (negatives, masked tokens) is drawn by the model before and handed to the encoder, as all models
+    here do. GraphError where the runs differ; UsageError for a size below 1, and for batch
+    normalization, which would see one chunk instead of the batch.
 
     >>> from tinymm.layers import Linear
     >>> encoder = Linear(4, 2, rng=np.random.default_rng(0))
@@ -33,7 +37,9 @@ def gradient_cached(split: Callable[[Any], Callable], size: int) -> Callable[[An
     (5, 2)
     """
     if size < 1:
-        raise UsageError(f"a chunk holds at least 1 pair and {size} came; leave --grad-cache out to take the batch whole")
+        raise UsageError(
+            f"a chunk holds at least 1 pair and {size} came; leave --grad-cache out to take the batch whole"
+        )
     return lambda encoder: split(_Chunked(encoder, size))
 
 
@@ -47,13 +53,17 @@ class _Chunked:
                 f"batch normalization normalizes over the whole batch, and chunks of {size} would each see a part; leave --grad-cache out, or use a "
                 "vision transformer"
             )
-        self.__self__ = module  # as a method has it: who wraps this one in turn asks whose parameters it uses
+        self.__self__ = (
+            module  # as a method has it: who wraps this one in turn asks whose parameters it uses
+        )
         self.encoder, self.size = encoder, size
         self.parameters = list(module.trainable().values())
         self.join = Op(self._run, catalogued=False)
 
     def __call__(self, *batch: Any) -> Tensor:
-        return self.join(*self.parameters, *(x for x in batch if isinstance(x, Tensor)), batch=batch)
+        return self.join(
+            *self.parameters, *(x for x in batch if isinstance(x, Tensor)), batch=batch
+        )
 
     def _run(self, *_: Any, batch: tuple) -> tuple:
         B = len(next(x for x in batch if x is not None))
@@ -64,7 +74,9 @@ class _Chunked:
         for s in chunks:
             found = self.encoder(*_cut(batch, s))
             features.append(found.data)
-            leaves |= _leaves(found)  # a parameter that no loss reaches has no gradient, here as anywhere
+            leaves |= _leaves(
+                found
+            )  # a parameter that no loss reaches has no gradient, here as anywhere
             del found  # and with it this chunk's graph, before the next one's grows
         first, reached = features[0], [p for p in self.parameters if p in leaves]
 
@@ -77,20 +89,31 @@ class _Chunked:
                 if s.start == 0:
                     _check_same(first, again.data)
                 again.backward(g[s], into=gradients)
-                for whole, part in zip(of_made, (x for x in inputs if isinstance(x, Tensor)), strict=True):
+                for whole, part in zip(
+                    of_made, (x for x in inputs if isinstance(x, Tensor)), strict=True
+                ):
                     if part in gradients:
                         whole[s] = gradients.pop(part)
             return [gradients[p] for p in reached] + of_made
 
         vjps = joint_vjp(backward, len(reached) + sum(isinstance(x, Tensor) for x in batch))
         of_reached = dict(zip(reached, vjps, strict=False))
-        return np.concatenate(features), *(of_reached.get(p) for p in self.parameters), *vjps[len(reached) :]
+        return (
+            np.concatenate(features),
+            *(of_reached.get(p) for p in self.parameters),
+            *vjps[len(reached) :],
+        )
 
 
 def _cut(batch: tuple, chunk: slice) -> list:
     """Return a chunk of each input; what another encoder has made of the batch becomes a leaf whose gradient is handed on."""
     return [
-        Tensor(x.data[chunk], requires_grad=x.requires_grad) if isinstance(x, Tensor) else x if x is None else x[chunk] for x in batch
+        Tensor(x.data[chunk], requires_grad=x.requires_grad)
+        if isinstance(x, Tensor)
+        else x
+        if x is None
+        else x[chunk]
+        for x in batch
     ]
 
 

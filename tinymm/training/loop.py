@@ -24,7 +24,8 @@ from .optimizers import AdamW
 from .parallel import threads
 from .schedules import warmup_cosine
 
-#: A step says itself, in one sentence, where its numbers are not finite; NumPy's warnings would say it first, with the paths of our files.
+#: A step says itself, in one sentence, where its numbers are not finite; NumPy's warnings would say
+#: it first, with the paths of our files.
 QUIET = partial(np.errstate, over="ignore", divide="ignore", invalid="ignore")
 
 
@@ -32,8 +33,9 @@ QUIET = partial(np.errstate, over="ignore", divide="ignore", invalid="ignore")
 class TrainConfig:
     """Hyperparameters of a training loop; CLIP's own are in Table 18 of the paper.
 
-    `grad_cache` pairs are embedded at a time, where a batch's whole graph would not fit (`gradient_cache`); the gradient is
-    the same. UsageError for a batch that has nothing to tell apart, or a run of no steps.
+    `grad_cache` pairs are embedded at a time, where a batch's whole graph would not fit
+    (`gradient_cache`); the gradient is the same. UsageError for a batch that has nothing to tell
+    apart, or a run of no steps.
 
     >>> TrainConfig(steps=100).batch_size
     128
@@ -56,25 +58,37 @@ class TrainConfig:
                 "raise --batch-size"
             )
         if self.overfit is not None and self.overfit < 2:
-            raise UsageError(f"overfitting needs at least 2 pairs to tell apart and {self.overfit} came; raise --overfit")
+            raise UsageError(
+                f"overfitting needs at least 2 pairs to tell apart and {self.overfit} came; raise --overfit"
+            )
         if self.steps < 1:
             raise UsageError(f"a run needs at least 1 step and {self.steps} came; raise --steps")
 
 
 def train(
-    model: Module, source: Source, optimizer: AdamW, recipe: TrainConfig, *, start: int = 0, task: Task | None = None
+    model: Module,
+    source: Source,
+    optimizer: AdamW,
+    recipe: TrainConfig,
+    *,
+    start: int = 0,
+    task: Task | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train from step `start` to the recipe's last and yield a record after each step: its number, losses, scale, rate, gradient norm, seconds.
 
-    All are of the step's forward and backward pass; so the scale, or the temperature, is what these losses were computed with.
-    `task` is what the model is trained on, by default that of its spec (`tasks`); a changed one leaves an objective out, say.
+    All are of the step's forward and backward pass; so the scale, or the temperature, is what these
+    losses were computed with. `task` is what the model is trained on, by default that of its spec
+    (`tasks`); a changed one leaves an objective out, say.
 
-    A step depends on (seed, step) and the state of model and optimizer alone, so a run that goes on from a checkpoint is bitwise the
-    uninterrupted one. A loss or gradient that is not finite is computed once more with every op checked, to name the op that produced it
-    first: GraphError, before any parameter has changed. UsageError for data of one pair.
+    A step depends on (seed, step) and the state of model and optimizer alone, so a run that goes on
+    from a checkpoint is bitwise the uninterrupted one. A loss or gradient that is not finite is
+    computed once more with every op checked, to name the op that produced it first: GraphError,
+    before any parameter has changed. UsageError for data of one pair.
     """
     if len(source) < 2:
-        raise UsageError(f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions")
+        raise UsageError(
+            f"a contrastive batch needs at least 2 pairs and the data has {len(source)}; add pictures with captions"
+        )
     model.train()
     task = task or spec_of(model).task
     with threads(recipe.workers) as split:
@@ -88,11 +102,15 @@ def train(
                 total.backward()
                 norm = optimizer.gradient_norm()
                 losses = {name: loss.data for name, loss in result.losses.items()}
-                said = _fetched({"loss": total.data, **losses, **task.notes(model), "gradient_norm": norm})
+                said = _fetched(
+                    {"loss": total.data, **losses, **task.notes(model), "gradient_norm": norm}
+                )
             if not np.isfinite([said["loss"], said["gradient_norm"]]).all():
                 _explain(task, model, batch, recipe, step)
             current_group().check_agreement(f"gradient norms at step {step + 1}", norm)
-            learning_rate = warmup_cosine(step, recipe.steps, recipe.learning_rate, min(recipe.warmup, recipe.steps))
+            learning_rate = warmup_cosine(
+                step, recipe.steps, recipe.learning_rate, min(recipe.warmup, recipe.steps)
+            )
             with QUIET():
                 optimizer.step(learning_rate, recipe.max_grad_norm, norm)
                 task.after_step(model, result.memory)
@@ -108,9 +126,10 @@ def train(
 def _fetched(numbers: dict[str, Any]) -> dict[str, float]:
     """Bring a step's numbers to the host in one transfer, its only one.
 
-    A GPU works behind the host, which waits for it whenever it asks for a number. It asks once a step and here, between the backward pass
-    and the optimizer, because a step whose numbers are not finite must not change a parameter; the optimizer then works while the host
-    makes the next batch.
+    A GPU works behind the host, which waits for it whenever it asks for a number. It asks once a
+    step and here, between the backward pass and the optimizer, because a step whose numbers are not
+    finite must not change a parameter; the optimizer then works while the host makes the next
+    batch.
     """
     module = array_module(*numbers.values())
     together = np.stack([module.asarray(x) for x in numbers.values()])
@@ -125,13 +144,21 @@ def batch_at(source: Source, recipe: TrainConfig, step: int) -> Batch:
         # The same batches with the same augmentation again and again: the question is whether the model *can* learn these pairs.
         step %= pairs // batch_size
     else:
-        return source.batch(source.batch_indices(batch_size, step, recipe.seed), generator(recipe.seed, 1, step))
-    return source.batch(batch_indices(pairs, batch_size, step, recipe.seed), generator(recipe.seed, 1, step))
+        return source.batch(
+            source.batch_indices(batch_size, step, recipe.seed), generator(recipe.seed, 1, step)
+        )
+    return source.batch(
+        batch_indices(pairs, batch_size, step, recipe.seed), generator(recipe.seed, 1, step)
+    )
 
 
-def _step(task: Task, model: Any, batch: Batch, rng: np.random.Generator, split: Callable) -> StepResult:
+def _step(
+    task: Task, model: Any, batch: Batch, rng: np.random.Generator, split: Callable
+) -> StepResult:
     images = to_device_like(batch.images, model.parameters()[0].data)
-    return task.step(model, images, batch.ids, batch.is_real, rng=rng, image_ids=batch.image_ids, split=split)
+    return task.step(
+        model, images, batch.ids, batch.is_real, rng=rng, image_ids=batch.image_ids, split=split
+    )
 
 
 def _explain(task: Task, model: Any, batch: Batch, recipe: TrainConfig, step: int) -> None:

@@ -15,8 +15,13 @@ from tinymm.arrays.errors import UsageError
 
 from .ranks import Communicator, affinity
 
-#: How those who start processes tell each its rank and their number: Open MPI, MPICH and its kin, Slurm.
-ANNOUNCEMENTS = (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+#: How those who start processes tell each its rank and their number: Open MPI, MPICH and its kin,
+#: Slurm.
+ANNOUNCEMENTS = (
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+)
 #: More cores than a machine has.
 _CORES = 8192
 
@@ -33,7 +38,8 @@ def announced() -> tuple[int, int]:
 def current_group() -> Communicator:
     """Return this process's communicator: its rank and the others; alone, unless several were started together.
 
-    UsageError where they were and cannot find each other: each would train by itself and write into the same folder.
+    UsageError where they were and cannot find each other: each would train by itself and write into
+    the same folder.
     """
     _, size = announced()
     if size == 1:
@@ -59,7 +65,9 @@ class MPICommunicator(Communicator):
 
     def __init__(self, mpi: Any):
         self.world = mpi.COMM_WORLD.Dup()
-        self.last_words = mpi.COMM_WORLD.Dup()  # a channel of its own, free also where others are in the middle of a gather
+        self.last_words = (
+            mpi.COMM_WORLD.Dup()
+        )  # a channel of its own, free also where others are in the middle of a gather
         self.rank, self.size = self.world.rank, self.world.size
         self._cores = self._shared_cores(mpi)
 
@@ -74,7 +82,11 @@ class MPICommunicator(Communicator):
         node = self.world.Split_type(mpi.COMM_TYPE_SHARED)
         node.Allreduce(mine, users)
         node.Free()
-        self.world.Allreduce(np.array([max(1, int(np.sum(mine[mine > 0] / users[mine > 0]) + 1e-6))]), share, op=mpi.MIN)
+        self.world.Allreduce(
+            np.array([max(1, int(np.sum(mine[mine > 0] / users[mine > 0]) + 1e-6))]),
+            share,
+            op=mpi.MIN,
+        )
         return int(share[0])
 
     def meets(self, seconds: float) -> bool:
@@ -99,7 +111,9 @@ class MPICommunicator(Communicator):
     def _exchange(self, x: np.ndarray, counts: Sequence[int]) -> np.ndarray:
         own = counts[self.rank]
         out = np.empty((self.size, own, *x.shape[1:]), x.dtype)
-        self.world.Alltoallv([_bytes(x), [n * _row(x) for n in counts]], [_bytes(out), [own * _row(x)] * self.size])
+        self.world.Alltoallv(
+            [_bytes(x), [n * _row(x) for n in counts]], [_bytes(out), [own * _row(x)] * self.size]
+        )
         return out
 
 

@@ -26,10 +26,21 @@ def adamw_definition(p, g, m, v, step, learning_rate, weight_decay, beta_1, beta
 def adamw_kernel(p, g, m, v, step, learning_rate, weight_decay, beta_1, beta_2, eps):
     """Return what `adamw_definition` does, with m and v updated in place, in blocks that stay in the cache; on a GPU, in one launch."""
     if not isinstance(p, np.ndarray):
-        launch = elementwise(p, "T p, T g, T m, T v, T b1, T b2, T first, T second, T eps, T keep", "T to, T mean, T square", ADAMW, "tinymm_adamw")
+        launch = elementwise(
+            p,
+            "T p, T g, T m, T v, T b1, T b2, T first, T second, T eps, T keep",
+            "T to, T mean, T square",
+            ADAMW,
+            "tinymm_adamw",
+        )
         first, second = learning_rate / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)
-        new = launch(p, g, m, v, beta_1, beta_2, first, second, eps, 1 - learning_rate * weight_decay)
-        return tuple(after.astype(before.dtype, copy=False) for after, before in zip(new, (p, m, v), strict=True))
+        new = launch(
+            p, g, m, v, beta_1, beta_2, first, second, eps, 1 - learning_rate * weight_decay
+        )
+        return tuple(
+            after.astype(before.dtype, copy=False)
+            for after, before in zip(new, (p, m, v), strict=True)
+        )
     new = np.empty_like(p, order="C")
     parts = [x.reshape(-1) for x in (p, g, m, v, new)]
     first, second = 1 / (1 - beta_1**step), 1 / math.sqrt(1 - beta_2**step)
@@ -53,15 +64,25 @@ def adamw_kernel(p, g, m, v, step, learning_rate, weight_decay, beta_1, beta_2, 
 class AdamW:
     """Adam with decoupled weight decay over a model's parameters.
 
-    Matrices decay, vectors and numbers (norms' weights, biases, the temperature) do not, as in CLIP (Table 18): pulling a norm's weight toward 0
-    or the scale toward 1 would fight the loss. Parameters get new arrays, never new numbers in the old ones, so arrays that a graph still
-    holds stay true. UsageError for betas outside [0, 1), a negative decay, and for anything but a
-    module, such as a list of parameters.
+    Matrices decay, vectors and numbers (norms' weights, biases, the temperature) do not, as in CLIP
+    (Table 18): pulling a norm's weight toward 0 or the scale toward 1 would fight the loss.
+    Parameters get new arrays, never new numbers in the old ones, so arrays that a graph still holds
+    stay true. UsageError for betas outside [0, 1), a negative decay, and for anything but a module,
+    such as a list of parameters.
     """
 
-    def __init__(self, model: Module, *, weight_decay: float = 0.2, betas: tuple[float, float] = (0.9, 0.98), eps: float = 1e-6):
+    def __init__(
+        self,
+        model: Module,
+        *,
+        weight_decay: float = 0.2,
+        betas: tuple[float, float] = (0.9, 0.98),
+        eps: float = 1e-6,
+    ):
         if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1) or weight_decay < 0:
-            raise UsageError(f"AdamW needs betas in [0, 1) and a decay of at least 0; betas {betas} and decay {weight_decay} came")
+            raise UsageError(
+                f"AdamW needs betas in [0, 1) and a decay of at least 0; betas {betas} and decay {weight_decay} came"
+            )
         if not isinstance(model, Module):
             raise UsageError(
                 "AdamW takes the model itself, since it finds its means by the parameters' "
@@ -70,7 +91,9 @@ class AdamW:
             )
         self.parameters = model.trainable()
         self.means = {name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()}
-        self.squares = {name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()}
+        self.squares = {
+            name: np.zeros_like(p.data, order="C") for name, p in self.parameters.items()
+        }
         self.weight_decay, self.betas, self.eps = weight_decay, betas, eps
         self.steps = 0
 
@@ -82,11 +105,14 @@ class AdamW:
                 total = total + np.vdot(p.grad, p.grad)
         return np.sqrt(total)
 
-    def step(self, learning_rate: float, max_grad_norm: float | None = None, norm: Any = None) -> Any:
+    def step(
+        self, learning_rate: float, max_grad_norm: float | None = None, norm: Any = None
+    ) -> Any:
         """Take one step at a learning rate, drop the gradients and return their norm before clipping.
 
-        With `max_grad_norm`, gradients of a larger norm are scaled down to it as one vector, which bounds a step and keeps its direction.
-        A caller that has the norm already hands it in as `norm`.
+        With `max_grad_norm`, gradients of a larger norm are scaled down to it as one vector, which
+        bounds a step and keeps its direction. A caller that has the norm already hands it in as
+        `norm`.
         """
         self.steps += 1
         norm = self.gradient_norm() if norm is None else norm
@@ -112,10 +138,14 @@ class AdamW:
     def load_state_dict(self, arrays: dict[str, np.ndarray]) -> None:
         """Take over what `state_dict` gave; CheckpointError if it belongs to another model."""
         own = self.state_dict()
-        if own.keys() != arrays.keys() or any(own[name].shape != arrays[name].shape for name in own):
+        if own.keys() != arrays.keys() or any(
+            own[name].shape != arrays[name].shape for name in own
+        ):
             odd = sorted(own.keys() ^ arrays.keys())
             said = f"{odd[0]}{f' and {len(odd) - 1} more' if odd[1:] else ''}" if odd else "shapes"
-            raise CheckpointError(f"the optimizer's state belongs to another model ({said} differ); resume with the settings of the run")
+            raise CheckpointError(
+                f"the optimizer's state belongs to another model ({said} differ); resume with the settings of the run"
+            )
         for kind, target in (("mean", self.means), ("square", self.squares)):
             for name, p in self.parameters.items():
                 backend = array_module(p.data).__name__

@@ -1,9 +1,10 @@
 """Data parallelism: each worker encodes its shard of a batch, the loss gets all features, and gradients are summed.
 
-Workers are the threads of a process, and the ranks of `mpiexec -n N` with their threads. Figure 3 does not change: the splitting happens inside the
-encoders that it is given, and everything else is computed by every rank alike, from the same batch and the same draws. A shard's graph ends in
-features; the loss gives these their gradients, and each thread walks its own graph into its own dict, since the shards share
-their leaves.
+Workers are the threads of a process, and the ranks of `mpiexec -n N` with their threads. Figure 3
+does not change: the splitting happens inside the encoders that it is given, and everything else is
+computed by every rank alike, from the same batch and the same draws. A shard's graph ends in
+features; the loss gives these their gradients, and each thread walks its own graph into its own
+dict, since the shards share their leaves.
 """
 
 import contextlib
@@ -38,19 +39,24 @@ def has_batch_statistics(model: Module) -> bool:
 
 
 @contextlib.contextmanager
-def threads(workers: int, ranks: Communicator | None = None) -> Iterator[Callable[[Module], Callable]]:
+def threads(
+    workers: int, ranks: Communicator | None = None
+) -> Iterator[Callable[[Module], Callable]]:
     """Give a `split` for `model.losses`: it wraps an encoder so that the ranks, with `workers` threads each, share each batch.
 
-    `ranks` are those that were started together with this process, unless it is said. The matrix library is held to one thread meanwhile,
-    because its own threads spin between products and fight with ours. One worker in all means no splitting, with the matrix library as it is.
-    UsageError for fewer than one worker.
+    `ranks` are those that were started together with this process, unless it is said. The matrix
+    library is held to one thread meanwhile, because its own threads spin between products and fight
+    with ours. One worker in all means no splitting, with the matrix library as it is. UsageError
+    for fewer than one worker.
 
     >>> with threads(1) as split:
     ...     split(len)
     <built-in function len>
     """
     if workers < 1:
-        raise UsageError(f"at least one worker is needed and {workers} came; leave --workers out for a good default")
+        raise UsageError(
+            f"at least one worker is needed and {workers} came; leave --workers out for a good default"
+        )
     ranks = ranks or current_group()
     keep_freed_memory()
     if workers == ranks.size == 1:
@@ -65,8 +71,8 @@ def threads(workers: int, ranks: Communicator | None = None) -> Iterator[Callabl
 def gather_over(ranks: Communicator) -> Callable[[Any], Tensor]:
     """Return a `gather` for losses that are computed rank by rank: each rank's rows (b, …) -> the rows of all (B, …), with gradient.
 
-    A row was used by all ranks, so its gradient is the sum over them: the backward pass of a gather is a reduce-scatter. All ranks must
-    walk back through it, as all have gathered.
+    A row was used by all ranks, so its gradient is the sum over them: the backward pass of a gather
+    is a reduce-scatter. All ranks must walk back through it, as all have gathered.
     """
 
     def gathered(x: Any) -> tuple:
@@ -96,14 +102,23 @@ class _Sharded:
         # arrays.
         batch = tuple(x.data if isinstance(x, Tensor) and not x.requires_grad else x for x in batch)
         made = [x for x in batch if isinstance(x, Tensor)]
-        return self.join(*self.parameters, *made, batch=tuple(_MADE if isinstance(x, Tensor) else x for x in batch))
+        return self.join(
+            *self.parameters,
+            *made,
+            batch=tuple(_MADE if isinstance(x, Tensor) else x for x in batch),
+        )
 
     def _run(self, *inputs: Any, batch: tuple) -> tuple:
         made, ranks = inputs[len(self.parameters) :], self.ranks
-        counts, own, shards = self._plan(len(next(x for x in (*made, *batch) if x is not _MADE and x is not None)))
+        counts, own, shards = self._plan(
+            len(next(x for x in (*made, *batch) if x is not _MADE and x is not None))
+        )
         cut = [[Tensor(x[s], requires_grad=True) for x in made] for s in shards]
         # Each thread inherits no_grad() or detect_anomaly() through a copy of the context.
-        tasks = [self.pool.submit(copy_context().run, self.encoder, *_merged(batch, mine, s)) for s, mine in zip(shards, cut, strict=True)]
+        tasks = [
+            self.pool.submit(copy_context().run, self.encoder, *_merged(batch, mine, s))
+            for s, mine in zip(shards, cut, strict=True)
+        ]
         features = [task.result() for task in tasks]
         # A loss that leaves a part of the model out must leave its parameters without a gradient, here as anywhere.
         leaves = set().union(*(_leaves(f) for f in features))
@@ -112,13 +127,30 @@ class _Sharded:
         def backward(g):
             gradients: list[dict] = [{} for _ in shards]
             if counts[ranks.rank]:
-                walks = [(f, g[s], into) for f, s, into in zip(features, shards, gradients, strict=True) if f.requires_grad]
-                for task in [self.pool.submit(copy_context().run, f.backward, part, into) for f, part, into in walks]:
+                walks = [
+                    (f, g[s], into)
+                    for f, s, into in zip(features, shards, gradients, strict=True)
+                    if f.requires_grad
+                ]
+                for task in [
+                    self.pool.submit(copy_context().run, f.backward, part, into)
+                    for f, part, into in walks
+                ]:
                     task.result()
             # Each rank has walked its own rows: parameters need the sum over ranks, and what was made needs the rows of all.
-            of_parameters = ranks.all_reduce([_sum([into[p] for into in gradients if p in into], p) for p in reached])
+            of_parameters = ranks.all_reduce(
+                [_sum([into[p] for into in gradients if p in into], p) for p in reached]
+            )
             of_made = [
-                ranks.all_gather(np.concatenate([into.get(x, np.zeros_like(x.data)) for into, x in zip(gradients, parts, strict=True)])[:own], counts)
+                ranks.all_gather(
+                    np.concatenate(
+                        [
+                            into.get(x, np.zeros_like(x.data))
+                            for into, x in zip(gradients, parts, strict=True)
+                        ]
+                    )[:own],
+                    counts,
+                )
                 for parts in zip(*cut, strict=True)
             ]
             return of_parameters + of_made
@@ -138,7 +170,11 @@ class _Sharded:
         first, own = shard_slice(counts, self.ranks.rank).start, counts[self.ranks.rank]
         parts = split_sizes(own, min(self.workers, own)) if own else [min(1, rows)]
         starts = [(first if own else 0) + shard_slice(parts, i).start for i in range(len(parts))]
-        return counts, own, [slice(start, start + n) for start, n in zip(starts, parts, strict=True)]
+        return (
+            counts,
+            own,
+            [slice(start, start + n) for start, n in zip(starts, parts, strict=True)],
+        )
 
 
 def _merged(batch: tuple, made: list, shard: slice) -> list:

@@ -1,8 +1,10 @@
 """Communication between ranks, processes that hold the same model and share a batch: all-gather, reduce-scatter, all-reduce.
 
-Everything rests on two moves of bytes: `all_gather` (each rank's rows to all) and an exchange (each rank's i-th part to rank i). Sums are
-made here, in the order of the ranks, and every number of a sum is made by one rank alone and then copied: so all ranks hold the same bits, whatever
-the library below does. Ranks can be simulated in the threads of one process (`simulate`), for tests and to see what goes wrong.
+Everything rests on two moves of bytes: `all_gather` (each rank's rows to all) and an exchange (each
+rank's i-th part to rank i). Sums are made here, in the order of the ranks, and every number of a
+sum is made by one rank alone and then copied: so all ranks hold the same bits, whatever the library
+below does. Ranks can be simulated in the threads of one process (`simulate`), for tests and to see
+what goes wrong.
 """
 
 import os
@@ -44,8 +46,8 @@ def shard_slice(counts: Sequence[int], part: int) -> slice:
 class Communicator:
     """The communicator of one of `size` ranks, the `rank`-th from 0; by itself, of a process that is alone.
 
-    `cores` is the number of the machine's cores that this rank may use. All ranks must make the same calls in the same order: a rank that
-    leaves one out keeps the others waiting.
+    `cores` is the number of the machine's cores that this rank may use. All ranks must make the
+    same calls in the same order: a rank that leaves one out keeps the others waiting.
 
     >>> alone = Communicator()
     >>> alone.all_gather(np.ones((2, 3)), [2]).shape, alone.all_reduce([np.ones(2)])
@@ -70,8 +72,8 @@ class Communicator:
     def all_reduce(self, arrays: list) -> list:
         """Return the sums over ranks of several arrays, the same bits on every rank.
 
-        Many small messages take longer than one large one, so arrays of one dtype travel in one buffer: a part of it is summed by each
-        rank (reduce-scatter), and the parts are gathered.
+        Many small messages take longer than one large one, so arrays of one dtype travel in one
+        buffer: a part of it is summed by each rank (reduce-scatter), and the parts are gathered.
         """
         if self.size == 1:
             return arrays
@@ -81,8 +83,14 @@ class Communicator:
             buffer = np.concatenate([to_host(arrays[i]).reshape(-1) for i in places])
             counts = split_sizes(len(buffer), self.size)
             total = self._gather(self._sum_of_own(buffer, counts), counts)
-            for i, part in zip(places, np.split(total, np.cumsum([arrays[i].size for i in places])[:-1]), strict=True):
-                found[i] = to_backend(part.reshape(arrays[i].shape), array_module(arrays[i]).__name__)
+            for i, part in zip(
+                places,
+                np.split(total, np.cumsum([arrays[i].size for i in places])[:-1]),
+                strict=True,
+            ):
+                found[i] = to_backend(
+                    part.reshape(arrays[i].shape), array_module(arrays[i]).__name__
+                )
         return found
 
     def check_agreement(self, what: str, number: Any) -> None:
@@ -124,12 +132,22 @@ class Communicator:
         return total
 
     def _on_host(self, move: Callable, x: Any, counts: Sequence[int]) -> Any:
-        return x if self.size == 1 else to_backend(move(np.ascontiguousarray(to_host(x)), counts), array_module(x).__name__)
+        return (
+            x
+            if self.size == 1
+            else to_backend(
+                move(np.ascontiguousarray(to_host(x)), counts), array_module(x).__name__
+            )
+        )
 
 
 def affinity() -> set[int]:
     """Return the numbers of the cores that this process may run on."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    return (
+        os.sched_getaffinity(0)
+        if hasattr(os, "sched_getaffinity")
+        else set(range(os.cpu_count() or 1))
+    )
 
 
 class Simulated(Communicator):
@@ -149,7 +167,9 @@ class Simulated(Communicator):
         return self._laid_out(x, np.concatenate)
 
     def _exchange(self, x: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-        return self._laid_out(x, lambda table: np.stack([one[shard_slice(counts, self.rank)] for one in table]))
+        return self._laid_out(
+            x, lambda table: np.stack([one[shard_slice(counts, self.rank)] for one in table])
+        )
 
 
 def simulate(size: int, work: Callable[[Communicator], Any]) -> list:
@@ -170,8 +190,13 @@ def simulate(size: int, work: Callable[[Communicator], Any]) -> list:
             raise
 
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(size) as pool:
-        tasks = [pool.submit(copy_context().run, guarded, Simulated(rank, table, meeting)) for rank in range(size)]
+        tasks = [
+            pool.submit(copy_context().run, guarded, Simulated(rank, table, meeting))
+            for rank in range(size)
+        ]
         problems = [problem for task in tasks if (problem := task.exception())]
-    for problem in sorted(problems, key=lambda problem: isinstance(problem, threading.BrokenBarrierError)):
+    for problem in sorted(
+        problems, key=lambda problem: isinstance(problem, threading.BrokenBarrierError)
+    ):
         raise problem  # the first that is a reason and not a consequence
     return [task.result() for task in tasks]

@@ -6,9 +6,10 @@
     events.out.…    the same numbers for TensorBoard
     results.json    what the evaluation found                     one atomic write
 
-Two rules keep it whole. A file that is written once appears under its name only when it is complete (`atomic`). A file that
-grows is repaired when it is opened again: a half-written last line goes, and so does every record after the resumed step, so
-the run that was stopped leaves the same lines as the run that was not. A run that fails before its first record leaves nothing.
+Two rules keep it whole. A file that is written once appears under its name only when it is complete
+(`atomic`). A file that grows is repaired when it is opened again: a half-written last line goes,
+and so does every record after the resumed step, so the run that was stopped leaves the same lines
+as the run that was not. A run that fails before its first record leaves nothing.
 """
 
 import csv
@@ -36,13 +37,25 @@ from .mpi import current_group
 TEMPORARY = ".*.[0-9]*.tmp"
 #: The version of a run folder's layout and names of weights; another is refused when it is read.
 FORMAT = 2
-PACKAGES = ("numpy", "scipy", "matplotlib", "pillow", "safetensors", "tokenizers", "cupy", "mpi4py", "mpich", "tinymm-from-scratch")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "matplotlib",
+    "pillow",
+    "safetensors",
+    "tokenizers",
+    "cupy",
+    "mpi4py",
+    "mpich",
+    "tinymm-from-scratch",
+)
 
 
 def plain(value: Any) -> Any:
     """Turn settings and numbers into what JSON knows: NumPy scalars to Python's, NaN and infinity to null, paths to text.
 
-    The reader's home folder becomes `~`: a run folder is made to be sent, and a path would carry a user's name.
+    The reader's home folder becomes `~`: a run folder is made to be sent, and a path would carry a
+    user's name.
 
     >>> plain({"loss": np.float32(0.5), "shape": (2, np.int64(3)), "bad": float("nan")})
     {'loss': 0.5, 'shape': [2, 3], 'bad': None}
@@ -65,7 +78,11 @@ def plain(value: Any) -> Any:
 
 def from_home(value: Any) -> Any:
     """Return a path that `plain` has shortened to ~ as a path; anything else as it is."""
-    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~" + os.sep) else value
+    return (
+        os.path.expanduser(value)
+        if isinstance(value, str) and value.startswith("~" + os.sep)
+        else value
+    )
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -80,7 +97,9 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_bytes().decode("utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"a run folder's {Path(path).name} is JSON: {path} is not ({error}); restore it, or start another run") from None
+        raise DataError(
+            f"a run folder's {Path(path).name} is JSON: {path} is not ({error}); restore it, or start another run"
+        ) from None
 
 
 def of_kind(value: Any, kind: Any) -> bool:
@@ -96,19 +115,35 @@ def of_kind(value: Any, kind: Any) -> bool:
 
 
 #: What a run.json holds, and the kind of each.
-_PARTS = {"settings": dict, "columns": list, "started": str, "resumed": list, "versions": dict, "platform": dict}
+_PARTS = {
+    "settings": dict,
+    "columns": list,
+    "started": str,
+    "resumed": list,
+    "versions": dict,
+    "platform": dict,
+}
 
 
 def read_run(path: str | Path, *needed: str) -> dict[str, Any]:
     """Return a run.json; DataError where a part of it is of another kind than `RunFolder` writes, or one that is needed is missing."""
     run = read_json(path)
     if not isinstance(run, dict):
-        raise DataError(f"a run folder's run.json is an object: {path} is a {type(run).__name__}; restore it, or start another run")
-    wrong = [name for name, kind in _PARTS.items() if (name in run or name in needed) and not isinstance(run.get(name), kind)]
+        raise DataError(
+            f"a run folder's run.json is an object: {path} is a {type(run).__name__}; restore it, or start another run"
+        )
+    wrong = [
+        name
+        for name, kind in _PARTS.items()
+        if (name in run or name in needed) and not isinstance(run.get(name), kind)
+    ]
     if not wrong and not all(isinstance(name, str) for name in run.get("columns", ())):
         wrong = ["columns"]
     if not wrong and not all(
-        isinstance(item, dict) and of_kind(item.get("step"), int) and isinstance(item.get("time"), str) for item in run.get("resumed", ())
+        isinstance(item, dict)
+        and of_kind(item.get("step"), int)
+        and isinstance(item.get("time"), str)
+        for item in run.get("resumed", ())
     ):
         wrong = ["resumed"]
     if wrong:
@@ -124,14 +159,17 @@ def read_results(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / "results.json"
     found = read_json(path)
     if not isinstance(found, dict) or not isinstance(found.get("chance", {}), dict):
-        raise DataError(f"a run folder's results.json has numbers by name, and chance levels by the same: {path} has not; restore it")
+        raise DataError(
+            f"a run folder's results.json has numbers by name, and chance levels by the same: {path} has not; restore it"
+        )
     return found
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """Return the records of a run, one dict a step, oldest first; an unfinished last line is not a record.
 
-    Only the last line can be unfinished, because lines are only ever appended; any other bad line is a DataError with its number.
+    Only the last line can be unfinished, because lines are only ever appended; any other bad line
+    is a DataError with its number.
     """
     path = Path(folder) / "metrics.jsonl"
     lines = path.read_bytes().split(b"\n") if path.exists() else []
@@ -139,12 +177,16 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line.decode("utf-8")) if line else None
-            if record is not None and not (isinstance(record, dict) and of_kind(record.get("step"), int)):
+            if record is not None and not (
+                isinstance(record, dict) and of_kind(record.get("step"), int)
+            ):
                 raise ValueError("no object with a step")
         except ValueError as error:
             if number == len(lines):  # no newline after it: the process ended while writing
                 continue
-            raise DataError(f"each line of metrics.jsonl is one record: line {number} of {path} is not ({error}); delete it") from None
+            raise DataError(
+                f"each line of metrics.jsonl is one record: line {number} of {path} is not ({error}); delete it"
+            ) from None
         if record is not None:
             records.append(record)
     return records
@@ -152,28 +194,35 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 
 def _csv_line(values: Sequence[Any]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(["" if value is None else value for value in values])
+    csv.writer(out, lineterminator="\n").writerow(
+        ["" if value is None else value for value in values]
+    )
     return out.getvalue()
 
 
-def _rewrite(folder: Path, columns: Sequence[str], last_step: float = float("inf")) -> list[dict[str, Any]]:
+def _rewrite(
+    folder: Path, columns: Sequence[str], last_step: float = float("inf")
+) -> list[dict[str, Any]]:
     """Make both metrics files again from the records up to `last_step`, dropping an unfinished line; return those records."""
     kept = [record for record in read_metrics(folder) if record["step"] <= last_step]
     with atomic(folder / "metrics.jsonl") as file:
         file.writelines(json.dumps(record).encode() + b"\n" for record in kept)
     with atomic(folder / "metrics.csv") as file:
         file.write(_csv_line(columns).encode())
-        file.writelines(_csv_line([record.get(name) for name in columns]).encode() for record in kept)
+        file.writelines(
+            _csv_line([record.get(name) for name in columns]).encode() for record in kept
+        )
     return kept
 
 
 class RunFolder:
     """An open run folder: `append` one record a step, `write_results` at the end, and leave it with `with`.
 
-    Made by `RunFolder.create` or `RunFolder.resume`. `columns` are fixed for the life of the run, "step" first: every line of
-    `metrics.jsonl` has these keys in this order, as `metrics.csv` has these columns; what a record lacks is null.
-    Append a step's record *before* saving its checkpoint: then no step that a checkpoint remembers is missing from the metrics.
-    A folder that was `made` here goes again where the run fails before anything in it has been trained.
+    Made by `RunFolder.create` or `RunFolder.resume`. `columns` are fixed for the life of the run,
+    "step" first: every line of `metrics.jsonl` has these keys in this order, as `metrics.csv` has
+    these columns; what a record lacks is null. Append a step's record *before* saving its
+    checkpoint: then no step that a checkpoint remembers is missing from the metrics. A folder that
+    was `made` here goes again where the run fails before anything in it has been trained.
     """
 
     def __init__(
@@ -206,7 +255,8 @@ class RunFolder:
     ) -> "RunFolder":
         """Return a new run folder with its `run.json`; a folder that already holds something is a UsageError, never overwritten.
 
-        `command` is the one that makes it, and what for if it is a part of something else, as in "train blip2: encoder".
+        `command` is the one that makes it, and what for if it is a part of something else, as in
+        "train blip2: encoder".
         """
         path = Path(path)
         if held := _held(path):
@@ -216,11 +266,18 @@ class RunFolder:
             )
         columns = tuple(columns)
         if columns[:1] != ("step",) or len(set(columns)) != len(columns):
-            raise UsageError(f"the columns of a run are different names, 'step' first: got {list(columns)}; list each name once")
+            raise UsageError(
+                f"the columns of a run are different names, 'step' first: got {list(columns)}; list each name once"
+            )
         made = [place for place in (path, *path.parents) if not place.exists()]
         path.mkdir(parents=True, exist_ok=True)
         _clear(path)
-        description = {"format": FORMAT, "command": command, "model": model, **plain(describe(settings))}
+        description = {
+            "format": FORMAT,
+            "command": command,
+            "model": model,
+            **plain(describe(settings)),
+        }
         description |= plain({"columns": columns, "started": _now(), "resumed": []})
         write_json(path / "run.json", description)
         _rewrite(path, columns)
@@ -234,7 +291,9 @@ class RunFolder:
         """
         path = Path(path)
         if not (path / "run.json").exists():
-            raise UsageError(f"--resume continues a folder with a run.json: {path} holds none; name one that does, or leave --resume out")
+            raise UsageError(
+                f"--resume continues a folder with a run.json: {path} holds none; name one that does, or leave --resume out"
+            )
         _clear(path)
         description = read_run(path / "run.json", "settings", "columns", "resumed")
         kept = _rewrite(path, description["columns"], step)
@@ -245,17 +304,25 @@ class RunFolder:
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record to all three logs and flush; an unknown column, or a step that does not grow, is a UsageError."""
         if unknown := [name for name in record if name not in self.columns]:
-            raise UsageError(f"a record's keys are the run's columns ({', '.join(self.columns)}): got {unknown[0]!r}; name it in `columns`")
+            raise UsageError(
+                f"a record's keys are the run's columns ({', '.join(self.columns)}): got {unknown[0]!r}; name it in `columns`"
+            )
         step = record.get("step")
         if step is None or step <= self.last_step:
-            raise UsageError(f"steps grow from record to record: got {step} after {self.last_step}; open the folder with RunFolder.resume")
+            raise UsageError(
+                f"steps grow from record to record: got {step} after {self.last_step}; open the folder with RunFolder.resume"
+            )
         full = plain({name: record.get(name) for name in self.columns})
         self._jsonl.write(json.dumps(full).encode() + b"\n")
         self._jsonl.flush()
         self.last_step = step
         self._csv.write(_csv_line(list(full.values())).encode())
         self._csv.flush()
-        numbers = {name: value for name, value in full.items() if name != "step" and isinstance(value, int | float)}
+        numbers = {
+            name: value
+            for name, value in full.items()
+            if name != "step" and isinstance(value, int | float)
+        }
         self._events.scalars(step, numbers)
 
     def write_results(self, results: Mapping[str, Any]) -> None:
@@ -324,7 +391,13 @@ def describe(settings: Mapping[str, Any]) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     machine = {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}
-    return {"settings": dict(settings), "seed": settings.get("seed"), "ranks": current_group().size, "versions": versions, "platform": machine}
+    return {
+        "settings": dict(settings),
+        "seed": settings.get("seed"),
+        "ranks": current_group().size,
+        "versions": versions,
+        "platform": machine,
+    }
 
 
 def _now() -> str:
@@ -353,12 +426,15 @@ def is_own(description: Mapping[str, Any]) -> bool:
     return (command == "demo" or command.startswith("train ")) and ":" not in command
 
 
-def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_model: tuple[str, ...] | None = None) -> Path:
+def last_run(
+    root: str | Path = "runs", *, holding: str = "run.json", of_model: tuple[str, ...] | None = None
+) -> Path:
     """Return the run folder under `root` that was started or resumed last, among those that hold a file named `holding`.
 
-    Runs that a command has made on the way to something else, as `ablate` and `compare` do, are nobody's last run. `of_model` names the
-    models, as `run.json` says them, that will do. The time is the one written in `run.json`: file dates change when a folder is
-    copied. UsageError if there is none.
+    Runs that a command has made on the way to something else, as `ablate` and `compare` do, are
+    nobody's last run. `of_model` names the models, as `run.json` says them, that will do. The time
+    is the one written in `run.json`: file dates change when a folder is copied. UsageError if there
+    is none.
     """
     found, runs = [], list(Path(root).glob("*/run.json"))
     for file in runs:
@@ -367,7 +443,12 @@ def last_run(root: str | Path = "runs", *, holding: str = "run.json", of_model: 
         description = read_run(file, "started", "resumed")
         if of_model and description.get("model") not in of_model or not is_own(description):
             continue
-        found.append((max([description["started"], *(item["time"] for item in description["resumed"])]), file.parent))
+        found.append(
+            (
+                max([description["started"], *(item["time"] for item in description["resumed"])]),
+                file.parent,
+            )
+        )
     if not found:
         if not runs:
             raise UsageError(

@@ -16,7 +16,9 @@ def warmup_cosine(step: int, steps: int, peak: float, warmup: int = 0, floor: fl
     [0.5, 1.0, 0.75, 0.25, 0.07]
     """
     if not 0 <= warmup <= steps:
-        raise UsageError(f"the warm-up lies within the run, and {warmup} of {steps} steps came; shorten it")
+        raise UsageError(
+            f"the warm-up lies within the run, and {warmup} of {steps} steps came; shorten it"
+        )
     if step < warmup:
         return peak * (step + 1) / warmup
     n = max(1, steps - warmup)

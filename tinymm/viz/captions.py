@@ -13,11 +13,17 @@ RIGHT, WRONG = "#00694C", "#B03A00"  # also told apart by the sign before the wo
 MOST = 18
 
 
-def captions(pictures: np.ndarray, written: Sequence[str], references: Sequence[Sequence[str]], *, title: str | None = None) -> Any:
+def captions(
+    pictures: np.ndarray,
+    written: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    title: str | None = None,
+) -> Any:
     """Return a figure of pictures `(N, h, w, c)` in [0, 1] with their captions; `references` are each picture's true ones.
 
-    Wrong ones come first, with a true caption below; at most 18 are shown. The title counts them all. ShapeError unless every picture has its text
-    and its references.
+    Wrong ones come first, with a true caption below; at most 18 are shown. The title counts them
+    all. ShapeError unless every picture has its text and its references.
 
     >>> captions(np.zeros((2, 4, 4, 3)), ["a cat", "a dog"], [["a cat"], ["a cow", "a bull"]]).alt.splitlines()[0]
     '1 of 2 captions (50%) is exactly right.'
@@ -40,9 +46,25 @@ def captions(pictures: np.ndarray, written: Sequence[str], references: Sequence[
         x, y = 0.2 + col * column, 0.62 + row * tall
         style.thumbnail(axes, pictures[i], x + side / 2, y + side / 2, side)
         said = ("✓ " if right[i] else "✗ ") + (written[i] or "(nothing)")
-        style.write(axes, x + side + 0.1, y + 0.02, style.wrapped(said, 30, 2), size=8.5, va="top", color=RIGHT if right[i] else WRONG)
+        style.write(
+            axes,
+            x + side + 0.1,
+            y + 0.02,
+            style.wrapped(said, 30, 2),
+            size=8.5,
+            va="top",
+            color=RIGHT if right[i] else WRONG,
+        )
         if not right[i]:
-            style.write(axes, x + side + 0.1, y + 0.42, style.wrapped(f"true: {references[i][0]}", 30, 2), size=8.5, va="top", color=style.INK)
+            style.write(
+                axes,
+                x + side + 0.1,
+                y + 0.42,
+                style.wrapped(f"true: {references[i][0]}", 30, 2),
+                size=8.5,
+                va="top",
+                color=style.INK,
+            )
     figure.alt = captions_alt(written, references)
     style.headline(figure, title or figure.alt.splitlines()[0].rstrip("."), size=11.5)
     return figure
@@ -53,7 +75,9 @@ def captions_alt(written: Sequence[str], references: Sequence[Sequence[str]]) ->
     pairs = list(zip(written, references, strict=True))
     count = sum(among(text, true) for text, true in pairs)
     share = f" ({count / len(pairs):.0%})" if pairs else ""
-    lines = [f"{count} of {len(pairs)} captions{share} {'is' if count == 1 else 'are'} exactly right."]
+    lines = [
+        f"{count} of {len(pairs)} captions{share} {'is' if count == 1 else 'are'} exactly right."
+    ]
     lines += [f"It says “{text}” of {true[0]}." for text, true in pairs if not among(text, true)][
         :3
     ]

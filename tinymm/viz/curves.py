@@ -1,8 +1,10 @@
 """A loss beside what it would be if the model knew nothing.
 
-A loss of 4.2 says nothing by itself. Beside the line of equal scores it does: a contrastive loss over N pairs is ln N for *any* model
-that scores all pairs alike, collapsed ones included. A fresh CLIP starts above that line, because its scale 1/0.07 turns small random
-differences into confident wrong answers; falling *to* the line is only learning to be unsure, and below it the pictures begin to matter.
+A loss of 4.2 says nothing by itself. Beside the line of equal scores it does: a contrastive loss
+over N pairs is ln N for *any* model that scores all pairs alike, collapsed ones included. A fresh
+CLIP starts above that line, because its scale 1/0.07 turns small random differences into confident
+wrong answers; falling *to* the line is only learning to be unsure, and below it the pictures begin
+to matter.
 """
 
 import re
@@ -23,7 +25,12 @@ NOTHING = {
 }
 NOTHING |= {"lm": NOTHING["itg"], "mlm": NOTHING["itg"]}
 LINES = ("#0072B2", "#C14E00", "#00805D", "#A3469B", "#7A6400", "#4D4D4D")
-SMALL = {"learning_rate": "learning rate", "scale": "scale of the logits", "temperature": "temperature", "gradient_norm": "gradient norm"}
+SMALL = {
+    "learning_rate": "learning rate",
+    "scale": "scale of the logits",
+    "temperature": "temperature",
+    "gradient_norm": "gradient norm",
+}
 
 
 def series(records: Iterable[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +39,11 @@ def series(records: Iterable[Mapping[str, Any]], name: str) -> tuple[np.ndarray,
     >>> series([{"step": 1, "loss": 3.0}, {"step": 2, "loss": None}, {"step": 3, "loss": 2.0}], "loss")
     (array([1., 3.]), array([3., 2.]))
     """
-    points = [(record["step"], record[name]) for record in records if isinstance(record.get(name), int | float | np.number)]
+    points = [
+        (record["step"], record[name])
+        for record in records
+        if isinstance(record.get(name), int | float | np.number)
+    ]
     steps, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
     return steps[np.isfinite(values)], values[np.isfinite(values)]
 
@@ -40,8 +51,9 @@ def series(records: Iterable[Mapping[str, Any]], name: str) -> tuple[np.ndarray,
 def smoothed(values: np.ndarray, radius: int) -> np.ndarray:
     """Return the moving average over `radius` neighbors on both sides, fewer where the curve begins and ends.
 
-    The window stays symmetric at the steep beginning, so a straight line stays where it is. The usual exponential average looks
-    back only: it lags, and would cross the line of equal scores later than the loss did.
+    The window stays symmetric at the steep beginning, so a straight line stays where it is. The
+    usual exponential average looks back only: it lags, and would cross the line of equal scores
+    later than the loss did.
 
     >>> smoothed(np.array([4.0, 3.0, 2.0, 1.0, 3.0]), radius=1)
     array([4., 3., 2., 2., 2.])
@@ -53,20 +65,33 @@ def smoothed(values: np.ndarray, radius: int) -> np.ndarray:
     return (total[last + 1] - total[first]) / (last + 1 - first)
 
 
-def losses(records: Sequence[Mapping[str, Any]], *, chance: Mapping[str, float] | None = None, title: str | None = None) -> Any:
+def losses(
+    records: Sequence[Mapping[str, Any]],
+    *,
+    chance: Mapping[str, float] | None = None,
+    title: str | None = None,
+) -> Any:
     """Return a figure of a run's records: losses with their lines of equal scores, validation, and what the optimizer did.
 
-    `records` are dicts with `step` and any of `loss itc itm mlm lm itg`, `validation_…` (recalls and such, in [0, 1]), `learning_rate`,
-    `scale`, `temperature`, `gradient_norm`; missing values and None are gaps. `chance` gives the value that knowing nothing would have,
-    by the same keys, such as `{"itc": np.log(128), "validation_r1": 1 / 150}`. Faint is each step, strong the moving average.
-    The title is the alt text's first sentence that has such a value.
+    `records` are dicts with `step` and any of `loss itc itm mlm lm itg`, `validation_…` (recalls
+    and such, in [0, 1]), `learning_rate`, `scale`, `temperature`, `gradient_norm`; missing values
+    and None are gaps. `chance` gives the value that knowing nothing would have, by the same keys,
+    such as `{"itc": np.log(128), "validation_r1": 1 / 150}`. Faint is each step, strong the moving
+    average. The title is the alt text's first sentence that has such a value.
 
     >>> losses([{"step": 1, "itc": 4.9}, {"step": 2, "itc": 2.0}], chance={"itc": np.log(128)}).alt
     'ITC fell from 4.90 to 2.00 in 2 steps; equal scores give 4.85 and say nothing.'
     """
     chance = dict(chance or {})
     names = _loss_names(records)
-    validation = sorted({name for record in records for name in record if name.startswith("validation_") and len(series(records, name)[0])})
+    validation = sorted(
+        {
+            name
+            for record in records
+            for name in record
+            if name.startswith("validation_") and len(series(records, name)[0])
+        }
+    )
     small = [name for name in SMALL if len(series(records, name)[0])]
     heights = [3.1, *([2.1] if validation else []), *([1.25] if small else [])]
     alt = losses_alt(records, chance=chance)
@@ -94,7 +119,14 @@ def losses(records: Sequence[Mapping[str, Any]], *, chance: Mapping[str, float] 
         axes.set_xlim(span)
     for place, name in enumerate(small):
         share = (width - 0.75 - 0.2) / len(small)
-        axes = figure.add_axes(((0.75 + place * share) / width, panels[-1], (share - 0.62) / width, heights[-1] / height))
+        axes = figure.add_axes(
+            (
+                (0.75 + place * share) / width,
+                panels[-1],
+                (share - 0.62) / width,
+                heights[-1] / height,
+            )
+        )
         axes.plot(*series(records, name), color=style.INK, linewidth=1)
         axes.set_title(SMALL[name], fontsize=9, family=style.FONT, loc="left", pad=3)
         _furnish(axes)
@@ -106,17 +138,28 @@ def losses(records: Sequence[Mapping[str, Any]], *, chance: Mapping[str, float] 
     return figure
 
 
-def losses_alt(records: Sequence[Mapping[str, Any]], *, chance: Mapping[str, float] | None = None) -> str:
+def losses_alt(
+    records: Sequence[Mapping[str, Any]], *, chance: Mapping[str, float] | None = None
+) -> str:
     """Return in words where each loss and each validation number began and ended, beside its chance level."""
     chance = chance or {}
     sentences = []
     for name in _loss_names(records):
         steps, values = series(records, name)
         first, last = _ends(values)
-        way = f"{'fell' if last < first else 'rose'} from {first:.2f} to {last:.2f}" if last != first else f"stayed at {last:.2f}"
+        way = (
+            f"{'fell' if last < first else 'rose'} from {first:.2f} to {last:.2f}"
+            if last != first
+            else f"stayed at {last:.2f}"
+        )
         text = f"{_words(name).replace('loss', 'Loss')} {way} in {int(steps[-1])} step{'s'[: int(steps[-1] != 1)]}"
-        sentences.append(text + (f"; {_nothing(name)[1].format(f'{chance[name]:.2f}')}." if name in chance else "."))
-    for name in sorted({key for record in records for key in record if key.startswith("validation_")}):
+        sentences.append(
+            text
+            + (f"; {_nothing(name)[1].format(f'{chance[name]:.2f}')}." if name in chance else ".")
+        )
+    for name in sorted(
+        {key for record in records for key in record if key.startswith("validation_")}
+    ):
         values = series(records, name)[1]
         if len(values):
             text = f"{_words(name).replace('validation', 'Validation', 1)} ended at {values[-1]:.3f}, best {values.max():.3f}"
@@ -127,8 +170,12 @@ def losses_alt(records: Sequence[Mapping[str, Any]], *, chance: Mapping[str, flo
 def _loss_names(records: Sequence[Mapping[str, Any]]) -> list[str]:
     names = [name for name in LOSSES if len(series(records, name)[0])]
     if not names:
-        raise UsageError(f"a loss curve needs records with one of {', '.join(LOSSES)}: got {len(records)} records without; train first")
-    if "loss" in names and any(np.array_equal(series(records, "loss"), series(records, name)) for name in names[1:]):
+        raise UsageError(
+            f"a loss curve needs records with one of {', '.join(LOSSES)}: got {len(records)} records without; train first"
+        )
+    if "loss" in names and any(
+        np.array_equal(series(records, "loss"), series(records, name)) for name in names[1:]
+    ):
         names.remove("loss")  # one term only: the sum is the same curve
     return names
 
@@ -147,8 +194,13 @@ def _finding(records: Sequence[Mapping[str, Any]], chance: Mapping[str, float], 
     rest: list[str] = []
     for name in names:
         last = _ends(series(records, name)[1])[1]
-        (below if last < chance[name] else rest).append(f"{_words(name)} ({last:.2f} {'<' if last < chance[name] else '≥'} {chance[name]:.2f})")
-    sides = (("below knowing nothing", below), ("not below" if below else "not below knowing nothing", rest))
+        (below if last < chance[name] else rest).append(
+            f"{_words(name)} ({last:.2f} {'<' if last < chance[name] else '≥'} {chance[name]:.2f})"
+        )
+    sides = (
+        ("below knowing nothing", below),
+        ("not below" if below else "not below knowing nothing", rest),
+    )
     text = "; ".join(f"{which}: {', '.join(found)}" for which, found in sides if found)
     return text[0].upper() + text[1:] + "."
 
@@ -164,7 +216,16 @@ def _words(name: str) -> str:
     return re.sub(r"\br(?:ecall)?(?: at)? ?(\d+)\b", r"R@\1", name.replace("_", " "))
 
 
-def _draw(axes: Any, records: Any, names: Sequence[str], chance: Mapping[str, float], *, equal: str, limits: Any, marker: str = "") -> None:
+def _draw(
+    axes: Any,
+    records: Any,
+    names: Sequence[str],
+    chance: Mapping[str, float],
+    *,
+    equal: str,
+    limits: Any,
+    marker: str = "",
+) -> None:
     ends: list[float] = []
     labels: list[tuple[str, str]] = []
     for color, name in zip(LINES * len(names), names, strict=False):
@@ -175,16 +236,25 @@ def _draw(axes: Any, records: Any, names: Sequence[str], chance: Mapping[str, fl
         else:
             curve = smoothed(values, len(values) // 60)
             axes.plot(steps, values, color=color, linewidth=0.8, alpha=0.3)
-            axes.plot(steps, curve, color=color, linewidth=1.8, marker="o" if len(values) == 1 else "")
+            axes.plot(
+                steps, curve, color=color, linewidth=1.8, marker="o" if len(values) == 1 else ""
+            )
         ends.append(float(curve[-1]))
-        labels.append((f"{_words(name).removeprefix('validation ')} {values[-1] if marker else _ends(values)[1]:.2f}", color))
+        labels.append(
+            (
+                f"{_words(name).removeprefix('validation ')} {values[-1] if marker else _ends(values)[1]:.2f}",
+                color,
+            )
+        )
         if name in chance:
             color = style.INK if marker else color
             axes.axhline(chance[name], color=color, linewidth=1.2, linestyle=(0, (5, 3)))
             if chance[name] in [chance.get(earlier) for earlier in names[: names.index(name)]]:
                 continue  # one line, one label
             number = f"{chance[name]:.2f}" if chance[name] >= 0.1 else f"{chance[name]:.2g}"
-            labels.append((f"{equal}: {number}" if marker else _nothing(name)[0].format(number), color))
+            labels.append(
+                (f"{equal}: {number}" if marker else _nothing(name)[0].format(number), color)
+            )
             ends.append(float(chance[name]))
     _furnish(axes)
     axes.set_ylim(*limits)
@@ -196,17 +266,30 @@ def label_ends(axes: Any, ends: Sequence[float], labels: Sequence[tuple[str, str
     low, high = axes.get_ylim()
     inches = axes.get_position().height * axes.figure.get_size_inches()[1]
     order = np.argsort(ends)
-    spaces = np.array([(labels[i][0].count("\n") + 1) * 0.165 for i in order]) * (high - low) / inches
+    spaces = (
+        np.array([(labels[i][0].count("\n") + 1) * 0.165 for i in order]) * (high - low) / inches
+    )
     places = np.array([ends[i] for i in order])
     apart = (spaces[1:] + spaces[:-1]) / 2
     for k in range(1, len(places)):
         places[k] = max(places[k], places[k - 1] + apart[k - 1])
-    places[-1] = min(places[-1], high - spaces[-1] / 2)  # and down again, where they would leave at the top
+    places[-1] = min(
+        places[-1], high - spaces[-1] / 2
+    )  # and down again, where they would leave at the top
     for k in range(len(places) - 2, -1, -1):
         places[k] = min(places[k], places[k + 1] - apart[k])
     for i, place in zip(order, places, strict=True):
         words, color = labels[i]
-        style.write(axes, 1.012, (place - low) / (high - low), words, color=color, size=9, va="center", transform=axes.transAxes)
+        style.write(
+            axes,
+            1.012,
+            (place - low) / (high - low),
+            words,
+            color=color,
+            size=9,
+            va="center",
+            transform=axes.transAxes,
+        )
 
 
 def _furnish(axes: Any) -> None:

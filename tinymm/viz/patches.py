@@ -16,14 +16,24 @@ def cut(picture: np.ndarray, patch: int) -> np.ndarray:
     """
     h, w, c = picture.shape
     if h % patch or w % patch:
-        raise ShapeError(f"patches tile the picture, and {h} × {w} over {patch} came; choose a divisor of both")
-    return picture.reshape(h // patch, patch, w // patch, patch, c).transpose(0, 2, 1, 3, 4).reshape(-1, patch * patch * c)
+        raise ShapeError(
+            f"patches tile the picture, and {h} × {w} over {patch} came; choose a divisor of both"
+        )
+    return (
+        picture.reshape(h // patch, patch, w // patch, patch, c)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(-1, patch * patch * c)
+    )
 
 
 def joined(patches: np.ndarray, height: int, width: int, patch: int) -> np.ndarray:
     """Return the picture (height, width, c) of patches (P, patch · patch · c): the way back of `cut`."""
     rows, columns = height // patch, width // patch
-    return patches.reshape(rows, columns, patch, patch, -1).transpose(0, 2, 1, 3, 4).reshape(height, width, -1)
+    return (
+        patches.reshape(rows, columns, patch, patch, -1)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(height, width, -1)
+    )
 
 
 def patches(picture: np.ndarray, patch: int, *, order: np.ndarray | None = None, title: str) -> Any:
@@ -37,14 +47,24 @@ def patches(picture: np.ndarray, patch: int, *, order: np.ndarray | None = None,
     panels = 2 + (order is not None)
     figure = style.new_figure(2.4 * panels + 0.6, 2.9)
     style.headline(figure, title, width=int((2.4 * panels + 0.6) * 10))
-    views = {"the picture, cut": picture, f"its rows: {len(rows)} × {rows.shape[1]}": rows.reshape(len(rows), -1, 1)}
+    views = {
+        "the picture, cut": picture,
+        f"its rows: {len(rows)} × {rows.shape[1]}": rows.reshape(len(rows), -1, 1),
+    }
     if order is not None:
         views["the same rows, shuffled"] = joined(rows[order], h, w, patch)
     for i, (name, view) in enumerate(views.items()):
-        axes = figure.add_axes(((0.15 + 2.4 * i + 0.15) / (2.4 * panels + 0.6), 0.06, 2.1 / (2.4 * panels + 0.6), 0.68))
+        axes = figure.add_axes(
+            ((0.15 + 2.4 * i + 0.15) / (2.4 * panels + 0.6), 0.06, 2.1 / (2.4 * panels + 0.6), 0.68)
+        )
         low, high = float(view.min()), float(view.max())
         axes.imshow(
-            (view[..., 0] - low) / ((high - low) or 1), cmap="gray", vmin=0, vmax=1, aspect="auto" if i == 1 else "equal", interpolation="nearest"
+            (view[..., 0] - low) / ((high - low) or 1),
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            aspect="auto" if i == 1 else "equal",
+            interpolation="nearest",
         )
         axes.set(xticks=[], yticks=[])
         axes.set_title(style.readable(name), fontsize=9.5, family=style.FONT)
@@ -64,4 +84,14 @@ def _numbered(axes: Any, order: Any, h: int, w: int, patch: int) -> None:
     for place, number in enumerate(order):
         y, x = divmod(place, w // patch)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
-        style.write(axes, x * patch, y * patch, str(int(number)), size=7.5, ha="left", va="top", color=style.INK, bbox=box)
+        style.write(
+            axes,
+            x * patch,
+            y * patch,
+            str(int(number)),
+            size=7.5,
+            ha="left",
+            va="top",
+            color=style.INK,
+            bbox=box,
+        )

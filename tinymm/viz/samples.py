@@ -8,23 +8,32 @@ import numpy as np
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.viz import style
 
-SIDE, GAP, LABEL, WORDS = 0.82, 0.14, 1.5, 0.52  # inches: a picture, between two, the row's name, the caption below
+SIDE, GAP, LABEL, WORDS = (
+    0.82,
+    0.14,
+    1.5,
+    0.52,
+)  # inches: a picture, between two, the row's name, the caption below
 
 
 def samples(rows: Mapping[str, tuple[np.ndarray, Sequence[str]]], title: str | None = None) -> Any:
     """Return a figure with a row of pictures for each name, every picture with its caption below.
 
-    A row is pictures `(N, h, w, c)` in [0, 1] and N captions; rows may have different lengths and sizes. DataError without rows; ShapeError for a
-    picture without a caption.
+    A row is pictures `(N, h, w, c)` in [0, 1] and N captions; rows may have different lengths and
+    sizes. DataError without rows; ShapeError for a picture without a caption.
 
     >>> samples({"digits": (np.zeros((2, 8, 8, 1)), ["one", "two"])}).alt
     'Pictures with captions, in 1 row. digits: one; two.'
     """
     if not rows:
-        raise DataError("samples shows a row of pictures or more, and none came; give {'name': (pictures, captions)}")
+        raise DataError(
+            "samples shows a row of pictures or more, and none came; give {'name': (pictures, captions)}"
+        )
     for name, (pictures, captions) in rows.items():
         if len(pictures) != len(captions) or not len(pictures):
-            raise ShapeError(f"samples: each picture has a caption, and {name!r} has {len(pictures)} with {len(captions)}; give one each")
+            raise ShapeError(
+                f"samples: each picture has a caption, and {name!r} has {len(pictures)} with {len(captions)}; give one each"
+            )
     longest = max(len(captions) for _, captions in rows.values())
     width, top = LABEL + longest * (SIDE + GAP) + GAP, 0.55 if title else 0.15
     height = top + len(rows) * (SIDE + WORDS)
@@ -37,9 +46,20 @@ def samples(rows: Mapping[str, tuple[np.ndarray, Sequence[str]]], title: str | N
         for j, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
             x = LABEL + j * (SIDE + GAP) + SIDE / 2
             style.thumbnail(axes, picture, x, y, SIDE)
-            style.write(axes, x, y + SIDE / 2 + 0.05, style.wrapped(caption, 15, 3), size=6.2, ha="center", va="top", color=style.TEXT)
+            style.write(
+                axes,
+                x,
+                y + SIDE / 2 + 0.05,
+                style.wrapped(caption, 15, 3),
+                size=6.2,
+                ha="center",
+                va="top",
+                color=style.TEXT,
+            )
     if title:
         style.headline(figure, title)
-    said = ". ".join(f"{name}: {'; '.join(map(str, captions))}" for name, (_, captions) in rows.items())
+    said = ". ".join(
+        f"{name}: {'; '.join(map(str, captions))}" for name, (_, captions) in rows.items()
+    )
     figure.alt = f"Pictures with captions, in {len(rows)} row{'s' * (len(rows) > 1)}. {said}."
     return figure

@@ -1,7 +1,8 @@
 """One look for every picture: four colors that always mean the same, letters that can be read, files that are never half-written.
 
-The colors are Okabe and Ito's, which stay apart for all common kinds of color vision, and no meaning is carried by color
-alone: padding is hatched, the right answer framed, the hardest wrong one dotted.
+The colors are Okabe and Ito's, which stay apart for all common kinds of color vision, and no
+meaning is carried by color alone: padding is hatched, the right answer framed, the hardest wrong
+one dotted.
 """
 
 import textwrap
@@ -37,7 +38,8 @@ _FILL = "\ue000"  # the second half of a wide letter, while lines are counted
 def drawing_class() -> type:
     """Return a Matplotlib Figure that knows its `alt` text and its numbers as a `table`, and shows itself in a notebook, without pyplot's state.
 
-    As text it is its alt text; the PNG of a notebook names no version and no date, so that one drawing has one file.
+    As text it is its alt text; the PNG of a notebook names no version and no date, so that one
+    drawing has one file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -80,9 +82,15 @@ def save(figure: Any, path: str | Path) -> Path:
     path = Path(path)
     kind = path.suffix.lstrip(".").lower()
     if kind not in figure.canvas.get_supported_filetypes():
-        raise DataError(f"a picture's name ends in its format: got {path.name!r}; use .png, .svg or .pdf")
+        raise DataError(
+            f"a picture's name ends in its format: got {path.name!r}; use .png, .svg or .pdf"
+        )
     alt = getattr(figure, "alt", "")
-    named = {"png": {"Description": alt}, "svg": {"Description": alt, "Date": None}, "pdf": {"Subject": alt, "CreationDate": None}}
+    named = {
+        "png": {"Description": alt},
+        "svg": {"Description": alt, "Date": None},
+        "pdf": {"Subject": alt, "CreationDate": None},
+    }
     with atomic(path) as file:
         figure.savefig(file, format=kind, dpi=DOTS_PER_INCH, metadata=named.get(kind))
     return path
@@ -140,7 +148,17 @@ def headline(figure: Any, finding: str, *, size: float = 12, width: int | None =
     """Write the finding at the top left of the figure: what the reader should take home, in one sentence or two lines."""
     inches = figure.get_size_inches()
     letters = width or max(20, int(inches[0] * 72 / (size * 0.56)))
-    text = figure.text(0.12 / inches[0], 1 - 0.1 / inches[1], "", size=size, weight="bold", va="top", family=FONT, color=INK, parse_math=False)
+    text = figure.text(
+        0.12 / inches[0],
+        1 - 0.1 / inches[1],
+        "",
+        size=size,
+        weight="bold",
+        va="top",
+        family=FONT,
+        color=INK,
+        parse_math=False,
+    )
     while True:
         text.set_text("\n".join(in_lines(finding, letters)))
         if text.get_window_extent().x1 <= figure.bbox.x1 or letters <= 10:
@@ -148,10 +166,19 @@ def headline(figure: Any, finding: str, *, size: float = 12, width: int | None =
         letters -= 2  # letters differ in width: these are wide ones
 
 
-def tick_names(axes: "Axes", which: str, names: Sequence[str], *, size: float = 8, **how: Any) -> None:
+def tick_names(
+    axes: "Axes", which: str, names: Sequence[str], *, size: float = 8, **how: Any
+) -> None:
     """Name the places 0, 1, … along the "x" or "y" axis."""
     axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
-    axis.set_ticks(range(len(names)), [readable(name) for name in names], fontsize=size, family=FONT, parse_math=False, **how)
+    axis.set_ticks(
+        range(len(names)),
+        [readable(name) for name in names],
+        fontsize=size,
+        family=FONT,
+        parse_math=False,
+        **how,
+    )
 
 
 def quiet(axes: "Axes", *, keep: Sequence[str] = ()) -> None:
@@ -171,11 +198,22 @@ def as_rgb(picture: np.ndarray) -> np.ndarray:
     array = np.asarray(picture, dtype=np.float32)
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[-1] not in (1, 3):
-        raise ShapeError(f"a picture is (h, w), (h, w, 1) or (h, w, 3): got {np.shape(picture)}; channels come last, one picture at a time")
+        raise ShapeError(
+            f"a picture is (h, w), (h, w, 1) or (h, w, 3): got {np.shape(picture)}; channels come last, one picture at a time"
+        )
     return np.broadcast_to(np.clip(np.nan_to_num(array), 0, 1), (*array.shape[:2], 3))
 
 
-def thumbnail(axes: "Axes", picture: np.ndarray, x: float, y: float, side: float, color: str = PICTURE, *, width: float = 1.2) -> None:
+def thumbnail(
+    axes: "Axes",
+    picture: np.ndarray,
+    x: float,
+    y: float,
+    side: float,
+    color: str = PICTURE,
+    *,
+    width: float = 1.2,
+) -> None:
     """Draw a picture centered at `(x, y)` of the axes' data, its longer side `side`, framed in `color`."""
     from matplotlib.patches import Rectangle
 
@@ -184,8 +222,24 @@ def thumbnail(axes: "Axes", picture: np.ndarray, x: float, y: float, side: float
     down = axes.yaxis_inverted()
     bottom, top = (y + half_h, y - half_h) if down else (y - half_h, y + half_h)
     with steady_limits(axes):
-        axes.imshow(rgb, extent=(x - half_w, x + half_w, bottom, top), interpolation="antialiased", aspect="auto", zorder=2)
-    axes.add_patch(Rectangle((x - half_w, y - half_h), 2 * half_w, 2 * half_h, fill=False, edgecolor=color, linewidth=width, zorder=3))
+        axes.imshow(
+            rgb,
+            extent=(x - half_w, x + half_w, bottom, top),
+            interpolation="antialiased",
+            aspect="auto",
+            zorder=2,
+        )
+    axes.add_patch(
+        Rectangle(
+            (x - half_w, y - half_h),
+            2 * half_w,
+            2 * half_h,
+            fill=False,
+            edgecolor=color,
+            linewidth=width,
+            zorder=3,
+        )
+    )
 
 
 @contextmanager

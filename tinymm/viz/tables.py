@@ -17,7 +17,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     cells = [list(columns), *([number(value) for value in row] for row in rows)]
     wide = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     return "\n".join(
-        "  ".join(f"{value:<{w}}" if i == 0 else f"{value:>{w}}" for i, (value, w) in enumerate(zip(row, wide, strict=True))).rstrip()
+        "  ".join(
+            f"{value:<{w}}" if i == 0 else f"{value:>{w}}"
+            for i, (value, w) in enumerate(zip(row, wide, strict=True))
+        ).rstrip()
         for row in cells
     )
 

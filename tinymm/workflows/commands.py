@@ -47,7 +47,9 @@ class Parser(argparse.ArgumentParser):
             known = [str(choice) for choice in action.choices]
             near = difflib.get_close_matches(str(value).lower(), known, n=1)
             way_out = f"did you mean {near[0]}?" if near else "choose one of these"
-            raise argparse.ArgumentError(action, f"it is one of {', '.join(known)}, and {str(value)!r} came; {way_out}")
+            raise argparse.ArgumentError(
+                action, f"it is one of {', '.join(known)}, and {str(value)!r} came; {way_out}"
+            )
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return the options; words that belong to none are refused, as argparse does, with the way out."""
@@ -63,9 +65,17 @@ class Parser(argparse.ArgumentParser):
         """Return what to write in place of words that belong to no flag of this command."""
         flags = [word.split("=")[0] for word in left if word.startswith("-")]
         if not flags:
-            taken = [str(action.metavar or action.dest) for action in self._actions if not action.option_strings]
+            taken = [
+                str(action.metavar or action.dest)
+                for action in self._actions
+                if not action.option_strings
+            ]
             several = 'a text of several words stands in quotation marks: "a red ball"'
-            return f"{self.prog.split()[-1]} takes {' and '.join(taken)}, and {several}" if taken else several
+            return (
+                f"{self.prog.split()[-1]} takes {' and '.join(taken)}, and {several}"
+                if taken
+                else several
+            )
         known = self._option_string_actions
         meant = [name for name in ELSEWHERE.get(flags[0], ()) if name in known]
         near = meant or difflib.get_close_matches(flags[0], known, n=1, cutoff=0.75)
@@ -136,7 +146,12 @@ def add(
 
     `shares_batches`: it trains on batches that ranks may share (`mpiexec`).
     """
-    parser = commands.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".", epilog=f"example: python -m tinymm {example}")
+    parser = commands.add_parser(
+        name,
+        help=help_,
+        description=help_[0].upper() + help_[1:] + ".",
+        epilog=f"example: python -m tinymm {example}",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(command=command, parser=parser, shares_batches=shares_batches)
     return parser
@@ -156,8 +171,15 @@ def common(
         said = "names the random draws; the same seed gives the same numbers (default: 0)"
         parser.add_argument("--seed", type=seed_number, default=0, help=said)
     if backend:
-        parser.add_argument("--backend", default="numpy", choices=["numpy", "cupy"], help="where the arrays live (default: numpy)")
-    parser.add_argument("--out", metavar="PATH", help=out or "write the result to this JSON file too")
+        parser.add_argument(
+            "--backend",
+            default="numpy",
+            choices=["numpy", "cupy"],
+            help="where the arrays live (default: numpy)",
+        )
+    parser.add_argument(
+        "--out", metavar="PATH", help=out or "write the result to this JSON file too"
+    )
 
 
 def check_out(out: str | None) -> None:
@@ -165,7 +187,9 @@ def check_out(out: str | None) -> None:
     if out and Path(out).is_dir():
         raise UsageError(f"--out is a file here, and {out} is a folder; name a file in it")
     if out and not Path(out).parent.is_dir():
-        raise UsageError(f"--out is a file in a folder, and {Path(out).parent} is none; make it first, or name another")
+        raise UsageError(
+            f"--out is a file in a folder, and {Path(out).parent} is none; make it first, or name another"
+        )
 
 
 def invert(parser: argparse.ArgumentParser) -> None:
@@ -183,8 +207,16 @@ def seed_number(text: str) -> int:
 
 def model(parser: argparse.ArgumentParser) -> None:
     """Add which model, and its tokenizer."""
-    parser.add_argument("--model", metavar="RUN_OR_FOLDER", help="a run, a Hugging Face folder or a file of weights (default: the last run)")
-    parser.add_argument("--tokenizer", metavar="PATH", help="the tokenizer's folder, for a file of weights that brings none")
+    parser.add_argument(
+        "--model",
+        metavar="RUN_OR_FOLDER",
+        help="a run, a Hugging Face folder or a file of weights (default: the last run)",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="PATH",
+        help="the tokenizer's folder, for a file of weights that brings none",
+    )
     heads = "attention heads of a file that does not tell them, such as image=12,text=8"
     parser.add_argument("--heads", metavar="PART=N", help=heads)
     activation = "its activation: quick_gelu (OpenAI's), gelu (open_clip's usual one) or relu; or image=…,text=…"

@@ -43,9 +43,7 @@ def _fields(spec: ModelSpec) -> dict[str, Any]:
     return {item.name: item for item in fields(spec.settings)}
 
 
-def _add_field(
-    parser: argparse.ArgumentParser, name: str, specs: list[ModelSpec], of: int
-) -> None:
+def _add_field(parser: argparse.ArgumentParser, name: str, specs: list[ModelSpec], of: int) -> None:
     own = [_fields(spec)[name] for spec in specs]
     first, flag = own[0], "--" + name.replace("_", "-")
     about = first.metadata

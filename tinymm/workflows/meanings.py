@@ -2,7 +2,8 @@
 
 import re
 
-#: The first pattern that is found in a name says what it is; a name of two ideas, such as swap_relation_itm, meets the rarer one first.
+#: The first pattern that is found in a name says what it is; a name of two ideas, such as
+#: swap_relation_itm, meets the rarer one first.
 MEANINGS = (
     ("unseen_characters_all_", "the same among all names, seen ones too"),
     ("unseen_characters_", "characters never trained on; words of their names were"),

@@ -139,5 +139,3 @@ def _classes(model: Any, able: frozenset[str], source: Source) -> dict[str, Any]
         largest = np.bincount(task.targets[~fold]).max() / (~fold).sum()
         chance[f"probe_{name}"] = float(largest)
     return found | {"chance": chance}
-
-

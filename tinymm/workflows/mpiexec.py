@@ -1,6 +1,7 @@
 """A command under `mpiexec`: every rank does the same, the first one speaks and writes the run folder, the others work in folders that go away.
 
-Nothing in a workflow asks which rank it is. What a rank needs of a run that goes on is in a copy of its folder.
+Nothing in a workflow asks which rank it is. What a rank needs of a run that goes on is in a copy of
+its folder.
 """
 
 import contextlib
@@ -32,7 +33,11 @@ def one_voice() -> Iterator[None]:
     if announced()[0] == 0:
         yield
         return
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
         yield
 
 
@@ -40,22 +45,29 @@ def one_voice() -> Iterator[None]:
 def mpi_session(options: dict[str, Any], *, shares_batches: bool) -> Iterator[dict[str, Any]]:
     """Give the options with which this rank runs a command; the same for a process that is alone.
 
-    `shares_batches` says whether the command trains, so that ranks have something to share: UsageError if not. An error that all ranks have is
-    raised in each; one that is this rank's alone is said by it and ends all, since the others would wait for this one.
+    `shares_batches` says whether the command trains, so that ranks have something to share:
+    UsageError if not. An error that all ranks have is raised in each; one that is this rank's alone
+    is said by it and ends all, since the others would wait for this one.
     """
     ranks = current_group()
     if ranks.size == 1:
         yield options
         return
     if not shares_batches:
-        raise UsageError(f"train, demo and compare share batches among ranks, and {ranks.size} were started for another command; start one process")
+        raise UsageError(
+            f"train, demo and compare share batches among ranks, and {ranks.size} were started for another command; start one process"
+        )
     try:
         with _own_folders(options, ranks) as own, _own_cores(ranks):
             yield own
     except BaseException as problem:
         if not ranks.meets(PATIENCE):
             said = f"tinymm: rank {ranks.rank} of {ranks.size}: {problem}"
-            print(said if isinstance(problem, (TinymmError, OSError)) else traceback.format_exc(), file=sys.__stderr__, flush=True)
+            print(
+                said if isinstance(problem, (TinymmError, OSError)) else traceback.format_exc(),
+                file=sys.__stderr__,
+                flush=True,
+            )
             ranks.abort(2)
         raise
 

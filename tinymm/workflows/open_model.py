@@ -26,7 +26,9 @@ class LoadedModel:
     preprocess: Any
     settings: dict[str, Any]
     newly_initialized: tuple[str, ...] = ()  # weights that the folder has none for
-    unused: tuple[str, ...] = ()  # what else the file and its folder hold, of which nothing was made
+    unused: tuple[
+        str, ...
+    ] = ()  # what else the file and its folder hold, of which nothing was made
 
     @property
     def spec(self) -> tasks.ModelSpec:
@@ -60,8 +62,8 @@ def open_model(
 
     `can` are abilities (`tasks.CONTRAST` …), one of which the `command` needs: the last run is that
     of a model with one of them, and another model is refused. A file such as OpenAI's `.pt` brings
-    no tokenizer: give the folder or file of one. `heads`, `activation` and `resolution` are those of
-    `pretrained.load`, the first two also as the command line has them ("image=12,text=8").
+    no tokenizer: give the folder or file of one. `heads`, `activation` and `resolution` are those
+    of `pretrained.load`, the first two also as the command line has them ("image=12,text=8").
     CheckpointError for a path where nothing is, or a model and preprocessing that differ;
     UsageError for a model without such an ability.
     """
@@ -94,8 +96,8 @@ def open_any(
 ) -> LoadedModel:
     """Open any model that has a spec, such as a language model, as `open_model` does.
 
-    CheckpointError for a path where nothing is and for weights that are not finite; UsageError for a
-    model without a spec.
+    CheckpointError for a path where nothing is and for weights that are not finite; UsageError for
+    a model without a spec.
     """
     folder = Path(path)
     if not folder.exists():
@@ -186,7 +188,10 @@ def _by_part(text: str) -> dict[str, Any]:
     wrong = [item for item in pairs if len(item) != 2]
     if wrong:
         raise UsageError(f"each part has a value, such as image=12,text=8, and {text!r} came")
-    return {part.strip(): int(value) if value.strip().isdecimal() else value.strip() for part, value in pairs}
+    return {
+        part.strip(): int(value) if value.strip().isdecimal() else value.strip()
+        for part, value in pairs
+    }
 
 
 def a(model: Any) -> str:
@@ -204,9 +209,15 @@ def introduce(opened: LoadedModel, asked: str | None) -> None:
     """Say which model answers, what it was trained on and for how long, beside the answer; `asked` is the given path, None for the last run."""
     settings = opened.settings
     data, steps = settings.get("data"), settings.get("steps")
-    trained = f"trained on {data}" + (f" for {steps:,} steps" if steps else "") if data else "which does not say what it was trained on"
+    trained = (
+        f"trained on {data}" + (f" for {steps:,} steps" if steps else "")
+        if data
+        else "which does not say what it was trained on"
+    )
     begun = f", beginning with {settings['init']}" if settings.get("init") else ""
-    aside(f"model: {opened.path}{'' if asked else ', the last run'}: {a(opened.model)}, {trained}{begun}")
+    aside(
+        f"model: {opened.path}{'' if asked else ', the last run'}: {a(opened.model)}, {trained}{begun}"
+    )
 
 
 def settings_of(run: Path) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """One page to send to somebody: a run's numbers beside chance, its pictures and its settings, in a single file.
 
-`report.html` holds everything inside itself, pictures and style too, has no script, and its own security policy forbids the
-browser every request: what you see is what the folder held. The page is made from the files of the run folder alone, so it can be made
-again at any time, and whatever a run did not leave behind is simply not on it.
+`report.html` holds everything inside itself, pictures and style too, has no script, and its own
+security policy forbids the browser every request: what you see is what the folder held. The page is
+made from the files of the run folder alone, so it can be made again at any time, and whatever a run
+did not leave behind is simply not on it.
 """
 
 import base64
@@ -49,25 +50,38 @@ summary { cursor: pointer; color: var(--mark); margin: .6rem 0 }
 def write_report(folder: str | Path) -> Path:
     """Write `report.html` into a run folder and return its path; what the folder lacks is left out.
 
-    Numbers are headlines where `results.json` has a chance level of the same name under "chance": a recall of 0.3 is brilliant among
-    1,881 and poor among 4. Pictures bring their alt text with them, in the PNG's "Description". A folder without a `run.json`
-    is refused with a UsageError, a file that is damaged with a DataError that names it.
+    Numbers are headlines where `results.json` has a chance level of the same name under "chance": a
+    recall of 0.3 is brilliant among 1,881 and poor among 4. Pictures bring their alt text with
+    them, in the PNG's "Description". A folder without a `run.json` is refused with a UsageError, a
+    file that is damaged with a DataError that names it.
     """
     folder = Path(folder)
     if not (folder / "run.json").exists():
-        raise UsageError(f"a report is made of a run folder, which holds a run.json: {folder} holds none; name the folder of a run")
+        raise UsageError(
+            f"a report is made of a run folder, which holds a run.json: {folder} holds none; name the folder of a run"
+        )
     run, records = read_run(folder / "run.json"), read_metrics(folder)
     results = read_results(folder) if (folder / "results.json").exists() else {}
     name = folder.resolve().name
-    parts = [f"<h1>{_text(name)}</h1>", f'<p class="soft">{_text(_when(run, records))}</p>', *_headline(results)]
+    parts = [
+        f"<h1>{_text(name)}</h1>",
+        f'<p class="soft">{_text(_when(run, records))}</p>',
+        *_headline(results),
+    ]
     for file, heading in PICTURES.items():
         if (folder / file).exists():
             parts += [f"<h2>{_text(heading)}</h2>", _figure(folder / file)]
     levels = dict(_flat(results.get("chance", {})))
-    rows = [(label, value, levels.get(label, "")) for label, value in _flat({**results, "chance": {}})]
+    rows = [
+        (label, value, levels.get(label, "")) for label, value in _flat({**results, "chance": {}})
+    ]
     parts += [*_steps(records), *_table("All results", ("what", "value", "chance"), rows)]
     parts += _table("Settings", ("setting", "value"), _flat(run.get("settings", {})))
-    parts += _table("Made with", ("what", "value"), _flat({**run.get("versions", {}), **run.get("platform", {})}))
+    parts += _table(
+        "Made with",
+        ("what", "value"),
+        _flat({**run.get("versions", {}), **run.get("platform", {})}),
+    )
     body = "\n".join(parts)
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -88,8 +102,16 @@ def picture_alt(path: str | Path) -> str:
         with Image.open(path, formats=["PNG"]) as picture:
             picture.load()
             return str(getattr(picture, "text", {}).get("Description", ""))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"a run folder's pictures are PNG files: {path} is not ({error}); delete it or draw it again") from None
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise DataError(
+            f"a run folder's pictures are PNG files: {path} is not ({error}); delete it or draw it again"
+        ) from None
 
 
 def _text(value: Any) -> str:
@@ -104,11 +126,20 @@ def _words(name: str) -> str:
 def _number(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.3g}"
-    return "—" if value is None else f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return (
+        "—"
+        if value is None
+        else f"{value:,}"
+        if isinstance(value, int) and not isinstance(value, bool)
+        else str(value)
+    )
 
 
 def _when(run: Mapping[str, Any], records: list[dict[str, Any]]) -> str:
-    words = [f"{records[-1]['step']:,} steps" if records else "no steps recorded", f"seed {run.get('seed')}"]
+    words = [
+        f"{records[-1]['step']:,} steps" if records else "no steps recorded",
+        f"seed {run.get('seed')}",
+    ]
     words.append(f"begun {str(run.get('started', '')).replace('T', ' ')[:16]} UTC")
     if resumed := run.get("resumed"):
         words.append(f"resumed after step {', '.join(str(item['step']) for item in resumed)}")
@@ -119,7 +150,7 @@ def _headline(results: Mapping[str, Any]) -> Iterator[str]:
     chances = results.get("chance", {})
     items = [
         f"<li><span>{_text(_words(name))}</span><b>{_text(_number(results[name]))}</b><span>chance {_text(_number(chance))}</span>"
-        f'{f"<small>{_text(meaning(name))}</small>" if meaning(name) else ""}</li>'
+        f"{f'<small>{_text(meaning(name))}</small>' if meaning(name) else ''}</li>"
         for name, chance in chances.items()
         if isinstance(results.get(name), int | float)
     ]
@@ -130,7 +161,9 @@ def _headline(results: Mapping[str, Any]) -> Iterator[str]:
 def _figure(path: Path) -> str:
     alt = picture_alt(path)
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    caption = f'<figcaption aria-hidden="true">{_text(alt)}</figcaption>' if alt else ""  # read aloud once, as the alt text
+    caption = (
+        f'<figcaption aria-hidden="true">{_text(alt)}</figcaption>' if alt else ""
+    )  # read aloud once, as the alt text
     return f'<figure><div><img alt="{_text(" ".join(alt.split()))}" src="data:image/png;base64,{data}"></div>{caption}</figure>'
 
 
@@ -150,8 +183,14 @@ def _rows(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = "".join(f'<th scope="col">{_text(name)}</th>' for name in columns)
     lines = []
     for first, *rest in rows:
-        lines.append(f'<tr><th scope="row">{_text(first)}</th>' + "".join(f"<td>{_text(value)}</td>" for value in rest) + "</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(lines) + "\n</tbody></table>"
+        lines.append(
+            f'<tr><th scope="row">{_text(first)}</th>'
+            + "".join(f"<td>{_text(value)}</td>" for value in rest)
+            + "</tr>"
+        )
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n" + "\n".join(lines) + "\n</tbody></table>"
+    )
 
 
 def _table(heading: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -165,11 +204,24 @@ def _steps(records: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the curve as a table of about a dozen steps, the last and all with a validation among the candidates."""
     if not records:
         return
-    checked = [record for record in records if any(name.startswith("validation") and record[name] is not None for name in record)]
+    checked = [
+        record
+        for record in records
+        if any(name.startswith("validation") and record[name] is not None for name in record)
+    ]
     pool = checked or records
-    shown = {id(pool[(len(pool) - 1) * k // 11]): pool[(len(pool) - 1) * k // 11] for k in range(12)} | {id(records[-1]): records[-1]}
-    names = [name for name in records[-1] if any(record.get(name) is not None for record in shown.values())]
-    table = _rows(map(_words, names), ([_number(record.get(name)) for name in names] for record in shown.values()))
+    shown = {
+        id(pool[(len(pool) - 1) * k // 11]): pool[(len(pool) - 1) * k // 11] for k in range(12)
+    } | {id(records[-1]): records[-1]}
+    names = [
+        name
+        for name in records[-1]
+        if any(record.get(name) is not None for record in shown.values())
+    ]
+    table = _rows(
+        map(_words, names),
+        ([_number(record.get(name)) for name in names] for record in shown.values()),
+    )
     yield f'<details><summary>The curve in numbers</summary><div class="wide">{table}</div></details>'
 
 
@@ -182,5 +234,7 @@ def table(results: dict[str, Any]) -> list[str]:
     lines = []
     for name, level in results["chance"].items():
         words = name.replace("_r1", " R@1").replace("_", " ")
-        lines.append(f"{words:<32}{results[name]:>8.3f}   chance {level:.3f}   {meaning(name)}".rstrip())
+        lines.append(
+            f"{words:<32}{results[name]:>8.3f}   chance {level:.3f}   {meaning(name)}".rstrip()
+        )
     return lines

@@ -1,8 +1,9 @@
 """How a run begins, goes on and is finished: what all commands that train share.
 
-A run is finished when its report is there, which is written last: one that was stopped while its pictures were drawn has its weights and numbers,
-and goes on with drawing. Beside its settings a run keeps a fingerprint of its data and of what the models that it began with have seen: it goes on
-with the same data only, and whoever evaluates it learns which pictures are not new to it.
+A run is finished when its report is there, which is written last: one that was stopped while its
+pictures were drawn has its weights and numbers, and goes on with drawing. Beside its settings a run
+keeps a fingerprint of its data and of what the models that it began with have seen: it goes on with
+the same data only, and whoever evaluates it learns which pictures are not new to it.
 """
 
 import difflib
@@ -16,7 +17,14 @@ from tinymm.data.batches import Source
 from tinymm.data.your_data.fingerprint import difference, fingerprint, trained_on
 from tinymm.training.checkpoint import FILE as CHECKPOINT
 from tinymm.training.checkpoint import read_progress
-from tinymm.training.records import RunFolder, read_json, read_metrics, read_results, read_run, write_json
+from tinymm.training.records import (
+    RunFolder,
+    read_json,
+    read_metrics,
+    read_results,
+    read_run,
+    write_json,
+)
 
 from .open_model import check_kind, settings_of
 from .terminal import doing
@@ -54,7 +62,9 @@ class Stopped:
                     "a new run"
                 )
         elif not self.anew:
-            say(f"{self.path} does not say what data it began with; whether that is still the same cannot be told")
+            say(
+                f"{self.path} does not say what data it began with; whether that is still the same cannot be told"
+            )
         steps = self.settings.get("steps")
         if self.trained:
             say(f"{self.path}: all {steps} steps are done; its pictures and report are drawn")
@@ -71,11 +81,15 @@ def stopped(path: str | Path, model: str) -> Stopped:
     path = Path(path)
     if not (path / "run.json").exists():
         there = "holds no run.json" if path.is_dir() else "does not exist"
-        raise UsageError(f"--resume goes on with a run that was stopped, and {path} {there}; start a new run with --out")
+        raise UsageError(
+            f"--resume goes on with a run that was stopped, and {path} {there}; start a new run with --out"
+        )
     run = read_run(path / "run.json", "settings")
     settings = settings_of(path / "run.json")
     if run.get("model") != model:
-        raise UsageError(f"--resume goes on with a run of the same model, and {path} trains another; say so after `train`, or start a new run")
+        raise UsageError(
+            f"--resume goes on with a run of the same model, and {path} trains another; say so after `train`, or start a new run"
+        )
     if finished(path):
         raise UsageError(
             f"--resume goes on with a run that was stopped, and {path} is finished; start a new run with --out, from its weights with --init "
@@ -97,8 +111,14 @@ def own_settings(kind: Callable[..., Any], stop: Stopped) -> Any:
     foreign = [name for name in stop.settings if name not in known]
     if foreign:
         near = difflib.get_close_matches(foreign[0], set(known) - set(stop.settings), n=1)
-        hint = f"did you mean {near[0]}? Rename it there" if near else "go on with the version of tinymm that began it"
-        raise DataError(f"--resume goes on by the run's settings, and {stop.path / 'run.json'} has {foreign[0]!r}, which is none; {hint}")
+        hint = (
+            f"did you mean {near[0]}? Rename it there"
+            if near
+            else "go on with the version of tinymm that began it"
+        )
+        raise DataError(
+            f"--resume goes on by the run's settings, and {stop.path / 'run.json'} has {foreign[0]!r}, which is none; {hint}"
+        )
     for name, value in stop.settings.items():
         check_kind(stop.path / "run.json", name, value, known[name])
     return kind(**stop.settings)
@@ -109,13 +129,20 @@ def finished(path: Path) -> bool:
     return (path / "results.json").exists() and (path / "report.html").exists()
 
 
-def remember(folder: RunFolder, source: Any, began_with: Iterable[Path], say: Callable[[str], None]) -> None:
+def remember(
+    folder: RunFolder, source: Any, began_with: Iterable[Path], say: Callable[[str], None]
+) -> None:
     """Keep the data's fingerprint and its words in a new run's folder, and what the models that it `began_with` were trained on.
 
     Pictures that are kept back now and were trained on then are said: their numbers are no test.
     """
     now = fingerprint(source)
-    before = {one["digest"]: one for path in began_with for one in seen_by(path) if one["digest"] != now["digest"]}
+    before = {
+        one["digest"]: one
+        for path in began_with
+        for one in seen_by(path)
+        if one["digest"] != now["digest"]
+    }
     write_json(folder.path / DATA, now | {"before": list(before.values())})
     source.tokenizer.save(folder.path)
     not_new(now, before.values(), "the model that this run begins with", say)
@@ -133,12 +160,18 @@ def fingerprint_in(path: Path) -> dict[str, Any]:
     """Return what a run's folder remembers of its data; DataError where that is no fingerprint."""
     own = read_json(path / DATA)
     before = own.get("before", []) if isinstance(own, dict) else None
-    if not isinstance(before, list) or not all(isinstance(one, dict) and isinstance(one.get("digest"), str) for one in (own, *before)):
-        raise DataError(f"a run folder's {DATA} is a fingerprint of its data: {path / DATA} is not; restore it, or start another run")
+    if not isinstance(before, list) or not all(
+        isinstance(one, dict) and isinstance(one.get("digest"), str) for one in (own, *before)
+    ):
+        raise DataError(
+            f"a run folder's {DATA} is a fingerprint of its data: {path / DATA} is not; restore it, or start another run"
+        )
     return own
 
 
-def not_new(now: dict[str, Any], before: Iterable[dict[str, Any]], who: str, say: Callable[[str], None]) -> None:
+def not_new(
+    now: dict[str, Any], before: Iterable[dict[str, Any]], who: str, say: Callable[[str], None]
+) -> None:
     """Say which pictures that `now` keeps back from training were trained on `before`."""
     names = sorted({name for one in before for name in trained_on(one, now)})
     if names:

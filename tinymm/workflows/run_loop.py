@@ -35,20 +35,30 @@ def learn(
 ) -> None:
     """Run the loop from `progress["step"]` on; update `progress` in place.
 
-    `validate()` gives columns of the record; `keep()` writes the model whenever its `best_of` is the best so far (later ones win a tie), and at
-    the end if it never was. `chance` is the loss of a uniform prediction, said beside the loss; `task` replaces the model's own, as in `train`.
+    `validate()` gives columns of the record; `keep()` writes the model whenever its `best_of` is
+    the best so far (later ones win a tie), and at the end if it never was. `chance` is the loss of
+    a uniform prediction, said beside the loss; `task` replaces the model's own, as in `train`.
     """
     from tqdm import tqdm
 
     duplicates, recent = 0, []
-    bar = tqdm(total=recipe.steps, initial=progress["step"], unit="step", mininterval=1.0, dynamic_ncols=True, disable=None)
+    bar = tqdm(
+        total=recipe.steps,
+        initial=progress["step"],
+        unit="step",
+        mininterval=1.0,
+        dynamic_ncols=True,
+        disable=None,
+    )
     name = best_of.removeprefix("validation_").replace("_", " ").replace("r1", "R@1")
     state = f"training, from step {progress['step']} of {recipe.steps}"
     with bar, doing((lambda: state) if bar.disable or not sys.stdout.isatty() else None):
         for record in train(model, source, optimizer, recipe, start=progress["step"], task=task):
             step = record["step"]
             progress["step"] = step
-            state = f"step {step}/{recipe.steps}  loss {record['loss']:.3f} (equal scores {chance:.3f})"
+            state = (
+                f"step {step}/{recipe.steps}  loss {record['loss']:.3f} (equal scores {chance:.3f})"
+            )
             duplicates += record["duplicate_captions"]
             recent.append(record["loss"])
             last = step == recipe.steps
@@ -65,11 +75,15 @@ def learn(
             folder.append({key: value for key, value in record.items() if key in folder.columns})
             bar.update()
             best = f", best {name} {progress['best']:.3f}" if progress["best_step"] else ""
-            bar.set_postfix_str(f"loss {record['loss']:.3f} (equal scores {chance:.3f}){best}", refresh=False)
+            bar.set_postfix_str(
+                f"loss {record['loss']:.3f} (equal scores {chance:.3f}){best}", refresh=False
+            )
             if step % checkpoint_every == 0 and not last:
                 save_checkpoint(folder.path, model, optimizer, progress)
             if len(recent) == step == 50 and np.mean(recent[-20:]) > chance - 0.05:
-                say(f"the loss is still that of equal scores, {chance:.2f}: try another --learning-rate, or --overfit 64 first")
+                say(
+                    f"the loss is still that of equal scores, {chance:.2f}: try another --learning-rate, or --overfit 64 first"
+                )
     if progress["best_step"] == 0:
         keep()
     _warn(duplicates, len(recent), source, say)
@@ -82,4 +96,6 @@ def _warn(duplicates: int, steps: int, source: Any, say: Callable[[str], None]) 
             "can't reach 0; give pictures captions of their own, or lower --batch-size"
         )
     if cut := getattr(source.tokenizer, "cut", 0):
-        say(f"captions longer than {source.tokenizer.context} tokens lost their end, {cut:,} times in all; shorten them")
+        say(
+            f"captions longer than {source.tokenizer.context} tokens lost their end, {cut:,} times in all; shorten them"
+        )

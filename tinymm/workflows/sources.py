@@ -29,7 +29,9 @@ def fresh_source(spec: ModelSpec, settings: Any, *, run: str | None = None) -> S
     return framed(source, spec.frame)
 
 
-def source_for(opened: LoadedModel, data: str, seed: int, *, part_of: ModelSpec | None = None) -> Source:
+def source_for(
+    opened: LoadedModel, data: str, seed: int, *, part_of: ModelSpec | None = None
+) -> Source:
     """Return data in the preprocessing of a model that was opened, and in its words.
 
     Where it becomes `part_of` another model its images count: built-in data keeps words of its own,

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 #: Seconds of silence after which somebody who reads a pipe is told what is being done.
 PATIENCE = 8.0
-#: What is being done, the innermost last: a text, what makes one, or None where a progress bar tells.
+#: What is being done, the innermost last: a text, what makes one, or None where a progress bar
+#: tells.
 _DOING: list[str | Callable[[], str] | None] = []
 _spoke = time.monotonic()
 
@@ -34,7 +35,8 @@ def aside(text: str) -> None:
 def wrapped(text: str, width: int | None = None) -> str:
     """Return a text whose lines have at most `width` columns, broken between words; what follows is indented by two more.
 
-    Chinese, Japanese and Korean letters take two columns and may be broken anywhere. A longer word, such as a path, stays whole.
+    Chinese, Japanese and Korean letters take two columns and may be broken anywhere. A longer word,
+    such as a path, stays whole.
 
     >>> print(wrapped("  a red ball", 9))
       a red
@@ -101,7 +103,10 @@ def row(first: int, name: str, values: Iterable[float | int | None]) -> str:
     """
     values = list(values)
     room = min(8, (80 - first) // len(values)) - 1
-    cells = ["" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value) for value in values]
+    cells = [
+        "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+        for value in values
+    ]
     return f"{name:<{first}}" + "".join(f" {cell:>{room}}" for cell in cells)
 
 

@@ -13,10 +13,16 @@ from tinymm.arrays.errors import CheckpointError
 from tinymm.pretrained.files.pickle_reader import Name, Placeholder, read_pickle
 
 KEYS = st.one_of(st.text(max_size=4), st.integers(), st.booleans(), st.none())
-LEAVES = st.one_of(KEYS, st.floats(allow_nan=False), st.binary(max_size=8), st.integers(-(2**80), 2**80))
+LEAVES = st.one_of(
+    KEYS, st.floats(allow_nan=False), st.binary(max_size=8), st.integers(-(2**80), 2**80)
+)
 VALUES = st.recursive(
     LEAVES,
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4), st.tuples(inner, inner)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(KEYS, inner, max_size=4),
+        st.tuples(inner, inner),
+    ),
     max_leaves=12,
 )
 
@@ -62,7 +68,12 @@ def test_nothing_is_called(protocol, tmp_path):
             found = read(data)
         except CheckpointError:
             continue
-        assert isinstance(found["x"], Placeholder) and found["x"].name.split(".")[1] in ("mkdir", "system", "eval", "exec")
+        assert isinstance(found["x"], Placeholder) and found["x"].name.split(".")[1] in (
+            "mkdir",
+            "system",
+            "eval",
+            "exec",
+        )
     assert not witness.exists()
     assert "this" not in sys.modules
 
@@ -73,13 +84,23 @@ def test_no_module_is_imported_and_no_attribute_set():
     text = b"cantigravity\nfly\n)R}(X\x04\x00\x00\x00evilK\x01ub."  # call a name, then give the result a state
     found = read_pickle(b"\x80\x02" + text, known, lambda _: None)
     assert "antigravity" not in sys.modules and found.state == {"evil": 1}
-    for target in (b"chere\nknown\n", b"chere\nknown\n)R"):  # a name that we know, and what it returned, take no state
+    for target in (
+        b"chere\nknown\n",
+        b"chere\nknown\n)R",
+    ):  # a name that we know, and what it returned, take no state
         with pytest.raises(CheckpointError):
-            read_pickle(b"\x80\x02" + target + b"}(X\x0c\x00\x00\x00__defaults__K\x01ub.", known, lambda _: None)
+            read_pickle(
+                b"\x80\x02" + target + b"}(X\x0c\x00\x00\x00__defaults__K\x01ub.",
+                known,
+                lambda _: None,
+            )
 
 
 def test_only_known_names_are_called():
-    found = read(pickle.dumps([collections.OrderedDict(a=1), collections.Counter("ab")]), {"collections.OrderedDict": lambda: {}})
+    found = read(
+        pickle.dumps([collections.OrderedDict(a=1), collections.Counter("ab")]),
+        {"collections.OrderedDict": lambda: {}},
+    )
     assert found[0] == {"a": 1}
     assert isinstance(found[1], Placeholder) and found[1].name == "collections.Counter"
     assert isinstance(read(b"\x80\x02cos\nsystem\n."), Name)
@@ -110,7 +131,15 @@ def test_no_bytes_escape(data):
 
 @given(st.data())
 def test_no_damage_escapes(data):
-    text = bytearray(pickle.dumps({"a": [1, 2.0, ("x", None)], "b": collections.OrderedDict(z=b"zz"), "c": Evil(int, ("7",))}))
+    text = bytearray(
+        pickle.dumps(
+            {
+                "a": [1, 2.0, ("x", None)],
+                "b": collections.OrderedDict(z=b"zz"),
+                "c": Evil(int, ("7",)),
+            }
+        )
+    )
     for _ in range(data.draw(st.integers(1, 4))):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -123,8 +152,15 @@ def test_depth_costs_no_stack():
     deep = b"\x80\x02" + b"(" * 300_000 + b"t" * 300_000 + b"."
     assert isinstance(read(deep), tuple)
     keyed = b"\x80\x02}" + b"(" * 300_000 + b"t" * 300_000 + b"K\x01s."
-    assert read(keyed) == {}  # hashing such a key would overflow the C stack: it names no weight and is left out
-    states = b"\x80\x02ca\nb\n)R" * 1 + b"".join(b"ca\nb\n)R" for _ in range(50_000)) + b"b" * 50_000 + b"."
+    assert (
+        read(keyed) == {}
+    )  # hashing such a key would overflow the C stack: it names no weight and is left out
+    states = (
+        b"\x80\x02ca\nb\n)R" * 1
+        + b"".join(b"ca\nb\n)R" for _ in range(50_000))
+        + b"b" * 50_000
+        + b"."
+    )
     assert isinstance(read(states), Placeholder)
 
 

@@ -12,9 +12,24 @@ from hypothesis.extra import numpy as hnp
 
 from tinymm.arrays.errors import CheckpointError
 from tinymm.pretrained.files.folders import read_weights
-from tinymm.pretrained.files.safetensors import read_json, read_safetensors, widen_bfloat16, write_safetensors
+from tinymm.pretrained.files.safetensors import (
+    read_json,
+    read_safetensors,
+    widen_bfloat16,
+    write_safetensors,
+)
 
-DTYPES = [np.float64, np.float32, np.float16, np.int64, np.int32, np.int16, np.int8, np.uint8, np.bool_]
+DTYPES = [
+    np.float64,
+    np.float32,
+    np.float16,
+    np.int64,
+    np.int32,
+    np.int16,
+    np.int8,
+    np.uint8,
+    np.bool_,
+]
 
 
 def pack(header: object, data: bytes = b"", *, length: int | None = None) -> bytes:
@@ -26,14 +41,22 @@ def entry(dtype="F32", shape=(1,), offsets=(0, 4)):
     return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
 
 
-ARRAYS = st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)))
+ARRAYS = st.sampled_from(DTYPES).flatmap(
+    lambda dtype: hnp.arrays(
+        dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+    )
+)
 
 
 @given(arrays=st.dictionaries(st.text(min_size=1, max_size=5), ARRAYS))
-def test_reads_what_the_library_writes_and_the_library_reads_what_we_write(arrays, tmp_path_factory):
+def test_reads_what_the_library_writes_and_the_library_reads_what_we_write(
+    arrays, tmp_path_factory
+):
     from safetensors.numpy import load_file, save_file
 
-    theirs, ours = (tmp_path_factory.getbasetemp() / name for name in ("theirs.safetensors", "ours.safetensors"))
+    theirs, ours = (
+        tmp_path_factory.getbasetemp() / name for name in ("theirs.safetensors", "ours.safetensors")
+    )
     save_file({name: np.asarray(a, order="C") for name, a in arrays.items()}, theirs)
     write_safetensors(ours, arrays)
     for found in (read_safetensors(theirs), load_file(ours), read_safetensors(ours)):
@@ -55,13 +78,19 @@ def test_transposed_arrays_are_written_in_their_order(tmp_path):
 def test_bfloat16_is_widened_exactly(bits):
     wide = widen_bfloat16(np.array([bits], np.uint16))
     assert wide.dtype == np.float32
-    assert wide.view(np.uint32)[0] == bits << 16  # the same number: sign, exponent, and the fraction's first bits
+    assert (
+        wide.view(np.uint32)[0] == bits << 16
+    )  # the same number: sign, exponent, and the fraction's first bits
 
 
 def test_a_bfloat16_file_gives_float32(tmp_path):
     bits = np.array([0x3F80, 0xC040, 0x7F80], np.uint16)
-    (tmp_path / "b.safetensors").write_bytes(pack({"x": entry("BF16", (3,), (0, 6))}, bits.tobytes()))
-    np.testing.assert_array_equal(read_safetensors(tmp_path / "b.safetensors")["x"], np.array([1.0, -3.0, np.inf], np.float32))
+    (tmp_path / "b.safetensors").write_bytes(
+        pack({"x": entry("BF16", (3,), (0, 6))}, bits.tobytes())
+    )
+    np.testing.assert_array_equal(
+        read_safetensors(tmp_path / "b.safetensors")["x"], np.array([1.0, -3.0, np.inf], np.float32)
+    )
 
 
 HOSTILE = [
@@ -92,7 +121,11 @@ def test_a_malformed_file_is_refused_with_its_numbers(content, said, tmp_path):
     with pytest.raises(CheckpointError) as caught:
         read_safetensors(path)
     message = str(caught.value)
-    assert said in message and message.startswith("bad.safetensors") and ("copy the file again" in message or "save it as" in message)
+    assert (
+        said in message
+        and message.startswith("bad.safetensors")
+        and ("copy the file again" in message or "save it as" in message)
+    )
 
 
 @given(data=st.data())
@@ -114,7 +147,9 @@ def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "w.safetensors"
     write_safetensors(path, {"x": np.zeros(3)})
     before = path.read_bytes()
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is gone")))
+    monkeypatch.setattr(
+        os, "replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is gone"))
+    )
     with pytest.raises(OSError, match="gone"):
         write_safetensors(path, {"x": np.ones(3)})
     assert path.read_bytes() == before
@@ -122,7 +157,9 @@ def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def index(folder, places):
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": places})
+    )
 
 
 def test_shards_are_read_together(tmp_path):
@@ -141,7 +178,10 @@ def test_shards_are_read_together(tmp_path):
         ({"a": ".."}, "no plain name"),
         ({"a": "gone.safetensors"}, "'gone.safetensors', which is not in"),
         ({"a": "one.safetensors", "b": "one.safetensors"}, "no file holds 'b' (1 keys in all)"),
-        ({"a": "two.safetensors", "b": "two.safetensors", "c": "one.safetensors"}, "holds 'a', which the index puts in 'two.safetensors'"),
+        (
+            {"a": "two.safetensors", "b": "two.safetensors", "c": "one.safetensors"},
+            "holds 'a', which the index puts in 'two.safetensors'",
+        ),
         ({"a": 3}, "under 'weight_map'"),
         (None, "under 'weight_map'"),
     ],
@@ -188,7 +228,11 @@ def test_what_a_folder_holds_is_said(tmp_path):
     with pytest.raises(CheckpointError, match="holds no file"):
         read_weights(tmp_path)
     write_safetensors(tmp_path / "a.safetensors", {"module.x": np.ones(1)})
-    assert list(read_weights(tmp_path).arrays) == ["x"]  # one single file needs no special name; a wrapper's prefix goes
+    assert list(read_weights(tmp_path).arrays) == [
+        "x"
+    ]  # one single file needs no special name; a wrapper's prefix goes
     write_safetensors(tmp_path / "b.safetensors", {"x": np.ones(1)})
-    with pytest.raises(CheckpointError, match=r"holds a\.safetensors, b\.safetensors; name the file itself"):
+    with pytest.raises(
+        CheckpointError, match=r"holds a\.safetensors, b\.safetensors; name the file itself"
+    ):
         read_weights(tmp_path)

@@ -68,7 +68,15 @@ def dump(value) -> bytes:
 
 
 def tensor(storage, offset=0, shape=(2,), strides=(1,)):
-    return Call("torch._utils._rebuild_tensor_v2", storage, offset, shape, strides, False, Call("collections.OrderedDict"))
+    return Call(
+        "torch._utils._rebuild_tensor_v2",
+        storage,
+        offset,
+        shape,
+        strides,
+        False,
+        Call("collections.OrderedDict"),
+    )
 
 
 FLOATS = np.arange(6, dtype=np.float32).tobytes()
@@ -93,7 +101,12 @@ def test_a_state_dict_by_itself_or_wrapped(nest, tmp_path):
         "stretched": tensor(storage, 5, (4,), (0,)),
         "scalar": tensor(storage, 3, (), ()),
         "empty": tensor(storage, 0, (0, 3), (3, 1)),
-        "parameter": Call("torch._utils._rebuild_parameter", tensor(storage), True, Call("collections.OrderedDict")),
+        "parameter": Call(
+            "torch._utils._rebuild_parameter",
+            tensor(storage),
+            True,
+            Call("collections.OrderedDict"),
+        ),
         "again": tensor(storage),
         "epoch": 3,
     }
@@ -108,8 +121,18 @@ def test_a_state_dict_by_itself_or_wrapped(nest, tmp_path):
 
 
 def test_a_module_tree_like_torchscript_s(tmp_path):
-    leaf = Call("__torch__.torch.nn.Linear", state={"weight": tensor(Storage("0", 6)), "training": False})
-    root = Call("__torch__.clip.CLIP", state={"visual": leaf, "scale": tensor(Storage("0", 6), 2, (), ()), "name": "x", "_hook": None})
+    leaf = Call(
+        "__torch__.torch.nn.Linear", state={"weight": tensor(Storage("0", 6)), "training": False}
+    )
+    root = Call(
+        "__torch__.clip.CLIP",
+        state={
+            "visual": leaf,
+            "scale": tensor(Storage("0", 6), 2, (), ()),
+            "name": "x",
+            "_hook": None,
+        },
+    )
     found = read_torch_file(archive(tmp_path / "w.pt", root))
     assert sorted(found) == ["scale", "visual.weight"]
     np.testing.assert_array_equal(found["visual.weight"], [0, 1])
@@ -125,7 +148,9 @@ HOSTILE = {
     "'w/data/../data.pkl' but has": {"x": tensor(Storage("../data.pkl", 6))},
     "'w/data//etc/passwd' but has": {"x": tensor(Storage("/etc/passwd", 6))},
     "have 1,000,000,000 numbers together": {"x": tensor(STORED, 0, (10**9,), (0,))},
-    "have 150,000 numbers together": {f"x{i}": tensor(STORED, 0, (50_000,), (0,)) for i in range(3)},
+    "have 150,000 numbers together": {
+        f"x{i}": tensor(STORED, 0, (50_000,), (0,)) for i in range(3)
+    },
     "torch.QInt8Storage": {"x": tensor(Storage("0", 6, "torch.QInt8Storage"))},
     "builtins.eval": {"x": tensor(Storage("0", 6, "builtins.eval"))},
     "holds a dictionary of 'a', 'b'": {"a": 1, "b": {"c": STORED}},
@@ -140,7 +165,9 @@ HOSTILE = {
     "(TypeError in its instructions);": {"x": tensor("0")},
     "(TypeError in its instructions); ": {"x": tensor(Storage(0, 6))},
     "(TypeError in its instructions); c": {"x": tensor(Storage("0", 6, tag="file"))},
-    "(TypeError in its instructions); co": {"x": tensor(Storage("0", 6, "torch.storage.UntypedStorage"))},
+    "(TypeError in its instructions); co": {
+        "x": tensor(Storage("0", 6, "torch.storage.UntypedStorage"))
+    },
     "(TypeError in its instructions); cop": {"x": tensor(STORED, 0, (1,) * 40, (1,) * 40)},
 }
 
@@ -164,10 +191,21 @@ def test_archives_that_are_no_checkpoints_are_refused(tmp_path):
         assert said in str(caught.value)
 
     refused("this one contains itself", archive(tmp_path / "a", None, raw=CYCLE))
-    refused("tensors are stored uncompressed", archive(tmp_path / "b", good, {"0": bytes(10**6)}, compression=zipfile.ZIP_DEFLATED))
-    small = archive(tmp_path / "b", good, {"0": bytes(2000), "1": os.urandom(4000)}, compression=zipfile.ZIP_DEFLATED)
+    refused(
+        "tensors are stored uncompressed",
+        archive(tmp_path / "b", good, {"0": bytes(10**6)}, compression=zipfile.ZIP_DEFLATED),
+    )
+    small = archive(
+        tmp_path / "b",
+        good,
+        {"0": bytes(2000), "1": os.urandom(4000)},
+        compression=zipfile.ZIP_DEFLATED,
+    )
     refused("tensors are stored uncompressed", small)
-    refused("has one entry NAME/data.pkl, this one has 2", archive(tmp_path / "c", good, extra={"v/data.pkl": b"."}))
+    refused(
+        "has one entry NAME/data.pkl, this one has 2",
+        archive(tmp_path / "c", good, extra={"v/data.pkl": b"."}),
+    )
     refused("the file says b'big'", archive(tmp_path / "d", good, extra={"w/byteorder": b"big"}))
     with zipfile.ZipFile(tmp_path / "e", "w") as z:
         z.writestr("picture.png", b"")
@@ -179,7 +217,9 @@ def test_archives_that_are_no_checkpoints_are_refused(tmp_path):
     (tmp_path / "g").write_bytes(content[:-30])
     refused("damaged or cut short", tmp_path / "g")
     whole = archive(tmp_path / "h", good).read_bytes()
-    (tmp_path / "h").write_bytes(whole[:10] + whole[40:])  # lost in the middle, its index points before its beginning
+    (tmp_path / "h").write_bytes(
+        whole[:10] + whole[40:]
+    )  # lost in the middle, its index points before its beginning
     refused("damaged or cut short", tmp_path / "h")
     (tmp_path / "h").write_bytes(content.replace(FLOATS, FLOATS[::-1]))
     refused("Bad CRC-32", tmp_path / "h")
@@ -187,7 +227,10 @@ def test_archives_that_are_no_checkpoints_are_refused(tmp_path):
 
 @given(data=st.data())
 def test_no_damage_escapes(data, tmp_path_factory):
-    path = archive(tmp_path_factory.getbasetemp() / "damaged.pt", {"x": tensor(STORED), "y": Call("os.system", "true")})
+    path = archive(
+        tmp_path_factory.getbasetemp() / "damaged.pt",
+        {"x": tensor(STORED), "y": Call("os.system", "true")},
+    )
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -200,7 +243,11 @@ def test_no_damage_escapes(data, tmp_path_factory):
 
 def test_a_file_that_torch_wrote(tmp_path):
     found = read_torch_file(REFERENCE / "openai_vit.pt")
-    assert len(found) == 65 and found["visual.proj"].shape == (64, 24) and found["visual.proj"].dtype == np.float32
+    assert (
+        len(found) == 65
+        and found["visual.proj"].shape == (64, 24)
+        and found["visual.proj"].dtype == np.float32
+    )
     wrapped = archive(tmp_path / "w.pt", {"module.a": tensor(STORED), "module.b": tensor(STORED)})
     assert read_weights(wrapped).tied == [("a", "b")]
 
@@ -230,8 +277,12 @@ def test_every_dtype_and_every_view_as_torch_reads_them(torch, tmp_path):
         assert found.keys() == weights.keys()
         for name, value in weights.items():
             value = value.detach()
-            np.testing.assert_array_equal(found[name], (value.float() if value.dtype == torch.bfloat16 else value).numpy())
-            assert str(found[name].dtype) == ("float32" if name == "bfloat16" else str(value.dtype).split(".")[1])
+            np.testing.assert_array_equal(
+                found[name], (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+            )
+            assert str(found[name].dtype) == (
+                "float32" if name == "bfloat16" else str(value.dtype).split(".")[1]
+            )
 
 
 @pytest.mark.parity
@@ -249,7 +300,15 @@ def test_a_training_checkpoint_gives_its_weights_only(torch, tmp_path):
         "numbers": np.float64(3),
         "device": torch.device("cpu"),
     }
-    torch.save({"model": layer.state_dict(), "optimizer": optimizer.state_dict(), **extras, "size": torch.Size([1])}, tmp_path / "w.pth")
+    torch.save(
+        {
+            "model": layer.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            **extras,
+            "size": torch.Size([1]),
+        },
+        tmp_path / "w.pth",
+    )
     found = read_torch_file(tmp_path / "w.pth")
     assert found.keys() == {"weight", "bias"}
     np.testing.assert_array_equal(found["weight"], layer.weight.detach().numpy())
@@ -262,9 +321,19 @@ def test_a_training_checkpoint_gives_its_weights_only(torch, tmp_path):
 def test_torchscript_archives_hold_the_same_names_as_the_state_dict(torch, how, tmp_path):
     from torch import nn
 
-    model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.Sequential(nn.ReLU(), nn.Conv2d(2, 1, 1))).half().eval()
+    model = (
+        nn.Sequential(
+            nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.Sequential(nn.ReLU(), nn.Conv2d(2, 1, 1))
+        )
+        .half()
+        .eval()
+    )
     model.register_buffer("input_resolution", torch.tensor(7))
-    made = torch.jit.script(model) if how == "script" else torch.jit.trace(model, torch.zeros(1, 1, 4, 4).half())
+    made = (
+        torch.jit.script(model)
+        if how == "script"
+        else torch.jit.trace(model, torch.zeros(1, 1, 4, 4).half())
+    )
     made.save(str(tmp_path / "w.pt"))
     found = read_torch_file(tmp_path / "w.pt")
     expected = model.state_dict()
@@ -280,7 +349,10 @@ def test_files_of_before_torch_1_6_and_whole_modules_are_refused_with_the_way_ou
     with pytest.raises(CheckpointError, match=r"bare pickle of before.*torch\.save\(torch\.load"):
         read_weights(tmp_path / "old.pt")
     torch.save(layer, tmp_path / "module.pt")
-    with pytest.raises(CheckpointError, match=r"'torch\.nn\.modules\.linear\.Linear' without tensors.*state_dict\(\)"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"'torch\.nn\.modules\.linear\.Linear' without tensors.*state_dict\(\)",
+    ):
         read_torch_file(tmp_path / "module.pt")
 
 

@@ -21,7 +21,11 @@ REAL = IDS > 0
 
 def theirs(kind, dtype, **more):
     torch.manual_seed(0)
-    model = kind._from_config(transformers.BertConfig(**SIZES, **more), attn_implementation="sdpa").to(getattr(torch, dtype)).eval()
+    model = (
+        kind._from_config(transformers.BertConfig(**SIZES, **more), attn_implementation="sdpa")
+        .to(getattr(torch, dtype))
+        .eval()
+    )
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn_like(p) * 0.2 + (1.0 if p.ndim == 1 and p.mean() > 0.5 else 0.0))
@@ -65,7 +69,9 @@ def test_causal_use_with_and_without_a_picture(tmp_path, crosses):
     assert (ours.config.encoder_width is None) != crosses
     memory = np.random.default_rng(0).standard_normal((2, 4, 24)) if crosses else None
     options = {"encoder_hidden_states": torch.tensor(memory)} if crosses else {}
-    logits = model(input_ids=torch.tensor(IDS), attention_mask=torch.tensor(REAL).long(), **options).logits
+    logits = model(
+        input_ids=torch.tensor(IDS), attention_mask=torch.tensor(REAL).long(), **options
+    ).logits
     found = ours(IDS, may_attend=causal_mask(5) & padding_mask(REAL), memory=memory).data
     assert off(found[REAL], logits[torch.tensor(REAL)]) < 1e-9
 

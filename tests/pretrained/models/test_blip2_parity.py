@@ -17,7 +17,13 @@ pytestmark = pytest.mark.parity
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
 Q = 4
 VISION = dict(
-    hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=3, image_size=16, patch_size=8, attention_dropout=0.0
+    hidden_size=24,
+    intermediate_size=40,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    image_size=16,
+    patch_size=8,
+    attention_dropout=0.0,
 )
 QFORMER = dict(
     hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24, encoder_hidden_size=24, vocab_size=30,
@@ -66,7 +72,9 @@ REAL = IDS > 0
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_image_text_retrieval_scores(tmp_path, dtype):
-    theirs, ours = theirs_and_ours(transformers.Blip2ForImageTextRetrieval(config(text=True)), tmp_path, dtype)
+    theirs, ours = theirs_and_ours(
+        transformers.Blip2ForImageTextRetrieval(config(text=True)), tmp_path, dtype
+    )
     assert isinstance(ours, BLIP2Stage1) and ours.config.norm_eps == 1e-6
     images, pixels = pictures(dtype)
     places = np.full((3, Q), 39)  # where the queries will stand: transformers cuts them off again
@@ -74,30 +82,39 @@ def test_image_text_retrieval_scores(tmp_path, dtype):
         "input_ids": torch.tensor(np.concatenate([places, IDS], 1)),
         "attention_mask": torch.tensor(np.concatenate([np.ones((3, Q), int), REAL], 1)),
     }
-    contrast = theirs(pixel_values=pixels, **text, use_image_text_matching_head=False).logits_per_image
+    contrast = theirs(
+        pixel_values=pixels, **text, use_image_text_matching_head=False
+    ).logits_per_image
     assert off(ours(images, IDS, REAL).data, contrast) < TOLERANCE[dtype]
     match = theirs(pixel_values=pixels, **text, use_image_text_matching_head=True).logits_per_image
     assert off(ours.itm_logits(ours.image_tokens(images), IDS, REAL).data, match) < TOLERANCE[dtype]
-    np.testing.assert_allclose(ours.itm_probability(images, IDS, REAL), match.softmax(-1)[:, 1].detach().numpy(), rtol=1e-4)
+    np.testing.assert_allclose(
+        ours.itm_probability(images, IDS, REAL), match.softmax(-1)[:, 1].detach().numpy(), rtol=1e-4
+    )
 
 
 def test_what_a_retrieval_folder_lacks_begins_anew_and_is_named(tmp_path):
     randomized(transformers.Blip2ForImageTextRetrieval(config(text=True))).save_pretrained(tmp_path)
     _, report = pretrained.load_with_report(tmp_path)
     assert "temperature" in report.newly_initialized and all(
-        name == "temperature" or name.startswith("language_head.") for name in report.newly_initialized
+        name == "temperature" or name.startswith("language_head.")
+        for name in report.newly_initialized
     )
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("use", ["queries", "text", "itm", "itg"])
 def test_the_qformer_alone_in_its_four_uses(tmp_path, use, dtype):
-    alone = transformers.Blip2QFormerConfig(**QFORMER, use_qformer_text_input=True, attn_implementation="sdpa")
+    alone = transformers.Blip2QFormerConfig(
+        **QFORMER, use_qformer_text_input=True, attn_implementation="sdpa"
+    )
     theirs, ours = theirs_and_ours(transformers.Blip2QFormerModel(alone), tmp_path, dtype)
     assert isinstance(ours, QFormer)
     assert ours.initialize_missing() == ["queries", "embedding.words.weight", "embedding.positions"]
     rng = np.random.default_rng(1)
-    ours.queries.data = rng.standard_normal((Q, 16)).astype(dtype)  # the folder has neither queries nor words
+    ours.queries.data = rng.standard_normal((Q, 16)).astype(
+        dtype
+    )  # the folder has neither queries nor words
     ours.config = type(ours.config)(**{**vars(ours.config), "queries": Q})
     words = ours.embedding
     memory = rng.standard_normal((3, 5, 24)).astype(dtype)
@@ -106,9 +123,15 @@ def test_the_qformer_alone_in_its_four_uses(tmp_path, use, dtype):
     memory_there = torch.tensor(memory)
 
     def reference(embeddings, length, mask):
-        additive = torch.zeros(mask.shape, dtype=getattr(torch, dtype)).masked_fill(torch.tensor(~mask), torch.finfo(getattr(torch, dtype)).min)
+        additive = torch.zeros(mask.shape, dtype=getattr(torch, dtype)).masked_fill(
+            torch.tensor(~mask), torch.finfo(getattr(torch, dtype)).min
+        )
         options = {"encoder_hidden_states": memory_there} if length else {}
-        return theirs(query_embeds=embeddings, query_length=length, attention_mask=additive, **options).last_hidden_state.detach().numpy()
+        return (
+            theirs(query_embeds=embeddings, query_length=length, attention_mask=additive, **options)
+            .last_hidden_state.detach()
+            .numpy()
+        )
 
     if use == "queries":
         right = reference(queries, Q, np.ones((3, 1, Q, Q), bool))
@@ -129,14 +152,23 @@ def caption_inputs():
     ids = np.array([[2, 7, 9, 11, 3], [2, 8, 3, 1, 1], [2, 12, 13, 3, 1]])
     real = ids != 1
     places = np.full((3, Q), 39)
-    return ids, real, torch.tensor(np.concatenate([places, ids], 1)), torch.tensor(np.concatenate([np.ones((3, Q), int), real], 1))
+    return (
+        ids,
+        real,
+        torch.tensor(np.concatenate([places, ids], 1)),
+        torch.tensor(np.concatenate([np.ones((3, Q), int), real], 1)),
+    )
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shard", ["10GB", "8KB"])
 def test_captioning_logits_loss_and_all_gradients(tmp_path, dtype, shard):
-    theirs, ours = theirs_and_ours(transformers.Blip2ForConditionalGeneration(config()), tmp_path, dtype, max_shard_size=shard)
-    assert isinstance(ours, BLIP2Stage2) and ((tmp_path / "model.safetensors.index.json").exists() == (shard == "8KB"))
+    theirs, ours = theirs_and_ours(
+        transformers.Blip2ForConditionalGeneration(config()), tmp_path, dtype, max_shard_size=shard
+    )
+    assert isinstance(ours, BLIP2Stage2) and (
+        (tmp_path / "model.safetensors.index.json").exists() == (shard == "8KB")
+    )
     images, pixels = pictures(dtype)
     ids, real, input_ids, mask = caption_inputs()
     logits = theirs(pixel_values=pixels, input_ids=input_ids, attention_mask=mask).logits
@@ -144,14 +176,21 @@ def test_captioning_logits_loss_and_all_gradients(tmp_path, dtype, shard):
     found = ours.prompted_logits(ours.visual_prompts(tokens), ids, real).data
     assert off(found[:, 1:][real], logits[:, Q:][torch.tensor(real)]) < TOLERANCE[dtype]
     targets = torch.tensor(np.where(real, ids, -100))
-    loss = torch.nn.functional.cross_entropy(logits[:, Q - 1 : -1].reshape(-1, 40), targets.reshape(-1), ignore_index=-100)
+    loss = torch.nn.functional.cross_entropy(
+        logits[:, Q - 1 : -1].reshape(-1, 40), targets.reshape(-1), ignore_index=-100
+    )
     mine = losses(ours, images, ids, real)["lm"]
     assert off(mine.data, loss) < TOLERANCE[dtype]
     loss.backward()
     mine.backward()
     gradients = pretrained.export(ours, "huggingface", gradients=True)
     right = {name: p.grad.numpy() for name, p in theirs.named_parameters() if p.grad is not None}
-    assert all(name.startswith(("qformer.", "query_tokens", "language_projection.", "vision_model.post_layernorm.")) for name in gradients)
+    assert all(
+        name.startswith(
+            ("qformer.", "query_tokens", "language_projection.", "vision_model.post_layernorm.")
+        )
+        for name in gradients
+    )
     largest = max(np.abs(right[name]).max() for name in gradients)
     for name, g in gradients.items():
         if name.endswith("key.bias"):
@@ -161,7 +200,9 @@ def test_captioning_logits_loss_and_all_gradients(tmp_path, dtype, shard):
 
 
 def test_a_prompt_is_no_target(tmp_path):
-    _, ours = theirs_and_ours(transformers.Blip2ForConditionalGeneration(config()), tmp_path, "float64")
+    _, ours = theirs_and_ours(
+        transformers.Blip2ForConditionalGeneration(config()), tmp_path, "float64"
+    )
     images, _ = pictures("float64")
     ids, real, *_ = caption_inputs()
     target = real.copy()
@@ -176,12 +217,19 @@ def test_a_prompt_is_no_target(tmp_path):
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_greedy_and_beam_captions(tmp_path, beams):
-    theirs, ours = theirs_and_ours(transformers.Blip2ForConditionalGeneration(config()), tmp_path, "float64")
+    theirs, ours = theirs_and_ours(
+        transformers.Blip2ForConditionalGeneration(config()), tmp_path, "float64"
+    )
     images, pixels = pictures("float64", 6)
     prompt = np.full((6, 1), 2)
     input_ids = torch.tensor(np.concatenate([np.full((6, Q), 39), prompt], 1))
     out = theirs.generate(
-        pixel_values=pixels, input_ids=input_ids, attention_mask=torch.ones_like(input_ids), max_new_tokens=9, num_beams=beams, do_sample=False
+        pixel_values=pixels,
+        input_ids=input_ids,
+        attention_mask=torch.ones_like(input_ids),
+        max_new_tokens=9,
+        num_beams=beams,
+        do_sample=False,
     )
     right = [[t for t in row[Q + 1 :] if t not in (3, 1)] for row in out.tolist()]
     assert ours.generate(images, beams=beams, max_new_tokens=9) == right
@@ -189,10 +237,18 @@ def test_greedy_and_beam_captions(tmp_path, beams):
 
 @pytest.mark.parametrize("kind", ["retrieval", "generation"])
 def test_what_we_save_opens_there(tmp_path, kind):
-    there = transformers.Blip2ForImageTextRetrieval if kind == "retrieval" else transformers.Blip2ForConditionalGeneration
-    theirs, ours = theirs_and_ours(there(config(text=kind == "retrieval")), tmp_path / "a", "float32")
+    there = (
+        transformers.Blip2ForImageTextRetrieval
+        if kind == "retrieval"
+        else transformers.Blip2ForConditionalGeneration
+    )
+    theirs, ours = theirs_and_ours(
+        there(config(text=kind == "retrieval")), tmp_path / "a", "float32"
+    )
     pretrained.save(ours, tmp_path / "b", format="huggingface")
     again = there.from_pretrained(tmp_path / "b").eval()
     for name, array in theirs.state_dict().items():
         assert torch.equal(again.state_dict()[name], array), name
-    assert again.config.num_query_tokens == Q and again.config.qformer_config.num_attention_heads == 2
+    assert (
+        again.config.num_query_tokens == Q and again.config.qformer_config.num_attention_heads == 2
+    )

@@ -1,7 +1,8 @@
 """LAVIS's own numbers: BLIP-2's first stage by the original code, on tiny random weights: features, losses and every gradient.
 
-`reference/lavis_stage1.*` are its weights, inputs, the hard negatives that it drew, and its results in float64 (gradients to 36 bits of each
-array's largest entry). LAVIS computes ITC in two passes without any mask and ITG over cached keys; here each is one pass with its mask.
+`reference/lavis_stage1.*` are its weights, inputs, the hard negatives that it drew, and its results
+in float64 (gradients to 36 bits of each array's largest entry). LAVIS computes ITC in two passes
+without any mask and ITG over cached keys; here each is one pass with its mask.
 """
 
 from pathlib import Path
@@ -20,8 +21,25 @@ from tinymm.tasks import losses
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
-IMAGE = ViTConfig(28, 7, 40, 2, 5, activation="gelu", eps=1e-6, feed_forward=88, norm_before=False, norm_after=False, patch_bias=True)
-CONFIG = BLIP2Config(IMAGE, QFormerConfig(5, 32, 4, 4, 40, vocabulary=65, context=24, feed_forward=72), embed_dim=20, end_of_text=3)
+IMAGE = ViTConfig(
+    28,
+    7,
+    40,
+    2,
+    5,
+    activation="gelu",
+    eps=1e-6,
+    feed_forward=88,
+    norm_before=False,
+    norm_after=False,
+    patch_bias=True,
+)
+CONFIG = BLIP2Config(
+    IMAGE,
+    QFormerConfig(5, 32, 4, 4, 40, vocabulary=65, context=24, feed_forward=72),
+    embed_dim=20,
+    end_of_text=3,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +57,11 @@ def loaded(dtype):
 
 
 def inputs(right, dtype):
-    return right["pixel_values"].transpose(0, 2, 3, 1).astype(dtype), right["input_ids"], right["attention_mask"].astype(bool)
+    return (
+        right["pixel_values"].transpose(0, 2, 3, 1).astype(dtype),
+        right["input_ids"],
+        right["attention_mask"].astype(bool),
+    )
 
 
 def off(found, right):
@@ -52,12 +74,30 @@ def test_tokens_features_logits_and_losses_agree_with_the_original_code(right, d
     model, (images, ids, is_real), tolerance = loaded(dtype), inputs(right, dtype), TOLERANCE[dtype]
     tokens = model.image_tokens(images)
     assert off(model.norm_vision(tokens).data, right["image_embeds"]) < tolerance
-    assert off(model.qformer(model.norm_vision(tokens)).data, right["query_last_hidden"]) < tolerance
-    assert off(model.qformer(ids=ids, may_attend=is_real[:, None, None, :]).data[:, 0], right["text_cls"]) < tolerance
+    assert (
+        off(model.qformer(model.norm_vision(tokens)).data, right["query_last_hidden"]) < tolerance
+    )
+    assert (
+        off(
+            model.qformer(ids=ids, may_attend=is_real[:, None, None, :]).data[:, 0],
+            right["text_cls"],
+        )
+        < tolerance
+    )
     words = model.lm_logits(tokens, ids, is_real).data
-    assert off(words[is_real], right["itg_logits"][is_real]) < tolerance  # what stands at padding is nobody's business
-    assert off(model.itm_logits(tokens, ids, is_real).data[:, 1], right["itm_logit_pos"]) < tolerance
-    terms = losses(model, images, ids, is_real, negatives=(right["neg_image_for_text"], right["neg_text_for_image"]))
+    assert (
+        off(words[is_real], right["itg_logits"][is_real]) < tolerance
+    )  # what stands at padding is nobody's business
+    assert (
+        off(model.itm_logits(tokens, ids, is_real).data[:, 1], right["itm_logit_pos"]) < tolerance
+    )
+    terms = losses(
+        model,
+        images,
+        ids,
+        is_real,
+        negatives=(right["neg_image_for_text"], right["neg_text_for_image"]),
+    )
     for name, theirs in {"itc": "loss_itc", "itm": "loss_itm", "itg": "loss_lm"}.items():
         assert off(terms[name].data, right[theirs]) < tolerance, name
 
@@ -65,15 +105,32 @@ def test_tokens_features_logits_and_losses_agree_with_the_original_code(right, d
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_all_parameter_gradients_agree_with_the_original_code(right, dtype):
     model, (images, ids, is_real) = loaded(dtype), inputs(right, dtype)
-    terms = losses(model, images, ids, is_real, negatives=(right["neg_image_for_text"], right["neg_text_for_image"]))
+    terms = losses(
+        model,
+        images,
+        ids,
+        is_real,
+        negatives=(right["neg_image_for_text"], right["neg_text_for_image"]),
+    )
     (terms["itc"] + terms["itm"] + terms["itg"]).backward()
-    found, missing_keys = LAVIS_STAGE_1.export({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    theirs = {key.removeprefix("gradient "): value for key, value in right.items() if key.startswith("gradient ")}
+    found, missing_keys = LAVIS_STAGE_1.export(
+        {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    )
+    theirs = {
+        key.removeprefix("gradient "): value
+        for key, value in right.items()
+        if key.startswith("gradient ")
+    }
     assert not missing_keys and found.keys() == theirs.keys()
     largest = max(np.abs(value).max() for value in theirs.values())
     for key, value in theirs.items():
-        if key.endswith("key.bias"):  # a softmax does not see what is added to all of its scores: zero but for rounding
-            assert max(np.abs(found[key]).max(), np.abs(value).max()) < (1e-13 if dtype == "float64" else 1e-6) * largest, key
+        if key.endswith(
+            "key.bias"
+        ):  # a softmax does not see what is added to all of its scores: zero but for rounding
+            assert (
+                max(np.abs(found[key]).max(), np.abs(value).max())
+                < (1e-13 if dtype == "float64" else 1e-6) * largest
+            ), key
         else:
             assert off(found[key], value) < TOLERANCE[dtype], key
 
@@ -83,7 +140,10 @@ def test_the_frozen_encoder_gets_no_gradient_and_the_norm_behind_it_does(right):
     model.train()
     terms = losses(model, images, ids, is_real, rng=np.random.default_rng(0))
     (terms["itc"] + terms["itm"] + terms["itg"]).backward()
-    assert all(p.grad is None for p in model.image_encoder.parameters()) and not model.image_encoder.training
+    assert (
+        all(p.grad is None for p in model.image_encoder.parameters())
+        and not model.image_encoder.training
+    )
     assert np.abs(model.norm_vision.weight.grad).max() > 0
 
 
@@ -96,18 +156,35 @@ def test_itg_by_cached_keys_is_itg_by_the_mask(right):
         if cached:
             caches = [Cache() for _ in model.qformer.blocks]
             model.qformer(tokens, caches=caches)
-            x = model.qformer(ids=model.decoding(ids), may_attend=multimodal_causal_mask(Q, is_real)[:, :, Q:], caches=caches)
+            x = model.qformer(
+                ids=model.decoding(ids),
+                may_attend=multimodal_causal_mask(Q, is_real)[:, :, Q:],
+                caches=caches,
+            )
         else:
-            x = model.qformer(tokens, model.decoding(ids), multimodal_causal_mask(Q, is_real))[:, Q:]
+            x = model.qformer(tokens, model.decoding(ids), multimodal_causal_mask(Q, is_real))[
+                :, Q:
+            ]
         logits = model.language_head(x, model.qformer.embedding.words)
         assert off(logits.data[is_real], right["itg_logits"][is_real]) < 1e-12
-        np.sum(logits * (np.cos(np.arange(logits.size)).reshape(logits.shape) * is_real[..., None])).backward()
-        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+        np.sum(
+            logits * (np.cos(np.arange(logits.size)).reshape(logits.shape) * is_real[..., None])
+        ).backward()
+        gradients.append(
+            {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        )
         for p in model.parameters():
             p.grad = None
     silent = {name for name, g in gradients[1].items() if not np.any(g)}
     # The last layer's query feed-forward hears nothing of ITG: no word looks at what it gives.
-    parts = ("mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias", "norm.weight", "norm.bias")
+    parts = (
+        "mlp.fc1.weight",
+        "mlp.fc1.bias",
+        "mlp.fc2.weight",
+        "mlp.fc2.bias",
+        "norm.weight",
+        "norm.bias",
+    )
     assert silent == {f"qformer.blocks.3.query_{part}" for part in parts}
     for name, g in gradients[1].items():
         if name not in silent:

@@ -27,7 +27,12 @@ CONFIGS = [
     ALBEFConfig.tiny(), BLIPConfig.tiny(), BLIP2Config.tiny(), BLIP2Stage2Config.tiny(),
 ]  # fmt: skip
 STRANGE = ["2", [2], {}, [[]], -1, 2**40, float("nan"), float("inf"), True, 0.5, None]
-FIELDS = [(config, field.name) for config in CONFIGS for field in fields(config) if not is_dataclass(getattr(config, field.name))]
+FIELDS = [
+    (config, field.name)
+    for config in CONFIGS
+    for field in fields(config)
+    if not is_dataclass(getattr(config, field.name))
+]
 
 
 def fits(value, hint):
@@ -37,7 +42,11 @@ def fits(value, hint):
     return type(value) in kinds
 
 
-@pytest.mark.parametrize("config, name", FIELDS, ids=lambda value: value if isinstance(value, str) else type(value).__name__)
+@pytest.mark.parametrize(
+    "config, name",
+    FIELDS,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
 def test_a_setting_of_another_type_is_refused_by_name(config, name):
     settings = {field.name: getattr(config, field.name) for field in fields(config)}
     assert checked_config("model", type(config), settings) == config

@@ -1,7 +1,7 @@
 """Fresh random CLIPs of transformers and open_clip in every form that people save them in: agree, or a sentence; never something else in silence.
 
-`python tests/pretrained/models/test_fresh_clip_parity.py` prints the counts. Three seeds, float64 (1e-9)
-and float32 (5e-5); quantities are the features of pictures and of texts, and the logits.
+`python tests/pretrained/models/test_fresh_clip_parity.py` prints the counts. Three seeds, float64
+(1e-9) and float32 (5e-5); quantities are the features of pictures and of texts, and the logits.
 open_clip's cases need open_clip_torch 3.3.
 """
 

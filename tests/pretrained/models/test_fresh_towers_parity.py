@@ -1,7 +1,8 @@
 """Fresh random models of transformers, saved in every form in which people hand them on: each agrees to 1e-9, or is refused with a sentence.
 
-Every case is a kind of model with its settings, every form a way of writing it down. Three seeds; no parameter is left as it was
-initialized. `refused` names what must be refused; nothing may come out otherwise, and nothing may be refused that is not named there.
+Every case is a kind of model with its settings, every form a way of writing it down. Three seeds;
+no parameter is left as it was initialized. `refused` names what must be refused; nothing may come
+out otherwise, and nothing may be refused that is not named there.
 """
 
 import copy
@@ -27,20 +28,34 @@ REAL = IDS > 0
 MASK = torch.tensor(REAL).long()
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 #: As wide as the default heads of each class ask for: 8, 12 and 16.
-VISION = dict(hidden_size=48, intermediate_size=40, num_hidden_layers=2, image_size=16, patch_size=8)
+VISION = dict(
+    hidden_size=48, intermediate_size=40, num_hidden_layers=2, image_size=16, patch_size=8
+)
 BLIP_TEXT = dict(
     hidden_size=48, intermediate_size=28, num_hidden_layers=2, vocab_size=V, max_position_embeddings=14, bos_token_id=38, sep_token_id=3,
     eos_token_id=3, **NO_DROPOUT,
 )  # fmt: skip
 QFORMER = dict(
-    hidden_size=48, num_hidden_layers=3, intermediate_size=24, encoder_hidden_size=48, vocab_size=V, max_position_embeddings=12, **NO_DROPOUT
+    hidden_size=48,
+    num_hidden_layers=3,
+    intermediate_size=24,
+    encoder_hidden_size=48,
+    vocab_size=V,
+    max_position_embeddings=12,
+    **NO_DROPOUT,
 )
 OPT = dict(
     hidden_size=48, num_hidden_layers=2, ffn_dim=32, vocab_size=V, max_position_embeddings=30, word_embed_proj_dim=48, dropout=0.0,
     bos_token_id=2, eos_token_id=3,
 )  # fmt: skip
 BERT = dict(
-    vocab_size=V, hidden_size=48, num_hidden_layers=2, intermediate_size=36, max_position_embeddings=12, type_vocab_size=2, **NO_DROPOUT
+    vocab_size=V,
+    hidden_size=48,
+    num_hidden_layers=2,
+    intermediate_size=36,
+    max_position_embeddings=12,
+    type_vocab_size=2,
+    **NO_DROPOUT,
 )
 UNTIED = {"tie_word_embeddings": False}
 
@@ -58,7 +73,10 @@ PLACED = torch.tensor(np.concatenate([np.ones((3, Q), int), REAL], 1))
 # ---------------------------------------------------------------------- the kinds of models
 def blip(kind, text=None, vision=None, **whole):
     config = transformers.BlipConfig(
-        text_config=BLIP_TEXT | (text or {}), vision_config=VISION | (vision or {}), image_text_hidden_size=10, **whole
+        text_config=BLIP_TEXT | (text or {}),
+        vision_config=VISION | (vision or {}),
+        image_text_hidden_size=10,
+        **whole,
     )
     return getattr(transformers, kind)(config)
 
@@ -73,7 +91,9 @@ def blip2(kind, language=None, vision=None, qformer=None, **whole):
 
 
 def qformer_alone(**changes):
-    return transformers.Blip2QFormerModel(transformers.Blip2QFormerConfig(**QFORMER | {"use_qformer_text_input": False} | changes))
+    return transformers.Blip2QFormerModel(
+        transformers.Blip2QFormerConfig(**QFORMER | {"use_qformer_text_input": False} | changes)
+    )
 
 
 def bert(kind, **changes):
@@ -87,8 +107,14 @@ def opt(**changes):
 # ---------------------------------------------------------------------- what is compared: pairs (ours, theirs)
 def of_retrieval(ours, theirs):
     text = {"input_ids": torch.tensor(IDS), "attention_mask": MASK}
-    yield ours(IMAGES, IDS, REAL).data, theirs(pixel_values=PIXELS, **text, use_itm_head=False).itm_score
-    yield ours.itm_logits(ours.image_tokens(IMAGES), IDS, REAL).data, theirs(pixel_values=PIXELS, **text).itm_score
+    yield (
+        ours(IMAGES, IDS, REAL).data,
+        theirs(pixel_values=PIXELS, **text, use_itm_head=False).itm_score,
+    )
+    yield (
+        ours.itm_logits(ours.image_tokens(IMAGES), IDS, REAL).data,
+        theirs(pixel_values=PIXELS, **text).itm_score,
+    )
 
 
 def of_captioning(ours, theirs):
@@ -99,7 +125,10 @@ def of_captioning(ours, theirs):
 
 def of_stage_1(ours, theirs):
     given = {"pixel_values": PIXELS, "input_ids": PLACES, "attention_mask": PLACED}
-    yield ours(IMAGES, IDS, REAL).data, theirs(**given, use_image_text_matching_head=False).logits_per_image
+    yield (
+        ours(IMAGES, IDS, REAL).data,
+        theirs(**given, use_image_text_matching_head=False).logits_per_image,
+    )
     match = theirs(**given, use_image_text_matching_head=True).logits_per_image
     yield ours.itm_logits(ours.image_tokens(IMAGES), IDS, REAL).data, match
 
@@ -112,13 +141,18 @@ def of_stage_2(ours, theirs):
 def of_qformer(ours, theirs):
     rng = np.random.default_rng(1)
     memory, queries = rng.standard_normal((3, 5, 48)), rng.standard_normal((3, Q, 48))
-    right = theirs(query_embeds=torch.tensor(queries), encoder_hidden_states=torch.tensor(memory)).last_hidden_state
+    right = theirs(
+        query_embeds=torch.tensor(queries), encoder_hidden_states=torch.tensor(memory)
+    ).last_hidden_state
     yield ours(memory, queries=queries).data, right
 
 
 def of_bert(ours, theirs):
     found = theirs(input_ids=torch.tensor(IDS), attention_mask=MASK)
-    yield ours(IDS, REAL).data[REAL], (found.logits if "logits" in found else found.prediction_logits)[MASK.bool()]
+    yield (
+        ours(IDS, REAL).data[REAL],
+        (found.logits if "logits" in found else found.prediction_logits)[MASK.bool()],
+    )
     found = theirs(input_ids=torch.tensor(IDS))
     yield ours(IDS).data, found.logits if "logits" in found else found.prediction_logits
 
@@ -126,13 +160,21 @@ def of_bert(ours, theirs):
 def of_looking_bert(ours, theirs):
     memory = np.random.default_rng(0).standard_normal((3, 4, 48))
     options = {"encoder_hidden_states": torch.tensor(memory), "attention_mask": MASK}
-    yield ours(IDS, REAL, memory=memory).data[REAL], theirs(input_ids=torch.tensor(IDS), **options).logits[MASK.bool()]
+    yield (
+        ours(IDS, REAL, memory=memory).data[REAL],
+        theirs(input_ids=torch.tensor(IDS), **options).logits[MASK.bool()],
+    )
     may_attend = causal_mask(5) & padding_mask(REAL)
-    np.testing.assert_array_equal(ours(IDS, REAL, memory=memory).data, ours(IDS, None, may_attend, memory).data)
+    np.testing.assert_array_equal(
+        ours(IDS, REAL, memory=memory).data, ours(IDS, None, may_attend, memory).data
+    )
 
 
 def of_opt(ours, theirs):
-    yield ours(IDS, REAL).data[REAL], theirs(input_ids=torch.tensor(IDS), attention_mask=MASK).logits[MASK.bool()]
+    yield (
+        ours(IDS, REAL).data[REAL],
+        theirs(input_ids=torch.tensor(IDS), attention_mask=MASK).logits[MASK.bool()],
+    )
 
 
 GELU_NEW = {"hidden_act": "gelu_new"}
@@ -217,7 +259,9 @@ def as_shards_of_torch(model, folder):
     files = {key: f"pytorch_model-0000{1 + i % 3}-of-00003.bin" for i, key in enumerate(state)}
     for name in set(files.values()):
         torch.save({key: state[key] for key in state if files[key] == name}, folder / name)
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    (folder / "pytorch_model.bin.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": files})
+    )
     return folder
 
 
@@ -228,10 +272,18 @@ def without_defaults(model, folder):
     for name, config in vars(model.config).items():
         if name.endswith("_config") and isinstance(settings.get(name), dict):
             plain = type(config)().to_dict()
-            kept = {key: value for key, value in settings[name].items() if key == "model_type" or key not in plain or plain[key] != value}
+            kept = {
+                key: value
+                for key, value in settings[name].items()
+                if key == "model_type" or key not in plain or plain[key] != value
+            }
             settings[name] = kept
     plain = type(model.config)().to_dict()
-    settings = {k: v for k, v in settings.items() if k == "model_type" or k.endswith("_config") or k not in plain or plain[k] != v}
+    settings = {
+        k: v
+        for k, v in settings.items()
+        if k == "model_type" or k.endswith("_config") or k not in plain or plain[k] != v
+    }
     settings["transformers_version"] = "4.45.2"
     (folder / "config.json").write_text(json.dumps(settings))
     return folder
@@ -242,8 +294,12 @@ FORMS = {
     "sharded": lambda model, folder: saved(model, folder, max_shard_size="20KB"),
     "bin": as_torch,
     "sharded bin": as_shards_of_torch,
-    "module.": lambda model, folder: as_torch(model, folder, lambda state: {f"module.{key}": array for key, array in state.items()}),
-    "state_dict": lambda model, folder: as_torch(model, folder, lambda state: {"epoch": 3, "state_dict": dict(state)}),
+    "module.": lambda model, folder: as_torch(
+        model, folder, lambda state: {f"module.{key}": array for key, array in state.items()}
+    ),
+    "state_dict": lambda model, folder: as_torch(
+        model, folder, lambda state: {"epoch": 3, "state_dict": dict(state)}
+    ),
     "float16": saved,
     "bfloat16": saved,
     "float64": saved,
@@ -258,7 +314,9 @@ class Remembered:
         self.model, self.said = copy.deepcopy(model).double(), {}
 
     def __call__(self, **given):
-        key = tuple((name, value if isinstance(value, bool) else None) for name, value in given.items())
+        key = tuple(
+            (name, value if isinstance(value, bool) else None) for name, value in given.items()
+        )
         if key not in self.said:
             with torch.no_grad():
                 self.said[key] = self.model(**given)
@@ -283,7 +341,10 @@ def test_it_agrees_or_is_refused_in_every_form(case, tmp_path):
     build, compare, refused = CASES[case]
     for seed in SEEDS:
         whole = randomized(build(), seed)
-        models = {dtype: copy.deepcopy(whole).to(getattr(torch, dtype)) for dtype in ("float32", "float64", "float16", "bfloat16")}
+        models = {
+            dtype: copy.deepcopy(whole).to(getattr(torch, dtype))
+            for dtype in ("float32", "float64", "float16", "bfloat16")
+        }
         theirs = {dtype: Remembered(model) for dtype, model in models.items()}
         for form, write in FORMS.items():
             dtype, folder = form if form in models else "float32", tmp_path / form.strip(".")
@@ -293,7 +354,11 @@ def test_it_agrees_or_is_refused_in_every_form(case, tmp_path):
                 ours = pretrained.load(folder, dtype="float64")
             except TinymmError as problem:
                 assert refused, (form, seed, problem)
-                assert re.search(refused, str(problem)) and "\n" not in str(problem) and ";" in str(problem), (form, seed, problem)
+                assert (
+                    re.search(refused, str(problem))
+                    and "\n" not in str(problem)
+                    and ";" in str(problem)
+                ), (form, seed, problem)
             else:
                 assert not refused, (form, seed)
                 worst = max(off(found, right) for found, right in compare(ours, theirs[dtype]))
@@ -305,8 +370,16 @@ def test_it_agrees_or_is_refused_in_every_form(case, tmp_path):
 HEADS = {
     "BERT": (lambda: bert("BertForMaskedLM", **UNTIED), "cls.predictions.decoder.weight", of_bert),
     "OPT": (lambda: opt(**UNTIED), "lm_head.weight", of_opt),
-    "BLIP": (lambda: blip("BlipForConditionalGeneration", UNTIED, **UNTIED), "text_decoder.cls.predictions.decoder.weight", of_captioning),
-    "BLIP-2": (lambda: blip2("Blip2ForConditionalGeneration", UNTIED, **UNTIED), "language_model.lm_head.weight", of_stage_2),
+    "BLIP": (
+        lambda: blip("BlipForConditionalGeneration", UNTIED, **UNTIED),
+        "text_decoder.cls.predictions.decoder.weight",
+        of_captioning,
+    ),
+    "BLIP-2": (
+        lambda: blip2("Blip2ForConditionalGeneration", UNTIED, **UNTIED),
+        "language_model.lm_head.weight",
+        of_stage_2,
+    ),
 }
 
 
@@ -321,9 +394,14 @@ def change_config(folder, change):
 def test_a_head_that_nothing_unties_must_be_the_table_of_words(kind, tmp_path):
     build, key, _ = HEADS[kind]
     saved(randomized(build(), 0), tmp_path)
-    for change in (lambda part: part.pop("tie_word_embeddings", None), lambda part: part.update(tie_word_embeddings=True)):
+    for change in (
+        lambda part: part.pop("tie_word_embeddings", None),
+        lambda part: part.update(tie_word_embeddings=True),
+    ):
         change_config(tmp_path, change)
-        with pytest.raises(TinymmError, match=f"{re.escape(key)} and .* are one array unless config.json says"):
+        with pytest.raises(
+            TinymmError, match=f"{re.escape(key)} and .* are one array unless config.json says"
+        ):
             pretrained.load(tmp_path)
 
 
@@ -334,7 +412,9 @@ def test_a_head_that_the_config_promises_must_be_there(kind, tmp_path):
     state = {name: array for name, array in model.state_dict().items() if name != key}
     model.config.save_pretrained(tmp_path)
     torch.save(state, tmp_path / "pytorch_model.bin")
-    with pytest.raises(TinymmError, match=f"an output head of its own, and the file has no {re.escape(key)}"):
+    with pytest.raises(
+        TinymmError, match=f"an output head of its own, and the file has no {re.escape(key)}"
+    ):
         pretrained.load(tmp_path)
 
 
@@ -365,7 +445,12 @@ def test_a_head_of_its_own_learns_by_itself(kind, tmp_path):
     (right * torch.tensor(weights)).sum().backward()
     gradients = pretrained.export(ours, "huggingface", gradients=True)
     theirs = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    for name in (key, key.replace("lm_head", "model.decoder.embed_tokens").replace("predictions.decoder", "predictions.transform.dense")):
+    for name in (
+        key,
+        key.replace("lm_head", "model.decoder.embed_tokens").replace(
+            "predictions.decoder", "predictions.transform.dense"
+        ),
+    ):
         assert off(gradients[name], theirs[name]) < 1e-9, name
 
 
@@ -386,21 +471,61 @@ def _with_graph(kind, ours, theirs):
 @pytest.mark.parametrize(
     ("build", "path", "value", "said"),
     [
-        (lambda: bert("BertForMaskedLM"), ("position_embedding_type",), "relative_key", "position_embedding_type"),
+        (
+            lambda: bert("BertForMaskedLM"),
+            ("position_embedding_type",),
+            "relative_key",
+            "position_embedding_type",
+        ),
         (lambda: bert("BertForMaskedLM"), ("pruned_heads",), {"0": [1]}, "pruned_heads"),
-        (lambda: bert("BertForMaskedLM"), ("quantization_config",), {"bits": 4}, "quantization_config"),
+        (
+            lambda: bert("BertForMaskedLM"),
+            ("quantization_config",),
+            {"bits": 4},
+            "quantization_config",
+        ),
         (lambda: bert("BertForMaskedLM"), ("model_type",), "roberta", "model_type"),
         (lambda: bert("BertForMaskedLM"), ("add_cross_attention",), True, "add_cross_attention"),
         (lambda: opt(), ("scale_embedding",), True, "scale_embedding"),
         (lambda: opt(), ("_remove_final_layer_norm",), True, "_remove_final_layer_norm"),
         (lambda: opt(), ("layer_norm_elementwise_affine",), False, "layer_norm_elementwise_affine"),
         (lambda: opt(), ("eos_token_id",), [2, 3], "language model's end is a whole number"),
-        (lambda: blip("BlipForConditionalGeneration"), ("text_config", "is_decoder"), False, "is_decoder"),
-        (lambda: blip("BlipForConditionalGeneration"), ("text_config", "model_type"), "bert", "model_type"),
-        (lambda: blip("BlipForImageTextRetrieval"), ("vision_config", "num_channels"), 1, "channels"),
-        (lambda: blip2("Blip2ForConditionalGeneration"), ("vision_config", "qkv_bias"), False, "qkv_bias"),
-        (lambda: blip2("Blip2ForConditionalGeneration"), ("qformer_config", "cross_attention_frequency"), 1, "cross_every"),
-        (lambda: blip2("Blip2ForConditionalGeneration"), ("text_config", "model_type"), "t5", "OPT"),
+        (
+            lambda: blip("BlipForConditionalGeneration"),
+            ("text_config", "is_decoder"),
+            False,
+            "is_decoder",
+        ),
+        (
+            lambda: blip("BlipForConditionalGeneration"),
+            ("text_config", "model_type"),
+            "bert",
+            "model_type",
+        ),
+        (
+            lambda: blip("BlipForImageTextRetrieval"),
+            ("vision_config", "num_channels"),
+            1,
+            "channels",
+        ),
+        (
+            lambda: blip2("Blip2ForConditionalGeneration"),
+            ("vision_config", "qkv_bias"),
+            False,
+            "qkv_bias",
+        ),
+        (
+            lambda: blip2("Blip2ForConditionalGeneration"),
+            ("qformer_config", "cross_attention_frequency"),
+            1,
+            "cross_every",
+        ),
+        (
+            lambda: blip2("Blip2ForConditionalGeneration"),
+            ("text_config", "model_type"),
+            "t5",
+            "OPT",
+        ),
         (lambda: blip2("Blip2ForImageTextRetrieval"), ("image_text_hidden_size",), 11, "embed_dim"),
         (lambda: blip2("Blip2ForImageTextRetrieval"), ("num_query_tokens",), 4, "queries"),
     ],
@@ -418,10 +543,15 @@ def test_a_config_that_says_what_the_arrays_are_not_is_refused(build, path, valu
     assert said in str(caught.value) and ";" in str(caught.value)
 
 
-@pytest.mark.parametrize("case", ["BLIP retrieval", "BLIP captioning", "BLIP-2 retrieval", "BLIP-2 captioning", "BERT", "OPT"])
+@pytest.mark.parametrize(
+    "case",
+    ["BLIP retrieval", "BLIP captioning", "BLIP-2 retrieval", "BLIP-2 captioning", "BERT", "OPT"],
+)
 def test_every_key_is_known_or_named_and_a_file_without_a_config_is_refused(case, tmp_path):
     saved(CASES[case][0](), tmp_path)
-    assert pretrained.load_with_report(tmp_path)[1].unused == []  # all that transformers writes has a line in a table
+    assert (
+        pretrained.load_with_report(tmp_path)[1].unused == []
+    )  # all that transformers writes has a line in a table
     change_config(tmp_path, lambda part: part.update(flavor="mild"))
     unused = pretrained.load_with_report(tmp_path)[1].unused
     assert unused and set(unused) <= {"flavor", "text_config.flavor"}
@@ -437,7 +567,9 @@ def test_places_that_are_not_counted_are_refused(tmp_path):
     for places, fits in ((torch.arange(12)[None], True), (torch.arange(12).flip(0)[None], False)):
         torch.save(state | {"bert.embeddings.position_ids": places}, tmp_path / "pytorch_model.bin")
         if fits:
-            assert "bert.embeddings.position_ids" in pretrained.load_with_report(tmp_path)[1].ignored
+            assert (
+                "bert.embeddings.position_ids" in pretrained.load_with_report(tmp_path)[1].ignored
+            )
         else:
             with pytest.raises(TinymmError, match="counts the places 0, 1, 2"):
                 pretrained.load(tmp_path)

@@ -18,9 +18,16 @@ HEADS = {"image": 4, "text": 4}
 def model_of(image="vit", text="transformer", seed=0):
     config = CLIPConfig.tiny(text=text)
     if image == "resnet":
-        config = replace(config, image=ResNetConfig(resolution=64, width=4, heads=2, layers=(1, 2, 1, 1), output_width=16))
+        config = replace(
+            config,
+            image=ResNetConfig(
+                resolution=64, width=4, heads=2, layers=(1, 2, 1, 1), output_width=16
+            ),
+        )
     if text == "transformer":
-        config = replace(config, text=replace(config.text, end_of_text=None))  # OpenAI's files take the largest id
+        config = replace(
+            config, text=replace(config.text, end_of_text=None)
+        )  # OpenAI's files take the largest id
     return CLIP(config, np.random.default_rng(seed)).eval()
 
 
@@ -33,11 +40,16 @@ def same(found, right):
 
 def wrapped(arrays):
     """Return OpenAI's arrays as open_clip's CustomTextCLIP names them."""
-    return {key if key.startswith(("visual.", "logit_scale")) else f"text.{key}": array for key, array in arrays.items()}
+    return {
+        key if key.startswith(("visual.", "logit_scale")) else f"text.{key}": array
+        for key, array in arrays.items()
+    }
 
 
 @pytest.mark.parametrize("image", ["vit", "resnet"])
-@pytest.mark.parametrize("form", ["openai", "open_clip", "data parallel", "without counters", "with sizes"])
+@pytest.mark.parametrize(
+    "form", ["openai", "open_clip", "data parallel", "without counters", "with sizes"]
+)
 def test_a_bare_file_in_openai_s_layout(form, image, tmp_path):
     model = model_of(image)
     arrays = pretrained.export(model, "openai")
@@ -48,23 +60,39 @@ def test_a_bare_file_in_openai_s_layout(form, image, tmp_path):
     if form == "without counters":
         arrays = {key: array for key, array in arrays.items() if "num_batches" not in key}
     if form == "with sizes":
-        arrays |= {"input_resolution": np.array(model.config.image.resolution), "context_length": np.array(12), "vocab_size": np.array(50)}
+        arrays |= {
+            "input_resolution": np.array(model.config.image.resolution),
+            "context_length": np.array(12),
+            "vocab_size": np.array(50),
+        }
     write_safetensors(tmp_path / "w.safetensors", arrays)
     heads = HEADS if image == "vit" else {"text": 4}
     heads |= {"image": 2} if image == "resnet" else {}
-    found, report = pretrained.load_with_report(tmp_path / "w.safetensors", heads=heads, activation="quick_gelu")
+    found, report = pretrained.load_with_report(
+        tmp_path / "w.safetensors", heads=heads, activation="quick_gelu"
+    )
     assert same(found, model)
     assert len(report.ignored) == (3 if form == "with sizes" else 0)
     bent = replace(model.config.text, activation="gelu")
-    changed = pretrained.load(tmp_path / "w.safetensors", heads=heads, activation={"image": "quick_gelu", "text": "gelu"})
+    changed = pretrained.load(
+        tmp_path / "w.safetensors", heads=heads, activation={"image": "quick_gelu", "text": "gelu"}
+    )
     assert changed.config == replace(model.config, text=bent)
 
 
 def test_float16_is_widened_and_counters_stay_whole(tmp_path):
     arrays = pretrained.export(model_of("resnet"), "openai")
-    halves = {key: array.astype(np.float16) if array.dtype.kind == "f" else array + 300 for key, array in arrays.items()}
+    halves = {
+        key: array.astype(np.float16) if array.dtype.kind == "f" else array + 300
+        for key, array in arrays.items()
+    }
     write_safetensors(tmp_path / "w.safetensors", halves)
-    found = pretrained.load(tmp_path / "w.safetensors", heads={"image": 2, "text": 4}, activation="quick_gelu", dtype="float64")
+    found = pretrained.load(
+        tmp_path / "w.safetensors",
+        heads={"image": 2, "text": 4},
+        activation="quick_gelu",
+        dtype="float64",
+    )
     for key, array in pretrained.export(found, "openai").items():
         assert array.dtype == (np.float64 if halves[key].dtype == np.float16 else np.int64)
         np.testing.assert_array_equal(array, halves[key])
@@ -76,11 +104,16 @@ def open_clip_config(**changes):
     for part, own in (("vision_cfg", vision), ("text_cfg", text)):
         if isinstance(changes.get(part), dict):
             changes[part] = own | changes[part]
-    return {"model_cfg": {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text} | changes, "preprocess_cfg": {}}
+    return {
+        "model_cfg": {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text} | changes,
+        "preprocess_cfg": {},
+    }
 
 
 def test_an_open_clip_folder_uses_the_activation_and_heads_of_its_config(tmp_path):
-    write_safetensors(tmp_path / "open_clip_model.safetensors", pretrained.export(model_of(), "openai"))
+    write_safetensors(
+        tmp_path / "open_clip_model.safetensors", pretrained.export(model_of(), "openai")
+    )
     for changes, activation in (({}, "gelu"), ({"quick_gelu": True}, "quick_gelu")):
         (tmp_path / "open_clip_config.json").write_text(json.dumps(open_clip_config(**changes)))
         config = pretrained.load(tmp_path).config
@@ -108,8 +141,15 @@ def test_an_open_clip_folder_uses_the_activation_and_heads_of_its_config(tmp_pat
 
 def test_heads_follow_openai_s_rule_or_the_argument(tmp_path):
     config = CLIPConfig.tiny()
-    config = replace(config, image=replace(config.image, width=128, heads=2), text=replace(config.text, width=64, heads=1))
-    write_safetensors(tmp_path / "w.safetensors", pretrained.export(CLIP(config, np.random.default_rng(0)), "openai"))
+    config = replace(
+        config,
+        image=replace(config.image, width=128, heads=2),
+        text=replace(config.text, width=64, heads=1),
+    )
+    write_safetensors(
+        tmp_path / "w.safetensors",
+        pretrained.export(CLIP(config, np.random.default_rng(0)), "openai"),
+    )
     found = pretrained.load(tmp_path / "w.safetensors").config
     assert (found.image.heads, found.text.heads) == (2, 1)
     found = pretrained.load(tmp_path / "w.safetensors", heads={"image": 8}).config
@@ -124,9 +164,18 @@ def test_heads_follow_openai_s_rule_or_the_argument(tmp_path):
             pretrained.load(tmp_path / "w.safetensors", heads=wrong)
     write_safetensors(tmp_path / "small.safetensors", pretrained.export(model_of(), "openai"))
     for told, unknown in (
-        ({}, "activation of the image encoder, the activation of the text encoder, the heads of the image encoder, the heads of the text encoder"),
-        ({"heads": HEADS}, "nothing says the activation of the image encoder, the activation of the text encoder: pass"),
-        ({"activation": "gelu", "heads": {"image": 4}}, "nothing says the heads of the text encoder: pass"),
+        (
+            {},
+            "activation of the image encoder, the activation of the text encoder, the heads of the image encoder, the heads of the text encoder",
+        ),
+        (
+            {"heads": HEADS},
+            "nothing says the activation of the image encoder, the activation of the text encoder: pass",
+        ),
+        (
+            {"activation": "gelu", "heads": {"image": 4}},
+            "nothing says the heads of the text encoder: pass",
+        ),
     ):
         with pytest.raises(CheckpointError, match=unknown):
             pretrained.load(tmp_path / "small.safetensors", **told)
@@ -156,21 +205,41 @@ BROKEN = [
         ["unexpected: 'transformer.resblocks.5.ln_1.bias'", "'transformer.resblocks.2."],
     ),
     (with_("ln_final.bias", np.ones(31)), ["wrong shapes", "ln_final.bias (31,) for (32,)"]),
-    (with_(f"{BLOCK}.mlp.c_fc.weight", np.ones((7, 32))), [f"{BLOCK}.mlp.c_fc.weight (32, 7) for (32, 128)"]),
-    (with_(f"{BLOCK}.mlp.c_fc.weight", np.ones(3)), [f"{BLOCK}.mlp.c_fc.weight (3,) for (32, 128)"]),
+    (
+        with_(f"{BLOCK}.mlp.c_fc.weight", np.ones((7, 32))),
+        [f"{BLOCK}.mlp.c_fc.weight (32, 7) for (32, 128)"],
+    ),
+    (
+        with_(f"{BLOCK}.mlp.c_fc.weight", np.ones(3)),
+        [f"{BLOCK}.mlp.c_fc.weight (3,) for (32, 128)"],
+    ),
     (with_("ln_final.bias", np.ones(32, bool)), ["no plain numbers: 'ln_final.bias (bool)'"]),
-    (with_("positional_embedding", np.ones(32)), ["positional_embedding has 2 axes, shape (32,) came"]),
+    (
+        with_("positional_embedding", np.ones(32)),
+        ["positional_embedding has 2 axes, shape (32,) came"],
+    ),
     (with_("visual.positional_embedding", np.ones((16, 32))), ["one and a square grid, 16 came"]),
     (with_("visual.proj", np.ones((32, 15), np.float32)), ["visual.proj (32, 15) for (32, 16)"]),
-    (with_("token_embedding.weight", np.ones((0, 32), np.float32)), ["token_embedding.weight has 2 axes, shape (0, 32)"]),
-    (with_("token_embedding.weight", np.ones((1, 4096 * 4), np.float32)), ["a model of these sizes has at least", "the file holds"]),
-    (lambda arrays: {"encoder.weight": np.ones(2)}, ["the keys are those of no layout", "'encoder.weight'"]),
+    (
+        with_("token_embedding.weight", np.ones((0, 32), np.float32)),
+        ["token_embedding.weight has 2 axes, shape (0, 32)"],
+    ),
+    (
+        with_("token_embedding.weight", np.ones((1, 4096 * 4), np.float32)),
+        ["a model of these sizes has at least", "the file holds"],
+    ),
+    (
+        lambda arrays: {"encoder.weight": np.ones(2)},
+        ["the keys are those of no layout", "'encoder.weight'"],
+    ),
     (
         lambda arrays: {"visual.proj": np.ones((2, 2))},
         ["missing: 'visual.conv1.weight', 'visual.positional_embedding'", "'text_projection'"],
     ),
     (
-        lambda arrays: with_("odd", np.ones(1))(without("ln_final.weight")(without(f"{BLOCK}.ln_2.bias")(arrays))),
+        lambda arrays: with_("odd", np.ones(1))(
+            without("ln_final.weight")(without(f"{BLOCK}.ln_2.bias")(arrays))
+        ),
         ["ln_final.weight", f"{BLOCK}.ln_2.bias", "unexpected: 'odd'"],
     ),
 ]
@@ -190,8 +259,12 @@ def test_a_wrong_file_in_openai_s_layout_names_its_keys(number, tmp_path):
 
 def hugging_face_folder(folder, change=lambda arrays: arrays, settings=lambda config: config):
     pretrained.save(model_of(), folder)
-    write_safetensors(folder / "model.safetensors", change(pretrained.export(model_of(), "huggingface")))
-    (folder / "config.json").write_text(json.dumps(settings(json.loads((folder / "config.json").read_text()))))
+    write_safetensors(
+        folder / "model.safetensors", change(pretrained.export(model_of(), "huggingface"))
+    )
+    (folder / "config.json").write_text(
+        json.dumps(settings(json.loads((folder / "config.json").read_text())))
+    )
     return folder
 
 
@@ -206,8 +279,14 @@ ATTENTION = "text_model.encoder.layers.0.self_attn"
     ("change", "said"),
     [
         (without(f"{ATTENTION}.k_proj.weight"), [f"missing: '{ATTENTION}.k_proj.weight'; "]),
-        (with_(f"{ATTENTION}.k_proj.weight", np.ones((32, 31), np.float32)), ["are joined have one shape", "k_proj.weight (32, 31)"]),
-        (with_(f"{ATTENTION}.k_proj.bias", np.ones((), np.float32)), ["are joined have one shape", "k_proj.bias ()"]),
+        (
+            with_(f"{ATTENTION}.k_proj.weight", np.ones((32, 31), np.float32)),
+            ["are joined have one shape", "k_proj.weight (32, 31)"],
+        ),
+        (
+            with_(f"{ATTENTION}.k_proj.bias", np.ones((), np.float32)),
+            ["are joined have one shape", "k_proj.bias ()"],
+        ),
         (with_("vision_model.head.weight", np.ones(2)), ["unexpected: 'vision_model.head.weight'"]),
     ],
 )
@@ -221,25 +300,43 @@ def test_a_wrong_file_in_hugging_face_s_layout_names_its_keys(change, said, tmp_
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (setting("text_config", hidden_size=10**9), "text width is 1000000000 in the config and 32 by the arrays"),
+        (
+            setting("text_config", hidden_size=10**9),
+            "text width is 1000000000 in the config and 32 by the arrays",
+        ),
         (setting("text_config", num_hidden_layers=3), "text layers is 3 in the config and 2"),
-        (setting("text_config", vocab_size="many"), "text vocabulary is 'many' in the config and 50"),
+        (
+            setting("text_config", vocab_size="many"),
+            "text vocabulary is 'many' in the config and 50",
+        ),
         (setting("vision_config", image_size=64), "image resolution is 64 in the config and 32"),
         (setting("vision_config", image_size=[32, 48]), "square here, resolution [32, 48] came"),
         (setting("vision_config", patch_size=4), "image patch is 4 in the config and 8"),
         (setting("vision_config", num_channels=1), "image channels is 1 in the config and 3"),
-        (setting("vision_config", intermediate_size=7), "image feed_forward is 7 in the config and 128"),
+        (
+            setting("vision_config", intermediate_size=7),
+            "image feed_forward is 7 in the config and 128",
+        ),
         (setting("vision_config", num_attention_heads=5), "share its width 32 evenly, 5 came"),
         (setting("vision_config", num_attention_heads="4"), "share its width 32 evenly, '4' came"),
         (setting("vision_config", hidden_act="gelu_new"), "relu, 'gelu_new' came"),
         (setting("vision_config", hidden_act=[]), "relu, [] came"),
         (setting("vision_config", layer_norm_eps="x"), "small positive number, 'x' came"),
         (setting("vision_config", layer_norm_eps=-1.0), "small positive number, -1.0 came"),
-        (setting("text_config", eos_token_id=[1, 2]), "end_of_text is a whole number, 0 or more, [1, 2] came"),
-        (setting("text_config", eos_token_id=-4), "end_of_text is a whole number, 0 or more, -4 came"),
+        (
+            setting("text_config", eos_token_id=[1, 2]),
+            "end_of_text is a whole number, 0 or more, [1, 2] came",
+        ),
+        (
+            setting("text_config", eos_token_id=-4),
+            "end_of_text is a whole number, 0 or more, -4 came",
+        ),
         (lambda config: config | {"projection_dim": 99}, "embed_dim is 99 in the config and 16"),
         (lambda config: config | {"model_type": "siglip"}, "model_type 'clip', 'siglip' came"),
-        (lambda config: config | {"text_config": 3}, "text_config is an object of settings, a int came"),
+        (
+            lambda config: config | {"text_config": 3},
+            "text_config is an object of settings, a int came",
+        ),
         (lambda config: [], "a JSON object is expected, a list came"),
         (lambda config: {}, "model_type 'clip', None came"),
     ],
@@ -273,7 +370,10 @@ def own(part, **changes):
         (own("text", context="12"), "the text encoder's context"),
         (own("image", eps=0), "small positive number, 0 came"),
         (lambda config: {k: v for k, v in config.items() if k != "image"}, "image needs a kind"),
-        (lambda config: config | {"model_type": "clip"}, "a model_type of 'tinymm_clip', 'clip' came"),
+        (
+            lambda config: config | {"model_type": "clip"},
+            "a model_type of 'tinymm_clip', 'clip' came",
+        ),
         (lambda config: config | {"embed_dim": 5}, "embed_dim is 5 in the config and 16"),
     ],
 )
@@ -308,7 +408,11 @@ def test_formats_that_lack_an_encoder_say_so(tmp_path):
         (model_of("resnet"), "huggingface", 'has no ResNet; use "openai"'),
         (model_of(text="cbow"), "openai", "no bag of words"),
         (model_of(text="cbow"), "huggingface", "no bag of words"),
-        (model_of(), "pytorch", "a format is huggingface, huggingface_retrieval, openai, lavis, albef, blip, tinymm, 'pytorch' came"),
+        (
+            model_of(),
+            "pytorch",
+            "a format is huggingface, huggingface_retrieval, openai, lavis, albef, blip, tinymm, 'pytorch' came",
+        ),
     ]:
         with pytest.raises(UsageError, match=said):
             pretrained.save(model, tmp_path, form)
@@ -316,7 +420,9 @@ def test_formats_that_lack_an_encoder_say_so(tmp_path):
             pretrained.export(model, form)
     assert not list(tmp_path.iterdir())
     config = CLIPConfig.tiny()
-    odd = CLIP(replace(config, text=replace(config.text, end_of_text=2)), np.random.default_rng(0))  # 2 means something else there
+    odd = CLIP(
+        replace(config, text=replace(config.text, end_of_text=2)), np.random.default_rng(0)
+    )  # 2 means something else there
     with pytest.raises(UsageError, match="eos_token_id 2"):
         pretrained.export(odd, "huggingface")
     pretrained.save(odd, tmp_path)

@@ -52,7 +52,10 @@ def blip():
 
 def stage_1():
     image = ViTConfig.plain(resolution=16, patch=8, width=24, layers=1, heads=2, norm_after=False)
-    return BLIP2Stage1(BLIP2Config(image, QFormerConfig.tiny(), embed_dim=16, end_of_text=2), np.random.default_rng(0))
+    return BLIP2Stage1(
+        BLIP2Config(image, QFormerConfig.tiny(), embed_dim=16, end_of_text=2),
+        np.random.default_rng(0),
+    )
 
 
 USES = {
@@ -60,10 +63,15 @@ USES = {
     "matching": lambda model: model.itm_probability(pictures(model), IDS, REAL),
     "captions": lambda model: model.generate(pictures(model), max_new_tokens=3),
     "hidden words": lambda model: model.mlm_logits(model.image_tokens(pictures(model)), IDS, REAL),
-    "itc and itm": lambda model: tasks.losses(model, pictures(model), IDS, REAL, rng=np.random.default_rng(0), objectives=("itc", "itm")),
-    "all losses": lambda model: tasks.losses(model, pictures(model), IDS, REAL, rng=np.random.default_rng(0)),
+    "itc and itm": lambda model: tasks.losses(
+        model, pictures(model), IDS, REAL, rng=np.random.default_rng(0), objectives=("itc", "itm")
+    ),
+    "all losses": lambda model: tasks.losses(
+        model, pictures(model), IDS, REAL, rng=np.random.default_rng(0)
+    ),
 }
-#: How it is opened, what it can still do, and for each thing that it cannot, the part that the sentence names.
+#: How it is opened, what it can still do, and for each thing that it cannot, the part that the
+#: sentence names.
 MODELS = {
     "ALBEF retrieval": (
         from_file(albef_retrieval), {"cosines", "matching", "itc and itm"}, {"hidden words": "language_head", "all losses": "language_head"},
@@ -93,13 +101,19 @@ def test_what_is_missing_raises_when_it_is_used_and_names_the_way_out(name, tmp_
     open_, can, cannot = MODELS[name]
     model, report = open_(tmp_path)
     assert model.missing() and set(model.missing()) <= set(report.newly_initialized)
-    assert all(what.startswith("queue.") for what in set(report.newly_initialized) - set(model.missing()))  # counters, which are counted from here on
+    assert all(
+        what.startswith("queue.") for what in set(report.newly_initialized) - set(model.missing())
+    )  # counters, which are counted from here on
     for use, part in cannot.items():
         with pytest.raises(CheckpointError) as caught:
             USES[use](model)
         said = str(caught.value)
         assert said.startswith("model.safetensors has no weights for ") and part in said, said
-        assert "open a file that has them" in said and "model.initialize_missing()" in said and "\n" not in said
+        assert (
+            "open a file that has them" in said
+            and "model.initialize_missing()" in said
+            and "\n" not in said
+        )
     for use in can:
         USES[use](model)
 
@@ -109,8 +123,13 @@ def test_what_is_begun_anew_is_named_and_then_does_all(name, tmp_path):
     model, _ = MODELS[name][0](tmp_path)
     missing = model.missing()
     assert not set(missing) & set(model.trainable()) and not set(missing) & set(model.state_dict())
-    assert model.initialize_missing() == missing and model.missing() == [] == model.initialize_missing()
-    assert {n for n in missing if "momentum_encoder" not in n} <= set(model.trainable()) and set(missing) <= set(model.state_dict())
+    assert (
+        model.initialize_missing() == missing
+        and model.missing() == [] == model.initialize_missing()
+    )
+    assert {n for n in missing if "momentum_encoder" not in n} <= set(model.trainable()) and set(
+        missing
+    ) <= set(model.state_dict())
     for use in (*MODELS[name][1], *MODELS[name][2]):
         USES[use](model)
 
@@ -126,7 +145,9 @@ def test_what_is_there_can_be_trained_and_the_rest_stays_missing(name, tmp_path)
         loss = np.sum(model(pictures(model), IDS, REAL))
     loss.backward()
     optimizer.step(1e-3)
-    assert model.missing() == missing and any((before[n] != array).any() for n, array in model.state_dict().items())
+    assert model.missing() == missing and any(
+        (before[n] != array).any() for n, array in model.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -139,7 +160,9 @@ def test_it_is_saved_copied_and_moved_without_what_is_missing(name, tmp_path):
         for key, array in model.state_dict().items():
             np.testing.assert_array_equal(other.state_dict()[key], array)
     double = copy.deepcopy(model).astype("float64")
-    assert double.initialize_missing() == model.missing() and {array.dtype.str for array in double.state_dict().values()} <= {"<f8", "<i8"}
+    assert double.initialize_missing() == model.missing() and {
+        array.dtype.str for array in double.state_dict().values()
+    } <= {"<f8", "<i8"}
     with_all = copy.deepcopy(model)
     with_all.initialize_missing()
     model.load_state_dict(with_all.state_dict())  # numbers for all: nothing is missing any longer
@@ -150,11 +173,16 @@ def test_it_is_saved_copied_and_moved_without_what_is_missing(name, tmp_path):
 
 def test_a_format_with_a_place_for_what_is_missing_is_refused(tmp_path):
     model, _ = MODELS["BLIP retrieval"][0](tmp_path)
-    with pytest.raises(UsageError, match=r'format "huggingface" needs decoder\..* and \d+ more, of which .* write it as "tinymm", or call'):
+    with pytest.raises(
+        UsageError,
+        match=r'format "huggingface" needs decoder\..* and \d+ more, of which .* write it as "tinymm", or call',
+    ):
         pretrained.save(model, tmp_path / "there", format="huggingface")
     assert not (tmp_path / "there").exists()
     pretrained.save(model, tmp_path / "there", format="huggingface_retrieval")
-    assert set(pretrained.load(tmp_path / "there").missing()) >= {name for name in model.missing() if name.startswith("decoder.")}
+    assert set(pretrained.load(tmp_path / "there").missing()) >= {
+        name for name in model.missing() if name.startswith("decoder.")
+    }
 
 
 def test_a_list_of_missing_names_in_a_config_is_a_list_of_names(tmp_path):
@@ -168,9 +196,24 @@ def test_a_list_of_missing_names_in_a_config_is_a_list_of_names(tmp_path):
 
 def test_a_q_former_alone_takes_queries_and_has_none(tmp_path):
     first = randomized(stage_1())
-    arrays, _ = HF_QFORMER.export({name.removeprefix("qformer."): a for name, a in first.state_dict().items() if name.startswith("qformer.")})
-    write_safetensors(tmp_path / "model.safetensors", {key: np.ascontiguousarray(array) for key, array in arrays.items()})
-    config = {"model_type": "blip_2_qformer", "num_attention_heads": 4, "encoder_hidden_size": 24, "vocab_size": 50, "max_position_embeddings": 12}
+    arrays, _ = HF_QFORMER.export(
+        {
+            name.removeprefix("qformer."): a
+            for name, a in first.state_dict().items()
+            if name.startswith("qformer.")
+        }
+    )
+    write_safetensors(
+        tmp_path / "model.safetensors",
+        {key: np.ascontiguousarray(array) for key, array in arrays.items()},
+    )
+    config = {
+        "model_type": "blip_2_qformer",
+        "num_attention_heads": 4,
+        "encoder_hidden_size": 24,
+        "vocab_size": 50,
+        "max_position_embeddings": 12,
+    }
     (tmp_path / "config.json").write_text(json.dumps(config | {"use_qformer_text_input": True}))
     alone = pretrained.load(tmp_path)
     memory, queries = RNG.standard_normal((2, 5, 24)).astype(np.float32), first.qformer.queries.data
@@ -182,7 +225,9 @@ def test_a_q_former_alone_takes_queries_and_has_none(tmp_path):
     right = first.qformer(memory).data
     np.testing.assert_array_equal(alone(memory, queries=queries).data, right)
     np.testing.assert_array_equal(alone(memory, queries=np.stack([queries] * 2)).data, right)
-    with pytest.raises(ValueError, match=r"queries are \(Q, 32\), or one set for each of 2 pictures"):
+    with pytest.raises(
+        ValueError, match=r"queries are \(Q, 32\), or one set for each of 2 pictures"
+    ):
         alone(memory, queries=queries[:, :5])
     alone.queries.data = queries
     assert not isinstance(alone.queries, MissingParameter) and "queries" not in alone.missing()

@@ -1,8 +1,10 @@
 """ALBEF's and BLIP's own numbers: pretraining by the original code, on tiny random weights: losses, queues, EMA, draws and every gradient.
 
-`reference/albef.*` and `blip.*` are its weights, settings, inputs, the words that it hid and the hard negatives that it drew, and its results in
-float64 (gradients as whole numbers of 2⁻³¹ of each array's largest entry). ALBEF went two steps, on two batches, without an optimizer between.
-The original moves the EMA before each forward pass and ours after each step, so ours moves once before the first.
+`reference/albef.*` and `blip.*` are its weights, settings, inputs, the words that it hid and the
+hard negatives that it drew, and its results in float64 (gradients as whole numbers of 2⁻³¹ of each
+array's largest entry). ALBEF went two steps, on two batches, without an optimizer between. The
+original moves the EMA before each forward pass and ours after each step, so ours moves once before
+the first.
 """
 
 import shutil
@@ -21,7 +23,10 @@ REFERENCE = Path(__file__).parents[1] / "reference"
 MODELS = {"albef": ALBEF, "blip": BLIP}
 TASKS = {"albef": albef, "blip": blip}
 STEPS = {"albef": ("0", "1"), "blip": ("",)}
-LOSSES = {"albef": {"itc": "ita", "itm": "itm", "mlm": "mlm"}, "blip": {"itc": "ita", "itm": "itm", "lm": "lm"}}
+LOSSES = {
+    "albef": {"itc": "ita", "itm": "itm", "mlm": "mlm"},
+    "blip": {"itc": "ita", "itm": "itm", "lm": "lm"},
+}
 TOLERANCE = {"float64": 1e-9, "float32": 2e-5}
 
 
@@ -42,18 +47,29 @@ def folder(name, tmp_path_factory):
 @cache
 def right(name):
     with np.load(REFERENCE / f"{name}.npz") as file:
-        return {key: array.astype(int) if array.dtype == np.int16 else array for key, array in file.items()}
+        return {
+            key: array.astype(int) if array.dtype == np.int16 else array
+            for key, array in file.items()
+        }
 
 
 def inputs(name, n, dtype):
     theirs = right(name)
-    return theirs[f"pixel_values{n}"].transpose(0, 2, 3, 1).astype(dtype), theirs[f"input_ids{n}"], theirs[f"attention_mask{n}"].astype(bool)
+    return (
+        theirs[f"pixel_values{n}"].transpose(0, 2, 3, 1).astype(dtype),
+        theirs[f"input_ids{n}"],
+        theirs[f"attention_mask{n}"].astype(bool),
+    )
 
 
 def step(model, name, n, dtype):
     """Compute one step with the original's draws."""
     theirs = right(name)
-    masked = {"masked": (theirs[f"mlm_input_ids{n}"], theirs[f"mlm_labels{n}"])} if name == "albef" else {}
+    masked = (
+        {"masked": (theirs[f"mlm_input_ids{n}"], theirs[f"mlm_labels{n}"])}
+        if name == "albef"
+        else {}
+    )
     negatives = theirs[f"neg_image_for_text{n}"], theirs[f"neg_text_for_image{n}"]
     return TASKS[name].step(model, *inputs(name, n, dtype), negatives=negatives, **masked)
 
@@ -96,10 +112,19 @@ def check_gradients(found, name, n, dtype):
         stop = start + found[key].size
         value = theirs[f"gradients{n}"][start:stop] * (largest / (2**31 - 1))
         start = stop
-        if key.endswith("key.bias"):  # a softmax does not see what is added to all of its scores: zero but for rounding
-            assert max(np.abs(found[key]).max(), largest) < (1e-13 if dtype == "float64" else 1e-6) * theirs[f"largest{n}"].max(), key
+        if key.endswith(
+            "key.bias"
+        ):  # a softmax does not see what is added to all of its scores: zero but for rounding
+            assert (
+                max(np.abs(found[key]).max(), largest)
+                < (1e-13 if dtype == "float64" else 1e-6) * theirs[f"largest{n}"].max()
+            ), key
         else:
-            assert off(found[key].ravel(), value) < TOLERANCE[dtype], (key, n, off(found[key].ravel(), value))
+            assert off(found[key].ravel(), value) < TOLERANCE[dtype], (
+                key,
+                n,
+                off(found[key].ravel(), value),
+            )
     assert start == len(theirs[f"gradients{n}"])
 
 
@@ -107,19 +132,38 @@ def test_what_the_settings_tell_is_taken_and_what_the_file_lacks_is_named(name, 
     model, report = pretrained.load_with_report(folder)
     assert isinstance(model, MODELS[name]) and not model.training and not report.unexpected
     assert report.newly_initialized == ["queue.ids", "queue.pushed"]
-    assert all(key.endswith("position_ids") or ".decoder." in key or key.startswith("text_decoder.bert.") for key in report.ignored)
+    assert all(
+        key.endswith("position_ids") or ".decoder." in key or key.startswith("text_decoder.bert.")
+        for key in report.ignored
+    )
     config = model.config
     assert (config.momentum, config.alpha, config.queue, config.embed_dim) == (0.9, 0.4, 16, 20)
-    assert (config.image.heads, config.text.heads, config.image.eps, config.text.eps) == (5, 4, 1e-6, 1e-12)
+    assert (config.image.heads, config.text.heads, config.image.eps, config.text.eps) == (
+        5,
+        4,
+        1e-6,
+        1e-12,
+    )
     if name == "albef":
-        assert (config.mlm_probability, config.text.fusion_layer, config.text.token_types) == (0.4, 2, 2)
+        assert (config.mlm_probability, config.text.fusion_layer, config.text.token_types) == (
+            0.4,
+            2,
+            2,
+        )
         assert config.mask == 63  # the last of these few words; of BERT's it is 103
     else:
-        assert (config.decode, config.encode, config.smoothing, config.text.token_types) == (64, 65, 0.1, 0)
+        assert (config.decode, config.encode, config.smoothing, config.text.token_types) == (
+            64,
+            65,
+            0.1,
+            0,
+        )
 
 
 def test_a_bare_file_needs_only_the_heads(name):
-    model = pretrained.load(REFERENCE / f"{name}.safetensors", dtype="float64", heads={"image": 5, "text": 4})
+    model = pretrained.load(
+        REFERENCE / f"{name}.safetensors", dtype="float64", heads={"image": 5, "text": 4}
+    )
     assert model.config.momentum == 0.995
     model.momentum_encoder.momentum = 0.9  # which no array tells
     model.momentum_encoder.update(model.encoders)
@@ -145,7 +189,17 @@ def test_negatives_are_drawn_with_the_original_probabilities(name, folder, monke
         p = np.exp(similarities[1 - side])
         p = np.where(np.eye(len(p)), 0, p / p.sum(axis=1, keepdims=True))
         # BLIP adds 10⁻⁴ to each, for rows whose others have all become zeros; ours are masked before the softmax, which leaves none such.
-        assert off(p if name == "albef" else np.where(np.eye(len(p)), 0, p + 1e-4), right(name)[f"weights_{which}{n}"]) < 1e-9, which
+        assert (
+            off(
+                p if name == "albef" else np.where(np.eye(len(p)), 0, p + 1e-4),
+                right(name)[f"weights_{which}{n}"],
+            )
+            < 1e-9
+        ), which
         p = p / p.sum(axis=1, keepdims=True)
-        frequency = np.stack([np.bincount(column, minlength=len(p)) for column in draws[:, side].T]) / count
-        assert np.all(np.abs(frequency - p) <= 6 * np.sqrt(p * (1 - p) / count) + 1e-12), which  # 6 standard deviations
+        frequency = (
+            np.stack([np.bincount(column, minlength=len(p)) for column in draws[:, side].T]) / count
+        )
+        assert np.all(np.abs(frequency - p) <= 6 * np.sqrt(p * (1 - p) / count) + 1e-12), (
+            which
+        )  # 6 standard deviations

@@ -29,23 +29,49 @@ CONFIGS = {
     "as released": ({}, {}),
     "legacy end of text": ({"eos_token_id": 2}, {}),
     "exact gelu": ({"hidden_act": "gelu"}, {"hidden_act": "gelu"}),
-    "two activations": ({"hidden_act": "gelu"}, {"hidden_act": "quick_gelu", "num_attention_heads": 6}),
+    "two activations": (
+        {"hidden_act": "gelu"},
+        {"hidden_act": "quick_gelu", "num_attention_heads": 6},
+    ),
     "eps": ({"layer_norm_eps": 1e-2}, {"layer_norm_eps": 1e-6}),
-    "gray pictures": ({"eos_token_id": 5}, {"num_channels": 1, "patch_size": 4, "intermediate_size": 40}),
+    "gray pictures": (
+        {"eos_token_id": 5},
+        {"num_channels": 1, "patch_size": 4, "intermediate_size": 40},
+    ),
 }
 
 
 def theirs(name, dtype=None, seed=0):
     """Return a CLIPModel of which every parameter is random: default initialization has zero biases and gains of one, which hide faults."""
     text, vision = CONFIGS[name]
-    config = transformers.CLIPConfig(text_config=TEXT | text, vision_config=VISION | vision, projection_dim=20)
-    model = transformers.CLIPModel._from_config(config, attn_implementation="sdpa").to(dtype or torch.float64).eval()
+    config = transformers.CLIPConfig(
+        text_config=TEXT | text, vision_config=VISION | vision, projection_dim=20
+    )
+    model = (
+        transformers.CLIPModel._from_config(config, attn_implementation="sdpa")
+        .to(dtype or torch.float64)
+        .eval()
+    )
     rng = np.random.default_rng(seed)
     with torch.no_grad():
         for key, parameter in model.named_parameters():
-            center = 1.0 if key.endswith(("norm1.weight", "norm2.weight", "layernorm.weight", "layrnorm.weight", "layer_norm.weight")) else 0.0
+            center = (
+                1.0
+                if key.endswith(
+                    (
+                        "norm1.weight",
+                        "norm2.weight",
+                        "layernorm.weight",
+                        "layrnorm.weight",
+                        "layer_norm.weight",
+                    )
+                )
+                else 0.0
+            )
             numbers = center + 0.3 * rng.normal(size=parameter.shape)
-            parameter.copy_(torch.tensor(numbers.astype(np.float32)))  # the same numbers in both precisions
+            parameter.copy_(
+                torch.tensor(numbers.astype(np.float32))
+            )  # the same numbers in both precisions
         model.logit_scale.fill_(1.25)
     return model
 
@@ -96,13 +122,21 @@ def test_features_logits_loss_and_all_gradients(name, dtype, tmp_path):
     assert found.keys() == right.keys()
     largest = max(float(gradient.abs().max()) for gradient in right.values())
     for key, gradient in right.items():
-        if key.endswith("k_proj.bias"):  # zero but for rounding: a softmax does not see what is added to all of its scores
-            assert np.abs(found[key]).max() < 1e-5 * largest if dtype == "float32" else np.abs(found[key]).max() < 1e-13 * largest
+        if key.endswith(
+            "k_proj.bias"
+        ):  # zero but for rounding: a softmax does not see what is added to all of its scores
+            assert (
+                np.abs(found[key]).max() < 1e-5 * largest
+                if dtype == "float32"
+                else np.abs(found[key]).max() < 1e-13 * largest
+            )
         else:
             assert off(found[key], gradient) < tolerance, key
 
 
-@pytest.mark.parametrize("kind", ["float16", "bfloat16", "sharded", "bin", "sharded bin", "jumbled old config"])
+@pytest.mark.parametrize(
+    "kind", ["float16", "bfloat16", "sharded", "bin", "sharded bin", "jumbled old config"]
+)
 def test_every_form_of_folder(kind, tmp_path):
     model = theirs("as released", torch.float32)
     images, ids = batch(model)
@@ -121,13 +155,22 @@ def test_every_form_of_folder(kind, tmp_path):
             halves = [dict(list(state.items())[::2]), dict(list(state.items())[1::2])]
             for number, half in enumerate(halves):
                 torch.save(half, tmp_path / f"pytorch_model-{number}.bin")
-            places = {key: f"pytorch_model-{number}.bin" for number, half in enumerate(halves) for key in half}
-            (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+            places = {
+                key: f"pytorch_model-{number}.bin"
+                for number, half in enumerate(halves)
+                for key in half
+            }
+            (tmp_path / "pytorch_model.bin.index.json").write_text(
+                json.dumps({"weight_map": places})
+            )
     if kind == "sharded":
         assert len(list(tmp_path.glob("*.safetensors"))) > 2
     if kind == "jumbled old config":
         config = json.loads((tmp_path / "config.json").read_text())
-        config["text_config_dict"], config["text_config"] = config["text_config"], {"vocab_size": 1, "num_attention_heads": 1}
+        config["text_config_dict"], config["text_config"] = (
+            config["text_config"],
+            {"vocab_size": 1, "num_attention_heads": 1},
+        )
         config["vision_config_dict"] = None
         (tmp_path / "config.json").write_text(json.dumps(config))
     ours, report = pretrained.load_with_report(tmp_path)
@@ -149,8 +192,15 @@ def test_settings_that_a_config_omits_are_those_that_transformers_assumes(heads,
     (tmp_path / "config.json").write_text(json.dumps(config))
     their_config = transformers.CLIPConfig.from_pretrained(tmp_path)
     ours = pretrained.load(tmp_path).config
-    for mine, other in ((ours.text, their_config.text_config), (ours.image, their_config.vision_config)):
-        assert (mine.heads, mine.activation, mine.eps) == (other.num_attention_heads, other.hidden_act, other.layer_norm_eps)
+    for mine, other in (
+        (ours.text, their_config.text_config),
+        (ours.image, their_config.vision_config),
+    ):
+        assert (mine.heads, mine.activation, mine.eps) == (
+            other.num_attention_heads,
+            other.hidden_act,
+            other.layer_norm_eps,
+        )
     assert ours.text.end_of_text == their_config.text_config.eos_token_id
 
 
@@ -169,10 +219,19 @@ OURS = {
 def test_transformers_opens_what_we_save(name, dtype, tmp_path):
     config = CLIPConfig.tiny()
     changes = OURS[name]
-    config = replace(config, image=replace(config.image, **changes.get("image", {})), text=replace(config.text, **changes.get("text", {})))
+    config = replace(
+        config,
+        image=replace(config.image, **changes.get("image", {})),
+        text=replace(config.text, **changes.get("text", {})),
+    )
     rng = np.random.default_rng(3)
     ours = CLIP(config, rng).astype(dtype)
-    ours.load_state_dict({key: value + 0.3 * rng.normal(size=value.shape) for key, value in ours.state_dict().items()})
+    ours.load_state_dict(
+        {
+            key: value + 0.3 * rng.normal(size=value.shape)
+            for key, value in ours.state_dict().items()
+        }
+    )
     pretrained.save(ours.eval(), tmp_path)
     model, report = transformers.CLIPModel.from_pretrained(
         tmp_path, attn_implementation="sdpa", dtype=getattr(torch, dtype), output_loading_info=True

@@ -65,7 +65,10 @@ BROKEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name, number", [(name, number) for name, cases in BROKEN.items() for number in range(len(cases))])
+@pytest.mark.parametrize(
+    "name, number",
+    [(name, number) for name, cases in BROKEN.items() for number in range(len(cases))],
+)
 def test_a_wrong_file_names_its_keys(name, number, tmp_path):
     change, said = BROKEN[name][number]
     write_safetensors(tmp_path / "w.safetensors", change(pretraining(name)))
@@ -121,7 +124,10 @@ CONTRADICTIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("whose, number", [(whose, number) for whose, cases in CONTRADICTIONS.items() for number in range(len(cases))])
+@pytest.mark.parametrize(
+    "whose, number",
+    [(whose, number) for whose, cases in CONTRADICTIONS.items() for number in range(len(cases))],
+)
 def test_a_config_that_contradicts_the_arrays_is_refused(whose, number, tmp_path):
     change, said = CONTRADICTIONS[whose][number]
     if whose == "own":
@@ -142,7 +148,10 @@ def test_a_config_with_a_momentum_encoder_and_a_file_without_one_are_refused(tmp
     pretrained.save(model, tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(settings | {"momentum": 0.9}))
-    with pytest.raises(CheckpointError, match="it has a momentum encoder of momentum 0.9, and no array is of it; put the config.json"):
+    with pytest.raises(
+        CheckpointError,
+        match="it has a momentum encoder of momentum 0.9, and no array is of it; put the config.json",
+    ):
         pretrained.load(tmp_path)
 
 
@@ -150,9 +159,15 @@ def test_a_config_with_a_momentum_encoder_and_a_file_without_one_are_refused(tmp
     "settings, said",
     [
         ({"text_config": {"bos_token_id": None}}, "decode is a whole number, 0 or more, None came"),
-        ({"text_config": {"sep_token_id": 50}}, "end_of_text is an id below the vocabulary 50, and 50 came"),
+        (
+            {"text_config": {"sep_token_id": 50}},
+            "end_of_text is an id below the vocabulary 50, and 50 came",
+        ),
         ({"text_config": {"hidden_size": 31}}, "text encoder width is 31 in the config and 32"),
-        ({"vision_config": {"image_size": 32}}, "image encoder resolution is 32 in the config and 16"),
+        (
+            {"vision_config": {"image_size": 32}},
+            "image encoder resolution is 32 in the config and 16",
+        ),
         ({"vision_config": {"hidden_act": "gelu_new"}}, "'gelu_new' came"),
         ({"vision_config": 3}, "vision_config is an object of settings, a int came"),
         ({"image_text_hidden_size": 17}, "embed_dim is 17 in the config and 16 by the arrays"),
@@ -172,7 +187,11 @@ def test_a_hugging_face_config_that_contradicts_the_arrays_is_refused(settings, 
 
 @pytest.mark.parametrize("value", [10**10, "abc", -3, 0, 1.5, True, [16]])
 def test_an_embed_dim_that_no_array_shows_is_bounded_by_those_that_do(value, tmp_path):
-    pretrained.save(BLIP(BLIPConfig.tiny(momentum=None), np.random.default_rng(0)), tmp_path, format="huggingface")
+    pretrained.save(
+        BLIP(BLIPConfig.tiny(momentum=None), np.random.default_rng(0)),
+        tmp_path,
+        format="huggingface",
+    )
     written = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(written | {"image_text_hidden_size": value}))
     with pytest.raises(CheckpointError) as caught:
@@ -193,7 +212,10 @@ def test_label_smoothing_is_a_share(value, form, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(written))
     with pytest.raises(CheckpointError) as caught:
         pretrained.load(tmp_path)
-    assert f"the label smoothing is a share, in [0, 1), and {value!r} came; the released models have 0.1" in str(caught.value)
+    assert (
+        f"the label smoothing is a share, in [0, 1), and {value!r} came; the released models have 0.1"
+        in str(caught.value)
+    )
 
 
 def test_a_declared_width_of_0_contradicts_the_arrays(tmp_path):

@@ -16,9 +16,29 @@ from tinymm.data.text import WordTokenizer
 from tinymm.pretrained.tokenizers import bpe
 from tinymm.pretrained.tokenizers.bpe import END, START, BytePairTokenizer, cleaned, printable_bytes
 
-MERGES = ["c a", "ca t</w>", "a t", "o f</w>", "p h", "ph o", "t o</w>", "pho to</w>", "a n", "an d</w>", "1 2</w>", "Ã ©</w>", "' s</w>"]
+MERGES = [
+    "c a",
+    "ca t</w>",
+    "a t",
+    "o f</w>",
+    "p h",
+    "ph o",
+    "t o</w>",
+    "pho to</w>",
+    "a n",
+    "an d</w>",
+    "1 2</w>",
+    "Ã ©</w>",
+    "' s</w>",
+]
 LETTERS = printable_bytes()
-TOKENS = [*LETTERS, *(letter + "</w>" for letter in LETTERS), *(merge.replace(" ", "") for merge in MERGES), START, END]
+TOKENS = [
+    *LETTERS,
+    *(letter + "</w>" for letter in LETTERS),
+    *(merge.replace(" ", "") for merge in MERGES),
+    START,
+    END,
+]
 IDS = {token: number for number, token in enumerate(TOKENS)}
 
 
@@ -30,7 +50,9 @@ def write_openai(folder):
 
 def write_vocabulary(folder):
     (folder / "vocab.json").write_text(json.dumps(IDS), encoding="utf-8")
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(MERGES) + "\n", encoding="utf-8")
+    (folder / "merges.txt").write_text(
+        "#version: 0.2\n" + "\n".join(MERGES) + "\n", encoding="utf-8"
+    )
     return folder
 
 
@@ -47,7 +69,13 @@ WRITERS = [write_openai, write_vocabulary, write_tokenizer_json]
 def by_hand(text):
     """Encode as the paper's code does, slowly: the most urgent merge first, until none is left."""
     ranks = {tuple(merge.split()): rank for rank, merge in enumerate(MERGES)}
-    byte_of = dict(zip([b for b in range(256) if 33 <= b <= 126 or 161 <= b <= 172 or b >= 174], LETTERS, strict=False))
+    byte_of = dict(
+        zip(
+            [b for b in range(256) if 33 <= b <= 126 or 161 <= b <= 172 or b >= 174],
+            LETTERS,
+            strict=False,
+        )
+    )
     byte_of |= dict(zip([b for b in range(256) if b not in byte_of], LETTERS[188:], strict=True))
     words = re.findall(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+", cleaned(text))
     rows = [IDS[START]]
@@ -55,7 +83,10 @@ def by_hand(text):
         pieces = [byte_of[b] for b in word.encode()]
         pieces[-1] += "</w>"
         while True:
-            pairs = [(ranks.get((a, b), 10**9), place) for place, (a, b) in enumerate(zip(pieces, pieces[1:], strict=False))]
+            pairs = [
+                (ranks.get((a, b), 10**9), place)
+                for place, (a, b) in enumerate(zip(pieces, pieces[1:], strict=False))
+            ]
             if not pairs or min(pairs)[0] == 10**9:
                 break
             first = pieces[min(pairs)[1]], pieces[min(pairs)[1] + 1]
@@ -106,12 +137,16 @@ def test_cleaning_without_ftfy_composes_too(monkeypatch):
     assert cleaned("CAFE\u0301 &amp;lt;b&gt;") == "café <b>"
 
 
-@pytest.mark.parametrize("settings", [{"text_config": {"max_position_embeddings": 5}}, {"text": {"context": 5}}])
+@pytest.mark.parametrize(
+    "settings", [{"text_config": {"max_position_embeddings": 5}}, {"text": {"context": 5}}]
+)
 def test_the_context_is_the_model_s(settings, tmp_path):
     write_openai(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(settings))
     for path in (tmp_path, tmp_path / "bpe_simple_vocab_16e6.txt.gz"):
-        assert pretrained.tokenizer(path)(["cat cat cat cat cat"])[0].tolist() == [[IDS[START], *[IDS["cat</w>"]] * 3, IDS[END]]]
+        assert pretrained.tokenizer(path)(["cat cat cat cat cat"])[0].tolist() == [
+            [IDS[START], *[IDS["cat</w>"]] * 3, IDS[END]]
+        ]
     (tmp_path / "config.json").write_text(json.dumps({"text": {"context": "x"}}))
     with pytest.raises(CheckpointError, match="a context of 'x' came"):
         pretrained.tokenizer(tmp_path)
@@ -130,7 +165,9 @@ def test_our_own_word_level_tokenizer_needs_json_only(tmp_path, monkeypatch):
 
 def test_somebody_else_s_word_level_tokenizer_is_left_to_the_library(tmp_path):
     tokenizers = pytest.importorskip("tokenizers")
-    library = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "Cat": 1}, unk_token="[UNK]"))
+    library = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"[UNK]": 0, "Cat": 1}, unk_token="[UNK]")
+    )
     library.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     library.save(str(tmp_path / "tokenizer.json"))
     found = pretrained.tokenizer(tmp_path)
@@ -172,10 +209,17 @@ def test_a_single_text_is_refused(made, tmp_path):
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_transformers_tokenizer_agrees_and_its_folder_opens(tmp_path):
     transformers = pytest.importorskip("transformers")
-    theirs = transformers.CLIPTokenizer(vocab=IDS, merges=[tuple(merge.split()) for merge in MERGES])
+    theirs = transformers.CLIPTokenizer(
+        vocab=IDS, merges=[tuple(merge.split()) for merge in MERGES]
+    )
     theirs.save_pretrained(tmp_path)
     ours = pretrained.tokenizer(tmp_path)
-    texts = ["a photo of a CAT's", "cat  and\ncat 12!", "Café_ñ 日本語 #1", "it's <|endoftext|> and"]
+    texts = [
+        "a photo of a CAT's",
+        "cat  and\ncat 12!",
+        "Café_ñ 日本語 #1",
+        "it's <|endoftext|> and",
+    ]
     ids, is_real = ours(texts)
     for row, real, text in zip(ids, is_real, texts, strict=True):
         assert row[real].tolist() == theirs(text)["input_ids"]
@@ -232,7 +276,10 @@ def test_a_frame_of_a_token_that_nobody_knows_is_refused(tmp_path, capfd):
     pretrained.tokenizer(tmp_path)
     text = (tmp_path / "tokenizer.json").read_text()
     said = json.loads(text)
-    for processor in (said["post_processor"], {"type": "Sequence", "processors": [said["post_processor"]]}):
+    for processor in (
+        said["post_processor"],
+        {"type": "Sequence", "processors": [said["post_processor"]]},
+    ):
         said["post_processor"] = processor
         (processor.get("processors") or [processor])[0]["single"][0]["SpecialToken"]["id"] = "<t>"
         (tmp_path / "tokenizer.json").write_text(json.dumps(said))
@@ -242,10 +289,18 @@ def test_a_frame_of_a_token_that_nobody_knows_is_refused(tmp_path, capfd):
         said = json.loads(text)
         said["post_processor"]["special_tokens"]["<s>"]["ids"] = [number]
         (tmp_path / "tokenizer.json").write_text(json.dumps(said))
-        with pytest.raises(CheckpointError, match=f"'<s>' as number {number}, which is {found} in the vocabulary"):
+        with pytest.raises(
+            CheckpointError, match=f"'<s>' as number {number}, which is {found} in the vocabulary"
+        ):
             pretrained.tokenizer(tmp_path)
-        said["post_processor"] = {"type": "BertProcessing", "sep": ["<s>", number], "cls": ["<s>", 1]}
+        said["post_processor"] = {
+            "type": "BertProcessing",
+            "sep": ["<s>", number],
+            "cls": ["<s>", 1],
+        }
         (tmp_path / "tokenizer.json").write_text(json.dumps(said))
-        with pytest.raises(CheckpointError, match=f"'<s>' as number {number}, which is {found} in the vocabulary"):
+        with pytest.raises(
+            CheckpointError, match=f"'<s>' as number {number}, which is {found} in the vocabulary"
+        ):
             pretrained.tokenizer(tmp_path)
     assert "panicked" not in capfd.readouterr().err

@@ -93,7 +93,11 @@ def infinite_attention(q, k, v, mask):
 
 
 def step(q, k, v, cache):
-    keys, values = (k, v) if cache is None else (np.concatenate([old, new], axis=-2) for old, new in zip(cache, (k, v), strict=True))
+    keys, values = (
+        (k, v)
+        if cache is None
+        else (np.concatenate([old, new], axis=-2) for old, new in zip(cache, (k, v), strict=True))
+    )
     return attention(q, keys, values, np.ones((1, keys.shape[-2]), dtype=bool)), (keys, values)
 
 
@@ -104,12 +108,16 @@ def multihead(q, k, v, mask, H):
 
 
 def layer_norm(x, gain, bias, eps, axis=-1):
-    return (x - x.mean(axis=axis, keepdims=True)) / np.sqrt(x.var(axis=axis, keepdims=True) + eps) * gain + bias
+    return (x - x.mean(axis=axis, keepdims=True)) / np.sqrt(
+        x.var(axis=axis, keepdims=True) + eps
+    ) * gain + bias
 
 
 def layer_norm_vjp(g, x, gain, bias, eps):
     h, y = g * gain, layer_norm(x, 1, 0, eps)
-    dx = (h - h.mean(-1, keepdims=True) - y * (h * y).mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+    dx = (h - h.mean(-1, keepdims=True) - y * (h * y).mean(-1, keepdims=True)) / np.sqrt(
+        x.var(-1, keepdims=True) + eps
+    )
     return dx, (g * y).sum(0), g.sum(0)
 
 
@@ -138,7 +146,10 @@ def loss_vjp(g, I, T, scale, slopes=slopes):
     a, b = unit(I), unit(T)
     G = g * slopes(scale * a @ b.T)
     da, db = scale * G @ b, scale * G.T @ a
-    project = [(d - (d * u).sum(-1, keepdims=True) * u) / np.linalg.norm(x, axis=-1, keepdims=True) for d, u, x in ((da, a, I), (db, b, T))]
+    project = [
+        (d - (d * u).sum(-1, keepdims=True) * u) / np.linalg.norm(x, axis=-1, keepdims=True)
+        for d, u, x in ((da, a, I), (db, b, T))
+    ]
     return (*project, (G * (a @ b.T)).sum())
 
 
@@ -152,7 +163,10 @@ def soft(S, targets):
 
 def blocked(I, T, scale, rows=2):
     S = scale * unit(I) @ unit(T).T
-    halves = [shard_of(S[i : i + rows], i) + shard_of(S.T[i : i + rows], i) for i in range(0, len(S), rows)]
+    halves = [
+        shard_of(S[i : i + rows], i) + shard_of(S.T[i : i + rows], i)
+        for i in range(0, len(S), rows)
+    ]
     return sum(halves) / (2 * len(S))
 
 
@@ -213,8 +227,15 @@ def cosines(I, T):
 
 def qformer_mask(Q, is_real, objective):
     B, T = is_real.shape
-    is_query, columns = np.arange(Q + T) < Q, np.concatenate([np.ones((B, Q), dtype=bool), is_real], axis=1)[:, None, None, :]
-    rules = {"itc": is_query[:, None] == is_query, "itg": np.tri(Q + T, dtype=bool) | is_query, "itm": np.ones((Q + T, Q + T), dtype=bool)}
+    is_query, columns = (
+        np.arange(Q + T) < Q,
+        np.concatenate([np.ones((B, Q), dtype=bool), is_real], axis=1)[:, None, None, :],
+    )
+    rules = {
+        "itc": is_query[:, None] == is_query,
+        "itg": np.tri(Q + T, dtype=bool) | is_query,
+        "itm": np.ones((Q + T, Q + T), dtype=bool),
+    }
     return columns & rules[objective]
 
 
@@ -227,7 +248,10 @@ def max_over_queries_vjp(g, I, T):
     cosines = u @ t.T
     G = g[:, None] * (cosines == cosines.max(axis=1, keepdims=True))
     du, dt = G @ t, np.einsum("bqc,bqe->ce", G, u)
-    project = [(d - (d * y).sum(-1, keepdims=True) * y) / np.linalg.norm(x, axis=-1, keepdims=True) for d, y, x in ((du, u, I), (dt, t, T))]
+    project = [
+        (d - (d * y).sum(-1, keepdims=True) * y) / np.linalg.norm(x, axis=-1, keepdims=True)
+        for d, y, x in ((du, u, I), (dt, t, T))
+    ]
     return tuple(project)
 
 
@@ -256,7 +280,11 @@ def chosen_negatives(S, ids, rng):
 
 def itm_pairs(image_for_text, text_for_image):
     own = np.arange(len(image_for_text))
-    return np.concatenate([own, image_for_text, own]), np.concatenate([own, own, text_for_image]), np.repeat([1, 0, 0], len(own))
+    return (
+        np.concatenate([own, image_for_text, own]),
+        np.concatenate([own, own, text_for_image]),
+        np.repeat([1, 0, 0], len(own)),
+    )
 
 
 def itm_loss(logits, labels):
@@ -276,6 +304,8 @@ def sequences(each, scored):
     return ((each * scored).sum(axis=1) / scored.sum(axis=1)).mean()
 
 
-def lm_loss(logits, ids, is_real, smoothing=0.0, shift=1, smooth=smoothed, mean=tokens, log_p=log_softmax):
+def lm_loss(
+    logits, ids, is_real, smoothing=0.0, shift=1, smooth=smoothed, mean=tokens, log_p=log_softmax
+):
     places = logits.shape[1] - shift
     return mean(smooth(log_p(logits[:, :places]), ids[:, shift:], smoothing), is_real[:, shift:])

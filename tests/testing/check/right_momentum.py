@@ -45,7 +45,10 @@ def halves(features, temperature, alpha, targets=soft_targets):
     I, T, I_m, T_m, image_queue, text_queue = features
     to_texts, to_images = np.concatenate([T_m, text_queue]), np.concatenate([I_m, image_queue])
     pairs = ((I, I_m, to_texts), (T, T_m, to_images))
-    return [(rows @ others.T / temperature, targets(twin @ others.T / temperature, alpha), others) for rows, twin, others in pairs]
+    return [
+        (rows @ others.T / temperature, targets(twin @ others.T / temperature, alpha), others)
+        for rows, twin, others in pairs
+    ]
 
 
 def cross_entropy(S, targets):
@@ -72,8 +75,20 @@ def normalizing_itc_queue(*given):
 def normalizing_itc_queue_vjp(g, *given):
     *features, temperature, alpha = given
     found = itc_queue_vjp(g, *map(unit, features), temperature, alpha)[:2]
-    across = [d - (d * unit(x)).sum(axis=1, keepdims=True) * unit(x) for d, x in zip(found, features[:2], strict=True)]
-    return (*(d / np.linalg.norm(x, axis=1, keepdims=True) for d, x in zip(across, features[:2], strict=True)), None, None, None, None)
+    across = [
+        d - (d * unit(x)).sum(axis=1, keepdims=True) * unit(x)
+        for d, x in zip(found, features[:2], strict=True)
+    ]
+    return (
+        *(
+            d / np.linalg.norm(x, axis=1, keepdims=True)
+            for d, x in zip(across, features[:2], strict=True)
+        ),
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 def choose(special, p, rng):
@@ -105,7 +120,9 @@ def mlm_loss(logits, labels, ignore_index=-100):
     selected = labels != ignore_index
     if not selected.any():
         return 0.0
-    return -np.take_along_axis(log_softmax(logits[selected]), labels[selected][:, None], axis=1).mean()
+    return -np.take_along_axis(
+        log_softmax(logits[selected]), labels[selected][:, None], axis=1
+    ).mean()
 
 
 def ema(twin, online, m):
@@ -132,7 +149,9 @@ class Ring:
 
     def refuse(self, rows):
         if len(self.rows) % len(rows):
-            raise ValueError(f"a queue of {len(self.rows)} cannot be filled by batches of {len(rows)}")
+            raise ValueError(
+                f"a queue of {len(self.rows)} cannot be filled by batches of {len(rows)}"
+            )
 
 
 class Wrapping(Ring):

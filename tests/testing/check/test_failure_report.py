@@ -59,7 +59,10 @@ def test_the_line_to_run_again_fails_in_the_same_place():
         (lambda x: x * np.nan, "fn returned 2 of 2 numbers NaN or infinite"),
         (lambda x: None, "fn returned NoneType where an array of numbers belongs"),
         (lambda x: "no", "fn returned str where an array of numbers belongs"),
-        (lambda x: [[1.0], [1.0, 2.0]], "fn returned list, of which no array can be made: setting an array element"),
+        (
+            lambda x: [[1.0], [1.0, 2.0]],
+            "fn returned list, of which no array can be made: setting an array element",
+        ),
         (lambda x, y: x, "fn raised TypeError"),
     ],
 )
@@ -97,13 +100,19 @@ def test_nonsense_fails_every_suite_and_crashes_none(suite, nonsense):
 
 
 def test_a_generator_is_shown_by_the_seed_that_made_it():
-    lines, failed = report(check.hard_negatives, WRONG["hard_negatives"]["rows and columns swapped"]["fn"])
-    assert failed[0] == "N03" and lines[1].startswith("found: picture 0 did not get the text that is 60 above all others")
+    lines, failed = report(
+        check.hard_negatives, WRONG["hard_negatives"]["rows and columns swapped"]["fn"]
+    )
+    assert failed[0] == "N03" and lines[1].startswith(
+        "found: picture 0 did not get the text that is 60 above all others"
+    )
     assert ", rng); n = 3, seed = 0" in lines[2]
 
 
 def test_large_arrays_are_cut_to_twelve_numbers():
-    lines, _ = report(check.softmax, lambda x: right.softmax(x) if x.size < 15 else right.softmax(x) * 2)
+    lines, _ = report(
+        check.softmax, lambda x: right.softmax(x) if x.size < 15 else right.softmax(x) * 2
+    )
     assert lines[2].count(",") < 20
     assert "array beginning" in lines[2]
 
@@ -111,7 +120,9 @@ def test_large_arrays_are_cut_to_twelve_numbers():
 def test_a_function_that_throws_dice_is_called_so():
     rng = np.random.default_rng(0)
     lines, _ = report(check.softmax, lambda x: right.softmax(x) * (1 + (rng.random() < 0.2)))
-    assert "the function gives different results for one input" in lines[1] or "came where" in lines[1]
+    assert (
+        "the function gives different results for one input" in lines[1] or "came where" in lines[1]
+    )
 
 
 def test_verbose_prints_what_passed_and_what_was_not_run(capsys):
@@ -143,12 +154,19 @@ def test_the_smallest_input_is_what_came_before_it_was_written_into():
 def test_a_layer_that_throws_dice_is_told_to_stop():
     rng = np.random.default_rng(0)
     lines, _ = report(check.no_leak, lambda x, mask: x * (rng.random(x.shape) < 0.5))
-    assert lines[4].startswith("likely cause: two calls differ: eval()? (your function gave results ")
+    assert lines[4].startswith(
+        "likely cause: two calls differ: eval()? (your function gave results "
+    )
 
 
 def test_flax_s_fast_variance_is_found_in_float32():
-    for name in ("mean of squares minus square of mean", "vjp of mean of squares minus square of mean"):
-        assert broken_by("layer_norm", {**WRONG["layer_norm"][name], "dtype": "float32"}, 30)[0] in ("L02b", "L07c")
+    for name in (
+        "mean of squares minus square of mean",
+        "vjp of mean of squares minus square of mean",
+    ):
+        assert broken_by("layer_norm", {**WRONG["layer_norm"][name], "dtype": "float32"}, 30)[
+            0
+        ] in ("L02b", "L07c")
 
 
 @given(strategies.paddings(side="right"))
@@ -164,11 +182,23 @@ def test_drawn_padding_masks_and_embeddings_keep_their_promises(is_real, mask, r
     assert np.allclose((rows**2).sum(axis=1), 1)
 
 
-@given(strategies.batches(width=3), strategies.batches(distinct=False), strategies.lengths(), strategies.masks(), strategies.unit_embeddings())
+@given(
+    strategies.batches(width=3),
+    strategies.batches(distinct=False),
+    strategies.lengths(),
+    strategies.masks(),
+    strategies.unit_embeddings(),
+)
 def test_drawn_batches_and_sizes_that_are_left_out(batch, other, lengths, mask, rows):
     B, T = batch.is_real.shape
-    assert batch.images.shape == batch.texts.shape == (B, 3) and batch.ids.shape == (B, T) and 0 <= batch.ids.min() <= batch.ids.max() < 9
-    assert batch.is_real.any(axis=1).all() and len(set(batch.image_ids)) == B == len(batch.image_ids)
+    assert (
+        batch.images.shape == batch.texts.shape == (B, 3)
+        and batch.ids.shape == (B, T)
+        and 0 <= batch.ids.min() <= batch.ids.max() < 9
+    )
+    assert batch.is_real.any(axis=1).all() and len(set(batch.image_ids)) == B == len(
+        batch.image_ids
+    )
     assert len(other.image_ids) == len(other.images)
     assert 1 <= lengths.min() <= lengths.max() <= 5 and 1 <= len(lengths) <= 4
     assert mask.shape[0] == mask.shape[1] and mask.any(axis=1).all()
@@ -176,7 +206,10 @@ def test_drawn_batches_and_sizes_that_are_left_out(batch, other, lengths, mask, 
 
 
 def test_batches_with_repeated_pictures_do_occur():
-    find(strategies.batches(distinct=False), lambda batch: len(set(batch.image_ids)) < len(batch.image_ids))
+    find(
+        strategies.batches(distinct=False),
+        lambda batch: len(set(batch.image_ids)) < len(batch.image_ids),
+    )
 
 
 @given(strategies.similarities(3), strategies.normals(2, 5))
@@ -210,7 +243,11 @@ def test_a_notebook_shows_the_report_and_no_line_of_ours(unhinted):
 
 def test_the_third_sixth_and_ninth_failure_that_is_shown_point_to_the_next_hint(unhinted):
     last = [shown(ahead)[-1] for _ in range(12)]
-    offered = {number: line for number, line in enumerate(last, 1) if line.startswith(("third", "sixth", "ninth"))}
+    offered = {
+        number: line
+        for number, line in enumerate(last, 1)
+        if line.startswith(("third", "sixth", "ninth"))
+    }
     assert offered == {
         3: "third failure of causal_mask here: open hint 1 above the task",
         6: "sixth failure of causal_mask here: open hint 2 above the task",
@@ -242,7 +279,10 @@ def test_a_check_that_is_stopped_says_in_which_call():
     with pytest.raises(KeyboardInterrupt) as stopped:
         check.causal_mask(endless)
     [line] = stopped.value._render_traceback_()
-    assert re.fullmatch(r"check.causal_mask was stopped, after calling fn\(\d\); does the function come to an end\?", line)
+    assert re.fullmatch(
+        r"check.causal_mask was stopped, after calling fn\(\d\); does the function come to an end\?",
+        line,
+    )
     assert not line.endswith("fn(1); does the function come to an end?")
 
 
@@ -259,10 +299,18 @@ for line in ["import numpy as np", "from tinymm.testing import check"] + [failin
 @pytest.mark.extra
 def test_ipython_shows_it_so(tmp_path):
     pytest.importorskip("IPython")
-    environment = os.environ | {"IPYTHONDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-    said = subprocess.run([sys.executable, "-c", SHELL], env=environment, capture_output=True, text=True, check=True).stdout
+    environment = os.environ | {
+        "IPYTHONDIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    said = subprocess.run(
+        [sys.executable, "-c", SHELL], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     assert said.count("M02 (core)") == 14 and "check.py" not in said
-    found = [re.search(r"(?:third|sixth|ninth) failure .* hint \d", words) for words in said.split("M02 (core)")]
+    found = [
+        re.search(r"(?:third|sixth|ninth) failure .* hint \d", words)
+        for words in said.split("M02 (core)")
+    ]
     hints_at = {count: match[0] for count, match in enumerate(found) if match}
     assert list(hints_at) == [5, 6, 11, 12], "two cells, each at its third and its sixth failure"
     assert hints_at[5].endswith("hint 1") and hints_at[12].endswith("hint 2")
@@ -283,14 +331,29 @@ def additive(n):
     "fn, said",
     [
         (lambda n: None, "your function returned None: a path of it has no return"),
-        (lambda n: 1 / 0, r"your function raised ZeroDivisionError: division by zero \(line \d+, in <lambda>\)"),
-        (lambda: 1, "your function raised TypeError: .* takes 0 positional arguments but 1 was given; or another convention than true_means=.*"),
-        (lambda n: np.tri(n, dtype=bool)[None], r"your function returned shape \(1, 1, 1\) and not \(1, 1\); or another convention than .*"),
-        (lambda n: np.tri(5, dtype=bool), r"your function returned shape \(5, 5\) and not \(1, 1\); or another convention than .*"),
+        (
+            lambda n: 1 / 0,
+            r"your function raised ZeroDivisionError: division by zero \(line \d+, in <lambda>\)",
+        ),
+        (
+            lambda: 1,
+            "your function raised TypeError: .* takes 0 positional arguments but 1 was given; or another convention than true_means=.*",
+        ),
+        (
+            lambda n: np.tri(n, dtype=bool)[None],
+            r"your function returned shape \(1, 1, 1\) and not \(1, 1\); or another convention than .*",
+        ),
+        (
+            lambda n: np.tri(5, dtype=bool),
+            r"your function returned shape \(5, 5\) and not \(1, 1\); or another convention than .*",
+        ),
         (lambda n: Tensor(np.tri(n)), "your function returned Tensor; return a NumPy array"),
         (np.tri(3), "ndarray came for your function: pass its name, without calling it"),
         (np.tri, "your function gave float64; a mask is boolean: dtype=bool"),
-        (additive, r"your function gave float64; a mask is boolean: an additive mask\? say additive=True"),
+        (
+            additive,
+            r"your function gave float64; a mask is boolean: an additive mask\? say additive=True",
+        ),
     ],
 )
 def test_what_raised_or_has_a_wrong_form_is_the_cause_and_no_twin_is_named(fn, said):
@@ -304,7 +367,9 @@ def test_no_twin_of_nothing(suite):
 
 
 def test_a_function_that_breaks_all_has_no_twin():
-    assert cause(check.softmax, lambda x: x * np.nan).startswith("all properties break: look first at what it gives for this input; or another")
+    assert cause(check.softmax, lambda x: x * np.nan).startswith(
+        "all properties break: look first at what it gives for this input; or another"
+    )
 
 
 def test_one_property_alone_is_told_the_cause_that_all_of_them_show():
@@ -324,17 +389,30 @@ def test_one_property_alone_is_told_the_cause_that_all_of_them_show():
     ],
 )
 def test_a_gradient_that_is_off_by_a_factor_or_transposed_is_called_so(vjp, said, dtype):
-    assert cause(check.vjp, lambda x: x * x * x, vjp, signature="(n,n)", dtype=dtype) == f"your gradient of argument 0 is {said}"
+    assert (
+        cause(check.vjp, lambda x: x * x * x, vjp, signature="(n,n)", dtype=dtype)
+        == f"your gradient of argument 0 is {said}"
+    )
 
 
 def test_a_gradient_that_is_off_otherwise_names_how_many_mistakes_break_the_same():
-    assert re.match("the same properties break as with “zero”, “[^”]*” and [0-9]+ others; or", cause(check.vjp, np.tanh, lambda g, x: g * x))
+    assert re.match(
+        "the same properties break as with “zero”, “[^”]*” and [0-9]+ others; or",
+        cause(check.vjp, np.tanh, lambda g, x: g * x),
+    )
 
 
 def test_a_pass_reads_as_a_sentence():
     said = repr(check.softmax(right.softmax, tier="core", examples=5))
-    assert said == "holds: S01 S02 S03 S04 S05\nnot run: S08a S08b S08c (give vjp=)" == str(check.softmax(right.softmax, examples=5))
-    assert repr(check.softmax(right.softmax, only="S08a", examples=5)) == "holds: nothing was run\nnot run: S08a (give vjp=)"
+    assert (
+        said
+        == "holds: S01 S02 S03 S04 S05\nnot run: S08a S08b S08c (give vjp=)"
+        == str(check.softmax(right.softmax, examples=5))
+    )
+    assert (
+        repr(check.softmax(right.softmax, only="S08a", examples=5))
+        == "holds: nothing was run\nnot run: S08a (give vjp=)"
+    )
 
 
 @pytest.mark.extra
@@ -342,9 +420,15 @@ def test_a_notebook_shows_lines_of_the_report_only():
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
     first = "import numpy as np\nfrom tinymm.testing import check"
-    cells = [first, *(f"check.causal_mask(lambda n: np.tri(n, k={k}, dtype=bool), examples=5)" for k in (0, 1))]
+    cells = [
+        first,
+        *(f"check.causal_mask(lambda n: np.tri(n, k={k}, dtype=bool), examples=5)" for k in (0, 1)),
+    ]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     nbclient.NotebookClient(book, allow_errors=True, kernel_name="python3").execute()
     (held,), (broken,) = book.cells[1].outputs, book.cells[2].outputs
     assert held["data"]["text/plain"] == "holds: M01 M02 M03 M04 M05 M06"
-    assert "\n".join(broken["traceback"]).splitlines() == report(check.causal_mask, ahead, examples=5)[0]
+    assert (
+        "\n".join(broken["traceback"]).splitlines()
+        == report(check.causal_mask, ahead, examples=5)[0]
+    )

@@ -12,20 +12,31 @@ from tinymm.arrays.errors import UsageError
 from tinymm.testing import PropertyFailed, check
 from tinymm.testing.causes import CAUSES
 
-ACCEPTED = [(suite, name, dtype) for suite, variants in RIGHT.items() for name in variants for dtype in ("float64", "float32")]
+ACCEPTED = [
+    (suite, name, dtype)
+    for suite, variants in RIGHT.items()
+    for name in variants
+    for dtype in ("float64", "float32")
+]
 PLANTED = [(suite, name) for suite, mistakes in WRONG.items() for name in mistakes]
 DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"  # two thousand cases for all of them
-NEEDS_NOT_MET = {"contrastive_loss": {"C17b", "C17c"}}  # they need logits; every other property runs on the plain variant
+NEEDS_NOT_MET = {
+    "contrastive_loss": {"C17b", "C17c"}
+}  # they need logits; every other property runs on the plain variant
 
 
 def test_every_check_is_listed_under_its_name():
     """A file and a check may share a name, `softmax`: the package's name is the check."""
-    assert {name: one for name, one in vars(check).items() if isinstance(one, check.Check)} == check.CHECKS
+    assert {
+        name: one for name, one in vars(check).items() if isinstance(one, check.Check)
+    } == check.CHECKS
 
 
 @pytest.mark.parametrize("suite, name, dtype", ACCEPTED)
 def test_right_implementations_pass(suite, name, dtype):
-    report = check.CHECKS[suite](**RIGHT[suite][name], dtype=dtype, examples="ci" if name == "plain" else "quick")
+    report = check.CHECKS[suite](
+        **RIGHT[suite][name], dtype=dtype, examples="ci" if name == "plain" else "quick"
+    )
     if name == "plain":
         assert set(report.not_run) == NEEDS_NOT_MET.get(suite, set())
 
@@ -34,7 +45,9 @@ def test_right_implementations_pass(suite, name, dtype):
 @pytest.mark.parametrize("suite, name, dtype", ACCEPTED)
 def test_right_implementations_pass_many_cases(suite, name, dtype):
     """Two thousand for the plain one of each suite, and five hundred for its other conventions."""
-    check.CHECKS[suite](**RIGHT[suite][name], dtype=dtype, examples="deep" if DEEP or name == "plain" else 500)
+    check.CHECKS[suite](
+        **RIGHT[suite][name], dtype=dtype, examples="deep" if DEEP or name == "plain" else 500
+    )
 
 
 @pytest.mark.parametrize("suite", WRONG)
@@ -52,11 +65,15 @@ def test_planted_mistakes_are_caught(suite):
 @pytest.mark.slow
 @pytest.mark.parametrize("suite", WRONG)
 def test_the_table_of_causes_is_what_the_mistakes_break(suite):
-    assert {name: " ".join(broken_by(suite, contract, 100)) for name, contract in WRONG[suite].items()} == CAUSES[suite]
+    assert {
+        name: " ".join(broken_by(suite, contract, 100)) for name, contract in WRONG[suite].items()
+    } == CAUSES[suite]
 
 
 def test_the_table_of_causes_names_every_mistake():
-    assert {suite: list(mistakes) for suite, mistakes in WRONG.items()} == {suite: list(rows) for suite, rows in CAUSES.items()}
+    assert {suite: list(mistakes) for suite, mistakes in WRONG.items()} == {
+        suite: list(rows) for suite, rows in CAUSES.items()
+    }
     assert len(PLANTED) >= 500
 
 
@@ -130,8 +147,15 @@ def test_one_line_finds_most_mistakes_with_the_masks_of_the_q_former():
     """ITC and ITG together are ITM without its queries' view of the text; that ITC ⊂ ITG, as one would think, is not even true."""
     rows = CAUSES["qformer_masks"]
     assert sum("Q09" in ids.split() for ids in rows.values()) > len(rows) / 3
-    masks = [right.qformer_mask(2, np.ones((1, 3), dtype=bool), objective) for objective in ("itc", "itg", "itm")]
-    assert not (masks[0] <= masks[1]).all() and (masks[0] <= masks[2]).all() and (masks[1] <= masks[2]).all()
+    masks = [
+        right.qformer_mask(2, np.ones((1, 3), dtype=bool), objective)
+        for objective in ("itc", "itg", "itm")
+    ]
+    assert (
+        not (masks[0] <= masks[1]).all()
+        and (masks[0] <= masks[2]).all()
+        and (masks[1] <= masks[2]).all()
+    )
 
 
 def test_negatives_drawn_as_in_the_released_code_pass_the_core_and_fail_the_strict_tier():
@@ -176,7 +200,9 @@ def test_finite_additive_masks_pass_the_core_and_fail_the_strict_tier():
 )
 def test_a_right_function_under_another_contract_fails(suite, variant, broken):
     """A contract is a promise: without the variant's options (or with others) a right function breaks properties."""
-    options = {"padding_mask": {"rows": "same"}, "qformer_masks": {"rows_of_padding": "same"}}.get(suite, {})
+    options = {"padding_mask": {"rows": "same"}, "qformer_masks": {"rows_of_padding": "same"}}.get(
+        suite, {}
+    )
     with pytest.raises(PropertyFailed) as failure:
         check.CHECKS[suite](RIGHT[suite][variant]["fn"], examples="quick", **options)
     assert broken in failure.value.failed
@@ -184,12 +210,16 @@ def test_a_right_function_under_another_contract_fails(suite, variant, broken):
 
 
 def test_one_line_parametrization():
-    names = dict(check.layer_norm.properties(right.layer_norm, vjp=right.layer_norm_vjp, examples=5))
+    names = dict(
+        check.layer_norm.properties(right.layer_norm, vjp=right.layer_norm_vjp, examples=5)
+    )
     assert list(names) == list(check.layer_norm.suite.properties)
     assert names["L03"]().passed == ("L03",)
 
 
-@pytest.mark.parametrize("key, holds", check.causal_mask.properties(right.causal_mask, examples="quick"))
+@pytest.mark.parametrize(
+    "key, holds", check.causal_mask.properties(right.causal_mask, examples="quick")
+)
 def test_properties_as_parameters(key, holds):
     assert holds().passed == (key,)
 
@@ -233,7 +263,10 @@ def test_a_vjp_may_stand_behind_its_function():
     assert "V02" in check.vjp(np.tanh, lambda g, x: g * (1 - np.tanh(x) ** 2), examples=5).passed
     names = dict(check.vjp.properties(right.softmax, right.softmax_vjp, examples=5))
     assert names["V03"]().passed == ("V03",)
-    with pytest.raises(UsageError, match="check.softmax takes a function, and 2 came without a name; give options by name"):
+    with pytest.raises(
+        UsageError,
+        match="check.softmax takes a function, and 2 came without a name; give options by name",
+    ):
         check.softmax(right.softmax, right.softmax_vjp)
     with pytest.raises(UsageError, match="takes a function and vjp, and 3 came"):
         check.vjp(right.softmax, right.softmax_vjp, 1)
@@ -243,7 +276,10 @@ def test_a_vjp_may_stand_behind_its_function():
 
 def test_signatures_and_domains_that_cannot_be_drawn_are_refused():
     for signature in ("m,n", "(m,n", "(m;n)"):
-        with pytest.raises(UsageError, match=r"names the axes of each array as '\(m,k\),\(k,n\)', and '.*' came; write it so"):
+        with pytest.raises(
+            UsageError,
+            match=r"names the axes of each array as '\(m,k\),\(k,n\)', and '.*' came; write it so",
+        ):
             check.vjp(np.tanh, lambda g, x: g, signature=signature)
     with pytest.raises(UsageError, match=r"5 letters and \(-2.0, 2.0\) came; name fewer"):
         check.vjp(np.tanh, lambda g, x: g, signature="(a,b,c,d,e)")
@@ -260,14 +296,26 @@ def test_inputs_keep_to_domain_shapes_and_away_from_kinks():
 
     kinks = {"signature": "(m,3),(3)", "domain": (-1.0, 0.5), "kinks": (0.0,)}
     check.vjp(watched, lambda g, x, y: (g + 0 * x, g + 0 * y), only="V01", examples=50, **kinks)
-    assert all(x.ndim == 2 and x.shape[1] == 3 and y.shape == (3,) for x, y in seen) and len({len(x) for x, _ in seen}) == 4
+    assert (
+        all(x.ndim == 2 and x.shape[1] == 3 and y.shape == (3,) for x, y in seen)
+        and len({len(x) for x, _ in seen}) == 4
+    )
     numbers = np.concatenate([part.ravel() for pair in seen for part in pair])
-    assert -1 <= numbers.min() < -0.9 and 0.4 < numbers.max() <= 0.5 and np.abs(numbers).min() >= 1e-4 * 0.999
+    assert (
+        -1 <= numbers.min() < -0.9
+        and 0.4 < numbers.max() <= 0.5
+        and np.abs(numbers).min() >= 1e-4 * 0.999
+    )
 
 
 def test_a_row_reaches_itself_and_what_its_layers_pass_on():
     chain = np.eye(4, k=-1, dtype=bool)
     one, two = (check.no_leak.contract(lambda x, mask: x, layers=layers) for layers in (1, 2))
-    assert one.reach(chain).astype(int).tolist() == (chain | np.eye(4, dtype=bool)).astype(int).tolist()
-    np.testing.assert_array_equal(two.reach(chain), np.tri(4, dtype=bool) & ~np.tri(4, k=-3, dtype=bool))
+    assert (
+        one.reach(chain).astype(int).tolist()
+        == (chain | np.eye(4, dtype=bool)).astype(int).tolist()
+    )
+    np.testing.assert_array_equal(
+        two.reach(chain), np.tri(4, dtype=bool) & ~np.tri(4, k=-3, dtype=bool)
+    )
     np.testing.assert_array_equal(two.reach(chain, itself=False), np.eye(4, k=-2, dtype=bool))

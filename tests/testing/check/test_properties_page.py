@@ -20,7 +20,12 @@ def contracts():
     """Return the table of what each check takes, from the contracts themselves."""
     rows = ["| check | takes | options | further properties run with |", "|---|---|---|---|"]
     for name, one in check.CHECKS.items():
-        takes = " and ".join([re.match(r"`([^`]*)`", one.contract.__doc__).group(0), *(f"`{more}`" for more in one.contract.positional)])
+        takes = " and ".join(
+            [
+                re.match(r"`([^`]*)`", one.contract.__doc__).group(0),
+                *(f"`{more}`" for more in one.contract.positional),
+            ]
+        )
         options, given = [], []
         for field in fields(one.contract):
             if field.name in ("fn", "dtype", *one.contract.positional):
@@ -29,15 +34,25 @@ def contracts():
             if "Callable" in str(field.type):
                 given.append(f"`{field.name}`")
             else:
-                others = [repr(value) for value in one.contract.choices.get(field.name, ()) if value != default]
-                options.append(f"`{field.name}={default!r}`" + (f" or {', '.join(f'`{value}`' for value in others)}" if others else ""))
+                others = [
+                    repr(value)
+                    for value in one.contract.choices.get(field.name, ())
+                    if value != default
+                ]
+                options.append(
+                    f"`{field.name}={default!r}`"
+                    + (f" or {', '.join(f'`{value}`' for value in others)}" if others else "")
+                )
         rows.append(f"| `{name}` | {takes} | {'; '.join(options)} | {', '.join(given)} |")
     return rows
 
 
 def catches():
     """Return the table of how many planted mistakes each property catches."""
-    rows = ["| check | mistakes | caught by one property alone | how many each property catches |", "|---|---|---|---|"]
+    rows = [
+        "| check | mistakes | caught by one property alone | how many each property catches |",
+        "|---|---|---|---|",
+    ]
     for name, mistakes in CAUSES.items():
         counts = Counter(key for ids in mistakes.values() for key in ids.split())
         alone = sum(len(ids.split()) == 1 for ids in mistakes.values())
@@ -50,18 +65,29 @@ TABLES = {"contracts": contracts, "catches": catches}
 
 
 def between(marker):
-    return PAGE.read_text().split(f"<!-- {marker} -->\n")[1].split("<!-- end -->")[0].strip().splitlines()
+    return (
+        PAGE.read_text()
+        .split(f"<!-- {marker} -->\n")[1]
+        .split("<!-- end -->")[0]
+        .strip()
+        .splitlines()
+    )
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_the_tables_are_those_of_the_code(table):
-    assert between(table) == TABLES[table](), "print them with: python tests/testing/check/test_properties_page.py"
+    assert between(table) == TABLES[table](), (
+        "print them with: python tests/testing/check/test_properties_page.py"
+    )
 
 
 def test_the_totals_are_those_of_the_code():
     properties = sum(len(one.suite.properties) for one in check.CHECKS.values())
     mistakes = sum(map(len, CAUSES.values()))
-    assert f"{properties} properties in {len(check.CHECKS)} suites" in PAGE.read_text() and f"{mistakes} planted mistakes" in PAGE.read_text()
+    assert (
+        f"{properties} properties in {len(check.CHECKS)} suites" in PAGE.read_text()
+        and f"{mistakes} planted mistakes" in PAGE.read_text()
+    )
 
 
 def test_every_check_says_what_it_takes():
@@ -84,7 +110,9 @@ def test_the_example_with_pytorch_passes(torch):
 
 def test_the_example_with_jax_passes():
     pytest.importorskip("jax")
-    few = example("jax").replace('scale="multiply")', 'scale="multiply", examples=5)')  # each new shape is compiled
+    few = example("jax").replace(
+        'scale="multiply")', 'scale="multiply", examples=5)'
+    )  # each new shape is compiled
     assert few != example("jax")
     exec(compile(few, "properties.md", "exec"), {})  # noqa: S102
 
@@ -94,7 +122,12 @@ def test_the_example_made_wrong_fails_as_the_page_prints(torch):
     right = "(F.cross_entropy(logits, y) + F.cross_entropy(logits.T, y)) / 2"
     assert example().count(right) == 1
     with pytest.raises(PropertyFailed) as failure:
-        exec(compile(example().replace(right, "F.cross_entropy(logits, y)"), "properties.md", "exec"), {})  # noqa: S102
+        exec(
+            compile(
+                example().replace(right, "F.cross_entropy(logits, y)"), "properties.md", "exec"
+            ),
+            {},
+        )  # noqa: S102
     assert between("failure")[1:-1] == str(failure.value).splitlines()
 
 

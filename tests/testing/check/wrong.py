@@ -1,8 +1,9 @@
 """Planted mistakes, each a function that looks right and breaks a property; run as a script to print the tables of causes.
 
-`python wrong.py` prints the rows of `tinymm/testing/causes.py`, `python wrong.py blip2` those of `causes_blip2.py`,
-`python wrong.py momentum` those of `causes_momentum.py`, and `python wrong.py models` those of `causes_models.py`. `python wrong.py times` prints
-the processor's seconds for 100 cases of each suite.
+`python wrong.py` prints the rows of `tinymm/testing/causes.py`, `python wrong.py blip2` those of
+`causes_blip2.py`, `python wrong.py momentum` those of `causes_momentum.py`, and `python wrong.py
+models` those of `causes_models.py`. `python wrong.py times` prints the processor's seconds for 100
+cases of each suite.
 """
 
 import sys

@@ -21,7 +21,8 @@ SOFTMAX = planted(
     wrong_axis=lambda x: softmax(x, 0),
     no_shift_by_the_maximum=lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
     epsilon_in_the_denominator=lambda x: (
-        np.exp(x - x.max(-1, keepdims=True)) / (np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True) + 0.01)
+        np.exp(x - x.max(-1, keepdims=True))
+        / (np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True) + 0.01)
     ),
     base_two=base_2,
     hidden_temperature=lambda x: softmax(x / 2),
@@ -63,11 +64,17 @@ MASKED_SOFTMAX = planted(
     zeros_for_blocked_scores=lambda x, m: softmax(x * m),
     renormalized_over_all=lambda x, m: masked_after(x, m) / masked_after(x, m).sum(),
     maximum_of_the_blocked_too=lambda x, m: (
-        np.exp(x - x.max(-1, keepdims=True)) * m / ((np.exp(x - x.max(-1, keepdims=True)) * m).sum(-1, keepdims=True))
+        np.exp(x - x.max(-1, keepdims=True))
+        * m
+        / ((np.exp(x - x.max(-1, keepdims=True)) * m).sum(-1, keepdims=True))
     ),
-    empty_rows_uniform=lambda x, m: np.where(m.any(-1, keepdims=True), masked_softmax(x, m), x.dtype.type(1 / x.shape[-1])),
+    empty_rows_uniform=lambda x, m: np.where(
+        m.any(-1, keepdims=True), masked_softmax(x, m), x.dtype.type(1 / x.shape[-1])
+    ),
     whole_array=lambda x, m: np.exp(x - x.max()) * m / (np.exp(x - x.max()) * m).sum(),
-    no_shift_by_the_maximum=lambda x, m: np.exp(x) * m / np.maximum((np.exp(x) * m).sum(-1, keepdims=True), 1e-30),
+    no_shift_by_the_maximum=lambda x, m: (
+        np.exp(x) * m / np.maximum((np.exp(x) * m).sum(-1, keepdims=True), 1e-30)
+    ),
     base_two=lambda x, m: masked_softmax(x * np.log(2), m),
     epsilon_in_the_denominator=lambda x, m: masked_softmax(x, m) / 1.01,
     vjp_forgets_the_mask={"vjp": lambda g, x, m: right.softmax_vjp(g, x)},
@@ -102,8 +109,15 @@ def heads_interleaved(q, k, v, mask, H):
 
 
 def cache_in_wrong_order(q, k, v, cache):
-    keys, values = (k, v) if cache is None else (np.concatenate([cache[0], k], axis=-2), np.concatenate([v, cache[1]], axis=-2))
-    return right.attention(q, keys, values, np.ones((1, keys.shape[-2]), dtype=bool)), (keys, values)
+    keys, values = (
+        (k, v)
+        if cache is None
+        else (np.concatenate([cache[0], k], axis=-2), np.concatenate([v, cache[1]], axis=-2))
+    )
+    return right.attention(q, keys, values, np.ones((1, keys.shape[-2]), dtype=bool)), (
+        keys,
+        values,
+    )
 
 
 def position_of_the_cache_added(q, k, v, cache):
@@ -125,26 +139,38 @@ ATTENTION = planted(
     mask_after_the_softmax=attend(lambda s, m: softmax(s) * m),
     mask_ignored=attend(lambda s, m: softmax(s)),
     mask_inverted=attend(lambda s, m: masked_softmax(s, ~m)),
-    mask_transposed=attend(lambda s, m: masked_softmax(s, np.swapaxes(m, -1, -2) if m.shape[-1] == m.shape[-2] else m)),
+    mask_transposed=attend(
+        lambda s, m: masked_softmax(s, np.swapaxes(m, -1, -2) if m.shape[-1] == m.shape[-2] else m)
+    ),
     mask_added_as_zero_and_one=attend(lambda s, m: softmax(s + m.astype(s.dtype))),
     minus_one_added=attend(lambda s, m: softmax(s - (~m).astype(s.dtype))),
     minus_ten_thousand_added=right.additive_attention,
     blocked_scores_set_to_zero=attend(lambda s, m: softmax(s * m)),
     infinity_gives_nan=right.infinite_attention,
     softmax_over_queries=attend(over_queries),
-    softmax_over_everything=attend(lambda s, m: np.exp(s) * m / np.maximum((np.exp(s) * m).sum((-1, -2), keepdims=True), 1e-30)),
+    softmax_over_everything=attend(
+        lambda s, m: np.exp(s) * m / np.maximum((np.exp(s) * m).sum((-1, -2), keepdims=True), 1e-30)
+    ),
     sigmoid_weights=attend(lambda s, m: m / (1 + np.exp(-s))),
     weights_not_normalized=attend(lambda s, m: np.exp(s) * m),
     mean_of_the_allowed=attend(lambda s, m: masked_softmax(s * 0, m)),
     best_key_only=attend(lambda s, m: masked_softmax(s * 1000, m)),
     scale_forgotten=attend(masked_softmax, scaled=False),
     scaled_by_width=lambda q, k, v, m: masked_softmax(scores(q, k, False) / q.shape[-1], m) @ v,
-    values_normalized=lambda q, k, v, m: right.attention(q, k, v / np.linalg.norm(v, axis=-1, keepdims=True), m),
+    values_normalized=lambda q, k, v, m: right.attention(
+        q, k, v / np.linalg.norm(v, axis=-1, keepdims=True), m
+    ),
     values_through_tanh=lambda q, k, v, m: right.attention(q, k, np.tanh(v), m),
-    keys_normalized=lambda q, k, v, m: right.attention(q, k / np.linalg.norm(k, axis=-1, keepdims=True), v, m),
+    keys_normalized=lambda q, k, v, m: right.attention(
+        q, k / np.linalg.norm(k, axis=-1, keepdims=True), v, m
+    ),
     constant_output=lambda q, k, v, m: np.zeros((*q.shape[:-1], v.shape[-1]), dtype=q.dtype),
-    position_added_to_keys=lambda q, k, v, m: right.attention(q, k + np.arange(k.shape[-2], dtype=k.dtype)[:, None], v, m),
-    position_added_to_queries=lambda q, k, v, m: right.attention(q + np.arange(q.shape[-2], dtype=q.dtype)[:, None], k, v, m),
+    position_added_to_keys=lambda q, k, v, m: right.attention(
+        q, k + np.arange(k.shape[-2], dtype=k.dtype)[:, None], v, m
+    ),
+    position_added_to_queries=lambda q, k, v, m: right.attention(
+        q + np.arange(q.shape[-2], dtype=q.dtype)[:, None], k, v, m
+    ),
     one_key_ahead=attend(lambda s, m: masked_softmax(s, m | np.roll(m, 1, axis=-1))),
     batch_and_heads_crossed=batch_and_heads_crossed,
     mask_read_as_heads=mask_read_as_heads,
@@ -154,8 +180,12 @@ ATTENTION = planted(
     cache_in_the_wrong_order={"step": cache_in_wrong_order},
     cache_shifts_positions={"step": position_of_the_cache_added},
     weights_before_the_mask={"weights": lambda q, k, v, m: softmax(scores(q, k))},
-    weights_after_dropout={"weights": lambda q, k, v, m: right.weights(q, k, v, m) * q.dtype.type(1.1)},
-    weights_in_another_order={"weights": lambda q, k, v, m: np.where(m, m / m.sum(-1, keepdims=True), 0)},
+    weights_after_dropout={
+        "weights": lambda q, k, v, m: right.weights(q, k, v, m) * q.dtype.type(1.1)
+    },
+    weights_in_another_order={
+        "weights": lambda q, k, v, m: np.where(m, m / m.sum(-1, keepdims=True), 0)
+    },
     values_in_another_shape=lambda q, k, v, m: right.attention(q, k, v, m)[..., :1, :],
 )
 
@@ -163,7 +193,9 @@ ATTENTION = planted(
 def norm_with(mean=True, axis=-1, ddof=0, inside=True):
     def normalize(x, gain, bias, eps):
         centered = x - x.mean(axis, keepdims=True) * mean
-        v = (centered**2).sum(axis, keepdims=True) / (x.shape[axis] - ddof if axis is not None else x.size)
+        v = (centered**2).sum(axis, keepdims=True) / (
+            x.shape[axis] - ddof if axis is not None else x.size
+        )
         return centered / (np.sqrt(v + eps) if inside else np.sqrt(v) + eps) * gain + bias
 
     return normalize
@@ -190,14 +222,27 @@ LAYER_NORM = planted(
     one_plus_gain=lambda x, g, b, eps: norm_with()(x, 1 + g, b, eps),
     bias_inside_the_gain=lambda x, g, b, eps: (norm_with()(x, 1, 0, eps) + b) * g,
     bias_forgotten=lambda x, g, b, eps: norm_with()(x, g, 0 * b, eps),
-    variance_without_the_root=lambda x, g, b, eps: (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + eps) * g + b,
+    variance_without_the_root=lambda x, g, b, eps: (
+        (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + eps) * g + b
+    ),
     eps_squared=lambda x, g, b, eps: norm_with()(x, g, b, eps**2),
-    variance_of_the_first_row=lambda x, g, b, eps: (x - x.mean(-1, keepdims=True)) / np.sqrt(x[:1].var(-1, keepdims=True) + eps) * g + b,
-    vjp_holds_the_mean_constant={"vjp": lambda g, x, gain, b, eps: g * gain / np.sqrt(x.var(-1, keepdims=True) + eps)},
-    vjp_holds_the_variance_constant={
-        "vjp": lambda g, x, gain, b, eps: (g * gain - (g * gain).mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+    variance_of_the_first_row=lambda x, g, b, eps: (
+        (x - x.mean(-1, keepdims=True)) / np.sqrt(x[:1].var(-1, keepdims=True) + eps) * g + b
+    ),
+    vjp_holds_the_mean_constant={
+        "vjp": lambda g, x, gain, b, eps: g * gain / np.sqrt(x.var(-1, keepdims=True) + eps)
     },
-    vjp_forgets_the_gain={"vjp": lambda g, x, gain, b, eps: right.layer_norm_vjp(g, x, np.ones_like(gain), b, eps)},
-    mean_of_squares_minus_square_of_mean=lambda x, g, b, eps: (x - x.mean(-1, keepdims=True)) / np.sqrt(fast_variance(x) + eps) * g + b,
+    vjp_holds_the_variance_constant={
+        "vjp": lambda g, x, gain, b, eps: (
+            (g * gain - (g * gain).mean(-1, keepdims=True))
+            / np.sqrt(x.var(-1, keepdims=True) + eps)
+        )
+    },
+    vjp_forgets_the_gain={
+        "vjp": lambda g, x, gain, b, eps: right.layer_norm_vjp(g, x, np.ones_like(gain), b, eps)
+    },
+    mean_of_squares_minus_square_of_mean=lambda x, g, b, eps: (
+        (x - x.mean(-1, keepdims=True)) / np.sqrt(fast_variance(x) + eps) * g + b
+    ),
     vjp_of_mean_of_squares_minus_square_of_mean={"vjp": vjp_of_fast_variance},
 )

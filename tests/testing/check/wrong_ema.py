@@ -48,11 +48,17 @@ EMA = planted(
     m_never_one=lambda twin, online, m: ema(twin, online, min(m, 0.999)),
     m_never_zero=lambda twin, online, m: ema(twin, online, max(m, 0.001)),
     as_a_percentage=lambda twin, online, m: ema(twin, online, m / 100),
-    first_number_forgotten=lambda twin, online, m: np.concatenate([twin[:1], ema(twin, online, m)[1:]]),
-    last_number_copied=lambda twin, online, m: np.concatenate([ema(twin, online, m)[:-1], online[-1:]]),
+    first_number_forgotten=lambda twin, online, m: np.concatenate(
+        [twin[:1], ema(twin, online, m)[1:]]
+    ),
+    last_number_copied=lambda twin, online, m: np.concatenate(
+        [ema(twin, online, m)[:-1], online[-1:]]
+    ),
     mean_of_the_model=lambda twin, online, m: ema(twin, online.mean(), m),
     length_kept=kept_length,
-    half_precision=lambda twin, online, m: ema(twin.astype(np.float16), online.astype(np.float16), np.float16(m)),
+    half_precision=lambda twin, online, m: ema(
+        twin.astype(np.float16), online.astype(np.float16), np.float16(m)
+    ),
     view_of_the_model=view,
     written_into_the_model=wrong_side,
     written_into_the_model_and_copied=wrong_side_and_copy,

@@ -14,7 +14,9 @@ def mask_not_shifted(logits, ids, is_real, smoothing):
 
 
 def length_is_the_sum(logits, ids, is_real, smoothing):
-    return lm_loss(logits, ids, np.arange(ids.shape[1]) < is_real.sum(axis=1, keepdims=True), smoothing)
+    return lm_loss(
+        logits, ids, np.arange(ids.shape[1]) < is_real.sum(axis=1, keepdims=True), smoothing
+    )
 
 
 def begins_with_the_first_real(logits, ids, is_real, smoothing):
@@ -56,9 +58,15 @@ LM_LOSS = planted(
     shifted_backward=backward,
     mask_not_shifted=mask_not_shifted,
     padding_scored=lambda logits, ids, is_real, e: lm_loss(logits, ids, is_real | True, e),
-    first_padding_scored=lambda logits, ids, is_real, e: lm_loss(logits, ids, is_real | np.roll(is_real, 1, axis=1), e),
-    last_token_not_scored=lambda logits, ids, is_real, e: (
-        lm_loss(logits, ids, is_real & np.append(is_real[:, 1:], np.zeros((len(ids), 1), dtype=bool), axis=1) | (np.arange(ids.shape[1]) < 2), e)
+    first_padding_scored=lambda logits, ids, is_real, e: lm_loss(
+        logits, ids, is_real | np.roll(is_real, 1, axis=1), e
+    ),
+    last_token_not_scored=lambda logits, ids, is_real, e: lm_loss(
+        logits,
+        ids,
+        is_real & np.append(is_real[:, 1:], np.zeros((len(ids), 1), dtype=bool), axis=1)
+        | (np.arange(ids.shape[1]) < 2),
+        e,
     ),
     divided_by_all_tokens=with_(mean=lambda each, scored: (each * scored).mean()),
     divided_by_the_captions=with_(mean=lambda each, scored: (each * scored).sum() / len(each)),
@@ -71,11 +79,15 @@ LM_LOSS = planted(
     smoothing_squared=lambda logits, ids, is_real, e: lm_loss(logits, ids, is_real, e * e),
     smoothing_over_the_other_tokens=smooth(over_the_others),
     smoothing_loses_mass=smooth(lambda own, log_p, e: -(1 - e) * own),
-    smoothing_sums_over_tokens=smooth(lambda own, log_p, e: -(1 - e) * own - e * log_p.sum(axis=-1)),
+    smoothing_sums_over_tokens=smooth(
+        lambda own, log_p, e: -(1 - e) * own - e * log_p.sum(axis=-1)
+    ),
     smoothing_added=smooth(lambda own, log_p, e: -own - e * log_p.mean(axis=-1)),
     smoothing_subtracted=smooth(lambda own, log_p, e: -(1 + e) * own + e * log_p.mean(axis=-1)),
     smoothing_on_raw_logits=on_raw_logits,
-    smoothing_as_a_divergence=smooth(lambda own, log_p, e: -entropy(log_p.shape[-1], e) - (1 - e) * own - e * log_p.mean(axis=-1)),
+    smoothing_as_a_divergence=smooth(
+        lambda own, log_p, e: -entropy(log_p.shape[-1], e) - (1 - e) * own - e * log_p.mean(axis=-1)
+    ),
     smoothing_of_one_minus_e=lambda logits, ids, is_real, e: lm_loss(logits, ids, is_real, 1 - e),
     no_softmax=with_(log_p=lambda logits: logits),
     logarithm_of_the_softmax=with_(log_p=lambda logits: np.log(softmax(logits))),

@@ -44,13 +44,17 @@ def at_least_one(special, p, rng):
 def remasked(ids, selected, V, mask_id, rng):
     """Throw new dice for "random" and take what is masked already, too."""
     inputs = np.where(selected & (rng.random(ids.shape) < 0.8), mask_id, ids)
-    return np.where(selected & (rng.random(ids.shape) < 0.1), rng.integers(V, size=ids.shape), inputs)
+    return np.where(
+        selected & (rng.random(ids.shape) < 0.1), rng.integers(V, size=ids.shape), inputs
+    )
 
 
 def tenth_of_the_rest(ids, selected, V, mask_id, rng):
     masked = selected & (rng.random(ids.shape) < 0.8)
     inputs = np.where(masked, mask_id, ids)
-    return np.where(selected & ~masked & (rng.random(ids.shape) < 0.1), rng.integers(V, size=ids.shape), inputs)
+    return np.where(
+        selected & ~masked & (rng.random(ids.shape) < 0.1), rng.integers(V, size=ids.shape), inputs
+    )
 
 
 def others_hidden(ids, selected, V, mask_id, rng):
@@ -66,7 +70,9 @@ def after(*given):
 
 
 def two_draws(ids, special, V, mask_id, p, rng):
-    return mlm_masking(ids, special, V, mask_id, p, rng)[0], mlm_masking(ids, special, V, mask_id, p, rng)[1]
+    return mlm_masking(ids, special, V, mask_id, p, rng)[0], mlm_masking(
+        ids, special, V, mask_id, p, rng
+    )[1]
 
 
 def in_place(ids, special, V, mask_id, p, rng):
@@ -108,7 +114,11 @@ def surprises(logits, labels):
 
 def rows_alike(logits, labels):
     asked = (labels != -100).sum(axis=1)
-    return (surprises(logits, labels).sum(axis=1) / np.maximum(1, asked))[asked > 0].mean() if asked.any() else 0.0
+    return (
+        (surprises(logits, labels).sum(axis=1) / np.maximum(1, asked))[asked > 0].mean()
+        if asked.any()
+        else 0.0
+    )
 
 
 MLM_MASKING = planted(
@@ -124,21 +134,32 @@ MLM_MASKING = planted(
     labels_say_yes_or_no=labeled(lambda ids, labels: labels != -100),
     labels_first=lambda *given: mlm_masking(*given)[::-1],
     labels_forgotten=lambda *given: mlm_masking(*given)[0],
-    label_of_the_kept_forgotten=lambda ids, *rest: ((inputs := mlm_masking(ids, *rest)[0]), np.where(inputs == ids, -100, ids)),
+    label_of_the_kept_forgotten=lambda ids, *rest: (
+        (inputs := mlm_masking(ids, *rest)[0]),
+        np.where(inputs == ids, -100, ids),
+    ),
     special_tokens_masked=lambda ids, special, *rest: mlm_masking(ids, special & False, *rest),
     special_tokens_asked_for=asked_where_special,
     special_tokens_change=changed_where_special,
     special_inverted=lambda ids, special, *rest: mlm_masking(ids, ~special, *rest),
-    special_of_the_first_row=lambda ids, special, *rest: mlm_masking(ids, special[:1] | np.zeros_like(special), *rest),
+    special_of_the_first_row=lambda ids, special, *rest: mlm_masking(
+        ids, special[:1] | np.zeros_like(special), *rest
+    ),
     in_place=in_place,
     special_in_place=special_in_place,
     fifteen_percent_always=lambda *given: mlm_masking(*given[:4], 0.15, given[5]),
     fifteen_percent_twice=lambda *given: mlm_masking(*given[:4], given[4] ** 2, given[5]),
     by_count=selecting(by_count),
     one_word_at_least=selecting(at_least_one),
-    one_row_for_all=selecting(lambda special, p, rng: (rng.random(special.shape[1]) < p) & ~special),
+    one_row_for_all=selecting(
+        lambda special, p, rng: (rng.random(special.shape[1]) < p) & ~special
+    ),
     whole_rows=selecting(lambda special, p, rng: (rng.random((len(special), 1)) < p) & ~special),
-    never_the_last=selecting(lambda special, p, rng: choose(special, p, rng) & (np.arange(special.shape[1]) < special.shape[1] - 1)),
+    never_the_last=selecting(
+        lambda special, p, rng: (
+            choose(special, p, rng) & (np.arange(special.shape[1]) < special.shape[1] - 1)
+        )
+    ),
     above_p=selecting(lambda special, p, rng: (rng.random(special.shape) > p) & ~special),
     always_the_mask=hiding(masked=1.0),
     nothing_kept=hiding(kept=0.0),
@@ -151,8 +172,12 @@ MLM_MASKING = planted(
     one_dice_for_all=random_by(lambda ids, V, rng: rng.integers(V)),
     random_ids_up_to_and_with_V=random_by(lambda ids, V, rng: rng.integers(V + 1, size=ids.shape)),
     random_ids_from_one=random_by(lambda ids, V, rng: rng.integers(1, V + 1, size=ids.shape)),
-    random_ids_of_the_batch=random_by(lambda ids, V, rng: rng.permutation(ids.ravel()).reshape(ids.shape)),
-    random_ids_of_the_first_half=random_by(lambda ids, V, rng: rng.integers(V // 2, size=ids.shape)),
+    random_ids_of_the_batch=random_by(
+        lambda ids, V, rng: rng.permutation(ids.ravel()).reshape(ids.shape)
+    ),
+    random_ids_of_the_first_half=random_by(
+        lambda ids, V, rng: rng.integers(V // 2, size=ids.shape)
+    ),
     random_ids_beside_the_own=random_by(lambda ids, V, rng: (ids + 1) % V),
     own_generator=lambda *given: mlm_masking(*given[:5], OWN),
     own_generator_for_random_ids=random_by(lambda ids, V, rng: OWN.integers(V, size=ids.shape)),
@@ -160,8 +185,16 @@ MLM_MASKING = planted(
     loss_over_all_tokens={"loss": lambda logits, labels: surprises(logits, labels).mean()},
     loss_is_the_sum={"loss": lambda logits, labels: surprises(logits, labels).sum()},
     loss_of_rows_alike={"loss": rows_alike},
-    loss_where_nothing_is_asked={"loss": lambda logits, labels: surprises(logits, np.maximum(labels, 0)).mean()},
-    loss_divides_by_nothing={"loss": lambda logits, labels: surprises(logits, labels).sum() / (labels != -100).sum()},
-    loss_of_one_for_nothing={"loss": lambda logits, labels: mlm_loss(logits, labels) + 1.0 * (labels == -100).all()},
-    loss_of_shifted_labels={"loss": lambda logits, labels: mlm_loss(np.roll(logits, 1, axis=1), labels)},
+    loss_where_nothing_is_asked={
+        "loss": lambda logits, labels: surprises(logits, np.maximum(labels, 0)).mean()
+    },
+    loss_divides_by_nothing={
+        "loss": lambda logits, labels: surprises(logits, labels).sum() / (labels != -100).sum()
+    },
+    loss_of_one_for_nothing={
+        "loss": lambda logits, labels: mlm_loss(logits, labels) + 1.0 * (labels == -100).all()
+    },
+    loss_of_shifted_labels={
+        "loss": lambda logits, labels: mlm_loss(np.roll(logits, 1, axis=1), labels)
+    },
 )

@@ -2,7 +2,16 @@
 
 import numpy as np
 from kept import planted
-from right import draw_rows, hard_negatives, itm_loss, itm_pairs, log_softmax, masked_softmax, refuse_equal, softmax
+from right import (
+    draw_rows,
+    hard_negatives,
+    itm_loss,
+    itm_pairs,
+    log_softmax,
+    masked_softmax,
+    refuse_equal,
+    softmax,
+)
 
 OWN = np.random.default_rng(0)
 
@@ -34,7 +43,9 @@ def texts_forget_ids(S, ids, rng):
 
 
 def silent(S, ids, rng):
-    return hard_negatives(S, np.arange(len(ids)) if (ids == ids[0]).all() and len(ids) > 1 else ids, rng)
+    return hard_negatives(
+        S, np.arange(len(ids)) if (ids == ids[0]).all() and len(ids) > 1 else ids, rng
+    )
 
 
 def own_where_nothing_is_left(S, ids, rng):
@@ -64,7 +75,11 @@ def neighbors(S, ids, rng):
     """Search from the next place on for the first other id."""
     refuse_equal(ids)
     n = len(ids)
-    return (np.array([next((i + k) % n for k in range(1, n) if ids[(i + k) % n] != ids[i]) for i in range(n)]),) * 2
+    return (
+        np.array(
+            [next((i + k) % n for k in range(1, n) if ids[(i + k) % n] != ids[i]) for i in range(n)]
+        ),
+    ) * 2
 
 
 HARD_NEGATIVES = planted(
@@ -83,17 +98,27 @@ HARD_NEGATIVES = planted(
     rows_twice=lambda S, ids, rng: (hard_negatives(S, ids, rng)[1],) * 2,
     columns_twice=lambda S, ids, rng: (hard_negatives(S, ids, rng)[0],) * 2,
     own_generator=lambda S, ids, rng: hard_negatives(S, ids, OWN),
-    generator_seeded_at_each_call=lambda S, ids, rng: hard_negatives(S, ids, np.random.default_rng(0)),
+    generator_seeded_at_each_call=lambda S, ids, rng: hard_negatives(
+        S, ids, np.random.default_rng(0)
+    ),
     zero_after_the_softmax=by(zeroed),
     epsilon_and_zero_after_the_softmax=by(lambda scores, other: zeroed(scores, other, 1e-4)),
-    no_shift_by_the_maximum=by(lambda scores, other: np.exp(scores) * other / (np.exp(scores) * other).sum(axis=1, keepdims=True)),
-    minus_one_hundred_for_true_pairs=by(lambda scores, other: softmax(np.where(other, scores, scores - 100))),
+    no_shift_by_the_maximum=by(
+        lambda scores, other: (
+            np.exp(scores) * other / (np.exp(scores) * other).sum(axis=1, keepdims=True)
+        )
+    ),
+    minus_one_hundred_for_true_pairs=by(
+        lambda scores, other: softmax(np.where(other, scores, scores - 100))
+    ),
     silent_where_nothing_is_left=silent,
     own_pair_where_nothing_is_left=own_where_nothing_is_left,
     refusal_names_no_row=without_a_row,
     refusal_names_a_number_that_is_no_row=with_a_number,
     true_pairs_masked_in_place=masked_in_place,
-    whole_numbers_as_floats=lambda S, ids, rng: tuple(index.astype(float) for index in hard_negatives(S, ids, rng)),
+    whole_numbers_as_floats=lambda S, ids, rng: tuple(
+        index.astype(float) for index in hard_negatives(S, ids, rng)
+    ),
     counted_from_one=lambda S, ids, rng: tuple(index + 1 for index in hard_negatives(S, ids, rng)),
     one_direction_only=lambda S, ids, rng: hard_negatives(S, ids, rng)[0],
 )
@@ -124,29 +149,51 @@ def plain_labels(own, i, t):
 ITM_PAIRS = planted(
     "itm_pairs",
     one_group_of_negatives=lambda i, t: tuple(part[: 2 * len(i)] for part in itm_pairs(i, t)),
-    both_sides_replaced=laid_out(lambda own, i, t: (own, i, i), lambda own, i, t: (own, t, t), plain_labels),
+    both_sides_replaced=laid_out(
+        lambda own, i, t: (own, i, i), lambda own, i, t: (own, t, t), plain_labels
+    ),
     groups_crossed=lambda i, t: itm_pairs(t, i),
-    pictures_and_texts_swapped=lambda i, t: (itm_pairs(i, t)[1], itm_pairs(i, t)[0], itm_pairs(i, t)[2]),
+    pictures_and_texts_swapped=lambda i, t: (
+        itm_pairs(i, t)[1],
+        itm_pairs(i, t)[0],
+        itm_pairs(i, t)[2],
+    ),
     labels_reversed=lambda i, t: (*itm_pairs(i, t)[:2], 1 - itm_pairs(i, t)[2]),
-    labels_of_another_order=laid_out(plain_images, plain_texts, lambda own, i, t: (own * 0, own * 0 + 1, own * 0)),
+    labels_of_another_order=laid_out(
+        plain_images, plain_texts, lambda own, i, t: (own * 0, own * 0 + 1, own * 0)
+    ),
     labels_all_one=laid_out(plain_images, plain_texts, lambda own, i, t: (own * 0 + 1,) * 3),
-    two_thirds_true=laid_out(lambda own, i, t: (own, own, i), lambda own, i, t: (own,) * 3, lambda own, i, t: (own * 0 + 1, own * 0 + 1, own * 0)),
+    two_thirds_true=laid_out(
+        lambda own, i, t: (own, own, i),
+        lambda own, i, t: (own,) * 3,
+        lambda own, i, t: (own * 0 + 1, own * 0 + 1, own * 0),
+    ),
     positives_forgotten=lambda i, t: tuple(part[len(i) :] for part in itm_pairs(i, t)),
     wrong_pictures_rolled=lambda i, t: itm_pairs(np.roll(i, 1), t),
-    the_next_one_for_all=laid_out(lambda own, i, t: (own, np.roll(own, 1), own), lambda own, i, t: (own, own, np.roll(own, 1)), plain_labels),
-    wrong_texts_twice=laid_out(lambda own, i, t: (own, own, own), lambda own, i, t: (own, t, t), plain_labels),
+    the_next_one_for_all=laid_out(
+        lambda own, i, t: (own, np.roll(own, 1), own),
+        lambda own, i, t: (own, own, np.roll(own, 1)),
+        plain_labels,
+    ),
+    wrong_texts_twice=laid_out(
+        lambda own, i, t: (own, own, own), lambda own, i, t: (own, t, t), plain_labels
+    ),
     labels_forgotten=lambda i, t: itm_pairs(i, t)[:2],
     labels_as_floats=lambda i, t: (*itm_pairs(i, t)[:2], itm_pairs(i, t)[2].astype(float)),
 )
 
 
 def picked(log_p, labels):
-    return -np.take_along_axis(log_p, labels[:, None, None] + np.zeros_like(log_p[..., :1], dtype=int), axis=-1)[..., 0]
+    return -np.take_along_axis(
+        log_p, labels[:, None, None] + np.zeros_like(log_p[..., :1], dtype=int), axis=-1
+    )[..., 0]
 
 
 ITM_LOSS = planted(
     "itm_loss",
-    mean_of_probabilities=lambda logits, labels: picked(np.log(softmax(logits).mean(axis=1, keepdims=True)), labels).mean(),
+    mean_of_probabilities=lambda logits, labels: picked(
+        np.log(softmax(logits).mean(axis=1, keepdims=True)), labels
+    ).mean(),
     mean_of_losses=lambda logits, labels: picked(log_softmax(logits), labels).mean(),
     sum_over_queries=lambda logits, labels: itm_loss(logits.sum(axis=1, keepdims=True), labels),
     first_query=lambda logits, labels: itm_loss(logits[:, :1], labels),
@@ -156,10 +203,18 @@ ITM_LOSS = planted(
     labels_reversed=lambda logits, labels: itm_loss(logits, 1 - labels),
     sum_for_mean=lambda logits, labels: itm_loss(logits, labels) * len(labels),
     sign_forgotten=lambda logits, labels: -itm_loss(logits, labels),
-    softmax_over_the_batch=lambda logits, labels: picked(log_softmax(logits.mean(axis=1, keepdims=True), 0), labels).mean(),
+    softmax_over_the_batch=lambda logits, labels: picked(
+        log_softmax(logits.mean(axis=1, keepdims=True), 0), labels
+    ).mean(),
     softmax_twice=lambda logits, labels: itm_loss(softmax(logits), labels),
-    positives_only=lambda logits, labels: (picked(log_softmax(logits.mean(axis=1, keepdims=True)), labels)[:, 0] * labels).mean(),
-    sigmoid_of_the_second=lambda logits, labels: np.logaddexp(0, np.where(labels == 1, -1, 1) * logits.mean(axis=1)[:, 1]).mean(),
-    positives_count_twice=lambda logits, labels: (picked(log_softmax(logits.mean(axis=1, keepdims=True)), labels)[:, 0] * (1 + labels)).mean(),
+    positives_only=lambda logits, labels: (
+        picked(log_softmax(logits.mean(axis=1, keepdims=True)), labels)[:, 0] * labels
+    ).mean(),
+    sigmoid_of_the_second=lambda logits, labels: np.logaddexp(
+        0, np.where(labels == 1, -1, 1) * logits.mean(axis=1)[:, 1]
+    ).mean(),
+    positives_count_twice=lambda logits, labels: (
+        picked(log_softmax(logits.mean(axis=1, keepdims=True)), labels)[:, 0] * (1 + labels)
+    ).mean(),
     base_two=lambda logits, labels: itm_loss(logits, labels) / np.log(2),
 )

@@ -41,7 +41,11 @@ def plain_exponential(S):
     return e / e.sum(axis=1, keepdims=True)
 
 
-def by_ids(share=lambda same: same / same.sum(axis=1, keepdims=True), match=lambda row, column: row == column, targets=mixed):
+def by_ids(
+    share=lambda same: same / same.sum(axis=1, keepdims=True),
+    match=lambda row, column: row == column,
+    targets=mixed,
+):
     """Return targets by ids with another match, or another share for each."""
 
     def made(S, alpha, row_ids, column_ids):
@@ -85,12 +89,20 @@ SOFT_TARGETS = planted(
     geometric_mean=lambda S, alpha: softmax(alpha * S + (1 - alpha) * 1e4 * np.eye(*S.shape)),
     queue_not_in_the_shape=lambda S, alpha: soft_targets(S[:, : len(S)], alpha),
     ids_forgotten={"by_ids": lambda S, alpha, row_ids, column_ids: soft_targets(S, alpha)},
-    ids_ignore_alpha={"by_ids": lambda S, alpha, row_ids, column_ids: momentum.soft_targets_by_ids(S, 0.4, row_ids, column_ids)},
+    ids_ignore_alpha={
+        "by_ids": lambda S, alpha, row_ids, column_ids: momentum.soft_targets_by_ids(
+            S, 0.4, row_ids, column_ids
+        )
+    },
     count_forgotten=by_ids(lambda same: same * 1.0),
     count_of_the_column=by_ids(lambda same: same / np.maximum(1, same.sum(axis=0))),
     count_of_the_batch=by_ids(lambda same: same / len(same)),
     first_of_equal_ids_is_all=by_ids(first_match),
-    ids_of_the_queue_forgotten=by_ids(lambda same: same * (np.arange(same.shape[1]) < len(same)) / same[:, : len(same)].sum(1)[:, None]),
+    ids_of_the_queue_forgotten=by_ids(
+        lambda same: (
+            same * (np.arange(same.shape[1]) < len(same)) / same[:, : len(same)].sum(1)[:, None]
+        )
+    ),
     softmax_of_equal_ids=by_ids(lambda same: softmax(1.0 * same)),
     empty_slot_is_picture_zero=by_ids(match=lambda row, column: row == np.maximum(column, 0)),
     empty_slot_is_anybody=by_ids(match=lambda row, column: (row == column) | (column < 0)),
@@ -104,12 +116,24 @@ def changed(change):
 
 def enqueued_first(I, T, I_m, T_m, image_queue, text_queue, temperature, alpha):
     """Overwrite the queue's first rows by the batch, then compare with both."""
-    queues = (np.concatenate([new[: len(old)], old[len(new) :]]) for new, old in ((I_m, image_queue), (T_m, text_queue)))
+    queues = (
+        np.concatenate([new[: len(old)], old[len(new) :]])
+        for new, old in ((I_m, image_queue), (T_m, text_queue))
+    )
     return itc_queue(I, T, I_m, T_m, *queues, temperature, alpha)
 
 
 def enqueued_behind(I, T, I_m, T_m, image_queue, text_queue, temperature, alpha):
-    return itc_queue(I, T, I_m, T_m, np.concatenate([image_queue, I_m]), np.concatenate([text_queue, T_m]), temperature, alpha)
+    return itc_queue(
+        I,
+        T,
+        I_m,
+        T_m,
+        np.concatenate([image_queue, I_m]),
+        np.concatenate([text_queue, T_m]),
+        temperature,
+        alpha,
+    )
 
 
 def directions(weigh):
@@ -117,7 +141,9 @@ def directions(weigh):
 
     def loss(*given):
         *features, temperature, alpha = given
-        return weigh(*(cross_entropy(S, t) for S, t, _ in momentum.halves(features, temperature, alpha)))
+        return weigh(
+            *(cross_entropy(S, t) for S, t, _ in momentum.halves(features, temperature, alpha))
+        )
 
     return loss
 
@@ -128,12 +154,19 @@ def the_queue_first(*given):
     found = []
     for S, t, _ in momentum.halves(features, temperature, 1.0):
         moved = np.roll(S, S.shape[1] - len(S), axis=1)
-        found.append(cross_entropy(moved, (1 - alpha) * np.eye(*S.shape) + alpha * np.roll(t, S.shape[1] - len(S), axis=1)))
+        found.append(
+            cross_entropy(
+                moved,
+                (1 - alpha) * np.eye(*S.shape) + alpha * np.roll(t, S.shape[1] - len(S), axis=1),
+            )
+        )
     return sum(found) / 2
 
 
 def target_temperature(scale):
-    return lambda *given: itc_queue(*given, targets=lambda S, alpha: soft_targets(scale(S, given[6]), alpha))
+    return lambda *given: itc_queue(
+        *given, targets=lambda S, alpha: soft_targets(scale(S, given[6]), alpha)
+    )
 
 
 def divergence(S, targets):
@@ -160,7 +193,9 @@ def columns_learn(g, *given):
     """Send the gradient to the twin's columns and to the queue, too."""
     *features, temperature, alpha = given
     B, found = len(features[0]), list(itc_queue_vjp(g, *given))
-    for rows, twin, waiting, (S, t, _) in zip((0, 1), (3, 2), (5, 4), momentum.halves(features, temperature, alpha), strict=True):
+    for rows, twin, waiting, (S, t, _) in zip(
+        (0, 1), (3, 2), (5, 4), momentum.halves(features, temperature, alpha), strict=True
+    ):
         back = g * (softmax(S) - t).T @ features[rows] / (2 * B * temperature)
         found[twin], found[waiting] = back[:B], back[B:]
     return tuple(found)
@@ -168,7 +203,11 @@ def columns_learn(g, *given):
 
 def parts(*kept):
     """Return the gradients of some places and zero for the others."""
-    return {"vjp": lambda g, *given: tuple(d * (i in kept) for i, d in enumerate(columns_learn(g, *given)))}
+    return {
+        "vjp": lambda g, *given: tuple(
+            d * (i in kept) for i, d in enumerate(columns_learn(g, *given))
+        )
+    }
 
 
 ITC_QUEUE = planted(
@@ -182,13 +221,22 @@ ITC_QUEUE = planted(
     sign_forgotten=lambda *given: -itc_queue(*given),
     base_two=lambda *given: itc_queue(*given) / np.log(2),
     queue_forgotten=changed(lambda *given: (*given[:4], given[4][:0], given[5][:0], *given[6:])),
-    oldest_of_the_queue_forgotten=changed(lambda *given: (*given[:4], given[4][1:], given[5][1:], *given[6:])),
+    oldest_of_the_queue_forgotten=changed(
+        lambda *given: (*given[:4], given[4][1:], given[5][1:], *given[6:])
+    ),
     queues_swapped=changed(lambda *given: (*given[:4], given[5], given[4], *given[6:])),
     one_queue_for_both=changed(lambda *given: (*given[:4], given[5], given[5], *given[6:])),
     queue_first_and_labels_not_moved=the_queue_first,
     enqueued_before_the_loss=enqueued_first,
     enqueued_behind_before_the_loss=enqueued_behind,
-    labels_shifted=changed(lambda *given: (*given[:2], np.roll(given[2], 1, axis=0), np.roll(given[3], 1, axis=0), *given[4:])),
+    labels_shifted=changed(
+        lambda *given: (
+            *given[:2],
+            np.roll(given[2], 1, axis=0),
+            np.roll(given[3], 1, axis=0),
+            *given[4:],
+        )
+    ),
     divergence_for_cross_entropy=lambda *given: itc_queue(*given, entropy=divergence),
     divergence_the_other_way=lambda *given: itc_queue(*given, entropy=backward),
     logarithm_of_the_softmax=lambda *given: itc_queue(*given, entropy=logarithm_of_softmax),
@@ -200,7 +248,9 @@ ITC_QUEUE = planted(
     alpha_swapped=changed(lambda *given: (*given[:7], 1 - given[7])),
     ramp_applied_twice=changed(lambda *given: (*given[:7], given[7] ** 2)),
     alpha_ignored=changed(lambda *given: (*given[:7], 0.4)),
-    targets_do_not_sum_to_one=lambda *given: itc_queue(*given, targets=SOFT_TARGETS["soft added to one hot"]["fn"]),
+    targets_do_not_sum_to_one=lambda *given: itc_queue(
+        *given, targets=SOFT_TARGETS["soft added to one hot"]["fn"]
+    ),
     targets_of_the_batch_alone=lambda *given: itc_queue(*given, targets=mixed(soft=own_batch_only)),
     targets_of_the_model_itself=changed(lambda I, T, I_m, T_m, *rest: (I, T, I, T, *rest)),
     model_beside_itself=online_columns,

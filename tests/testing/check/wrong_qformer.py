@@ -38,7 +38,11 @@ def real(Q, r):
 
 def changed(*objectives, by):
     """Return the right function, but its mask of these objectives changed by `by(mask, Q, is_real)`."""
-    return lambda Q, r, objective: by(qformer_mask(Q, r, objective), Q, r) if objective in objectives else qformer_mask(Q, r, objective)
+    return lambda Q, r, objective: (
+        by(qformer_mask(Q, r, objective), Q, r)
+        if objective in objectives
+        else qformer_mask(Q, r, objective)
+    )
 
 
 def like(objective):
@@ -47,7 +51,9 @@ def like(objective):
 
 def itg_text(block):
     """Return a change that puts `block(T)` in the place of ITG's causal block."""
-    return lambda mask, Q, r: real(Q, r) & ~queries_to_text(Q, r) & text_to_text(Q, r, block(r.shape[1]))
+    return lambda mask, Q, r: (
+        real(Q, r) & ~queries_to_text(Q, r) & text_to_text(Q, r, block(r.shape[1]))
+    )
 
 
 ALL = ("itc", "itg", "itm")
@@ -56,12 +62,23 @@ QFORMER_MASKS = planted(
     itc_with_the_mask_of_itm=changed("itc", by=like("itm")),
     itc_with_the_mask_of_itg=changed("itc", by=like("itg")),
     itc_text_sees_queries=changed("itc", by=lambda mask, Q, r: mask | text_to_queries(Q, r)),
-    itc_queries_see_text=changed("itc", by=lambda mask, Q, r: mask | (real(Q, r) & queries_to_text(Q, r))),
-    itc_text_causal=changed("itc", by=lambda mask, Q, r: mask & text_to_text(Q, r, causal(r.shape[1]))),
-    itc_text_shifted_twice=changed("itc", by=lambda mask, Q, r: mask & text_to_text(Q, r, np.tile(np.arange(r.shape[1]) >= Q, (r.shape[1], 1)))),
+    itc_queries_see_text=changed(
+        "itc", by=lambda mask, Q, r: mask | (real(Q, r) & queries_to_text(Q, r))
+    ),
+    itc_text_causal=changed(
+        "itc", by=lambda mask, Q, r: mask & text_to_text(Q, r, causal(r.shape[1]))
+    ),
+    itc_text_shifted_twice=changed(
+        "itc",
+        by=lambda mask, Q, r: (
+            mask & text_to_text(Q, r, np.tile(np.arange(r.shape[1]) >= Q, (r.shape[1], 1)))
+        ),
+    ),
     itg_with_the_mask_of_itc=changed("itg", by=like("itc")),
     itg_with_the_mask_of_itm=changed("itg", by=like("itm")),
-    itg_queries_see_the_caption=changed("itg", by=lambda mask, Q, r: mask | (real(Q, r) & queries_to_text(Q, r))),
+    itg_queries_see_the_caption=changed(
+        "itg", by=lambda mask, Q, r: mask | (real(Q, r) & queries_to_text(Q, r))
+    ),
     itg_without_a_picture=changed("itg", by=lambda mask, Q, r: mask & ~text_to_queries(Q, r)),
     itg_text_looks_both_ways=changed("itg", by=itg_text(lambda T: np.ones((T, T), dtype=bool))),
     itg_one_token_ahead=changed("itg", by=itg_text(lambda T: causal(T, 1))),
@@ -71,20 +88,39 @@ QFORMER_MASKS = planted(
     itg_padding_forgotten=changed("itg", by=lambda mask, Q, r: qformer_mask(Q, r | True, "itg")),
     itm_with_the_mask_of_itg=changed("itm", by=like("itg")),
     itm_with_the_mask_of_itc=changed("itm", by=like("itc")),
-    itm_text_causal=changed("itm", by=lambda mask, Q, r: mask & text_to_text(Q, r, causal(r.shape[1]))),
+    itm_text_causal=changed(
+        "itm", by=lambda mask, Q, r: mask & text_to_text(Q, r, causal(r.shape[1]))
+    ),
     itm_queries_blind=changed("itm", by=lambda mask, Q, r: mask & ~queries_to_text(Q, r)),
     itm_padding_forgotten=changed("itm", by=lambda mask, Q, r: mask | True),
-    queries_causal=changed(*ALL, by=lambda mask, Q, r: mask & (np.tri(mask.shape[-1], dtype=bool) | ~sizes(Q, r)[0] | ~sizes(Q, r)[0][:, None])),
-    queries_causal_in_itg=changed("itg", by=lambda mask, Q, r: mask & np.tri(mask.shape[-1], dtype=bool)),
-    queries_see_themselves_only=changed("itc", "itg", by=lambda mask, Q, r: mask & (np.eye(mask.shape[-1], dtype=bool) | ~sizes(Q, r)[0])),
-    first_query_for_the_words=changed("itg", by=lambda mask, Q, r: mask & ~(text_to_queries(Q, r) & (np.arange(mask.shape[-1]) > 0))),
+    queries_causal=changed(
+        *ALL,
+        by=lambda mask, Q, r: (
+            mask & (np.tri(mask.shape[-1], dtype=bool) | ~sizes(Q, r)[0] | ~sizes(Q, r)[0][:, None])
+        ),
+    ),
+    queries_causal_in_itg=changed(
+        "itg", by=lambda mask, Q, r: mask & np.tri(mask.shape[-1], dtype=bool)
+    ),
+    queries_see_themselves_only=changed(
+        "itc",
+        "itg",
+        by=lambda mask, Q, r: mask & (np.eye(mask.shape[-1], dtype=bool) | ~sizes(Q, r)[0]),
+    ),
+    first_query_for_the_words=changed(
+        "itg",
+        by=lambda mask, Q, r: mask & ~(text_to_queries(Q, r) & (np.arange(mask.shape[-1]) > 0)),
+    ),
     padding_forgotten=changed(*ALL, by=lambda mask, Q, r: mask | qformer_mask(Q, r | True, "itc")),
     padding_not_shifted_by_the_queries=lambda Q, r, o: (
-        qformer_mask(Q, r | True, o) & np.pad(r, ((0, 0), (0, Q)), constant_values=True)[:, None, None, :]
+        qformer_mask(Q, r | True, o)
+        & np.pad(r, ((0, 0), (0, Q)), constant_values=True)[:, None, None, :]
     ),
     padding_off_by_one=lambda Q, r, o: qformer_mask(Q, np.roll(r, 1, axis=1), o),
     padding_inverted=lambda Q, r, o: qformer_mask(Q, ~r, o),
-    rows_masked_instead_of_columns=lambda Q, r, o: qformer_mask(Q, r | True, o) & real(Q, r).swapaxes(2, 3),
+    rows_masked_instead_of_columns=lambda Q, r, o: (
+        qformer_mask(Q, r | True, o) & real(Q, r).swapaxes(2, 3)
+    ),
     one_length_for_all=lambda Q, r, o: np.repeat(qformer_mask(Q, r[:1], o), len(r), axis=0),
     text_first=lambda Q, r, o: np.roll(qformer_mask(Q, r, o), (-Q, -Q), axis=(2, 3)),
     rows_and_columns_swapped=lambda Q, r, o: qformer_mask(Q, r, o).swapaxes(2, 3),
@@ -105,7 +141,9 @@ def spread(weigh):
     def vjp(g, I, T):
         u, G = unit(I), g[:, None] * weigh(cosines(I, T))
         du = G @ unit(T)
-        return (du - (du * u).sum(-1, keepdims=True) * u) / np.linalg.norm(I, axis=-1, keepdims=True), T
+        return (du - (du * u).sum(-1, keepdims=True) * u) / np.linalg.norm(
+            I, axis=-1, keepdims=True
+        ), T
 
     return {"vjp": vjp}
 
@@ -119,14 +157,28 @@ MAX_OVER_QUERIES = planted(
     not_normalized=lambda I, T: (I @ T.T).max(axis=1),
     pictures_not_normalized=lambda I, T: (I @ unit(T).T).max(axis=1),
     texts_not_normalized=lambda I, T: (unit(I) @ T.T).max(axis=1),
-    normalized_over_the_batch=lambda I, T: ((I / np.linalg.norm(I, axis=0)) @ (T / np.linalg.norm(T, axis=0)).T).max(axis=1),
-    normalized_after_the_maximum=lambda I, T: (lambda S: S / np.linalg.norm(S, axis=1, keepdims=True))((I @ unit(T).T).max(axis=1)),
-    longest_query_counts=lambda I, T: np.take_along_axis(cosines(I, T), np.argmax(I @ T.T, axis=1)[:, None], axis=1)[:, 0],
+    normalized_over_the_batch=lambda I, T: (
+        (I / np.linalg.norm(I, axis=0)) @ (T / np.linalg.norm(T, axis=0)).T
+    ).max(axis=1),
+    normalized_after_the_maximum=lambda I, T: (
+        lambda S: S / np.linalg.norm(S, axis=1, keepdims=True)
+    )((I @ unit(T).T).max(axis=1)),
+    longest_query_counts=lambda I, T: np.take_along_axis(
+        cosines(I, T), np.argmax(I @ T.T, axis=1)[:, None], axis=1
+    )[:, 0],
     absolute_values=lambda I, T: np.abs(cosines(I, T)).max(axis=1),
-    maximum_over_the_batch=lambda I, T: cosines(I, T).max(axis=0) if I.shape[0] == I.shape[1] else cosines(I, T).max(axis=1),
-    best_query_of_all_pictures=lambda I, T: np.broadcast_to(cosines(I, T).max(axis=(0, 1)), (len(I), len(T))),
-    best_text_of_each_query=lambda I, T: np.repeat(cosines(I, T).max(axis=(1, 2))[:, None], len(T), axis=1),
-    best_query_for_the_first_text=lambda I, T: cosines(I, T)[np.arange(len(I)), cosines(I, T)[:, :, 0].argmax(axis=1)],
+    maximum_over_the_batch=lambda I, T: (
+        cosines(I, T).max(axis=0) if I.shape[0] == I.shape[1] else cosines(I, T).max(axis=1)
+    ),
+    best_query_of_all_pictures=lambda I, T: np.broadcast_to(
+        cosines(I, T).max(axis=(0, 1)), (len(I), len(T))
+    ),
+    best_text_of_each_query=lambda I, T: np.repeat(
+        cosines(I, T).max(axis=(1, 2))[:, None], len(T), axis=1
+    ),
+    best_query_for_the_first_text=lambda I, T: cosines(I, T)[
+        np.arange(len(I)), cosines(I, T)[:, :, 0].argmax(axis=1)
+    ],
     first_query=lambda I, T: cosines(I, T)[:, 0],
     last_query=lambda I, T: cosines(I, T)[:, -1],
     least_query=lambda I, T: cosines(I, T).min(axis=1),
@@ -145,5 +197,7 @@ MAX_OVER_QUERIES = planted(
     gradient_to_the_first_query=spread(lambda S: one_hot(0 * S.argmax(axis=1), S.shape[1])),
     gradient_to_the_worst_query=spread(lambda S: one_hot(S.argmin(axis=1), S.shape[1])),
     gradient_lost=spread(lambda S: 0 * S),
-    gradient_of_another_picture={"vjp": lambda g, I, T: (np.roll(right.max_over_queries_vjp(g, I, T)[0], 1, axis=0), T)},
+    gradient_of_another_picture={
+        "vjp": lambda g, I, T: (np.roll(right.max_over_queries_vjp(g, I, T)[0], 1, axis=0), T)
+    },
 )

@@ -31,7 +31,9 @@ class NeverBack(Ring):
 
     def push(self, rows):
         self.refuse(rows)
-        self.rows[self.pointer : self.pointer + len(rows)] = rows[: max(0, len(self.rows) - self.pointer)]
+        self.rows[self.pointer : self.pointer + len(rows)] = rows[
+            : max(0, len(self.rows) - self.pointer)
+        ]
         self.pointer += len(rows)
 
 

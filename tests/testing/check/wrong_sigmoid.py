@@ -13,7 +13,11 @@ def pairs(rule):
 
 def balanced(S):
     own = np.eye(len(S), dtype=bool)
-    return (softplus(-S[own]).mean() + softplus(S[~own]).mean()) / 2 if len(S) > 1 else softplus(-S).sum()
+    return (
+        (softplus(-S[own]).mean() + softplus(S[~own]).mean()) / 2
+        if len(S) > 1
+        else softplus(-S).sum()
+    )
 
 
 def focal(S, z):
@@ -65,6 +69,8 @@ SIGMOID_LOSS = planted(
     gradient_without_labels={"vjp": lambda g, S: g * np.exp(-softplus(-S)) / len(S)},
     diagonal_in_every_block={"block": local_diagonal},
     diagonal_in_blocks_of_earlier_texts={"block": below_too},
-    foreign_blocks_forgotten={"block": lambda S, offset: sigmoid_block(S, 0) if offset == 0 else 0.0},
+    foreign_blocks_forgotten={
+        "block": lambda S, offset: sigmoid_block(S, 0) if offset == 0 else 0.0
+    },
     each_block_divided={"block": lambda S, offset: sigmoid_block(S, offset) / len(S)},
 )

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinymm.arrays.errors import DataError, ShapeError
-from tinymm.viz.attention.maps import attention, attention_alt, effective_keys, over_picture, over_picture_alt
+from tinymm.viz.attention.maps import (
+    attention,
+    attention_alt,
+    effective_keys,
+    over_picture,
+    over_picture_alt,
+)
 
 
 @given(st.integers(1, 8), st.integers(1, 8))
@@ -28,7 +34,9 @@ def softmax(scores):
 
 
 def test_one_panel_a_head_to_one_scale_with_a_unit():
-    weights = softmax(np.random.default_rng(0).normal(size=(6, 3, 4)) * np.arange(1, 7)[:, None, None])
+    weights = softmax(
+        np.random.default_rng(0).normal(size=(6, 3, 4)) * np.arange(1, 7)[:, None, None]
+    )
     figure = attention(weights, ["a", "b", "c"], ["w", "x", "y", "$z$"])
     figure.canvas.draw()
     panels = [axes for axes in figure.axes if axes.get_xlabel().startswith("head")]
@@ -53,10 +61,16 @@ def test_the_heat_lies_on_the_right_patch(patch):
     figure = over_picture(weights, np.zeros((7, 8, 1)))
     shown = figure.axes[1].images[0].get_array()
     assert shown.shape == (7, 8, 3)
-    orange = np.argwhere(shown[..., 0] - shown[..., 2] > 0.1).mean(axis=0) / [7, 8]  # redder than blue
+    orange = np.argwhere(shown[..., 0] - shown[..., 2] > 0.1).mean(axis=0) / [
+        7,
+        8,
+    ]  # redder than blue
     np.testing.assert_array_equal((orange * 3).astype(int), divmod(patch, 3))
     word = ("top", "middle", "bottom")[patch // 3], ("left", "middle", "right")[patch % 3]
-    assert f"100% of the weight lies on the {'middle' if patch == 4 else ' '.join(word)} patch of 9" in figure.alt
+    assert (
+        f"100% of the weight lies on the {'middle' if patch == 4 else ' '.join(word)} patch of 9"
+        in figure.alt
+    )
 
 
 def test_half_of_the_weight():

@@ -10,7 +10,13 @@ from matplotlib.colors import to_rgb
 from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.losses import l2_normalize, max_over_queries
 from tinymm.viz import style
-from tinymm.viz.attention.queries import MOST, query_heat, query_heat_alt, winning_queries, winning_queries_alt
+from tinymm.viz.attention.queries import (
+    MOST,
+    query_heat,
+    query_heat_alt,
+    winning_queries,
+    winning_queries_alt,
+)
 
 LONG = "a big red square left of a small blue circle and above a green star"
 
@@ -25,7 +31,10 @@ def test_shares_add_up_and_dead_queries_are_counted(B, C, Q, seed):
     text = winning_queries_alt(winners, caps(C), Q)
     counts = np.bincount(winners.ravel(), minlength=Q)
     dead = int((counts == 0).sum())
-    assert f"Query {counts.argmax()} wins {counts.max() / winners.size:.0%} of {winners.size} pairs" in text
+    assert (
+        f"Query {counts.argmax()} wins {counts.max() / winners.size:.0%} of {winners.size} pairs"
+        in text
+    )
     assert (f"{dead} of {Q} queries never win" if dead else "every query wins") in text
     assert text.splitlines()[-1].count("%") == Q
     assert ("right pairs" in text) == (B == C)
@@ -43,10 +52,16 @@ def test_the_matrix_shows_the_winner_of_picture_across_and_caption_down():
 def test_winners_are_the_argmax_of_the_score():
     """What the drawing calls the winner is the query whose cosine is the pair's score."""
     rng = np.random.default_rng(0)
-    queries, texts = l2_normalize(rng.normal(size=(3, 4, 5)), axis=2), l2_normalize(rng.normal(size=(2, 5)))
+    queries, texts = (
+        l2_normalize(rng.normal(size=(3, 4, 5)), axis=2),
+        l2_normalize(rng.normal(size=(2, 5))),
+    )
     cosines = np.einsum("bqe,ce->bqc", queries, texts)
     winners = cosines.argmax(axis=1)
-    np.testing.assert_allclose(np.take_along_axis(cosines, winners[:, None], axis=1)[:, 0], max_over_queries(queries, texts))
+    np.testing.assert_allclose(
+        np.take_along_axis(cosines, winners[:, None], axis=1)[:, 0],
+        max_over_queries(queries, texts),
+    )
     assert "Query" in winning_queries_alt(winners, caps(2), 4)
 
 
@@ -65,7 +80,9 @@ def test_right_pairs_are_framed_only_where_there_are_some():
     for shape, frames in (((3, 3), 3), ((3, 2), 0)):
         figure = winning_queries(np.zeros(shape, int), caps(shape[1]), 2)
         right = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
-        assert len(right) == frames and all(patch.get_edgecolor()[:3] == to_rgb(style.RIGHT) for patch in right)
+        assert len(right) == frames and all(
+            patch.get_edgecolor()[:3] == to_rgb(style.RIGHT) for patch in right
+        )
 
 
 def test_many_pairs_are_counted_and_some_drawn():
@@ -73,7 +90,9 @@ def test_many_pairs_are_counted_and_some_drawn():
     figure = winning_queries(winners, [LONG] * 30, 32, pictures=np.zeros((40, 4, 4)))
     numbers = [text for text in figure.axes[0].texts if text.get_text().isdecimal()]
     assert len(numbers) == MOST**2
-    assert any(f"the first {MOST} · {MOST} of 40 · 30 pairs" in text.get_text() for text in figure.texts)
+    assert any(
+        f"the first {MOST} · {MOST} of 40 · 30 pairs" in text.get_text() for text in figure.texts
+    )
     figure.canvas.draw()
     for text in [*figure.axes[0].texts, *figure.texts, *figure.axes[1].get_xticklabels()]:
         box = text.get_window_extent()
@@ -83,8 +102,13 @@ def test_many_pairs_are_counted_and_some_drawn():
 def test_captions_do_not_overlap():
     figure = winning_queries(np.zeros((4, 4), int), [LONG] * 4, 2)
     figure.canvas.draw()
-    spaces = sorted((text.get_window_extent() for text in figure.axes[0].texts if "\n" in text.get_text()), key=lambda box: box.y0)
-    assert len(spaces) == 4 and all(above.y0 >= below.y1 - 1 for below, above in zip(spaces, spaces[1:], strict=False))
+    spaces = sorted(
+        (text.get_window_extent() for text in figure.axes[0].texts if "\n" in text.get_text()),
+        key=lambda box: box.y0,
+    )
+    assert len(spaces) == 4 and all(
+        above.y0 >= below.y1 - 1 for below, above in zip(spaces, spaces[1:], strict=False)
+    )
 
 
 # ---------------------------------------------------------------------- where queries look
@@ -112,7 +136,10 @@ def test_words_do_not_depend_on_the_class_tokens_share(weights, scale):
 def test_copies_and_strangers():
     assert "two queries share 100%" in query_heat_alt(np.tile([0.1, 0.2, 0.3, 0.4], (3, 1)), (2, 2))
     assert "two queries share 0%" in query_heat_alt(np.eye(4)[:2], (2, 2))
-    assert query_heat_alt(np.eye(4)[:1], (2, 2)).splitlines()[0] == "Query 0 looks most sharply, at 1.0 of 4 patches."
+    assert (
+        query_heat_alt(np.eye(4)[:1], (2, 2)).splitlines()[0]
+        == "Query 0 looks most sharply, at 1.0 of 4 patches."
+    )
     assert query_heat_alt(np.zeros((2, 4)), (2, 2)).splitlines()[0] == "No query looks anywhere."
 
 
@@ -120,13 +147,29 @@ def test_copies_and_strangers():
 @given(st.sampled_from([1, 2, 8, 12, 32]), st.booleans())
 def test_a_panel_for_each_query_with_titles_that_do_not_overlap(Q, long):
     weights = np.random.default_rng(Q).random((Q, 12))
-    figure = query_heat(np.zeros((6, 8)), weights, (3, 4), [f"query {q}: {LONG}" for q in range(Q)] if long else None)
+    figure = query_heat(
+        np.zeros((6, 8)),
+        weights,
+        (3, 4),
+        [f"query {q}: {LONG}" for q in range(Q)] if long else None,
+    )
     assert len(figure.axes) == Q + 1
     figure.canvas.draw()
-    spaces = [text.get_window_extent() for axes in figure.axes for text in axes.texts] + [axes.get_window_extent() for axes in figure.axes]
-    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in spaces)
+    spaces = [text.get_window_extent() for axes in figure.axes for text in axes.texts] + [
+        axes.get_window_extent() for axes in figure.axes
+    ]
+    assert all(
+        box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        for box in spaces
+    )
     for i, one in enumerate(spaces):
-        assert not any(one.x0 < other.x1 - 1 and other.x0 < one.x1 - 1 and one.y0 < other.y1 - 1 and other.y0 < one.y1 - 1 for other in spaces[:i])
+        assert not any(
+            one.x0 < other.x1 - 1
+            and other.x0 < one.x1 - 1
+            and one.y0 < other.y1 - 1
+            and other.y0 < one.y1 - 1
+            for other in spaces[:i]
+        )
 
 
 def test_errors():
@@ -140,5 +183,7 @@ def test_errors():
         query_heat(np.zeros((4, 4)), np.ones((2, 10)), (3, 3))
     with pytest.raises(DataError, match="the least is -1; pass what softmax gives"):
         query_heat(np.zeros((4, 4)), -np.ones((2, 9)), (3, 3))
-    with pytest.raises(ShapeError, match=r"got 1 titles for weights \(2, 9\); name every query once"):
+    with pytest.raises(
+        ShapeError, match=r"got 1 titles for weights \(2, 9\); name every query once"
+    ):
         query_heat(np.zeros((4, 4)), np.ones((2, 9)), (3, 3), ["one"])

@@ -11,7 +11,9 @@ from tinymm.viz.masks.cells import apart, states
 from tinymm.viz.masks.text import ASCII, SYMBOLS, beside, difference_grid, grid
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=6))
-square = st.integers(1, 6).flatmap(lambda n: st.tuples(arrays(bool, (n, n)), arrays(bool, n), st.integers(0, n)))
+square = st.integers(1, 6).flatmap(
+    lambda n: st.tuples(arrays(bool, (n, n)), arrays(bool, n), st.integers(0, n))
+)
 
 
 def names(n, long=False):
@@ -39,7 +41,9 @@ def test_groups_padding_and_layers_read_back(case, symbols, width, layers):
     mask, real, first = case
     rows = names(len(mask), long=True)
     groups = {"query": first, "text": len(mask) - first}
-    text = grid(mask, rows, groups=groups, is_real=real, symbols=symbols, width=width, layers=layers)
+    text = grid(
+        mask, rows, groups=groups, is_real=real, symbols=symbols, width=width, layers=layers
+    )
     assert np.array_equal(read_back(text, rows, symbols), states(mask, real, layers))
     if symbols == ASCII:
         assert text.isascii()
@@ -54,17 +58,26 @@ def test_rows_can_be_left_out_where_they_do_not_look(case, width):
     rows, groups = names(len(mask), long=True), {"picture": first, "text": len(mask) - first}
     text = grid(mask, rows, groups=groups, is_real=real, width=width, first=first)
     assert np.array_equal(read_back(text, rows[first:]), states(mask, real)[first:])
-    assert not any(line.strip().startswith(name) for line in text.splitlines() for name in rows[:first])
+    assert not any(
+        line.strip().startswith(name) for line in text.splitlines() for name in rows[:first]
+    )
     assert sum(line.strip().startswith(tuple("┌├└")) for line in text.splitlines()) == 2
     other = np.triu(mask) | np.eye(len(mask), dtype=bool)
     shown = difference_grid(mask, other, rows, groups=groups, first=first)
-    assert np.array_equal(read_back(shown, rows[first:], "·-+■"), apart(mask, other, first=first)[0])
+    assert np.array_equal(
+        read_back(shown, rows[first:], "·-+■"), apart(mask, other, first=first)[0]
+    )
 
 
 @given(square)
 def test_a_frame_is_straight(case):
     mask, _, first = case
-    text = grid(mask, names(len(mask), True), groups={"query": first, "text": len(mask) - first}, legend=False)
+    text = grid(
+        mask,
+        names(len(mask), True),
+        groups={"query": first, "text": len(mask) - first},
+        legend=False,
+    )
     framed = [line for line in text.splitlines() if set(line) & set("│┌├└")]
     assert len({len(line) for line in framed}) == 1
     assert len(framed) == len(mask) + 2 + (0 < first < len(mask))
@@ -78,15 +91,24 @@ def test_sixty_four_tokens_fit_a_terminal_of_80():
 
 
 def test_names_of_columns_stand_upright_on_their_columns():
-    lines = grid(np.tri(3, dtype=bool), ["[CLS]", "a", "red"], groups={"text": 3}, legend=False).splitlines()
+    lines = grid(
+        np.tri(3, dtype=bool), ["[CLS]", "a", "red"], groups={"text": 3}, legend=False
+    ).splitlines()
     head, first = lines[: next(i for i, line in enumerate(lines) if "┌" in line)], lines[-4]
     columns = [place for place, sign in enumerate(first) if sign in SYMBOLS]
-    assert ["".join(line.ljust(99)[place] for line in head) for place in columns] == ["[CLS]", "    a", "  red"]
+    assert ["".join(line.ljust(99)[place] for line in head) for place in columns] == [
+        "[CLS]",
+        "    a",
+        "  red",
+    ]
 
 
 def test_a_mask_for_one_pair():
     padding = np.array([[[[True, True, False]]]])
-    assert read_back(grid(padding, ["x", "y"], ["a", "b", "c"]), ["x", "y"]).tolist() == [[1, 1, 0]] * 2
+    assert (
+        read_back(grid(padding, ["x", "y"], ["a", "b", "c"]), ["x", "y"]).tolist()
+        == [[1, 1, 0]] * 2
+    )
 
 
 @given(square.flatmap(lambda case: st.tuples(st.just(case[0]), arrays(bool, case[0].shape))))
@@ -99,7 +121,10 @@ def test_a_printed_difference_is_the_difference(pair):
     assert ("- only ITC allows" in text) == bool((one & ~other).any())
 
 
-@given(st.lists(st.text("ab\n", min_size=1).filter(str.strip), min_size=1, max_size=4), st.integers(1, 40))
+@given(
+    st.lists(st.text("ab\n", min_size=1).filter(str.strip), min_size=1, max_size=4),
+    st.integers(1, 40),
+)
 def test_texts_stand_side_by_side_only_where_there_is_room(blocks, width):
     text = beside(blocks, width)
     wide = [max(map(len, block.splitlines())) for block in blocks]

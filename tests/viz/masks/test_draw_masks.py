@@ -9,8 +9,31 @@ from matplotlib.colors import to_rgb
 
 from tinymm.arrays.errors import DtypeError, ShapeError, UsageError
 from tinymm.layers import bidirectional_mask, multimodal_causal_mask, unimodal_mask
-from tinymm.viz.masks.cells import ALLOWED, BLOCKED, IDLE, KNOWN, LEAK, PADDED, apart, clipped, one_mask, parts, reachable, sentence, states
-from tinymm.viz.masks.figure import LOOKS, SIDES, WIDEST, Panel, difference, draw, draw_alt, side_by_side
+from tinymm.viz.masks.cells import (
+    ALLOWED,
+    BLOCKED,
+    IDLE,
+    KNOWN,
+    LEAK,
+    PADDED,
+    apart,
+    clipped,
+    one_mask,
+    parts,
+    reachable,
+    sentence,
+    states,
+)
+from tinymm.viz.masks.figure import (
+    LOOKS,
+    SIDES,
+    WIDEST,
+    Panel,
+    difference,
+    draw,
+    draw_alt,
+    side_by_side,
+)
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=6))
 square = st.integers(1, 6).flatmap(lambda n: st.tuples(arrays(bool, (n, n)), arrays(bool, n)))
@@ -26,7 +49,11 @@ def drawn(axes, shape, looks):
     cells = np.full(shape, -1)
     for collection in axes.collections:
         color = tuple(collection.get_facecolor()[0][:3])
-        state = next(state for state, look in looks.items() if np.allclose(to_rgb(look[0]), color) and (look[1] or None) == collection.get_hatch())
+        state = next(
+            state
+            for state, look in looks.items()
+            if np.allclose(to_rgb(look[0]), color) and (look[1] or None) == collection.get_hatch()
+        )
         for path in collection.get_paths():
             column, row = path.vertices[:4].mean(axis=0)
             cells[round(row), round(column)] = state
@@ -56,7 +83,9 @@ def test_known_are_the_detours_of_real_rows(case, layers):
 @given(square, st.integers(1, 4))
 def test_reachable_is_every_path(case, layers):
     mask, _ = case
-    known = np.linalg.matrix_power(mask.astype(object) + np.eye(len(mask), dtype=object), layers) > 0
+    known = (
+        np.linalg.matrix_power(mask.astype(object) + np.eye(len(mask), dtype=object), layers) > 0
+    )
     assert np.array_equal(reachable(mask, layers), known.astype(bool))
 
 
@@ -69,15 +98,28 @@ def test_a_causal_mask_leaks_nothing_whatever_the_depth():
 def test_sentences_of_the_three_objectives():
     real = np.array([[True, True, True]])
     everything = np.ones(5, dtype=bool)
-    said = [sentence(build(2, real)[0, 0], GROUPS, everything) for build in (unimodal_mask, multimodal_causal_mask, bidirectional_mask)]
-    assert said[0] == "A query sees all queries, but no text; a text token sees all text, but no queries."
-    assert said[1] == "A query sees all queries, but no text; a text token sees all queries and the text up to itself."
+    said = [
+        sentence(build(2, real)[0, 0], GROUPS, everything)
+        for build in (unimodal_mask, multimodal_causal_mask, bidirectional_mask)
+    ]
+    assert (
+        said[0]
+        == "A query sees all queries, but no text; a text token sees all text, but no queries."
+    )
+    assert (
+        said[1]
+        == "A query sees all queries, but no text; a text token sees all queries and the text up to itself."
+    )
     assert said[2] == "Every token sees all queries and all text."
 
 
 @pytest.mark.parametrize(
     "cell, change, words",
-    [((0, 3), True, "some text (1 of 6 cells)"), ((3, 1), False, "some queries (5 of 6 cells)"), ((2, 4), True, "some text (7 of 9 cells)")],
+    [
+        ((0, 3), True, "some text (1 of 6 cells)"),
+        ((3, 1), False, "some queries (5 of 6 cells)"),
+        ((2, 4), True, "some text (7 of 9 cells)"),
+    ],
 )
 def test_one_wrong_cell_changes_the_sentence(cell, change, words):
     mask = multimodal_causal_mask(2, np.ones((1, 3), dtype=bool))[0, 0].copy()
@@ -116,7 +158,10 @@ def test_where_two_masks_differ_is_counted_on_both_sides(pair):
 def test_with_groups_the_difference_says_where():
     real = np.ones((1, 3), dtype=bool)
     said = apart(unimodal_mask(2, real), multimodal_causal_mask(2, real), ("ITC", "ITG"), GROUPS)[1]
-    assert said == "9 of 25 cells differ: only ITC allows text → text (3); only ITG allows text → queries (6)."
+    assert (
+        said
+        == "9 of 25 cells differ: only ITC allows text → text (3); only ITG allows text → queries (6)."
+    )
 
 
 # ---------------------------------------------------------------------- drawings
@@ -127,7 +172,9 @@ def test_a_drawing_shows_the_state_of_each_cell(case, layers):
     figure = draw(mask, names(len(mask)), is_real=real, layers=layers)
     assert np.array_equal(drawn(figure.axes[0], mask.shape, LOOKS), states(mask, real, layers))
     shown = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert len(shown) == len(np.unique(states(mask, real, layers))), "the legend explains what occurs, and nothing else"
+    assert len(shown) == len(np.unique(states(mask, real, layers))), (
+        "the legend explains what occurs, and nothing else"
+    )
 
 
 def test_states_differ_in_lightness_or_hatching():
@@ -135,16 +182,24 @@ def test_states_differ_in_lightness_or_hatching():
     for looks in (LOOKS, SIDES):
         for one, (color, hatch) in looks.items():
             for other, (second, another) in looks.items():
-                light = abs(np.dot(to_rgb(color), [0.299, 0.587, 0.114]) - np.dot(to_rgb(second), [0.299, 0.587, 0.114]))
+                light = abs(
+                    np.dot(to_rgb(color), [0.299, 0.587, 0.114])
+                    - np.dot(to_rgb(second), [0.299, 0.587, 0.114])
+                )
                 assert one == other or hatch != another or light > 0.1
 
 
 def test_words_of_a_drawing():
     figure = draw(np.tri(3, dtype=bool), ["a", "b", "c"])
-    assert figure.alt.splitlines()[0] == "6 of 9 cells may attend." and "b looks at a, b." in figure.alt
+    assert (
+        figure.alt.splitlines()[0] == "6 of 9 cells may attend."
+        and "b looks at a, b." in figure.alt
+    )
     figure = draw(np.eye(3, k=-1, dtype=bool), ["a", "b", "c"], {"text": 3}, layers=2)
     assert figure.alt.splitlines()[0] == "After 2 layers a text token knows the text up to itself."
-    assert "1 of them look at padding" in draw_alt(np.array([[True, True], [False, True]]), ["a", "b"], np.array([True, False]))
+    assert "1 of them look at padding" in draw_alt(
+        np.array([[True, True], [False, True]]), ["a", "b"], np.array([True, False])
+    )
 
 
 def test_masks_as_models_hand_them_out():
@@ -164,15 +219,24 @@ def test_groups_have_their_colors_their_names_and_a_line_between():
 
 def boxes(figure):
     figure.canvas.draw()
-    labels = [label for axes in figure.axes for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+    labels = [
+        label
+        for axes in figure.axes
+        for label in (*axes.get_xticklabels(), *axes.get_yticklabels())
+    ]
     return [label.get_window_extent() for label in labels], figure.bbox
 
 
-@pytest.mark.parametrize("count, word", [(3, "a"), (12, "photograph"), (64, "photograph"), (9, "a-word-that-goes-on-and-on")])
+@pytest.mark.parametrize(
+    "count, word",
+    [(3, "a"), (12, "photograph"), (64, "photograph"), (9, "a-word-that-goes-on-and-on")],
+)
 def test_names_neither_overlap_nor_leave_the_page(count, word):
     figure = draw(np.tri(count, dtype=bool), [word] * count, {"text": count})
     spaces, page = boxes(figure)
-    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= page.x1 and box.y1 <= page.y1 for box in spaces)
+    assert all(
+        box.x0 >= 0 and box.y0 >= 0 and box.x1 <= page.x1 and box.y1 <= page.y1 for box in spaces
+    )
     for across, rows in ((True, spaces[:count]), (False, spaces[count:])):
         ends = sorted((box.x0, box.x1) if across else (box.y0, box.y1) for box in rows)
         assert all(after[0] >= before[1] - 1 for before, after in zip(ends, ends[1:], strict=False))
@@ -180,16 +244,31 @@ def test_names_neither_overlap_nor_leave_the_page(count, word):
 
 def panels(count, title="ITC"):
     mask = unimodal_mask(2, np.ones((1, count - 2), dtype=bool))
-    return [Panel(mask, [f"q{i}" for i in range(count)], {"query": 2, "text": count - 2}, None, f"{title} {k}", "a note") for k in range(3)]
+    return [
+        Panel(
+            mask,
+            [f"q{i}" for i in range(count)],
+            {"query": 2, "text": count - 2},
+            None,
+            f"{title} {k}",
+            "a note",
+        )
+        for k in range(3)
+    ]
 
 
 def test_panels_stand_side_by_side_and_below_each_other_where_too_wide():
     for count, abreast in ((6, True), (20, True), (64, False)):
         figure = side_by_side(panels(count))
-        lefts, tops = ({round(getattr(axes.get_position(), side), 3) for axes in figure.axes} for side in ("x0", "y1"))
+        lefts, tops = (
+            {round(getattr(axes.get_position(), side), 3) for axes in figure.axes}
+            for side in ("x0", "y1")
+        )
         assert (len(lefts), len(tops)) == ((3, 1) if abreast else (1, 3))
         assert figure.get_size_inches()[0] <= WIDEST
-        assert [line.split(":")[0] for line in figure.alt.splitlines() if line.startswith("ITC")] == ["ITC 0", "ITC 1", "ITC 2"]
+        assert [
+            line.split(":")[0] for line in figure.alt.splitlines() if line.startswith("ITC")
+        ] == ["ITC 0", "ITC 1", "ITC 2"]
 
 
 @settings(max_examples=10)

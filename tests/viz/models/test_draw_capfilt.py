@@ -11,7 +11,12 @@ from tinymm.viz.models.capfilt import COLORS, VERDICTS, capfilt, capfilt_alt
 
 LONG = "a photograph that somebody put on the web on a rainy day, with $x^2 and many words that say nothing \U0001f680 of it"
 judged = st.integers(1, 12).flatmap(
-    lambda n: st.tuples(arrays(float, (n, 2), elements=st.floats(0, 1)), arrays(bool, (n, 2)), arrays(bool, (n, 2)), st.just(n))
+    lambda n: st.tuples(
+        arrays(float, (n, 2), elements=st.floats(0, 1)),
+        arrays(bool, (n, 2)),
+        arrays(bool, (n, 2)),
+        st.just(n),
+    )
 )
 
 
@@ -34,13 +39,22 @@ def test_precision_and_recall_are_their_definitions(case, both):
     assert f"recall {hits / len(right):.0%}" in alt if right else "recall – (none)" in alt
     assert f"precision {hits / len(keeps):.0%}" in alt if keeps else "precision – (none)" in alt
     verdicts = [VERDICTS[bool(a), bool(b)] for a, b in kept]
-    assert f"Of {n} pairs: " + ", ".join(f"{verdicts.count(v)} {v[2:]}" for v in VERDICTS.values()) in alt
+    assert (
+        f"Of {n} pairs: " + ", ".join(f"{verdicts.count(v)} {v[2:]}" for v in VERDICTS.values())
+        in alt
+    )
     assert ("Its surest mistake" in alt) == bool(keeps ^ right)
     assert ("of those that are left" in alt) == both
 
 
 def test_the_surest_mistake_is_named():
-    alt = capfilt_alt(["a", "b", "c"], ["x"] * 3, [[0.6, 1], [0.99, 1], [0.2, 1]], [[1, 1], [1, 1], [0, 1]], [True, True, False])
+    alt = capfilt_alt(
+        ["a", "b", "c"],
+        ["x"] * 3,
+        [[0.6, 1], [0.99, 1], [0.2, 1]],
+        [[1, 1], [1, 1], [0, 1]],
+        [True, True, False],
+    )
     assert alt.splitlines()[-1] == "Its surest mistake: it keeps “b” (0.99), which is wrong."
 
 
@@ -56,7 +70,11 @@ def test_noise_before_and_after():
 def test_some_of_each_verdict_with_a_mistake_first(case, rows):
     probabilities, kept, wrong, n = case
     figure = capfilt(np.zeros((n, 4, 4)), *texts(n), probabilities, kept, wrong, rows=rows)
-    shown = [int(text.split()[1]) for text in said(figure) if text.startswith("found ") and text.split()[1].isdecimal()]
+    shown = [
+        int(text.split()[1])
+        for text in said(figure)
+        if text.startswith("found ") and text.split()[1].isdecimal()
+    ]
     verdicts = [VERDICTS[bool(a), bool(b)] for a, b in kept]
     for verdict in VERDICTS.values():
         own = [i for i in range(n) if verdicts[i] == verdict]
@@ -65,7 +83,9 @@ def test_some_of_each_verdict_with_a_mistake_first(case, rows):
         mistakes = {i for i in own if wrong[i, 0] == kept[i, 0]}
         assert (drawn and drawn[0] in mistakes) if mistakes else not set(drawn) & mistakes
         assert f"{verdict} {verdicts.count(verdict)}" in said(figure)
-    assert [verdicts[i] for i in shown] == sorted([verdicts[i] for i in shown], key=list(dict.fromkeys(VERDICTS.values())).index)
+    assert [verdicts[i] for i in shown] == sorted(
+        [verdicts[i] for i in shown], key=list(dict.fromkeys(VERDICTS.values())).index
+    )
 
 
 def test_the_tables_count_every_text_once():
@@ -73,10 +93,19 @@ def test_the_tables_count_every_text_once():
     kept, wrong = rng.random((2, 40, 2)) < 0.5
     figure = capfilt(np.zeros((40, 4, 4)), *texts(40), rng.random((40, 2)), kept, wrong)
     numbers = [int(text) for text in said(figure) if text.isdecimal()]
-    expected = [((kept & ~wrong)[:, side].sum(), (kept & wrong)[:, side].sum(), (~kept & ~wrong)[:, side].sum()) for side in (0, 1)]
+    expected = [
+        (
+            (kept & ~wrong)[:, side].sum(),
+            (kept & wrong)[:, side].sum(),
+            (~kept & ~wrong)[:, side].sum(),
+        )
+        for side in (0, 1)
+    ]
     assert numbers == [int(n) for side in expected for n in (*side, 40 - sum(side))]
     assert "found texts" in said(figure) and "written texts" in said(figure)
-    assert "written texts" not in said(capfilt(np.zeros((40, 4, 4)), *texts(40), rng.random((40, 2)), kept, wrong[:, 0]))
+    assert "written texts" not in said(
+        capfilt(np.zeros((40, 4, 4)), *texts(40), rng.random((40, 2)), kept, wrong[:, 0])
+    )
 
 
 def test_verdicts_differ_without_their_color():
@@ -87,19 +116,44 @@ def test_verdicts_differ_without_their_color():
 def test_nothing_overlaps_and_nothing_leaves_the_page(both):
     rng = np.random.default_rng(0)
     kept, wrong = rng.random((2, 30, 2)) < 0.5
-    figure = capfilt(rng.random((30, 5, 8, 3)), [LONG] * 30, ["", LONG] * 15, rng.random((30, 2)), kept, wrong if both else wrong[:, 0])
+    figure = capfilt(
+        rng.random((30, 5, 8, 3)),
+        [LONG] * 30,
+        ["", LONG] * 15,
+        rng.random((30, 2)),
+        kept,
+        wrong if both else wrong[:, 0],
+    )
     figure.canvas.draw()
     spaces = [text.get_window_extent() for text in (*figure.axes[0].texts, *figure.texts)]
-    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in spaces)
+    assert all(
+        box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        for box in spaces
+    )
     for i, one in enumerate(spaces):
-        assert not any(one.x0 < other.x1 - 1 and other.x0 < one.x1 - 1 and one.y0 < other.y1 - 1 and other.y0 < one.y1 - 1 for other in spaces[:i])
+        assert not any(
+            one.x0 < other.x1 - 1
+            and other.x0 < one.x1 - 1
+            and one.y0 < other.y1 - 1
+            and other.y0 < one.y1 - 1
+            for other in spaces[:i]
+        )
 
 
 def test_errors():
     with pytest.raises(UsageError, match="got 0; pass some that the filter has judged"):
         capfilt(np.zeros((0, 4, 4)), [], [], np.zeros((0, 2)), np.zeros((0, 2)), [])
-    with pytest.raises(ShapeError, match=r"got 2, 2, 1, \(2, 2\), \(2, 2\), \(2,\); the found text comes first"):
-        capfilt(np.zeros((2, 4, 4)), ["a", "b"], ["c"], np.zeros((2, 2)), np.zeros((2, 2)), [True, False])
+    with pytest.raises(
+        ShapeError, match=r"got 2, 2, 1, \(2, 2\), \(2, 2\), \(2,\); the found text comes first"
+    ):
+        capfilt(
+            np.zeros((2, 4, 4)),
+            ["a", "b"],
+            ["c"],
+            np.zeros((2, 2)),
+            np.zeros((2, 2)),
+            [True, False],
+        )
     with pytest.raises(ShapeError, match=r"got 1, 1, 1, \(1,\), \(1, 2\), \(1,\)"):
         capfilt(np.zeros((1, 4, 4)), ["a"], ["b"], [0.5], [[True, True]], [True])
     with pytest.raises(DataError, match="got -3 to 2; pass itm_probability, not logits"):

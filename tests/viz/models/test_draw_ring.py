@@ -12,8 +12,13 @@ from tinymm.models.momentum import FeatureQueue
 from tinymm.viz import style
 from tinymm.viz.models.queue_ring import arcs, ring, ring_alt, steps_ago
 
-DRIFT = {0.0: (np.arange(4), np.array([1.0, 0.6, 0.4, 0.3])), 0.995: (np.arange(6), np.linspace(1, 0.95, 6))}
-queues = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(0, 15))  # rows a step, steps that fit, steps made
+DRIFT = {
+    0.0: (np.arange(4), np.array([1.0, 0.6, 0.4, 0.3])),
+    0.995: (np.arange(6), np.linspace(1, 0.95, 6)),
+}
+queues = st.tuples(
+    st.integers(1, 4), st.integers(1, 6), st.integers(0, 15)
+)  # rows a step, steps that fit, steps made
 
 
 def filled(batch, fits, pushes):
@@ -43,7 +48,9 @@ def test_ages_in_steps_are_those_of_a_deque(case):
 @given(st.lists(st.integers(-1, 2), min_size=1, max_size=12).map(np.array))
 def test_arcs_tile_the_ring(steps):
     found = arcs(steps)
-    assert np.array_equal(np.concatenate([np.full(behind - first, age) for first, behind, age in found]), steps)
+    assert np.array_equal(
+        np.concatenate([np.full(behind - first, age) for first, behind, age in found]), steps
+    )
     assert [first for first, _, _ in found[1:]] == [behind for _, behind, _ in found[:-1]]
     assert all(one[2] != other[2] for one, other in zip(found, found[1:], strict=False))
 
@@ -58,21 +65,37 @@ def test_each_arc_stands_where_its_slots_are_and_the_arrow_at_the_pointer(case):
     axes = figure.axes[0]
     wedges = [patch for patch in axes.patches if isinstance(patch, Wedge)]
     drawn, (mark,) = [w for w in wedges if w.r == 1], [w for w in wedges if w.r > 1]
-    for wedge, (first, behind, age) in zip(drawn, arcs(steps_ago(queue.ages(), batch)), strict=True):
-        assert (90 - wedge.theta2) * K / 360 == pytest.approx(first) and (90 - wedge.theta1) * K / 360 == pytest.approx(behind)
+    for wedge, (first, behind, age) in zip(
+        drawn, arcs(steps_ago(queue.ages(), batch)), strict=True
+    ):
+        assert (90 - wedge.theta2) * K / 360 == pytest.approx(first) and (
+            90 - wedge.theta1
+        ) * K / 360 == pytest.approx(behind)
         assert (wedge.get_hatch() is not None) == (age < 0)
-    assert (90 - mark.theta2) * K / 360 == pytest.approx(queue.pointer) and mark.theta2 - mark.theta1 == pytest.approx(360 / fits)
+    assert (90 - mark.theta2) * K / 360 == pytest.approx(
+        queue.pointer
+    ) and mark.theta2 - mark.theta1 == pytest.approx(360 / fits)
     arrow = next(text for text in axes.texts if getattr(text, "arrow_patch", None))
     turn = np.arctan2(*arrow.xy) / (2 * np.pi) % 1
     assert min(abs(turn - queue.pointer / K), 1 - abs(turn - queue.pointer / K)) < 1e-9
 
 
 def test_words_of_a_full_an_unfilled_and_an_empty_queue():
-    said = {pushes: ring_alt(filled(2, 4, pushes).ages(), filled(2, 4, pushes).pointer, 2, targets(2, 8)).splitlines() for pushes in (0, 3, 9)}
-    assert said[9][0].startswith("The next batch overwrites slots 2 to 3, whose features are 3 steps old; at α = 0.4 the right pair keeps")
+    said = {
+        pushes: ring_alt(
+            filled(2, 4, pushes).ages(), filled(2, 4, pushes).pointer, 2, targets(2, 8)
+        ).splitlines()
+        for pushes in (0, 3, 9)
+    }
+    assert said[9][0].startswith(
+        "The next batch overwrites slots 2 to 3, whose features are 3 steps old; at α = 0.4 the right pair keeps"
+    )
     assert said[3][0].startswith("The next batch overwrites slots 6 to 7, which hold nothing yet")
     assert said[0][0].startswith("The next batch overwrites slots 0 to 1, which hold nothing yet")
-    assert said[9][1] == "α = 0: the right pair has 1.00 of the target, the rest of its batch 0.00, the queue 0.00."
+    assert (
+        said[9][1]
+        == "α = 0: the right pair has 1.00 of the target, the rest of its batch 0.00, the queue 0.00."
+    )
 
 
 @given(st.integers(1, 5), st.integers(0, 9), st.floats(0, 1))
@@ -81,7 +104,9 @@ def test_shares_of_the_target_add_up(batch, queued, alpha):
     line = ring_alt(np.zeros(batch, int), 0, batch, rows, alphas=(alpha,)).splitlines()[1]
     numbers = [float(word.strip(",.")) for word in line.split(": ")[1].split() if word[0].isdigit()]
     assert sum(numbers) == pytest.approx(1, abs=0.016)
-    assert numbers[0] == pytest.approx(rows[0, 0], abs=0.006) and numbers[2] == pytest.approx(rows[0, batch:].sum(), abs=0.006)
+    assert numbers[0] == pytest.approx(rows[0, 0], abs=0.006) and numbers[2] == pytest.approx(
+        rows[0, batch:].sum(), abs=0.006
+    )
 
 
 def test_drift_is_drawn_named_at_its_end_and_compared_at_an_age_that_all_have():
@@ -94,19 +119,27 @@ def test_drift_is_drawn_named_at_its_end_and_compared_at_an_age_that_all_have():
     for line, (x, y) in zip(axes.lines, DRIFT.values(), strict=True):
         assert np.array_equal(line.get_xdata(), x) and np.array_equal(line.get_ydata(), y)
     assert [text.get_text() for text in axes.texts] == ["m = 0", "m = 0.995"]
-    assert len({(line.get_marker(), line.get_linestyle()) for line in axes.lines}) == 2, "told apart without color"
+    assert len({(line.get_marker(), line.get_linestyle()) for line in axes.lines}) == 2, (
+        "told apart without color"
+    )
 
 
 def test_targets_are_drawn_to_one_scale_with_the_right_pair_in_its_color():
     figure = ring(filled(2, 4, 9).ages(), 2, 2, targets(2, 8), right=1)
-    rows = [axes for axes in figure.axes if axes.collections and len(axes.collections[0].get_segments()) == 10]
+    rows = [
+        axes
+        for axes in figure.axes
+        if axes.collections and len(axes.collections[0].get_segments()) == 10
+    ]
     assert len(rows) == 3 and {axes.get_ylim() for axes in rows} == {(0, 1.02)}
     for axes, expected in zip(rows, targets(2, 8), strict=True):
         heights = [segment[1, 1] for segment in axes.collections[0].get_segments()]
         np.testing.assert_allclose(np.square(heights), expected, atol=1e-12)
         assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "0.1", "0.5", "1"]
         colors = axes.collections[0].get_colors()
-        assert colors[1].tolist() != colors[0].tolist() and np.allclose(colors[1][:3], [int(style.RIGHT[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        assert colors[1].tolist() != colors[0].tolist() and np.allclose(
+            colors[1][:3], [int(style.RIGHT[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        )
 
 
 @settings(max_examples=8)
@@ -116,25 +149,42 @@ def test_no_words_overlap_or_leave_the_page(case, drift):
     figure = ring(queue.ages(), queue.pointer, case[0], targets(case[0], queue.size), drift=drift)
     figure.canvas.draw()
     spaces = [text.get_window_extent() for text in figure.texts]
-    spaces += [text.get_window_extent() for axes in figure.axes for text in axes.texts if text.get_text()]
-    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in spaces)
+    spaces += [
+        text.get_window_extent() for axes in figure.axes for text in axes.texts if text.get_text()
+    ]
+    assert all(
+        box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        for box in spaces
+    )
     for i, one in enumerate(spaces):
-        assert not any(one.x0 < other.x1 - 1 and other.x0 < one.x1 - 1 and one.y0 < other.y1 - 1 and other.y0 < one.y1 - 1 for other in spaces[:i])
+        assert not any(
+            one.x0 < other.x1 - 1
+            and other.x0 < one.x1 - 1
+            and one.y0 < other.y1 - 1
+            and other.y0 < one.y1 - 1
+            for other in spaces[:i]
+        )
 
 
 def test_thousands_of_slots_are_drawn_in_a_moment():
     queue = filled(64, 128, 130)
     figure = ring(queue.ages(), queue.pointer, 64, targets(64, queue.size))
     assert "whose features are 127 steps old" in figure.alt
-    assert not [text for text in figure.axes[0].texts if text.get_text().isdecimal()], "no number that could not be read"
+    assert not [text for text in figure.axes[0].texts if text.get_text().isdecimal()], (
+        "no number that could not be read"
+    )
 
 
 def test_errors():
     ages, rows = np.zeros(4, int), targets(2, 4)
     for pointer, batch in ((4, 2), (-1, 2), (0, 0), (0, 5)):
-        with pytest.raises(UsageError, match=rf"got \(4,\), {pointer}, {batch}; pass one queue's own"):
+        with pytest.raises(
+            UsageError, match=rf"got \(4,\), {pointer}, {batch}; pass one queue's own"
+        ):
             ring(ages, pointer, batch, rows)
-    with pytest.raises(ShapeError, match=r"got \(2, 6\) with the right one at 0; put the queue's columns behind"):
+    with pytest.raises(
+        ShapeError, match=r"got \(2, 6\) with the right one at 0; put the queue's columns behind"
+    ):
         ring(ages, 0, 2, rows[:2])
     with pytest.raises(ShapeError, match=r"got \(3, 6\) with the right one at 2"):
         ring(ages, 0, 2, rows, right=2)

@@ -29,12 +29,27 @@ def test_gradient_arrives_exactly_where_the_drawing_says():
 def test_frozen_boxes_are_hatched_and_all_words_stand_apart():
     figure = strip(MODEL)
     boxes = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
-    assert [bool(box.get_hatch()) for box in boxes[:4]] == [not trains for _, trains in counts(MODEL).values()]
+    assert [bool(box.get_hatch()) for box in boxes[:4]] == [
+        not trains for _, trains in counts(MODEL).values()
+    ]
     figure.canvas.draw()
-    spaces = [text.get_window_extent() for text in (*figure.axes[0].texts, *figure.texts) if text.get_text()]
-    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in spaces)
+    spaces = [
+        text.get_window_extent()
+        for text in (*figure.axes[0].texts, *figure.texts)
+        if text.get_text()
+    ]
+    assert all(
+        box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        for box in spaces
+    )
     for i, one in enumerate(spaces):
-        assert not any(one.x0 < other.x1 - 1 and other.x0 < one.x1 - 1 and one.y0 < other.y1 - 1 and other.y0 < one.y1 - 1 for other in spaces[:i])
+        assert not any(
+            one.x0 < other.x1 - 1
+            and other.x0 < one.x1 - 1
+            and one.y0 < other.y1 - 1
+            and other.y0 < one.y1 - 1
+            for other in spaces[:i]
+        )
     assert "language model (" in figure.alt and figure.alt.startswith("Of ")
 
 

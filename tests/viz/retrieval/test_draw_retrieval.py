@@ -10,9 +10,9 @@ from tinymm.arrays.errors import DataError, ShapeError
 from tinymm.viz.retrieval.gallery import best_candidates, gallery, gallery_alt, worst_first
 from tinymm.viz.retrieval.similarity import ranks
 
-scores_and_right = st.tuples(arrays(float, (6, 5), elements=st.integers(-3, 3)), arrays(bool, (6, 5))).map(
-    lambda pair: (pair[0], pair[1] | (np.arange(5) == np.arange(6)[:, None] % 5))
-)
+scores_and_right = st.tuples(
+    arrays(float, (6, 5), elements=st.integers(-3, 3)), arrays(bool, (6, 5))
+).map(lambda pair: (pair[0], pair[1] | (np.arange(5) == np.arange(6)[:, None] % 5)))
 
 
 @given(scores_and_right)
@@ -73,7 +73,14 @@ def test_more_distractors_never_raise_recall():
     owner = np.r_[np.arange(6), -np.ones(6, int)]
     found = []
     for m in range(6, 13):
-        found.append(int(gallery_alt(scores[:, :m], pictures(6), ["x"] * m, owner[:m]).splitlines()[1].split("in ")[1].split(" of")[0]))
+        found.append(
+            int(
+                gallery_alt(scores[:, :m], pictures(6), ["x"] * m, owner[:m])
+                .splitlines()[1]
+                .split("in ")[1]
+                .split(" of")[0]
+            )
+        )
     assert (np.diff(found) <= 0).all()
 
 
@@ -97,15 +104,32 @@ def test_what_a_head_has_not_looked_at_stands_behind_without_a_number():
     rng = np.random.default_rng(3)
     scores = rng.normal(size=(30, 30))
     to_texts, to_pictures = reranked(scores, 4, rng)
-    figure = gallery(scores, pictures(30), [f"caption {i}" for i in range(30)], unit="ITM's logit", reranked=(to_texts, to_pictures))
+    figure = gallery(
+        scores,
+        pictures(30),
+        [f"caption {i}" for i in range(30)],
+        unit="ITM's logit",
+        reranked=(to_texts, to_pictures),
+    )
     said = texts(figure)
-    assert said.count("not among\nITC's best 4") >= 4 and sum("· not among ITC's best 4" in text for text in said) >= 4
-    assert sum("bars: ITM's logit" in text for text in said) == 2 and not any("cosine" in text for text in said)
-    drawn = {f"{value:z.2f}".replace("-", "−") for value in np.r_[to_texts[np.isfinite(to_texts)], to_pictures[np.isfinite(to_pictures)]]}
+    assert (
+        said.count("not among\nITC's best 4") >= 4
+        and sum("· not among ITC's best 4" in text for text in said) >= 4
+    )
+    assert sum("bars: ITM's logit" in text for text in said) == 2 and not any(
+        "cosine" in text for text in said
+    )
+    drawn = {
+        f"{value:z.2f}".replace("-", "−")
+        for value in np.r_[to_texts[np.isfinite(to_texts)], to_pictures[np.isfinite(to_pictures)]]
+    }
     numbers = [text for text in said if text.replace("−", "").replace(".", "").isdigit()]
     assert numbers and set(numbers) <= drawn
     ahead = [[*np.argsort(-np.where(np.isfinite(row), row, -np.inf))[:4]] for row in to_texts]
-    order = [[*first, *[i for i in np.argsort(-scores[j]) if i not in first]] for j, first in enumerate(ahead)]
+    order = [
+        [*first, *[i for i in np.argsort(-scores[j]) if i not in first]]
+        for j, first in enumerate(ahead)
+    ]
     worst = max(row.index(j) + 1 for j, row in enumerate(order))
     assert f"The worst rank is {worst} of 30" in figure.alt.splitlines()[1]
 

@@ -35,7 +35,9 @@ def test_ranks_are_their_definition(scores, right):
 def test_order_of_pairs_does_not_matter(matrix, order):
     order = list(order)
     one = similarity_alt({"x": matrix}, PIXELS, WORDS).splitlines()[:2]
-    other = similarity_alt({"x": matrix[np.ix_(order, order)]}, PIXELS[order], [WORDS[i] for i in order]).splitlines()[:2]
+    other = similarity_alt(
+        {"x": matrix[np.ix_(order, order)]}, PIXELS[order], [WORDS[i] for i in order]
+    ).splitlines()[:2]
     assert one == other
 
 
@@ -52,7 +54,9 @@ def test_rows_of_the_drawing_are_captions():
     assert "3 of 4 captions find their picture" in figure.alt
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), matrix.T)
     frames = marks(figure.axes[0])
-    assert {place for place, kind in frames.items() if kind == "solid" or kind == "-"} == {(i, i) for i in range(4)}
+    assert {place for place, kind in frames.items() if kind == "solid" or kind == "-"} == {
+        (i, i) for i in range(4)
+    }
     assert (0, 1) in frames  # dotted: column of picture 0, row of caption 1
     assert "picture of “one” with the caption “two”" in figure.alt
 
@@ -70,7 +74,9 @@ def test_duplicates_are_right_and_marked():
     pixels = PIXELS.copy()
     pixels[3] = pixels[1]
     right = same_meaning(pixels, words)
-    assert np.array_equal(np.argwhere(right & ~np.eye(4, dtype=bool)), [[0, 2], [1, 3], [2, 0], [3, 1]])
+    assert np.array_equal(
+        np.argwhere(right & ~np.eye(4, dtype=bool)), [[0, 2], [1, 3], [2, 0], [3, 1]]
+    )
     matrix = np.eye(4)
     matrix[0, 2] = 5.0
     figure = similarity({"x": matrix}, pixels, words)
@@ -94,21 +100,41 @@ def test_numbers_stand_in_the_cells_up_to_twelve_pairs(n, numbers):
     assert len(cells) == (n * n if numbers else 0)
 
 
-@pytest.mark.parametrize("value, text", [(0.834, ".83"), (-0.04, "−.04"), (-0.001, ".00"), (1.0, "1.00"), (-1.0, "−1.00"), (10.52, "11")])
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (0.834, ".83"),
+        (-0.04, "−.04"),
+        (-0.001, ".00"),
+        (1.0, "1.00"),
+        (-1.0, "−1.00"),
+        (10.52, "11"),
+    ],
+)
 def test_numbers_are_short_and_true(value, text):
     figure = similarity({"x": np.full((1, 1), value)}, PIXELS[:1], ["a"])
     assert text in [written.get_text() for written in figure.axes[0].texts]
 
 
 def test_nothing_is_drawn_outside_the_figure():
-    words = ["latin small letter a with ring below and a very long name that goes on and on", "b", "c", "d"]
+    words = [
+        "latin small letter a with ring below and a very long name that goes on and on",
+        "b",
+        "c",
+        "d",
+    ]
     figure = similarity({"before": np.eye(4), "after": np.eye(4)}, PIXELS, words)
     figure.canvas.draw()
     whole = figure.bbox
     for axes in figure.axes[:2]:
         for text in axes.texts:
             box = text.get_window_extent()
-            assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
+            assert (
+                whole.x0 <= box.x0
+                and box.x1 <= whole.x1
+                and whole.y0 <= box.y0
+                and box.y1 <= whole.y1
+            )
 
 
 def test_errors_say_the_numbers_and_the_way_out():

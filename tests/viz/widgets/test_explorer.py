@@ -12,7 +12,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinymm.viz import AttentionExplorer, MaskExplorer, SimilarityExplorer
-from tinymm.viz.widgets.explorer import LEVELS, as_json, clean, letters, level, palette, png, rounded, runs, text, wrap
+from tinymm.viz.widgets.explorer import (
+    LEVELS,
+    as_json,
+    clean,
+    letters,
+    level,
+    palette,
+    png,
+    rounded,
+    runs,
+    text,
+    wrap,
+)
 
 EVIL = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & “quoted” \' \x00\u202e\ud800'
 VOID = {"input", "img", "br", "meta"}
@@ -29,13 +41,22 @@ def make(kind, word="red"):
     if kind == "masks":
         return MaskExplorer("itg", queries=2, words=["a", word, "ball"], padding=1)
     if kind == "own masks":
-        return MaskExplorer.from_masks({"mine": np.eye(3, k=-1, dtype=bool), word: np.tri(3, dtype=bool)}, ["a", word, "c"])
+        return MaskExplorer.from_masks(
+            {"mine": np.eye(3, k=-1, dtype=bool), word: np.tri(3, dtype=bool)}, ["a", word, "c"]
+        )
     if kind == "difference":
         return MaskExplorer("itg", queries=2, words=["a", word], against="itm")
     if kind == "similarity":
-        return SimilarityExplorer(rng.random((4, 6, 5, 3)), ["a", word, "b", "a"], rng.random((4, 4)), before=rng.random((4, 4)))
+        return SimilarityExplorer(
+            rng.random((4, 6, 5, 3)),
+            ["a", word, "b", "a"],
+            rng.random((4, 4)),
+            before=rng.random((4, 4)),
+        )
     if kind == "attention":
-        return AttentionExplorer(list(weights(2, 3, 4, 10)), ["a", word, "c", "d"], picture=rng.random((9, 9, 3)))
+        return AttentionExplorer(
+            list(weights(2, 3, 4, 10)), ["a", word, "c", "d"], picture=rng.random((9, 9, 3))
+        )
     return AttentionExplorer(weights(2, 2, 3, 3), ["a", word, "c"])
 
 
@@ -74,7 +95,9 @@ def drawings(page):
 
 
 def data_of(page):
-    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.S).group(1))
+    return json.loads(
+        re.search(r'<script type="application/json">(.*?)</script>', page, re.S).group(1)
+    )
 
 
 # ---------------------------------------------------------------------- the page
@@ -89,12 +112,24 @@ def test_a_page_is_well_formed_and_so_are_its_drawings(kind):
 @every
 def test_nothing_is_fetched_and_nothing_can_clash(kind):
     page = make(kind)._repr_html_()
-    assert "http" not in page and "//" not in re.sub(r"data:image/png;base64,[\w+/=]*|<script>.*?</script>", "", page, flags=re.S)
+    assert "http" not in page and "//" not in re.sub(
+        r"data:image/png;base64,[\w+/=]*|<script>.*?</script>", "", page, flags=re.S
+    )
     for tag, attributes in Page(page).tags:
         assert not {"id", "name", "for", "aria-describedby"} & attributes.keys(), tag
-        assert attributes.get("href", attributes.get("src", "data:image/png")).startswith("data:image/png"), tag
+        assert attributes.get("href", attributes.get("src", "data:image/png")).startswith(
+            "data:image/png"
+        ), tag
         assert not any(name.startswith("on") for name in attributes)
-    for forbidden in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "fetch(", "import("):
+    for forbidden in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacent",
+        "document.write",
+        "eval(",
+        "fetch(",
+        "import(",
+    ):
         assert forbidden not in page
 
 
@@ -107,11 +142,16 @@ def test_equal_objects_give_equal_bytes(kind):
 @every
 def test_words_of_others_are_never_html(kind):
     tame, wild = make(kind)._repr_html_(), make(kind, EVIL)._repr_html_()
-    counts = [Counter(tag for tag, _ in Page(page).tags if tag not in ("text", "g")) for page in (tame, wild)]  # longer words take more lines
+    counts = [
+        Counter(tag for tag, _ in Page(page).tags if tag not in ("text", "g"))
+        for page in (tame, wild)
+    ]  # longer words take more lines
     assert counts[0] == counts[1], "a word brings no element"
     drawings(wild)
     assert "\u202e" not in wild and "\x00" not in wild and wild.encode("utf-8")
-    assert "</script>" in json.dumps(data_of(wild)) and "</script>" in "".join(Page(wild).words["pre"]), "the word is escaped, not lost"
+    assert "</script>" in json.dumps(data_of(wild)) and "</script>" in "".join(
+        Page(wild).words["pre"]
+    ), "the word is escaped, not lost"
 
 
 @every
@@ -128,15 +168,23 @@ def test_it_can_be_used_without_a_pointer(kind):
     tags = Page(make(kind)._repr_html_()).tags
     roles = [attributes.get("role") for _, attributes in tags]
     assert {"grid", "row", "gridcell", "status"} <= set(roles)
-    assert not any("tabindex" in attributes for _, attributes in tags), "without a script nothing pretends to answer keys"
-    assert tags[0][1]["data-lm-suppress-shortcuts"] == "true", "JupyterLab leaves the keys to the explorer"
+    assert not any("tabindex" in attributes for _, attributes in tags), (
+        "without a script nothing pretends to answer keys"
+    )
+    assert tags[0][1]["data-lm-suppress-shortcuts"] == "true", (
+        "JupyterLab leaves the keys to the explorer"
+    )
 
 
 @every
 def test_saved_page_is_whole_and_forbids_requests(kind, tmp_path):
     path = make(kind).save(tmp_path / "a.html")
     page = path.read_text(encoding="utf-8")
-    assert page.startswith("<!doctype html>") and "default-src 'none'" in page and make(kind)._repr_html_() in page
+    assert (
+        page.startswith("<!doctype html>")
+        and "default-src 'none'" in page
+        and make(kind)._repr_html_() in page
+    )
     Page(page.removeprefix("<!doctype html>"))
 
 
@@ -176,7 +224,9 @@ def test_runs_name_every_place_once(chosen, edges):
 
 @given(st.floats(-1000, 1000), st.integers(0, 3))
 def test_rounded_is_near(value, digits):
-    assert abs(float(rounded(value, digits)) - value) <= 0.5000001 * 10**-digits and not rounded(value, digits).startswith("-0.0" + "0" * 5)
+    assert abs(float(rounded(value, digits)) - value) <= 0.5000001 * 10**-digits and not rounded(
+        value, digits
+    ).startswith("-0.0" + "0" * 5)
     assert rounded(-1e-9, digits).lstrip("0.") == ""
 
 
@@ -186,12 +236,17 @@ def test_colors_grow_lighter_and_their_ink_can_be_read():
     assert len(colors) == LEVELS and shades == sorted(shades)
     for color, ink in zip(shades, map(luminance, inks), strict=True):
         assert (max(color, ink) + 0.05) / (min(color, ink) + 0.05) >= 4.5
-    assert [level(value, 0, 1) for value in (-1, 0, 0.5, 1, 2)] == [0, 0, 32, 63, 63] and level(3, 3, 3) == 0
+    assert [level(value, 0, 1) for value in (-1, 0, 0.5, 1, 2)] == [0, 0, 32, 63, 63] and level(
+        3, 3, 3
+    ) == 0
 
 
 def luminance(color):
     value = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return float(np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+    return float(
+        np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+        @ [0.2126, 0.7152, 0.0722]
+    )
 
 
 @pytest.mark.parametrize("name, ground", [("#0072B2", "#FFFFFF"), ("#D81B72", "#FFFFFF")])
@@ -205,5 +260,12 @@ def test_large_pictures_are_made_small():
 
     from PIL import Image
 
-    small, large = (Image.open(io.BytesIO(base64.b64decode(png(np.full(shape, 0.5)).split(",")[1]))) for shape in ((5, 7), (300, 600, 3)))
-    assert small.size == (7, 5) and small.getpixel((0, 0)) == (128, 128, 128) and large.size == (96, 48)
+    small, large = (
+        Image.open(io.BytesIO(base64.b64decode(png(np.full(shape, 0.5)).split(",")[1])))
+        for shape in ((5, 7), (300, 600, 3))
+    )
+    assert (
+        small.size == (7, 5)
+        and small.getpixel((0, 0)) == (128, 128, 128)
+        and large.size == (96, 48)
+    )

@@ -40,12 +40,28 @@ def test_numbers_in_the_pages_prose_are_those_of_the_tables():
 
 
 def test_table_and_file_tell_the_same(command, tmp_path):
-    said = command("arithmetic", "--model", "ViT-L/14", "--machines", 512, "--rate", 1e4, "--out", tmp_path / "paper")
+    said = command(
+        "arithmetic",
+        "--model",
+        "ViT-L/14",
+        "--machines",
+        512,
+        "--rate",
+        1e4,
+        "--out",
+        tmp_path / "paper",
+    )
     assert said.code == 0
-    assert said.lines[0] == "ViT-L/14: 32,768 pairs a batch, 400,000,000 pairs seen 32 times, 512 machines of 16 GB, 10.0 TFLOP/s each"
+    assert (
+        said.lines[0]
+        == "ViT-L/14: 32,768 pairs a batch, 400,000,000 pairs seen 32 times, 512 machines of 16 GB, 10.0 TFLOP/s each"
+    )
     found = json.loads((tmp_path / "paper" / "arithmetic.json").read_text())
     run = Run(CLIPConfig.paper("ViT-L/14"), machines=512, local_loss=True)
-    assert found["local"]["step_operations"] == run.step_operations() and found["local"]["scattered_bytes"] == run.scattered_bytes()
+    assert (
+        found["local"]["step_operations"] == run.step_operations()
+        and found["local"]["scattered_bytes"] == run.scattered_bytes()
+    )
     assert found["rate"] == 1e13 and found["global"]["days"] > found["local"]["days"]
     row = next(line for line in said.lines if "kept of 64 pairs" in line)
     assert row.split()[-4:] == [f"{run.kept_bytes() / 1e9:.1f}", "GB"] * 2
@@ -53,7 +69,10 @@ def test_table_and_file_tell_the_same(command, tmp_path):
 
 
 def test_half_the_machines_at_twice_the_rate_take_as_long():
-    runs = [arithmetic.run(machines=machines, rate=rate, say=lambda _: None) for machines, rate in ((128, 2e4), (256, 1e4))]
+    runs = [
+        arithmetic.run(machines=machines, rate=rate, say=lambda _: None)
+        for machines, rate in ((128, 2e4), (256, 1e4))
+    ]
     assert runs[0]["local"]["days"] == pytest.approx(runs[1]["local"]["days"])
     assert runs[0]["global"]["days"] < runs[1]["global"]["days"], "each computes the whole matrix"
 
@@ -91,4 +110,9 @@ def test_the_shortest_of_some_runs_counts_and_the_first_does_not(monkeypatch):
 )
 def test_what_makes_no_sense_is_one_sentence(arguments, message, command):
     said = command("arithmetic", *arguments)
-    assert said.code == 2 and message in said.error and len(said.error.splitlines()) == 1 and not said.out
+    assert (
+        said.code == 2
+        and message in said.error
+        and len(said.error.splitlines()) == 1
+        and not said.out
+    )

@@ -48,12 +48,18 @@ def test_a_hunt_stands_alone_and_its_functions_are_what_they_are_called(name, tm
     suite = check.CHECKS[name].suite
     for function, tier in (("right", "core"), ("wrong_1", "strict"), ("wrong_2", "strict")):
         promised = check.CHECKS[name].promise(names[function], {})
-        broken = suite.findings(promised, suite.select(promised, tier)[0], 30 if function == "right" else 100)
+        broken = suite.findings(
+            promised, suite.select(promised, tier)[0], 30 if function == "right" else 100
+        )
         assert bool(broken) == (function != "right"), (function, broken)
 
 
 def test_the_same_id_gets_the_same_functions_and_others_get_others(tmp_path, capsys):
-    texts = {(who, place): course_hunt.write("attention", who, tmp_path / place).read_text() for who in ("ada", "bob") for place in ("1", "2")}
+    texts = {
+        (who, place): course_hunt.write("attention", who, tmp_path / place).read_text()
+        for who in ("ada", "bob")
+        for place in ("1", "2")
+    }
     assert texts["ada", "1"] == texts["ada", "2"] != texts["bob", "1"].replace("bob", "ada")
 
 
@@ -73,7 +79,9 @@ def test_what_cannot_be_handed_out_is_refused(tmp_path, capsys):
         course_hunt.write("causal_mask", "../ada", tmp_path)
     with pytest.raises(UsageError, match="one of causal_mask, .* and 'flying' came"):
         course_hunt.write("flying", "ada", tmp_path)
-    with pytest.raises(UsageError, match="wrong in themselves, and check.vjp has 0; choose another"):
+    with pytest.raises(
+        UsageError, match="wrong in themselves, and check.vjp has 0; choose another"
+    ):
         course_hunt.write("vjp", "ada", tmp_path)
     with pytest.raises(UsageError, match="hands out 1 to 13 wrong functions, and 14 came"):
         course_hunt.write("causal_mask", "ada", tmp_path, wrong=14)
@@ -103,12 +111,25 @@ def graded(tmp_path_factory):
     for name, text in SUBMISSIONS.items():
         files.append(place / f"{name}.py")
         files[-1].write_text(text)
-    made = percent.notebook(percent.parse("# %%\n" + SHARP + "\n# %%\nraise SystemExit('a cell that does not define anything is left out')\n"))
+    made = percent.notebook(
+        percent.parse(
+            "# %%\n"
+            + SHARP
+            + "\n# %%\nraise SystemExit('a cell that does not define anything is left out')\n"
+        )
+    )
     files.append(place / "sharp_notebook.ipynb")
     files[-1].write_text(percent.dumps(made))
-    scores = course_hunt.grade("causal_mask", [*map(str, files), str(place / "absent.py")], seconds=5, csv_file=str(place / "scores.csv"))
+    scores = course_hunt.grade(
+        "causal_mask",
+        [*map(str, files), str(place / "absent.py")],
+        seconds=5,
+        csv_file=str(place / "scores.csv"),
+    )
     names = [*SUBMISSIONS, "sharp_notebook", "absent"]
-    return dict(zip(names, scores, strict=True)), list(csv.reader((place / "scores.csv").read_text().splitlines()))
+    return dict(zip(names, scores, strict=True)), list(
+        csv.reader((place / "scores.csv").read_text().splitlines())
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,23 +163,38 @@ def test_memory_is_limited(graded):
 def test_the_scores_are_written_as_csv(graded):
     scores, lines = graded
     assert lines[0] == ["submission", "score", "caught", "wrong", "passed", "right", "remark"]
-    assert [float(line[1]) for line in lines[1:]] == [pytest.approx(score.points, abs=1e-4) for score in scores.values()]
+    assert [float(line[1]) for line in lines[1:]] == [
+        pytest.approx(score.points, abs=1e-4) for score in scores.values()
+    ]
     assert len(lines) == 1 + len(scores)
 
 
 def test_a_submission_does_not_find_the_lists_by_importing_them(tmp_path):
-    (tmp_path / "peeks.py").write_text("import sys\nimport kept\n\ndef holds(fn):\n    return True\n")
+    (tmp_path / "peeks.py").write_text(
+        "import sys\nimport kept\n\ndef holds(fn):\n    return True\n"
+    )
     assert "No module named 'kept'" in judged("causal_mask", tmp_path / "peeks.py")["problem"]
 
 
 def test_a_function_says_nothing_by_its_name(tmp_path):
-    (tmp_path / "names.py").write_text("def holds(fn):\n    raise ValueError(f'{fn.__name__} {fn.__module__}')\n")
+    (tmp_path / "names.py").write_text(
+        "def holds(fn):\n    raise ValueError(f'{fn.__name__} {fn.__module__}')\n"
+    )
     said = set(judged("attention", tmp_path / "names.py")["verdicts"].values())
     assert len(said) == 1
 
 
 def test_both_commands(command, here):
-    assert command("course", "hunt", "causal_mask", "--student", "ada", "--out", "hunts").lines == ["hunts/hunt_causal_mask_ada.py"]
+    assert command("course", "hunt", "causal_mask", "--student", "ada", "--out", "hunts").lines == [
+        "hunts/hunt_causal_mask_ada.py"
+    ]
     said = command("course", "hunt", "causal_mask", "--grade", "hunts/hunt_causal_mask_ada.py")
-    assert said.code == 0 and "NotImplementedError: your property" in said.lines[1] and " 0.00 " in said.lines[1]
-    assert "neither came; give --student ID or --grade FILE" in command("course", "hunt", "causal_mask").error
+    assert (
+        said.code == 0
+        and "NotImplementedError: your property" in said.lines[1]
+        and " 0.00 " in said.lines[1]
+    )
+    assert (
+        "neither came; give --student ID or --grade FILE"
+        in command("course", "hunt", "causal_mask").error
+    )

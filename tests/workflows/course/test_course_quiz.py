@@ -39,18 +39,28 @@ def fits(choice, question):
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question["question"][:40])
 def test_the_answer_is_computed_and_the_only_one(question):
-    fitting = [letter for letter, choice in zip("abcd", question["choices"], strict=True) if fits(choice, question)]
+    fitting = [
+        letter
+        for letter, choice in zip("abcd", question["choices"], strict=True)
+        if fits(choice, question)
+    ]
     assert fitting == [question["answer"]]
 
 
 def test_four_questions_to_each_primer_and_no_letter_that_is_always_right():
-    assert [sum(question["primer"] == name for question in QUESTIONS) for name in course_quiz.PRIMERS] == [4, 4, 4]
+    assert [
+        sum(question["primer"] == name for question in QUESTIONS) for name in course_quiz.PRIMERS
+    ] == [4, 4, 4]
     assert {question["answer"] for question in QUESTIONS} == set("abcd")
 
 
 def test_a_primer_is_named_for_what_was_missed(command):
     said = command("course", "quiz", "--answers", RIGHT)
-    assert said.code == 0 and said.lines[-1].startswith("no primer is needed") and "because" not in said.out
+    assert (
+        said.code == 0
+        and said.lines[-1].startswith("no primer is needed")
+        and "because" not in said.out
+    )
     wrong = RIGHT.replace("5a", "5b").replace("6b", "6a")
     lines = command("course", "quiz", "--answers", wrong).lines
     assert lines[-1] == "read first: docs/primers.md#derivatives (derivatives)"
@@ -60,13 +70,17 @@ def test_a_primer_is_named_for_what_was_missed(command):
 
 @pytest.mark.parametrize("answers", ["1e", "13a", "1a,1b", "first", "0a"])
 def test_answers_that_are_none_are_refused(answers):
-    with pytest.raises(UsageError, match="1 to 12 with a letter from a to d, each once, and .* came; write 1b,2a"):
+    with pytest.raises(
+        UsageError, match="1 to 12 with a letter from a to d, each once, and .* came; write 1b,2a"
+    ):
         course_quiz.run(answers)
 
 
 def test_asked_one_by_one_with_mistyped_and_empty_lines(monkeypatch, capsys):
     typed = [question["answer"] for question in QUESTIONS]
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(["x", typed[0], "", *map(str.upper, typed[2:])]) + "\n"))
+    monkeypatch.setattr(
+        "sys.stdin", io.StringIO("\n".join(["x", typed[0], "", *map(str.upper, typed[2:])]) + "\n")
+    )
     assert course_quiz.run() == {"numpy": 3, "derivatives": 4, "probability": 4}
     assert "one of a, b, c, d, or Enter" in capsys.readouterr().out
 
@@ -84,7 +98,11 @@ def test_ctrl_c_at_once_ends_it_politely(monkeypatch, command):
 
     monkeypatch.setattr("builtins.input", stopped)
     said = command("course", "quiz")
-    assert said.code == 0 and said.lines[-1].startswith("no question was answered; nothing is stored") and not said.error
+    assert (
+        said.code == 0
+        and said.lines[-1].startswith("no question was answered; nothing is stored")
+        and not said.error
+    )
 
 
 def test_nothing_is_stored(here, command):

@@ -27,7 +27,12 @@ def save(path, **ran):
         if key in (known := {name.removeprefix("t"): error for name, error in ran.items()}):
             cell["execution_count"] = 1
             error = known[key]
-            shown = {"output_type": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
+            shown = {
+                "output_type": "error",
+                "ename": type(error).__name__,
+                "evalue": str(error),
+                "traceback": [],
+            }
             cell["outputs"] = [] if error is None else [shown]
     path.write_text(json.dumps(made))
 
@@ -43,7 +48,15 @@ def broken_mask():
 
 def test_tasks_passed_failed_and_not_run(folder, command):
     seven = folder / "07_attention_and_masks.ipynb"
-    save(seven, t7a_form=None, t7a_core=broken_mask(), t7b_form=None, t7b_core=None, t7c_form=None, t7_puzzle_1_check=NameError("sees_2"))
+    save(
+        seven,
+        t7a_form=None,
+        t7a_core=broken_mask(),
+        t7b_form=None,
+        t7b_core=None,
+        t7c_form=None,
+        t7_puzzle_1_check=NameError("sees_2"),
+    )
     said = command("course", "status", folder)
     assert said.code == 0 and not said.error
     line = next(line for line in said.lines if line.startswith(" 7 "))
@@ -95,12 +108,18 @@ def test_a_task_as_it_was_handed_out_is_not_tried_whatever_its_checks_said(folde
 def test_an_answered_question_is_seen(folder):
     four = folder / "04_layers_and_normalization.ipynb"
     assert not course_status.run(str(folder))["04"].written
-    four.write_text(four.read_text().replace("*Your answer, in three sentences:*", "*Your answer, in three sentences:* It forgets."))
+    four.write_text(
+        four.read_text().replace(
+            "*Your answer, in three sentences:*", "*Your answer, in three sentences:* It forgets."
+        )
+    )
     assert course_status.run(str(folder))["04"].written
 
 
 def test_foreign_and_broken_files_get_a_sentence(folder, command):
-    (folder / "mine.ipynb").write_text(percent.dumps(percent.notebook([percent.Cell("code", "raise SystemExit('executed')")])))
+    (folder / "mine.ipynb").write_text(
+        percent.dumps(percent.notebook([percent.Cell("code", "raise SystemExit('executed')")]))
+    )
     (folder / "half.ipynb").write_text('{"cells": [{"cell_type": "code"')
     (folder / "list.ipynb").write_text("[1, 2]")
     (folder / "odd.ipynb").write_text(json.dumps({"cells": [{"source": 3}, 5, None]}))
@@ -109,21 +128,33 @@ def test_foreign_and_broken_files_get_a_sentence(folder, command):
     text = "\n".join(said.lines)
     assert said.code == 0
     assert "mine.ipynb: no exercise of this course, none of its 1 cells is marked as a task" in text
-    assert all(f"{name}.ipynb: a notebook is JSON with a list of cells" in text for name in ("half", "list", "odd"))
+    assert all(
+        f"{name}.ipynb: a notebook is JSON with a list of cells" in text
+        for name in ("half", "list", "odd")
+    )
     assert "zcopy.ipynb: a second copy of notebook 7; 07_attention_and_masks.ipynb is shown" in text
 
 
 def test_a_folder_that_is_none(command, here):
     said = command("course", "status")
-    assert said.code == 2 and "my_exercises is none; make one with: exercises --student my_exercises" in said.error
+    assert (
+        said.code == 2
+        and "my_exercises is none; make one with: exercises --student my_exercises" in said.error
+    )
 
 
 def test_without_a_checkout_the_found_notebooks_are_shown(folder, tmp_path, capsys):
     found = course_status.run(str(folder), source=str(tmp_path / "nothing"))
     assert list(found) == ["04", "07", "08"]
-    assert len([line for line in capsys.readouterr().out.splitlines() if line[:2].strip().isdigit()]) >= 3
+    assert (
+        len([line for line in capsys.readouterr().out.splitlines() if line[:2].strip().isdigit()])
+        >= 3
+    )
 
 
 def test_a_foreign_file_does_not_steer_the_terminal(folder, command):
-    save(folder / "07_attention_and_masks.ipynb", t7a_form=type("\x1b[31mRed", (Exception,), {})("no"))
+    save(
+        folder / "07_attention_and_masks.ipynb",
+        t7a_form=type("\x1b[31mRed", (Exception,), {})("no"),
+    )
     assert "\x1b" not in command("course", "status", folder).out

@@ -43,7 +43,10 @@ def test_students_copy(folder, capsys):
     assert capsys.readouterr().out.strip() == str(path) and path.name == "03_op.ipynb"
     cells = json.loads(path.read_text())["cells"]
     text = ["".join(cell["source"]) for cell in cells]
-    assert text[1] == 'def two():\n    """Return 2."""\n    raise NotImplementedError("3a: one \'and\' one")'
+    assert (
+        text[1]
+        == 'def two():\n    """Return 2."""\n    raise NotImplementedError("3a: one \'and\' one")'
+    )
     assert text[2] == "assert two() == 2\n# more tests run here when this is graded"
     assert "Because" not in path.read_text()
     compile(text[1], "cell", "exec")
@@ -51,13 +54,17 @@ def test_students_copy(folder, capsys):
 
 def test_the_graders_marks(folder):
     path, config = exercises.run(instructor=folder / "course", source=folder)
-    assert path.relative_to(folder).as_posix() == "course/source/03_op/03_op.ipynb" and config.name == "nbgrader_config.py"
+    assert (
+        path.relative_to(folder).as_posix() == "course/source/03_op/03_op.ipynb"
+        and config.name == "nbgrader_config.py"
+    )
     marks = [cell["metadata"].get("nbgrader") for cell in json.loads(path.read_text())["cells"]]
     common = {"schema_version": 3, "task": False}
     assert marks == [
         None,
         common | {"grade_id": "3a", "solution": True, "grade": False, "locked": False},
-        common | {"grade_id": "3a-core", "solution": False, "grade": True, "locked": True, "points": 2},
+        common
+        | {"grade_id": "3a-core", "solution": False, "grade": True, "locked": True, "points": 2},
         common | {"grade_id": "3d", "solution": True, "grade": True, "locked": False, "points": 1},
     ]
     assert "return one + one" in path.read_text() and "BEGIN HIDDEN TESTS" in path.read_text()
@@ -65,7 +72,9 @@ def test_the_graders_marks(folder):
 
 def test_nobodys_work_is_overwritten(folder):
     exercises.run(student=folder / "out", source=folder)
-    with pytest.raises(UsageError, match=r"03_op.ipynb is there already with \d+ bytes; choose another folder"):
+    with pytest.raises(
+        UsageError, match=r"03_op.ipynb is there already with \d+ bytes; choose another folder"
+    ):
         exercises.run(student=folder / "out", source=folder)
 
 
@@ -104,7 +113,13 @@ def test_sources_that_cannot_be_read(text, said):
 
 @pytest.mark.parametrize(
     "body",
-    ["### BEGIN SOLUTION\nx = 1", "x = 1\n### END SOLUTION", "x = 1", "### BEGIN SOLUTION\n### END HIDDEN TESTS", "### BEGIN HIDDEN TESTS"],
+    [
+        "### BEGIN SOLUTION\nx = 1",
+        "x = 1\n### END SOLUTION",
+        "x = 1",
+        "### BEGIN SOLUTION\n### END HIDDEN TESTS",
+        "### BEGIN HIDDEN TESTS",
+    ],
 )
 def test_marks_that_do_not_close(body):
     with pytest.raises(DataError, match=r"notebook:\d.*(correct the marks|add both)"):
@@ -113,7 +128,9 @@ def test_marks_that_do_not_close(body):
 
 def test_a_solution_in_a_test_is_refused():
     with pytest.raises(DataError, match="notebook:2; correct the marks"):
-        exercises.without_solutions(percent.parse('# %% test="1a" points=1\n### BEGIN SOLUTION\n### END SOLUTION'))
+        exercises.without_solutions(
+            percent.parse('# %% test="1a" points=1\n### BEGIN SOLUTION\n### END SOLUTION')
+        )
 
 
 def test_ids_follow_from_the_text_alone():

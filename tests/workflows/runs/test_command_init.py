@@ -12,7 +12,9 @@ from tinymm.models.blip2 import BLIP2Stage1
 from tinymm.training.records import RunFolder, read_json, read_metrics
 from tinymm.workflows.runs import figures
 
-QUERIES = "--width 16 --layers 1 --heads 2 --embed-dim 8 --batch-size 8 --warmup 2 --workers 1".split()
+QUERIES = (
+    "--width 16 --layers 1 --heads 2 --embed-dim 8 --batch-size 8 --warmup 2 --workers 1".split()
+)
 SHORT = ["--steps", 3, "--validate-every", 3]
 KINDS = ["clip", "albef", "blip", "blip2-stage1", "blip2-stage2"]
 
@@ -68,23 +70,41 @@ def test_it_goes_on_with_the_weights_words_and_preprocessing(kind, runs, here, c
     assert not moved(here / "still", runs[kind]), "a rate of 0 changes nothing"
     for name in ("tokenizer.json", "preprocessor_config.json", "config.json"):
         assert (here / "still" / name).read_bytes() == (runs[kind] / name).read_bytes(), name
-    assert {path.name for path in (here / "still").iterdir() if path.is_dir()} == set(), "nothing is trained first"
+    assert {path.name for path in (here / "still").iterdir() if path.is_dir()} == set(), (
+        "nothing is trained first"
+    )
     assert command(*begin(kind, runs[kind], more, "moved", "--learning-rate", 1e-2)).code == 0
     assert moved(here / "moved", runs[kind])
     settings = read_json(here / "moved" / "run.json")["settings"]
     assert settings["init"] == str(runs[kind])
 
 
-def test_flags_that_the_model_decides_are_said_not_to_be_used(runs, pictures, here, command, undrawn):
-    for kind, flag in (("albef", "--mlm-probability 0.3"), ("blip", "--text-layers 2"), ("blip", "--queue 4"), ("blip2-stage1", "--queries 3")):
-        said = command(*begin(kind, runs[kind], pictures, here / f"{kind}{flag[:5]}", *flag.split()))
-        assert said.code == 0 and f"not used: {flag}; the model of --init {runs[kind]} brings its own" in said.lines, said.out
-    said = command(*begin("blip2-stage1", runs["blip2-stage1"], pictures, "last", "--encoder-steps", 3))
+def test_flags_that_the_model_decides_are_said_not_to_be_used(
+    runs, pictures, here, command, undrawn
+):
+    for kind, flag in (
+        ("albef", "--mlm-probability 0.3"),
+        ("blip", "--text-layers 2"),
+        ("blip", "--queue 4"),
+        ("blip2-stage1", "--queries 3"),
+    ):
+        said = command(
+            *begin(kind, runs[kind], pictures, here / f"{kind}{flag[:5]}", *flag.split())
+        )
+        assert (
+            said.code == 0
+            and f"not used: {flag}; the model of --init {runs[kind]} brings its own" in said.lines
+        ), said.out
+    said = command(
+        *begin("blip2-stage1", runs["blip2-stage1"], pictures, "last", "--encoder-steps", 3)
+    )
     assert said.code == 0 and any("not used: --encoder-steps 3" in line for line in said.lines)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_data_of_other_words_or_another_size_are_refused_without_a_folder(kind, runs, here, command):
+def test_data_of_other_words_or_another_size_are_refused_without_a_folder(
+    kind, runs, here, command
+):
     for data in ("glyphs", "shapes"):
         said = command(*begin(kind, runs[kind], data, "out"))
         assert said.code == 2 and "--data" in said.error and said.error.count("\n") == 1, said.error
@@ -115,26 +135,45 @@ def test_a_stopped_one_goes_on_bitwise(kind, runs, pictures, here, command, undr
 def test_a_model_of_another_kind_is_refused(kind, runs, pictures, here, command):
     other = KINDS[(KINDS.index(kind) + 1) % len(KINDS)]
     said = command(*begin(kind, runs[other], pictures, "out"))
-    assert said.code == 2 and f"--init is a run of `{' '.join(map(str, command_of(kind)))}`" in said.error
+    assert (
+        said.code == 2
+        and f"--init is a run of `{' '.join(map(str, command_of(kind)))}`" in said.error
+    )
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind, part", [("blip2-stage1", "--encoder"), ("blip2-stage2", "--language")])
-def test_a_part_beside_a_model_that_has_its_own_is_refused(kind, part, runs, pictures, here, command):
+@pytest.mark.parametrize(
+    "kind, part", [("blip2-stage1", "--encoder"), ("blip2-stage2", "--language")]
+)
+def test_a_part_beside_a_model_that_has_its_own_is_refused(
+    kind, part, runs, pictures, here, command
+):
     said = command(*begin(kind, runs[kind], pictures, "out", part, runs["clip"]))
     assert said.code == 2 and "brings its own" in said.error and part in said.error
     assert list(here.iterdir()) == []
 
 
 def test_a_stage_1_keeps_its_frozen_encoder(runs, pictures, here, command, undrawn):
-    assert command(*begin("blip2-stage1", runs["blip2-stage1"], pictures, "tuned", "--learning-rate", 1e-2)).code == 0
+    assert (
+        command(
+            *begin("blip2-stage1", runs["blip2-stage1"], pictures, "tuned", "--learning-rate", 1e-2)
+        ).code
+        == 0
+    )
     before, after = (pretrained.load(folder) for folder in (runs["blip2-stage1"], here / "tuned"))
-    assert isinstance(after, BLIP2Stage1) and not [name for name in after.trainable() if name.startswith("image_encoder")]
+    assert isinstance(after, BLIP2Stage1) and not [
+        name for name in after.trainable() if name.startswith("image_encoder")
+    ]
     frozen = before.image_encoder.state_dict()
-    assert all(np.array_equal(array, frozen[name]) for name, array in after.image_encoder.state_dict().items())
+    assert all(
+        np.array_equal(array, frozen[name])
+        for name, array in after.image_encoder.state_dict().items()
+    )
 
 
-def test_a_batch_that_the_queue_of_the_model_does_not_take_is_refused(runs, pictures, here, command):
+def test_a_batch_that_the_queue_of_the_model_does_not_take_is_refused(
+    runs, pictures, here, command
+):
     said = command(*begin("albef", runs["albef"], pictures, "out", "--batch-size", 7))
     assert said.code == 2 and "a queue of 16" in said.error and "7 rows came" in said.error
     assert list(here.iterdir()) == []
@@ -147,7 +186,9 @@ def test_images_of_other_data_are_no_right_answers_in_the_queue(runs):
     assert (spec.fine_tune(spec.settings(), model).queue.image_ids == -100).all()
 
 
-def test_a_stage_2_keeps_the_name_of_the_last_stage_1_that_it_took(runs, pictures, here, command, undrawn):
+def test_a_stage_2_keeps_the_name_of_the_last_stage_1_that_it_took(
+    runs, pictures, here, command, undrawn
+):
     shutil.copytree(runs["blip2-stage1"], here / "runs" / "one")
     line = [*command_of("blip2-stage2"), "--out", "two", *QUERIES, *SHORT, "--language-steps", 2]
     said = command(*line)
@@ -156,13 +197,23 @@ def test_a_stage_2_keeps_the_name_of_the_last_stage_1_that_it_took(runs, picture
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_overfitting_is_asked_about_the_pairs_that_were_seen(kind, runs, trained, pictures, here, command, undrawn):
+def test_overfitting_is_asked_about_the_pairs_that_were_seen(
+    kind, runs, trained, pictures, here, command, undrawn
+):
     flags = {
         "clip": TINY,
         "blip2-stage1": [*QUERIES, "--drop", 0, "--queries", 2, "--encoder", trained],
         "blip2-stage2": [*QUERIES, "--init", runs["blip2-stage1"], "--language-steps", 2],
     }
-    line = [*command_of(kind), "--data", pictures, "--out", "out", *flags.get(kind, [*TINY, "--queue", 2]), *SHORT]
+    line = [
+        *command_of(kind),
+        "--data",
+        pictures,
+        "--out",
+        "out",
+        *flags.get(kind, [*TINY, "--queue", 2]),
+        *SHORT,
+    ]
     said = command(*line, "--overfit", 6)
     assert said.code == 0, said.error
     assert "batch B = 6" in said.out and len(read_metrics(here / "out")) == 3

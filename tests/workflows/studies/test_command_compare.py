@@ -23,16 +23,23 @@ def trainings(monkeypatch):
         seen.calls.append((folder.name, resume is not None))
         if not resume:
             folder.mkdir(parents=True)
-            common = {name: getattr(settings, name) for name in ("data", "steps", "batch_size", "seed")}
+            common = {
+                name: getattr(settings, name) for name in ("data", "steps", "batch_size", "seed")
+            }
             write_json(folder / "run.json", {"format": FORMAT, "settings": common})
         if seen.stop == folder.name:
             raise KeyboardInterrupt
-        write_json(folder / "results.json", {"held_out_r1": 0.5, "held_out_itc_r1": 0.25, "chance": {"held_out_r1": 0.02}})
+        write_json(
+            folder / "results.json",
+            {"held_out_r1": 0.5, "held_out_itc_r1": 0.25, "chance": {"held_out_r1": 0.02}},
+        )
         (folder / "report.html").write_text("")
 
     monkeypatch.setattr(compare, "train", run)
     kept = [("weight", np.zeros(7)), ("momentum_encoder.model.weight", np.zeros(7))]
-    monkeypatch.setattr(compare.pretrained, "load", lambda folder: SimpleNamespace(named_parameters=lambda: kept))
+    monkeypatch.setattr(
+        compare.pretrained, "load", lambda folder: SimpleNamespace(named_parameters=lambda: kept)
+    )
     monkeypatch.setattr(compare, "write_report", lambda folder: None)
     return seen
 
@@ -48,8 +55,14 @@ def test_a_stopped_system_goes_on_and_a_finished_one_is_left_alone(trainings, he
     compare.run(out="all", say=lines.append)
     assert trainings.calls == [("albef", True), ("blip", False), ("blip-2", False)]
     rows = read_json(here / "all" / "results.json")
-    assert 1000 < rows["ALBEF"]["seconds"] < 1100 and rows["BLIP-2"]["seconds"] >= rows["CLIP"]["seconds"] and rows["CLIP"]["parameters"] == 7
-    assert (here / "all" / "systems.png").exists() and any(line.startswith("R@1, ITC") for line in lines)
+    assert (
+        1000 < rows["ALBEF"]["seconds"] < 1100
+        and rows["BLIP-2"]["seconds"] >= rows["CLIP"]["seconds"]
+        and rows["CLIP"]["parameters"] == 7
+    )
+    assert (here / "all" / "systems.png").exists() and any(
+        line.startswith("R@1, ITC") for line in lines
+    )
     trainings.calls = []
     compare.run(out="all", say=lambda line: None)
     assert trainings.calls == []
@@ -58,8 +71,14 @@ def test_a_stopped_system_goes_on_and_a_finished_one_is_left_alone(trainings, he
 @pytest.mark.parametrize(
     "asked, said",
     [
-        ({"steps": 400}, "the CLIP in all/clip has steps 800 and 400 is asked for; compare them by --steps 800, or in another folder with --out"),
-        ({"batch_size": 32}, "has batch_size 64 and 32 is asked for; compare them by --batch-size 64,"),
+        (
+            {"steps": 400},
+            "the CLIP in all/clip has steps 800 and 400 is asked for; compare them by --steps 800, or in another folder with --out",
+        ),
+        (
+            {"batch_size": 32},
+            "has batch_size 64 and 32 is asked for; compare them by --batch-size 64,",
+        ),
         ({"seed": 1}, "has seed 0 and 1 is asked for"),
         ({"data": "scattered-shapes"}, "has data shapes and scattered-shapes is asked for"),
     ],
@@ -74,7 +93,9 @@ def test_two_budgets_are_not_compared(asked, said, trainings, here):
     assert said in str(caught.value) and trainings.calls == []
     begun = {"data": "shapes", "steps": 800, "batch_size": 64, "seed": 0} | asked
     write_json(here / "all" / "clip" / "run.json", {"format": FORMAT, "settings": begun})
-    with pytest.raises(UsageError, match="the ALBEF in all/albef has"):  # begun is as good as finished
+    with pytest.raises(
+        UsageError, match="the ALBEF in all/albef has"
+    ):  # begun is as good as finished
         compare.run(out="all", **asked)
     assert trainings.calls == []
 
@@ -84,4 +105,10 @@ def test_seconds_that_nobody_has_counted_are_a_dash(trainings, here):
     (here / "all" / "clip" / "seconds.json").unlink()
     lines = []
     compare.run(out="all", say=lines.append)
-    assert next(line for line in lines if line.startswith("seconds")).split() == ["seconds", "–", "0", "0", "–"]
+    assert next(line for line in lines if line.startswith("seconds")).split() == [
+        "seconds",
+        "–",
+        "0",
+        "0",
+        "–",
+    ]

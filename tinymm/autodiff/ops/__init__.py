@@ -1,7 +1,8 @@
 """The catalogue of ops, each declared in one place with its value, its vjps, its NumPy spelling and what its tests need.
 
-Read `elementwise`, `shape`, `indexing`, `reduce`, `linear`, `window`, then `fused` with its `kernels`, `gpu` (the same where launches
-are what is scarce) and `long_attention`. Where NumPy has a name for an op, write NumPy's (`np.exp(t)`); the others are imported from here.
+Read `elementwise`, `shape`, `indexing`, `reduce`, `linear`, `window`, then `fused` with its
+`kernels`, `gpu` (the same where launches are what is scarce) and `long_attention`. Where NumPy has
+a name for an op, write NumPy's (`np.exp(t)`); the others are imported from here.
 """
 
 from . import gpu as gpu  # rules of `fused` for another device

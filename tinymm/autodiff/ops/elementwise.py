@@ -186,7 +186,8 @@ def relu(x):
 def gelu(x):
     """Return x·Φ(x), Φ the normal distribution function: the exact GELU (Hendrycks & Gimpel 2016), through erf.
 
-    BERT, ALBEF's and BLIP's ViT use this one; CLIP uses `quick_gelu`. They differ by up to 0.02, and weights of one do not fit the other.
+    BERT, ALBEF's and BLIP's ViT use this one; CLIP uses `quick_gelu`. They differ by up to 0.02,
+    and weights of one do not fit the other.
     """
     area = 0.5 * (1 + erf(x * math.sqrt(0.5)))
     return x * area, lambda g: g * (area + x * np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi)))
@@ -240,7 +241,12 @@ def _unless(g, lost, shared):
 def where(condition, a, b):
     """Return a where the condition is true, else b; the condition has no gradient."""
     # Chosen, not multiplied by 0 and 1: what was not picked gets 0 even where g is infinite.
-    return np.where(condition, a, b), None, lambda g: np.where(condition, g, 0), lambda g: np.where(condition, 0, g)
+    return (
+        np.where(condition, a, b),
+        None,
+        lambda g: np.where(condition, g, 0),
+        lambda g: np.where(condition, 0, g),
+    )
 
 
 def _clip_spelling(op_):

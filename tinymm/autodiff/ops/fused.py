@@ -1,7 +1,8 @@
 """Kernels: several ops in one rule, where the composition would carry large arrays to memory and back many times.
 
-Each stands below its *definition*, the readable composition of small ops; the tests hold value and gradients of the two equal. What they
-save is passes over memory: rows are taken in blocks that stay in the processor's cache until all is done with them.
+Each stands below its *definition*, the readable composition of small ops; the tests hold value and
+gradients of the two equal. What they save is passes over memory: rows are taken in blocks that stay
+in the processor's cache until all is done with them.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,9 +19,11 @@ from .kernels import ACTIVATIONS
 from .linear import as_rows
 from .reduce import check_mask, finite, masked_softmax, softmax
 
-#: Numbers in a block: 128 K of float32 are 512 KB, a quarter of a core's second-level cache, since a few such arrays are alive at once.
+#: Numbers in a block: 128 K of float32 are 512 KB, a quarter of a core's second-level cache, since
+#: a few such arrays are alive at once.
 BLOCK = 128 * 1024
-#: Rows that a matrix product wants at least: below, the processor waits for the weights rather than for the cache.
+#: Rows that a matrix product wants at least: below, the processor waits for the weights rather than
+#: for the cache.
 PRODUCT_ROWS = 256
 
 
@@ -64,7 +67,10 @@ def layer_norm_definition(x, weight, bias, eps=1e-5):
     """Normalize each row to mean 0 and variance 1, then scale and shift (Ba et al. 2016): (x - μ) / √(σ² + eps) · weight + bias."""
     shifted = x - x[..., :1]  # of equal numbers nothing is left, whatever a mean may round
     centered = shifted - np.mean(shifted, axis=-1, keepdims=True)
-    return centered / np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + eps) * weight + bias
+    return (
+        centered / np.sqrt(np.mean(centered * centered, axis=-1, keepdims=True) + eps) * weight
+        + bias
+    )
 
 
 @op("(...,n),(n),(n)->(...,n)", floating=3)
@@ -133,12 +139,16 @@ def mlp_definition(x, fc1, fc1_bias, fc2, fc2_bias, activation="gelu"):
 def mlp(x, fc1, fc1_bias, fc2, fc2_bias, activation="gelu"):
     """Return `mlp_definition` in row blocks: x (…, m, D), fc1 (D, F), fc2 (F, E) -> (…, m, E).
 
-    The wide middle never leaves the cache before the second product has used it; what backward needs of it is kept.
+    The wide middle never leaves the cache before the second product has used it; what backward
+    needs of it is kept.
     """
     forward, slope = ACTIVATIONS[activation]
     rows = as_rows(x)
     F = fc1.shape[1]
-    hidden, helper = np.empty_like(rows, shape=(len(rows), F)), np.empty_like(rows, shape=(len(rows), F))
+    hidden, helper = (
+        np.empty_like(rows, shape=(len(rows), F)),
+        np.empty_like(rows, shape=(len(rows), F)),
+    )
     y = np.empty_like(rows, shape=(len(rows), fc2.shape[1]))
     activated = np.empty_like(rows, shape=(block_rows(len(rows), F, PRODUCT_ROWS), F))
     for r in blocks(len(rows), F, PRODUCT_ROWS):
@@ -191,13 +201,16 @@ def attention_definition(q, k, v, may_attend=None):
 def self_attention(qkv, may_attend=None, heads=1):
     """Return multi-head attention of a sequence over itself: packed queries, keys and values (B, T, 3D) -> (B, T, D); ShapeError for others.
 
-    The kernel of `attention_definition` on heads cut out of the packed projection: a few pictures at a time, so that their scores stay in
-    the cache; gradients are written into one packed array, so nothing is sliced or joined on the tape. The softmax's division is done on
-    the Dh numbers of a mixed row rather than on its T weights, and so are the scale and the row sums of the vjp.
+    The kernel of `attention_definition` on heads cut out of the packed projection: a few pictures
+    at a time, so that their scores stay in the cache; gradients are written into one packed array,
+    so nothing is sliced or joined on the tape. The softmax's division is done on the Dh numbers of
+    a mixed row rather than on its T weights, and so are the scale and the row sums of the vjp.
     """
     B, T, D = packed_shape(qkv, heads)
     scale = max(1, D // heads) ** -0.5
-    heads_of = qkv.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)  # views (3, B, H, T, Dh)
+    heads_of = qkv.reshape(B, T, 3, heads, D // heads).transpose(
+        2, 0, 3, 1, 4
+    )  # views (3, B, H, T, Dh)
     y = np.empty_like(qkv, shape=(B, T, D))
     y_heads = y.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)
     weights = np.empty_like(qkv, shape=(B, heads, T, T))  # e^score
@@ -242,16 +255,25 @@ def packed_shape(qkv, heads):
 
 def _part(may_attend, b):
     """Return the rows of a batch that a mask with or without a batch axis has for these pictures."""
-    return may_attend[b] if may_attend is not None and may_attend.ndim == 4 and len(may_attend) > 1 else may_attend
+    return (
+        may_attend[b]
+        if may_attend is not None and may_attend.ndim == 4 and len(may_attend) > 1
+        else may_attend
+    )
 
 
 def exponentials(scores, may_attend=None):
     """Turn scores (…, T) into e^score where they stand, 0 where blocked, and return 1 over the rows' sums (…, 1), 1 for a row without any.
 
-    A row's largest score is subtracted first, as in `softmax`, unless all are so small that nothing can overflow or vanish: two passes
-    less. DtypeError or ShapeError for a mask that is not boolean or does not broadcast.
+    A row's largest score is subtracted first, as in `softmax`, unless all are so small that nothing
+    can overflow or vanish: two passes less. DtypeError or ShapeError for a mask that is not boolean
+    or does not broadcast.
     """
-    blocked = None if may_attend is None else np.logical_not(check_mask("self_attention", may_attend, scores.shape))
+    blocked = (
+        None
+        if may_attend is None
+        else np.logical_not(check_mask("self_attention", may_attend, scores.shape))
+    )
     if not scores.size:
         return np.ones_like(scores, shape=(*scores.shape[:-1], 1))
     calm = 0.3 * np.finfo(scores.dtype).maxexp  # e^(0.3 · 128) = 5e16 in float32, of 1e38
@@ -264,5 +286,7 @@ def exponentials(scores, may_attend=None):
     if blocked is not None:
         np.copyto(scores, 0, where=blocked)
     T = scores.shape[-1]
-    total = (scores.reshape(-1, T) @ np.ones_like(scores, shape=(T,))).reshape(*scores.shape[:-1], 1)
+    total = (scores.reshape(-1, T) @ np.ones_like(scores, shape=(T,))).reshape(
+        *scores.shape[:-1], 1
+    )
     return 1 / np.where(total == 0, 1, total)

@@ -1,9 +1,10 @@
 """The kernels once more, for arrays on a GPU: whole batches instead of blocks, and one launch where NumPy makes many passes.
 
-A processor is slow where numbers leave its cache, a GPU where many small launches follow one another. So here nothing is cut into blocks: products go
-to the matrix library whole, and what stands between them is one compiled expression. Each rule is that of the op of the same name in
-`fused`, to which the tests hold it equal, in dtype too (that of x); the expressions are C, which `arrays.backend.numpy_elementwise_kernel` also runs
-on the host.
+A processor is slow where numbers leave its cache, a GPU where many small launches follow one
+another. So here nothing is cut into blocks: products go to the matrix library whole, and what
+stands between them is one compiled expression. Each rule is that of the op of the same name in
+`fused`, to which the tests hold it equal, in dtype too (that of x); the expressions are C, which
+`arrays.backend.numpy_elementwise_kernel` also runs on the host.
 """
 
 import numpy as np
@@ -14,9 +15,13 @@ from .fused import joint_vjp, layer_norm, mlp, packed_shape, self_attention
 from .linear import as_rows
 from .reduce import check_mask
 
-#: Activation → (its value and what is kept, its value once more and its slope times the gradient g that arrives).
+#: Activation → (its value and what is kept, its value once more and its slope times the gradient g
+#: that arrives).
 EXPRESSIONS = {
-    "quick_gelu": ("s = T(1) / (T(1) + exp(T(-1.702) * h)); a = h * s;", "a = h * s; d = g * (s + T(1.702) * a * (T(1) - s));"),
+    "quick_gelu": (
+        "s = T(1) / (T(1) + exp(T(-1.702) * h)); a = h * s;",
+        "a = h * s; d = g * (s + T(1.702) * a * (T(1) - s));",
+    ),
     "gelu": (
         "s = T(0.5) * (T(1) + erf(T(0.7071067811865476) * h)); a = h * s;",
         "a = h * s; d = g * (s + T(0.3989422804014327) * h * exp(T(-0.5) * h * h));",
@@ -33,13 +38,25 @@ def layer_norm_rule(x, weight, bias, eps=1e-5):
     centered = x - np.mean(x, axis=-1, keepdims=True)
     scale = 1 / np.sqrt(vecdot(centered, centered)[..., None] * share + eps)
     scale = scale.astype(x.dtype, copy=False)
-    finish = elementwise(x, "T c, T scale, T weight, T bias", "T unit, T y", "unit = c * scale; y = unit * weight + bias;", "tinymm_layer_norm")
+    finish = elementwise(
+        x,
+        "T c, T scale, T weight, T bias",
+        "T unit, T y",
+        "unit = c * scale; y = unit * weight + bias;",
+        "tinymm_layer_norm",
+    )
     unit, y = finish(centered, scale, weight, bias)
 
     def backward(g):
         d = g * weight
         mean, lean = np.mean(d, axis=-1, keepdims=True), vecdot(d, unit)[..., None] * share
-        back = elementwise(x, "T d, T unit, T mean, T lean, T scale", "T to", "to = (d - mean - unit * lean) * scale;", "tinymm_layer_norm_back")
+        back = elementwise(
+            x,
+            "T d, T unit, T mean, T lean, T scale",
+            "T to",
+            "to = (d - mean - unit * lean) * scale;",
+            "tinymm_layer_norm_back",
+        )
         axes = tuple(range(x.ndim - 1))
         return back(d, unit, mean, lean, scale), np.sum(g * unit, axis=axes), np.sum(g, axis=axes)
 
@@ -62,7 +79,13 @@ def mlp_rule(x, fc1, fc1_bias, fc2, fc2_bias, activation="gelu"):
         g = as_rows(g)
         straighten = elementwise(x, "T h, T s, T g", "T a, T d", slope, f"tinymm_{activation}_back")
         again, d = straighten(hidden, kept, g @ fc2.T)
-        return (d @ fc1.T).reshape(x.shape), rows.T @ d, np.sum(d, axis=0), again.T @ g, np.sum(g, axis=0)
+        return (
+            (d @ fc1.T).reshape(x.shape),
+            rows.T @ d,
+            np.sum(d, axis=0),
+            again.T @ g,
+            np.sum(g, axis=0),
+        )
 
     return y.reshape(x.shape[:-1] + (fc2.shape[1],)), *joint_vjp(backward, 5)
 
@@ -77,7 +100,9 @@ def self_attention_rule(qkv, may_attend=None, heads=1):
     q, k, v = qkv.reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)
     scores = (q * scale) @ np.swapaxes(k, -1, -2)
     if may_attend is not None:
-        scores = np.where(check_mask("self_attention", may_attend, scores.shape), scores, -np.inf).astype(qkv.dtype, copy=False)
+        scores = np.where(
+            check_mask("self_attention", may_attend, scores.shape), scores, -np.inf
+        ).astype(qkv.dtype, copy=False)
     top = np.max(scores, axis=-1, keepdims=True)
     exponentials = elementwise(qkv, "T s, T top", "T e", "e = exp(s - top);", "tinymm_exponentials")
     e = exponentials(scores, np.where(np.isfinite(top), top, 0).astype(qkv.dtype))
@@ -88,9 +113,17 @@ def self_attention_rule(qkv, may_attend=None, heads=1):
     def vjp(g):
         g_heads = g.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)
         lean = vecdot(g_heads, mixed)[..., None]
-        slopes = elementwise(qkv, "T p, T dp, T lean, T scale", "T d", "d = p * (dp - lean) * scale;", "tinymm_attention_back")
+        slopes = elementwise(
+            qkv,
+            "T p, T dp, T lean, T scale",
+            "T d",
+            "d = p * (dp - lean) * scale;",
+            "tinymm_attention_back",
+        )
         d = slopes(p, g_heads @ np.swapaxes(v, -1, -2), lean, scale)
-        parts = np.stack([d @ k, np.swapaxes(d, -1, -2) @ q, np.swapaxes(p, -1, -2) @ g_heads])  # (3, B, H, T, Dh)
+        parts = np.stack(
+            [d @ k, np.swapaxes(d, -1, -2) @ q, np.swapaxes(p, -1, -2) @ g_heads]
+        )  # (3, B, H, T, Dh)
         return parts.transpose(1, 3, 0, 2, 4).reshape(qkv.shape)
 
     return mixed.transpose(0, 2, 1, 3).reshape(B, T, D), vjp

@@ -1,7 +1,8 @@
 """Indexing ops: getitem, take, take_along_axis, embedding lookup.
 
-Their gradients put back what was picked, adding where it was picked twice. An index out of range raises IndexError. CuPy would wrap it instead,
-so here indices on the host are looked at first; looking at those on the GPU would mean waiting for it, so what they pick becomes NaN.
+Their gradients put back what was picked, adding where it was picked twice. An index out of range
+raises IndexError. CuPy would wrap it instead, so here indices on the host are looked at first;
+looking at those on the GPU would mean waiting for it, so what they pick becomes NaN.
 """
 
 import math
@@ -32,7 +33,9 @@ def _outside(ids, n, axis):
         return (ids < -n) | (ids >= n)
     low, high = (int(end(ids)) if np.size(ids) else 0 for end in (np.min, np.max))
     if low < -n or high >= max(n, 1):
-        raise IndexError(f"index {low if low < -n else high} is out of bounds for axis {axis} with size {n}")
+        raise IndexError(
+            f"index {low if low < -n else high} is out of bounds for axis {axis} with size {n}"
+        )
     return None
 
 
@@ -48,10 +51,16 @@ def _spoil(picked, outside, axes):
 
 
 def _pick(x, index):
-    """Return x[index] of an array on a device, as NumPy would. DeviceError for indices on the device behind a slice."""
+    """Return x[index] of an array on a device, as NumPy would.
+
+    DeviceError for indices on the device behind a slice.
+    """
     parts = index if isinstance(index, tuple) else (index,)
     masks = [is_array(part) and part.dtype.kind == "b" for part in parts]
-    widths = [0 if part is None or part is Ellipsis else part.ndim if mask else 1 for part, mask in zip(parts, masks, strict=True)]
+    widths = [
+        0 if part is None or part is Ellipsis else part.ndim if mask else 1
+        for part, mask in zip(parts, masks, strict=True)
+    ]
     axis, outside, fancy = 0, None, 0
     for place, (part, width) in enumerate(zip(parts, widths, strict=True)):
         if part is Ellipsis:
@@ -59,7 +68,9 @@ def _pick(x, index):
         elif width and not isinstance(part, slice) and not masks[place]:
             found = _outside(part, x.shape[axis], axis)
             if found is not None and fancy < place:
-                raise DeviceError("indices on a GPU are the first ones in x[…], and here they are behind a slice; use np.moveaxis before")
+                raise DeviceError(
+                    "indices on a GPU are the first ones in x[…], and here they are behind a slice; use np.moveaxis before"
+                )
             outside = found if outside is None else outside if found is None else outside | found
             fancy += 1
         axis += width
@@ -73,10 +84,15 @@ def _split(op_):
         cuts = indices_or_sections
         if np.ndim(cuts) == 0:
             if cuts < 1 or n % cuts:
-                raise ShapeError(f"np.split into {cuts} equal parts along axis {axis} of {x.shape}; choose a divisor of {n}, or the cuts")
+                raise ShapeError(
+                    f"np.split into {cuts} equal parts along axis {axis} of {x.shape}; choose a divisor of {n}, or the cuts"
+                )
             cuts = [n // cuts * i for i in range(1, int(cuts))]
         place = (slice(None),) * (axis % x.ndim)
-        return [op_(x, index=(*place, slice(start, stop))) for start, stop in zip([0, *cuts], [*cuts, n], strict=True)]
+        return [
+            op_(x, index=(*place, slice(start, stop)))
+            for start, stop in zip([0, *cuts], [*cuts, n], strict=True)
+        ]
 
     return split
 
@@ -84,7 +100,9 @@ def _split(op_):
 def _diagonal(op_):
     def diagonal(x, k=0):
         if x.ndim != 2:
-            raise ShapeError(f"the diagonal of a Tensor is that of a matrix, and {x.shape} came; take one matrix, or x[..., i, i]")
+            raise ShapeError(
+                f"the diagonal of a Tensor is that of a matrix, and {x.shape} came; take one matrix, or x[..., i, i]"
+            )
         rows = np.arange(max(0, -k), max(0, -k, min(x.shape[0], x.shape[1] - k)))
         return op_(x, index=(rows, rows + k))
 
@@ -121,7 +139,10 @@ def getitem(x, index):
 
 @op(
     numpy={np.take: lambda op_: lambda x, indices, axis=None: op_(x, indices=indices, axis=axis)},
-    cases=((((5, 4),), {"indices": np.array([[0, 3], [3, 1]]), "axis": 0}), (((2, 5),), {"indices": np.array([4, 4]), "axis": 1})),
+    cases=(
+        (((5, 4),), {"indices": np.array([[0, 3], [3, 1]]), "axis": 0}),
+        (((2, 5),), {"indices": np.array([4, 4]), "axis": 1}),
+    ),
 )
 def take(x, indices, axis=None):
     """Return slices of x along an axis, in the order of `indices` (of the flattened x if the axis is None)."""
@@ -137,7 +158,9 @@ def take(x, indices, axis=None):
     if isinstance(x, np.ndarray):
         return np.take(x, indices, axis=axis), vjp
     behind = 0 if axis is None else x.ndim - 1 - axis % x.ndim
-    outside = _outside(indices, x.size if axis is None else x.shape[axis], 0 if axis is None else axis)
+    outside = _outside(
+        indices, x.size if axis is None else x.shape[axis], 0 if axis is None else axis
+    )
     return _spoil(np.take(x, indices, axis=axis), outside, behind), vjp
 
 
@@ -172,8 +195,9 @@ def take_along_axis(x, indices, axis=-1):
 def embedding(table, ids):
     """Return the row of the table for each id: table (V, D), ids (…) -> (…, D).
 
-    Ids are whole numbers in [0, V); others raise DataError, or give rows of NaN where the ids live on a GPU.
-    The gradient adds the rows of equal ids by one sorted sum, several times faster than `np.add.at`.
+    Ids are whole numbers in [0, V); others raise DataError, or give rows of NaN where the ids live
+    on a GPU. The gradient adds the rows of equal ids by one sorted sum, several times faster than
+    `np.add.at`.
 
     >>> embedding(np.eye(3), ids=np.array([2, 0])).data
     array([[0., 0., 1.],
@@ -182,7 +206,9 @@ def embedding(table, ids):
     ids = _bare(ids) if is_array(ids) or isinstance(ids, Tensor) else plain(ids)
     on_host = isinstance(ids, np.ndarray)
     if ids.size and ids.dtype.kind not in "iu":
-        raise DataError(f"embedding takes whole-number ids and {ids.dtype} came; tokenize first, or use ids.astype(int)")
+        raise DataError(
+            f"embedding takes whole-number ids and {ids.dtype} came; tokenize first, or use ids.astype(int)"
+        )
     if on_host and ids.size:
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= len(table):

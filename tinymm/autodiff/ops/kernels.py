@@ -59,8 +59,8 @@ def _relu_slope(h, helper, out, steep):
     np.subtract(1, steep, out=steep)  # 1 at NaN too
 
 
-#: Name → (write the value, write the value and the slope), as `ops.fused.mlp` uses them: blocks are written where they are needed, never
-#: allocated.
+#: Name → (write the value, write the value and the slope), as `ops.fused.mlp` uses them: blocks are
+#: written where they are needed, never allocated.
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
     "quick_gelu": (_quick_gelu, _quick_gelu_slope),
     "gelu": (_gelu, _gelu_slope),

@@ -46,7 +46,9 @@ def matmul(a, b):
         return left if a.ndim > 1 else left[..., 0, :]
 
     def to_b(g):
-        if b.ndim == 2 and a.ndim > 2:  # one product over all rows: no gradient for each leading index, to be summed afterwards
+        if (
+            b.ndim == 2 and a.ndim > 2
+        ):  # one product over all rows: no gradient for each leading index, to be summed afterwards
             return as_rows(a).T @ as_rows(g)
         right = _flip(a if a.ndim > 1 else a[None]) @ matrices(g)
         return right if b.ndim > 1 else right[..., 0]
@@ -64,7 +66,8 @@ def vecdot(a, b):
 def linear(x, weight, bias):
     """Return x @ weight + bias in one pass: x (…, m, k), weight (k, n), bias (n) -> (…, m, n).
 
-    The kernel of `x @ weight + bias`: one product over all rows at once, the bias added where the product stands.
+    The kernel of `x @ weight + bias`: one product over all rows at once, the bias added where the
+    product stands.
     """
     rows = as_rows(x)
     y = rows @ weight
@@ -119,15 +122,20 @@ def _lengths(names, arrays):
 def einsum(*arrays, subscripts):
     """Return the sum of products over named indices, with the result's indices written out: `"bqd,bkd->bqk"`.
 
-    The gradient of one input is the same kind of sum, with the result's gradient in the input's place. An index that stands in one
-    input only and is summed away comes back stretched, and one that an input has stretched from
-    length 1 is summed. ShapeError for any other
-    spelling.
+    The gradient of one input is the same kind of sum, with the result's gradient in the input's
+    place. An index that stands in one input only and is summed away comes back stretched, and one
+    that an input has stretched from length 1 is summed. ShapeError for any other spelling.
     """
     inputs, _, output = subscripts.replace(" ", "").partition("->")
     names = inputs.split(",")
-    if "->" not in subscripts or "." in subscripts or any(len(set(name)) < len(name) for name in [*names, output]):
-        raise ShapeError(f"einsum of a Tensor takes letters, each once an input, with the result written out as in 'ij,jk->ik'; {subscripts!r} came")
+    if (
+        "->" not in subscripts
+        or "." in subscripts
+        or any(len(set(name)) < len(name) for name in [*names, output])
+    ):
+        raise ShapeError(
+            f"einsum of a Tensor takes letters, each once an input, with the result written out as in 'ij,jk->ik'; {subscripts!r} came"
+        )
     value = np.einsum(subscripts, *arrays)
     length = _lengths(names, arrays)
 

@@ -1,8 +1,9 @@
 """Memory-efficient attention for long sequences: the kernel of `attention_definition` that never stores all of its weights.
 
-Queries meet the keys block by block. A running maximum and a running sum turn the blocks' scores into one softmax as they pass (the online
-softmax of FlashAttention, Dao et al. 2022, Algorithm 1; Rabe & Staats 2021), and backward makes each block of weights again from one number a row
-that was kept, the logarithm of its sum. Memory is linear in the length; the price is one product more.
+Queries meet the keys block by block. A running maximum and a running sum turn the blocks' scores
+into one softmax as they pass (the online softmax of FlashAttention, Dao et al. 2022, Algorithm 1;
+Rabe & Staats 2021), and backward makes each block of weights again from one number a row that was
+kept, the logarithm of its sum. Memory is linear in the length; the price is one product more.
 """
 
 import numpy as np
@@ -13,36 +14,64 @@ from tinymm.autodiff.graph import op
 from .fused import joint_vjp
 from .reduce import check_mask, finite
 
-#: Scores in a block, 512 KB of float32, of which two are alive at once; and how many queries meet as many keys as that allows.
+#: Scores in a block, 512 KB of float32, of which two are alive at once; and how many queries meet
+#: as many keys as that allows.
 SCORES, QUERIES = 128 * 1024, 256
 
 
 @op(
     "(n,d),(m,d),(m,e)->(n,e)",
     floating=3,
-    cases=((((2, 3, 4), (2, 5, 4), (2, 5, 2)), {}), (((3, 4), (2, 3, 4), (3, 2)), {"may_attend": np.tri(3, dtype=bool) > np.eye(3)})),
+    cases=(
+        (((2, 3, 4), (2, 5, 4), (2, 5, 2)), {}),
+        (((3, 4), (2, 3, 4), (3, 2)), {"may_attend": np.tri(3, dtype=bool) > np.eye(3)}),
+    ),
 )
 def blockwise_attention(q, k, v, may_attend=None):
     """Return softmax(q kᵀ / √Dh) v without ever holding the weights: q (…, Tq, Dh), k (…, Tk, Dh), v (…, Tk, E) -> (…, Tq, E).
 
-    `may_attend` is boolean and broadcasts to (…, Tq, Tk); a row that may look at nothing gives zeros. Blocks in which nobody may look are not
-    computed, half of them under a causal mask (on a GPU they are: looking would mean waiting for it). DtypeError or ShapeError for any other mask.
+    `may_attend` is boolean and broadcasts to (…, Tq, Tk); a row that may look at nothing gives
+    zeros. Blocks in which nobody may look are not computed, half of them under a causal mask (on a
+    GPU they are: looking would mean waiting for it). DtypeError or ShapeError for any other mask.
     """
     front = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     n, m = q.shape[-2], k.shape[-2]
     q, k, v = (np.broadcast_to(x, front + x.shape[-2:]) for x in (q, k, v))
     if may_attend is not None:
-        may_attend = np.broadcast_to(check_mask("blockwise_attention", may_attend, (*front, n, m)), (*front, n, m))
-    y, log_sums = np.empty_like(v, shape=(*front, n, v.shape[-1])), np.empty_like(v, shape=(*front, n, 1))
+        may_attend = np.broadcast_to(
+            check_mask("blockwise_attention", may_attend, (*front, n, m)), (*front, n, m)
+        )
+    y, log_sums = (
+        np.empty_like(v, shape=(*front, n, v.shape[-1])),
+        np.empty_like(v, shape=(*front, n, 1)),
+    )
     scale = max(1, q.shape[-1]) ** -0.5
     for h in np.ndindex(*front):
-        look(q[h] * scale, k[h].copy(), v[h].copy(), None if may_attend is None else may_attend[h], y[h], log_sums[h])
+        look(
+            q[h] * scale,
+            k[h].copy(),
+            v[h].copy(),
+            None if may_attend is None else may_attend[h],
+            y[h],
+            log_sums[h],
+        )
 
     def backward(g):
         grads = tuple(np.zeros_like(v, shape=x.shape) for x in (q, k, v))
         for h in np.ndindex(*front):
-            here = (q[h] * scale, k[h].copy(), v[h].copy(), None if may_attend is None else may_attend[h])
-            look_back(*here, log_sums[h], g[h].copy(), vecdot(g[h], y[h])[:, None], [to[h] for to in grads])
+            here = (
+                q[h] * scale,
+                k[h].copy(),
+                v[h].copy(),
+                None if may_attend is None else may_attend[h],
+            )
+            look_back(
+                *here,
+                log_sums[h],
+                g[h].copy(),
+                vecdot(g[h], y[h])[:, None],
+                [to[h] for to in grads],
+            )
             grads[0][h] *= scale
         return grads
 

@@ -62,7 +62,10 @@ def var(x, axis=None, *, ddof=0, keepdims=False):
 
 def _extreme(x, value, axis, keepdims):
     chosen = x == (value if axis is None else _restore(value, x, axis, keepdims))
-    return lambda g: _restore(g, x, axis, keepdims) * (chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=x.dtype))
+    return lambda g: (
+        _restore(g, x, axis, keepdims)
+        * (chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=x.dtype))
+    )
 
 
 @op(numpy=(np.max, np.amax), cases=_AXES)
@@ -81,7 +84,13 @@ def reduce_min(x, axis=None, *, keepdims=False):
 
 def _norm(op_):
     def norm(x, ord=None, axis=None, keepdims=False):  # noqa: A002 (NumPy's own name)
-        if ord not in (None, 2) or isinstance(axis, tuple) or ord == 2 and axis is None and x.ndim > 1:
+        if (
+            ord not in (None, 2)
+            or isinstance(axis, tuple)
+            or ord == 2
+            and axis is None
+            and x.ndim > 1
+        ):
             raise UsageError(
                 f"np.linalg.norm of a Tensor is the Euclidean length along one axis or all, and ord={ord}, axis={axis} of {x.shape} came; "
                 "leave ord out, or write the matrix norm in np.sum and np.sqrt"
@@ -183,9 +192,9 @@ def log_softmax(x, axis=-1):
 def masked_softmax(x, may_attend, axis=-1):
     """Return the softmax over the places where `may_attend` is true, exactly 0 elsewhere; a row that may look at nothing is all zeros.
 
-    The mask is boolean and broadcasts to x; DtypeError otherwise, because 0/1 numbers that are *added* to scores mask nothing. Blocked
-    scores are set to -inf before the row maximum is taken, so even a blocked score of 10³⁰⁰ leaves no trace. ShapeError for a mask that does not
-    broadcast.
+    The mask is boolean and broadcasts to x; DtypeError otherwise, because 0/1 numbers that are
+    *added* to scores mask nothing. Blocked scores are set to -inf before the row maximum is taken,
+    so even a blocked score of 10³⁰⁰ leaves no trace. ShapeError for a mask that does not broadcast.
     """
     check_mask("masked_softmax", may_attend, x.shape)
     blocked = np.where(may_attend, x, -np.inf)
@@ -203,6 +212,10 @@ def check_mask(name, may_attend, shape):
             f"a mask is boolean with True = may attend, and {kind} came; write mask.astype(bool), "
             "or additive == 0 if it holds 0 and -inf"
         )
-    if may_attend.ndim > len(shape) or any(m not in (1, n) for m, n in zip(may_attend.shape[::-1], shape[::-1], strict=False)):
-        raise ShapeError(f"{name}: the mask broadcasts to the scores {shape} and {may_attend.shape} came; give the scores its leading axes")
+    if may_attend.ndim > len(shape) or any(
+        m not in (1, n) for m, n in zip(may_attend.shape[::-1], shape[::-1], strict=False)
+    ):
+        raise ShapeError(
+            f"{name}: the mask broadcasts to the scores {shape} and {may_attend.shape} came; give the scores its leading axes"
+        )
     return may_attend

@@ -9,7 +9,13 @@ from tinymm.autodiff.signature import sum_to
 
 
 @op(
-    numpy={np.reshape: lambda op_: lambda x, shape=None, newshape=None: op_(x, shape=shape if shape is not None else newshape)},
+    numpy={
+        np.reshape: lambda op_: (
+            lambda x, shape=None, newshape=None: op_(
+                x, shape=shape if shape is not None else newshape
+            )
+        )
+    },
     cases=((((3, 4),), {"shape": (2, -1)}), (((3, 4),), {"shape": -1})),
 )
 def reshape(x, shape):
@@ -30,7 +36,10 @@ def transpose(x, axes=None):
     return np.transpose(x, axes), lambda g: np.transpose(g, back)
 
 
-@op(numpy={np.swapaxes: lambda op_: lambda x, axis1, axis2: op_(x, a=axis1, b=axis2)}, cases=((((2, 3, 4),), {"a": 0, "b": -1}),))
+@op(
+    numpy={np.swapaxes: lambda op_: lambda x, axis1, axis2: op_(x, a=axis1, b=axis2)},
+    cases=((((2, 3, 4),), {"a": 0, "b": -1}),),
+)
 def swapaxes(x, a, b):
     """Return x with two axes exchanged."""
     return np.swapaxes(x, a, b), lambda g: np.swapaxes(g, a, b)
@@ -113,7 +122,9 @@ def stack(*arrays, axis=0):
 def _pad(op_):
     def pad(x, pad_width, mode="constant"):
         if mode != "constant":
-            raise UsageError(f"np.pad of a Tensor puts zeros around it and mode={mode!r} came; leave it out, or np.concatenate the border")
+            raise UsageError(
+                f"np.pad of a Tensor puts zeros around it and mode={mode!r} came; leave it out, or np.concatenate the border"
+            )
         if isinstance(pad_width, dict):
             raise UsageError(
                 "np.pad of a Tensor takes widths in order of the axes, and a dict of "

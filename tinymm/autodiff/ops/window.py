@@ -15,7 +15,9 @@ def _windows(x, kernel, stride):
 def _check(name, x, kernel, stride, padding):
     kh, kw = kernel
     if x.ndim != 4:
-        raise ShapeError(f"{name} takes pictures (B, h, w, c) and {x.shape} came; add a batch axis with x[None], channels come last")
+        raise ShapeError(
+            f"{name} takes pictures (B, h, w, c) and {x.shape} came; add a batch axis with x[None], channels come last"
+        )
     if stride < 1 or padding < 0 or x.shape[1] + 2 * padding < kh or x.shape[2] + 2 * padding < kw:
         raise ShapeError(
             f"{name}: a window of {kh} × {kw} with stride {stride} and padding {padding} does not fit a picture of "
@@ -26,7 +28,9 @@ def _check(name, x, kernel, stride, padding):
 def _pad(x, padding, value=0):
     if not padding:
         return x
-    return np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=value)
+    return np.pad(
+        x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=value
+    )
 
 
 def _scatter(parts, x, kernel, stride, padding):
@@ -36,7 +40,9 @@ def _scatter(parts, x, kernel, stride, padding):
     for i in range(kernel[0]):
         for j in range(kernel[1]):
             part = parts(i, j)
-            whole[:, i : i + stride * part.shape[1] : stride, j : j + stride * part.shape[2] : stride] += part
+            whole[
+                :, i : i + stride * part.shape[1] : stride, j : j + stride * part.shape[2] : stride
+            ] += part
     return whole[:, padding : padding + h, padding : padding + w]
 
 
@@ -51,14 +57,16 @@ def _scatter(parts, x, kernel, stride, padding):
 def conv2d(x, weight, stride=1, padding=0):
     """Slide a small linear map over pictures: x (B, h, w, c), weight (kh, kw, c, o) -> (B, h', w', o).
 
-    h' = (h + 2·padding - kh) // stride + 1. Every window becomes a row of kh·kw·c numbers and one matrix product does them all. With
-    stride = window the rows do not overlap: the patch embedding of a ViT. ShapeError if the weight takes other channels than x has, or the window
-    does not fit.
+    h' = (h + 2·padding - kh) // stride + 1. Every window becomes a row of kh·kw·c numbers and one
+    matrix product does them all. With stride = window the rows do not overlap: the patch embedding
+    of a ViT. ShapeError if the weight takes other channels than x has, or the window does not fit.
     """
     kh, kw, c, o = weight.shape
     _check("conv2d", x, (kh, kw), stride, padding)
     if x.shape[-1] != c:
-        raise ShapeError(f"conv2d: the picture has {x.shape[-1]} channels {x.shape} and the weight {c} {weight.shape}; channels come last")
+        raise ShapeError(
+            f"conv2d: the picture has {x.shape[-1]} channels {x.shape} and the weight {c} {weight.shape}; channels come last"
+        )
     windows = _windows(_pad(x, padding), (kh, kw), stride)
     B, hh, ww = windows.shape[:3]
     rows = np.transpose(windows, (0, 1, 2, 4, 5, 3)).reshape(B * hh * ww, kh * kw * c)
@@ -75,7 +83,12 @@ def conv2d(x, weight, stride=1, padding=0):
     )
 
 
-@op(cases=((((2, 6, 4, 3),), {"size": 2}), (((2, 5, 5, 2),), {"size": 3, "stride": 2, "padding": 1})))
+@op(
+    cases=(
+        (((2, 6, 4, 3),), {"size": 2}),
+        (((2, 5, 5, 2),), {"size": 3, "stride": 2, "padding": 1}),
+    )
+)
 def avg_pool2d(x, size, stride=None, padding=0):
     """Return the mean of each window: x (B, h, w, c) -> (B, h', w', c); the stride is the window's size unless given.
 
@@ -84,7 +97,9 @@ def avg_pool2d(x, size, stride=None, padding=0):
     stride = size if stride is None else stride
     _check("avg_pool2d", x, (size, size), stride, padding)
     value = np.mean(_windows(_pad(x, padding), (size, size), stride), axis=(-1, -2))
-    return value, lambda g: _scatter(lambda i, j: g * (1 / (size * size)), x, (size, size), stride, padding)
+    return value, lambda g: _scatter(
+        lambda i, j: g * (1 / (size * size)), x, (size, size), stride, padding
+    )
 
 
 @op(
@@ -105,4 +120,6 @@ def max_pool2d(x, size, stride=None, padding=0):
     value = np.max(windows, axis=(-1, -2))
     chosen = windows == value[..., None, None]
     share = chosen / np.sum(chosen, axis=(-1, -2), keepdims=True, dtype=x.dtype)
-    return value, lambda g: _scatter(lambda i, j: g * share[..., i, j], x, (size, size), stride, padding)
+    return value, lambda g: _scatter(
+        lambda i, j: g * share[..., i, j], x, (size, size), stride, padding
+    )

@@ -1,7 +1,8 @@
 """Handwritten digits with captions: the smallest zero-shot classification, and a data set in which captions repeat on purpose.
 
-1,797 pictures share ten classes, so about 13 of 128 pictures in a batch show the same digit, and the caption of each is a wrong answer for the
-other 12. Figure 3's loss cannot fall far below ln 13 = 2.6 there, as training warns, and yet the model learns to name digits.
+1,797 pictures share ten classes, so about 13 of 128 pictures in a batch show the same digit, and
+the caption of each is a wrong answer for the other 12. Figure 3's loss cannot fall far below ln 13
+= 2.6 there, as training warns, and yet the model learns to name digits.
 """
 
 from functools import lru_cache
@@ -18,7 +19,13 @@ from ..images import Preprocess
 from ..text import WordTokenizer
 
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-TEMPLATES = ("a photo of the digit {}", "the number {}", "a handwritten {}", "{}", "someone wrote the digit {} by hand")
+TEMPLATES = (
+    "a photo of the digit {}",
+    "the number {}",
+    "a handwritten {}",
+    "{}",
+    "someone wrote the digit {} by hand",
+)
 TEST, HELD_BACK = 360, 180
 SMALLEST, LARGEST = 8, 128
 
@@ -40,8 +47,8 @@ class Digits(Source):
 
     There is no retrieval test: a caption that fits 36 pictures has no right one.
 
-    Distortion is half as strong as for glyphs, and nothing is mirrored or turned far: a six on its head is a nine. UsageError for a negative
-    `strength`.
+    Distortion is half as strong as for glyphs, and nothing is mirrored or turned far: a six on its
+    head is a nine. UsageError for a negative `strength`.
     """
 
     name = "digits"
@@ -54,7 +61,9 @@ class Digits(Source):
         self.test, self.held_back, self.trained = split(len(pictures))
         self.pictures = pictures
         self.preprocess = Preprocess(resolution, channels=1, mean=(0.3,), std=(0.38,))
-        self.tokenizer = WordTokenizer.from_captions(template.format(word) for word in CLASSES for template in TEMPLATES)
+        self.tokenizer = WordTokenizer.from_captions(
+            template.format(word) for word in CLASSES for template in TEMPLATES
+        )
 
     def __len__(self) -> int:
         return len(self.trained)
@@ -65,24 +74,42 @@ class Digits(Source):
         ink = random_affine(self.pictures[chosen] * np.float32(1 / 255), rng, self.strength)
         images = (ink - np.float32(self.preprocess.mean[0])) / np.float32(self.preprocess.std[0])
         which = rng.integers(0, len(TEMPLATES), len(chosen))
-        captions = [TEMPLATES[t].format(CLASSES[target]) for t, target in zip(which, self.targets[chosen], strict=True)]
+        captions = [
+            TEMPLATES[t].format(CLASSES[target])
+            for t, target in zip(which, self.targets[chosen], strict=True)
+        ]
         ids, is_real = self.tokenizer(captions)
         return Batch(images, ids, is_real, np.asarray(chosen, np.int64), tuple(captions))
 
     def validation(self) -> PairSet:
         """Return ten held-out pictures, one of each digit, so that each caption belongs to one of them: chance is 0.1."""
         rng = generator(self.seed)
-        chosen = [rng.choice(self.held_back[self.targets[self.held_back] == target]) for target in range(len(CLASSES))]
+        chosen = [
+            rng.choice(self.held_back[self.targets[self.held_back] == target])
+            for target in range(len(CLASSES))
+        ]
         captions = [TEMPLATES[0].format(word) for word in CLASSES]
-        return PairSet(self.preprocess.normalize(self.pictures[chosen]), captions, np.arange(len(CLASSES)))
+        return PairSet(
+            self.preprocess.normalize(self.pictures[chosen]), captions, np.arange(len(CLASSES))
+        )
 
     def zero_shot(self) -> dict[str, ZeroShot]:
         """Return the task digit: 360 pictures that are in no batch, to be named by prompts alone; chance is 0.1."""
-        return {"digit": ZeroShot(self.preprocess.normalize(self.pictures[self.test]), CLASSES, self.targets[self.test], TEMPLATES)}
+        return {
+            "digit": ZeroShot(
+                self.preprocess.normalize(self.pictures[self.test]),
+                CLASSES,
+                self.targets[self.test],
+                TEMPLATES,
+            )
+        }
 
     def captions(self) -> list[tuple[str, ...]]:
         """Return what may be said of each training picture."""
-        return [tuple(template.format(CLASSES[target]) for template in TEMPLATES) for target in self.targets[self.trained]]
+        return [
+            tuple(template.format(CLASSES[target]) for template in TEMPLATES)
+            for target in self.targets[self.trained]
+        ]
 
     @property
     def about(self) -> str:
@@ -97,17 +124,26 @@ def enlarged(resolution: int) -> tuple[np.ndarray, np.ndarray]:
     UsageError for a resolution out of range, or where scikit-learn is missing.
     """
     if not SMALLEST <= resolution <= LARGEST:
-        raise UsageError(f"digits are 8 × 8 gray values enlarged to at most {LARGEST} pixels, and {resolution} came; change --resolution")
+        raise UsageError(
+            f"digits are 8 × 8 gray values enlarged to at most {LARGEST} pixels, and {resolution} came; change --resolution"
+        )
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise UsageError("--data digits needs the package scikit-learn, which is not installed; pip install -e '.[data]' brings it") from None
+        raise UsageError(
+            "--data digits needs the package scikit-learn, which is not installed; pip install -e '.[data]' brings it"
+        ) from None
     from PIL import Image
 
     found = load_digits()
     small = np.round(found.images * (255 / 16)).astype(np.uint8)
     size = (resolution, resolution)
-    pictures = np.array([np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)) for picture in small])[..., None]
+    pictures = np.array(
+        [
+            np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+            for picture in small
+        ]
+    )[..., None]
     pictures.flags.writeable = False
     return pictures, found.target.astype(np.int64)
 
@@ -115,7 +151,11 @@ def enlarged(resolution: int) -> tuple[np.ndarray, np.ndarray]:
 def split(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the indices (n,) of the test, of validation and of training; the draw is fixed for good."""
     order = generator(0).permutation(count)
-    return np.sort(order[:TEST]), np.sort(order[TEST : TEST + HELD_BACK]), np.sort(order[TEST + HELD_BACK :])
+    return (
+        np.sort(order[:TEST]),
+        np.sort(order[TEST : TEST + HELD_BACK]),
+        np.sort(order[TEST + HELD_BACK :]),
+    )
 
 
 register_dataset(

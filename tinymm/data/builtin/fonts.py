@@ -1,7 +1,8 @@
 """Pictures that are already on every machine: the DejaVu fonts inside matplotlib, and Unicode's name of each character.
 
-`latin small letter a with ring below` says what one sees, in words that return in a hundred other names. That makes the
-characters of a font a caption data set: real, tiny, multilingual and compositional.
+`latin small letter a with ring below` says what one sees, in words that return in a hundred other
+names. That makes the characters of a font a caption data set: real, tiny, multilingual and
+compositional.
 """
 
 import math
@@ -17,18 +18,32 @@ from tinymm.arrays.errors import DataError
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSansMono", "DejaVuSerif-Bold")
+FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSerif",
+    "DejaVuSansMono",
+    "DejaVuSerif-Bold",
+)
 RESOLUTION, POINTS = 32, 24
-_EXCLUDED = ("combining", "modifier", "space", "form", "box")  # in a name: marks that need a neighbor, blanks, box-drawing tiles
+_EXCLUDED = (
+    "combining",
+    "modifier",
+    "space",
+    "form",
+    "box",
+)  # in a name: marks that need a neighbor, blanks, box-drawing tiles
 
 
 @lru_cache(maxsize=1)
 def named_pictures() -> tuple[tuple[int, ...], tuple[str, ...], np.ndarray]:
     """Return the code points, the names and the pictures `(fonts, N, 32, 32)` uint8 of all distinct named characters.
 
-    A character counts when all six fonts have it and it is a letter, number, punctuation mark or symbol. Where several look
-    exactly alike in the first font (Latin A, Greek Alpha, Cyrillic A), only the first code point stays: two right answers
-    to one picture cannot be told apart by any model. The pictures are shared by all callers and read-only.
+    A character counts when all six fonts have it and it is a letter, number, punctuation mark or
+    symbol. Where several look exactly alike in the first font (Latin A, Greek Alpha, Cyrillic A),
+    only the first code point stays: two right answers to one picture cannot be told apart by any
+    model. The pictures are shared by all callers and read-only.
 
     >>> characters, names, pictures = named_pictures()
     >>> len(characters), names[0], pictures.shape
@@ -38,7 +53,11 @@ def named_pictures() -> tuple[tuple[int, ...], tuple[str, ...], np.ndarray]:
     names = {}
     for character in sorted(set.intersection(*(font.characters for font in fonts))):
         name = unicodedata.name(chr(character), "").lower()
-        if name and unicodedata.category(chr(character))[0] in "LNPS" and not any(word in name for word in _EXCLUDED):
+        if (
+            name
+            and unicodedata.category(chr(character))[0] in "LNPS"
+            and not any(word in name for word in _EXCLUDED)
+        ):
             names[character] = name
     seen: dict[bytes, tuple[int, np.ndarray]] = {}
     for character in names:
@@ -74,7 +93,9 @@ class _Font:
         self.outlines = FT2Font(str(path))
         self.outlines.set_size(POINTS, 72)
         self.characters = set(self.outlines.get_charmap())
-        self.font: FreeTypeFont = ImageFont.truetype(path, POINTS, layout_engine=ImageFont.Layout.BASIC)
+        self.font: FreeTypeFont = ImageFont.truetype(
+            path, POINTS, layout_engine=ImageFont.Layout.BASIC
+        )
 
     def draw(self, character: int) -> np.ndarray:
         """Return the character, white on black and centered by its advance width, as `(32, 32)` uint8."""
@@ -82,14 +103,17 @@ class _Font:
 
         image = Image.new("L", (RESOLUTION, RESOLUTION), 0)
         left = math.ceil(RESOLUTION / 2 - self._advance(character) / 2 - 0.5)
-        ImageDraw.Draw(image).text((left, RESOLUTION / 2), chr(character), font=self.font, fill=255, anchor="lm")
+        ImageDraw.Draw(image).text(
+            (left, RESOLUTION / 2), chr(character), font=self.font, fill=255, anchor="lm"
+        )
         return np.asarray(image)
 
     def _advance(self, character: int) -> float:
         """Return the unhinted width in pixels, to 1/64.
 
-        Pillow centers by this width only where the machine has its text-shaping library, and by a rounded one elsewhere.
-        Asking the outlines gives every machine the same pixels, and so the same look-alikes and the same test.
+        Pillow centers by this width only where the machine has its text-shaping library, and by a
+        rounded one elsewhere. Asking the outlines gives every machine the same pixels, and so the
+        same look-alikes and the same test.
         """
         from matplotlib.ft2font import LoadFlags
 

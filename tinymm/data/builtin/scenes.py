@@ -1,7 +1,8 @@
 """Drawn scenes: two colored shapes, one beside or above the other, and right and wrong captions of them.
 
-A scene has two true captions ("a red circle left of a blue star" is also "a blue star right of a red circle"), and its wrong captions are
-made of the same words: who does not bind color to shape, or does not know which of the two stands left, can't tell them from the right one.
+A scene has two true captions ("a red circle left of a blue star" is also "a blue star right of a
+red circle"), and its wrong captions are made of the same words: who does not bind color to shape,
+or does not know which of the two stands left, can't tell them from the right one.
 """
 
 import itertools
@@ -64,8 +65,9 @@ class Scene:
     def swapped(self) -> dict[str, str]:
         """Return wrong captions by what is wrong with them.
 
-        The first three have the very words of a true caption, in another order (as ARO and Winoground ask), so a bag of words scores one
-        half on them; the others replace one word by another that could stand there (as SugarCrepe does).
+        The first three have the very words of a true caption, in another order (as ARO and
+        Winoground ask), so a bag of words scores one half on them; the others replace one word by
+        another that could stand there (as SugarCrepe does).
         """
         a, b, relation = self.first, self.second, self.relation
         color = next(c for c in COLORS if c not in (a.color, b.color))
@@ -88,8 +90,14 @@ def all_scenes() -> tuple[Scene, ...]:
     288
     """
     things = [Thing(color, shape) for color, shape in itertools.product(COLORS, SHAPES)]
-    pairs = [(a, b) for a, b in itertools.permutations(things, 2) if a.color != b.color and a.shape != b.shape]
-    return tuple(sorted(Scene(a, b, relation) for a, b in pairs for relation in ("left of", "above")))
+    pairs = [
+        (a, b)
+        for a, b in itertools.permutations(things, 2)
+        if a.color != b.color and a.shape != b.shape
+    ]
+    return tuple(
+        sorted(Scene(a, b, relation) for a, b in pairs for relation in ("left of", "above"))
+    )
 
 
 def drawn(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -104,8 +112,16 @@ def drawn(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     pen = ImageDraw.Draw(image)
     dx, dy = _OFFSET[scene.relation]
     jitter, sizes = rng.integers(-6, 7, (2, 2)), rng.integers(14, 19, 2)
-    for thing, side, (x, y), radius in zip((scene.first, scene.second), (1, -1), jitter, sizes, strict=True):
-        _draw(pen, thing, CANVAS // 2 + side * dx * 22 + int(x), CANVAS // 2 + side * dy * 22 + int(y), int(radius))
+    for thing, side, (x, y), radius in zip(
+        (scene.first, scene.second), (1, -1), jitter, sizes, strict=True
+    ):
+        _draw(
+            pen,
+            thing,
+            CANVAS // 2 + side * dx * 22 + int(x),
+            CANVAS // 2 + side * dy * 22 + int(y),
+            int(radius),
+        )
     return np.asarray(image.resize((RESOLUTION, RESOLUTION), Image.Resampling.LANCZOS))
 
 

@@ -16,8 +16,9 @@ TOGETHER = 2
 class Sentences(Source):
     """A source of texts alone, for training a language model: its images are single black pixels, which are not used.
 
-    A text is two captions of one picture, one behind the other; where a picture has one only, that of another follows. A model of single
-    sentences would learn that nothing before a sentence matters, and would then ignore the soft visual prompts that BLIP-2 puts there. DataError for
+    A text is two captions of one picture, one behind the other; where a picture has one only, that
+    of another follows. A model of single sentences would learn that nothing before a sentence
+    matters, and would then ignore the soft visual prompts that BLIP-2 puts there. DataError for
     fewer than 2 different pictures' captions.
 
     >>> from tinymm.data.text import WordTokenizer
@@ -32,7 +33,9 @@ class Sentences(Source):
         self.texts = [tuple(dict.fromkeys(some)) for some in captions]
         different = {text for some in self.texts for text in some}
         if len(different) < 2 or len(self.texts) < 2:
-            raise DataError(f"a language model learns from at least 2 pictures' captions, and {len(different)} different ones came; add captions")
+            raise DataError(
+                f"a language model learns from at least 2 pictures' captions, and {len(different)} different ones came; add captions"
+            )
         self.tokenizer = tokenizer
         self.preprocess = Preprocess(1, channels=1, mean=(0.0,), std=(1.0,))
 
@@ -49,12 +52,21 @@ class Sentences(Source):
                 own.append(other[rng.integers(len(other))])
             texts.append(own)
         parts = [self.tokenizer([text[k] for text in texts]) for k in range(TOGETHER)]
-        rows = [np.concatenate([ids[row][real[row]] for ids, real in parts]) for row in range(len(texts))]
+        rows = [
+            np.concatenate([ids[row][real[row]] for ids, real in parts])
+            for row in range(len(texts))
+        ]
         is_real = np.arange(max(map(len, rows))) < np.array([[len(row)] for row in rows])
         ids = np.zeros(is_real.shape, np.int64)
         ids[is_real] = np.concatenate(rows)
         images = np.zeros((len(texts), 1, 1, 1), np.float32)
-        return Batch(images, ids, is_real, np.asarray(indices, np.int64), tuple(" / ".join(text) for text in texts))
+        return Batch(
+            images,
+            ids,
+            is_real,
+            np.asarray(indices, np.int64),
+            tuple(" / ".join(text) for text in texts),
+        )
 
     def validation(self) -> PairSet:
         """Return nothing: what matters is measured behind the pictures."""

@@ -1,8 +1,9 @@
 """Two-object scenes as a data set: held-out *scenes* of known words, and wrong captions of the very same words.
 
-What a batch never contrasts, no loss learns. With batches of random scenes a model learns which things a picture shows and never which one
-stands left, since no other scene of its batch has the same two things. So a batch here is made of *neighbors*: the same two things in
-all their relations, side by side. `neighbors=False` shows the difference.
+What a batch never contrasts, no loss learns. With batches of random scenes a model learns which
+things a picture shows and never which one stands left, since no other scene of its batch has the
+same two things. So a batch here is made of *neighbors*: the same two things in all their relations,
+side by side. `neighbors=False` shows the difference.
 """
 
 from functools import lru_cache
@@ -25,7 +26,8 @@ RENDERINGS = 48
 def load(seed: int = 0, *, neighbors: bool = True) -> "Shapes":
     """Return the scenes as a source of training batches, a validation set, a test on held-out scenes and six kinds of swapped captions.
 
-    The split never depends on `seed`; `seed` only chooses the validation pictures. The pictures are drawn on the first call (about 3 s).
+    The split never depends on `seed`; `seed` only chooses the validation pictures. The pictures are
+    drawn on the first call (about 3 s).
 
     >>> shapes = load()
     >>> len(shapes), len(shapes.tests()["held_out"])
@@ -37,7 +39,8 @@ def load(seed: int = 0, *, neighbors: bool = True) -> "Shapes":
 class Shapes(Source):
     """288 scenes: training has 231 of them, each drawn 48 times; 57 are never shown in training, nor are their captions.
 
-    Index i of a batch is a training *scene*; its rendering and which of its two true captions it gets are drawn with `rng`.
+    Index i of a batch is a training *scene*; its rendering and which of its two true captions it
+    gets are drawn with `rng`.
     """
 
     name = "shapes"
@@ -47,8 +50,12 @@ class Shapes(Source):
         self.seed, self.neighbors = seed, neighbors
         self.held_out, self.scenes = split()
         self.pictures, self.held_out_pictures = _renderings()
-        self.preprocess = Preprocess(RESOLUTION, channels=3, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-        self.tokenizer = WordTokenizer.from_captions(caption for scene in all_scenes() for caption in scene.captions())
+        self.preprocess = Preprocess(
+            RESOLUTION, channels=3, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+        )
+        self.tokenizer = WordTokenizer.from_captions(
+            caption for scene in all_scenes() for caption in scene.captions()
+        )
         self._groups = _groups(self.scenes)
 
     def __len__(self) -> int:
@@ -60,7 +67,9 @@ class Shapes(Source):
         UsageError for a batch of more scenes than there are.
         """
         if batch_size > len(self):
-            raise UsageError(f"a batch holds no scene twice, and {batch_size} of {len(self)} came; lower --batch-size")
+            raise UsageError(
+                f"a batch holds no scene twice, and {batch_size} of {len(self)} came; lower --batch-size"
+            )
         if not self.neighbors:
             return super().batch_indices(batch_size, step, seed)
         order = generator(seed, 3, step).permutation(len(self._groups))
@@ -73,7 +82,11 @@ class Shapes(Source):
         captions = [self.scenes[i].captions()[w] for i, w in zip(indices, wordings, strict=True)]
         ids, is_real = self.tokenizer(captions)
         return Batch(
-            self.preprocess.normalize(self.pictures[indices, renderings]), ids, is_real, np.asarray(indices, np.int64), tuple(captions)
+            self.preprocess.normalize(self.pictures[indices, renderings]),
+            ids,
+            is_real,
+            np.asarray(indices, np.int64),
+            tuple(captions),
         )
 
     def validation(self) -> PairSet:
@@ -84,14 +97,22 @@ class Shapes(Source):
 
     def tests(self) -> dict[str, PairSet]:
         """Return the 57 held-out scenes, new combinations of known words, each with its caption."""
-        return {"held_out": PairSet(self._held_out_images(), [str(scene) for scene in self.held_out], np.arange(HELD_OUT))}
+        return {
+            "held_out": PairSet(
+                self._held_out_images(),
+                [str(scene) for scene in self.held_out],
+                np.arange(HELD_OUT),
+            )
+        }
 
     def swaps(self) -> dict[str, Swaps]:
         """Return, for each kind of mistake, the held-out pictures with their right captions and that mistake in them."""
         images = self._held_out_images()
         right = [str(scene) for scene in self.held_out]
         wrong = [scene.swapped() for scene in self.held_out]
-        return {kind: Swaps(images, right, [captions[kind] for captions in wrong]) for kind in wrong[0]}
+        return {
+            kind: Swaps(images, right, [captions[kind] for captions in wrong]) for kind in wrong[0]
+        }
 
     def references(self, pairs: PairSet) -> list[tuple[str, ...]]:
         """Return all true captions of each picture's scene, any of which is a right answer."""
@@ -118,8 +139,15 @@ def split() -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
 def _renderings() -> tuple[np.ndarray, np.ndarray]:
     """Return the training pictures (231, 49, 32, 32, 3), the last of each for validation, and the held-out ones (57, 32, 32, 3); read-only."""
     held_out, scenes = split()
-    pictures = np.array([[drawn(scene, rng) for _ in range(RENDERINGS + 1)] for rng, scene in ((generator(1, i), s) for i, s in enumerate(scenes))])
-    held_out_pictures = np.array([drawn(scene, generator(2, i)) for i, scene in enumerate(held_out)])
+    pictures = np.array(
+        [
+            [drawn(scene, rng) for _ in range(RENDERINGS + 1)]
+            for rng, scene in ((generator(1, i), s) for i, s in enumerate(scenes))
+        ]
+    )
+    held_out_pictures = np.array(
+        [drawn(scene, generator(2, i)) for i, scene in enumerate(held_out)]
+    )
     pictures.flags.writeable = held_out_pictures.flags.writeable = False
     return pictures, held_out_pictures
 

@@ -1,7 +1,8 @@
 """Drawn scenes with captions as the web has them: one a picture, and a known share of them belongs to another scene.
 
-The wrong captions are plausible: true of another training scene, and only a word or two away from the right ones ("a red circle *above* a blue
-star"). A few pictures of each scene have been looked at by people, and their captions are right: what COCO is to the web in BLIP (§3.3, §4.1).
+The wrong captions are plausible: true of another training scene, and only a word or two away from
+the right ones ("a red circle *above* a blue star"). A few pictures of each scene have been looked
+at by people, and their captions are right: what COCO is to the web in BLIP (§3.3, §4.1).
 """
 
 from collections.abc import Sequence
@@ -24,8 +25,9 @@ BY_PEOPLE = 2
 class WebPairs(Shapes, NoisySource):
     """The training scenes of `shapes`, each picture with captions of its own, of which a share `wrong` is another scene's.
 
-    Picture number i is rendering i % 48 of scene i // 48. `texts` holds the captions of each picture, none for one that was filtered out;
-    `with_captions` gives the same pictures with others. Tests, swaps and validation are those of `shapes`: always right. DataError for a share
+    Picture number i is rendering i % 48 of scene i // 48. `texts` holds the captions of each
+    picture, none for one that was filtered out; `with_captions` gives the same pictures with
+    others. Tests, swaps and validation are those of `shapes`: always right. DataError for a share
     outside [0, 1], for another number of `texts`, and for a scene that has no caption left.
 
     >>> web = WebPairs(wrong=0.4)
@@ -33,19 +35,34 @@ class WebPairs(Shapes, NoisySource):
     (11088, 0.6)
     """
 
-    def __init__(self, seed: int = 0, *, wrong: float = 0.4, texts: Sequence[tuple[str, ...]] | None = None, neighbors: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        wrong: float = 0.4,
+        texts: Sequence[tuple[str, ...]] | None = None,
+        neighbors: bool = True,
+    ) -> None:
         if not 0 <= wrong <= 1:
-            raise DataError(f"the share of wrong captions lies in [0, 1], and {wrong} came; the default is 0.4")
+            raise DataError(
+                f"the share of wrong captions lies in [0, 1], and {wrong} came; the default is 0.4"
+            )
         super().__init__(seed, neighbors=neighbors)
         self.wrong = wrong
         self._texts = list(_texts(wrong) if texts is None else texts)
         if len(self.texts) != len(self.scenes) * RENDERINGS:
-            raise DataError(f"{len(self.scenes) * RENDERINGS} pictures have a tuple of captions each, and {len(self.texts)} came; give () for none")
+            raise DataError(
+                f"{len(self.scenes) * RENDERINGS} pictures have a tuple of captions each, and {len(self.texts)} came; give () for none"
+            )
         of_scene = np.array_split(np.arange(len(self.texts)), len(self.scenes))
-        self._pairs = [[(int(i), text) for i in pictures for text in self.texts[i]] for pictures in of_scene]
+        self._pairs = [
+            [(int(i), text) for i in pictures for text in self.texts[i]] for pictures in of_scene
+        ]
         if not all(self._pairs):
             scene = [len(pairs) for pairs in self._pairs].index(0)
-            raise DataError(f"each scene stands in batches with a caption, and scene {scene} has one left for none of its pictures; filter less")
+            raise DataError(
+                f"each scene stands in batches with a caption, and scene {scene} has one left for none of its pictures; filter less"
+            )
 
     @property
     def texts(self) -> list[tuple[str, ...]]:
@@ -62,7 +79,9 @@ class WebPairs(Shapes, NoisySource):
 
     def images(self, pictures: np.ndarray) -> np.ndarray:
         """Return these pictures, normalized: (n,) -> (n, 32, 32, 3)."""
-        return self.preprocess.normalize(self.pictures[pictures // RENDERINGS, pictures % RENDERINGS])
+        return self.preprocess.normalize(
+            self.pictures[pictures // RENDERINGS, pictures % RENDERINGS]
+        )
 
     def web_pictures(self) -> np.ndarray:
         """Return the numbers of the pictures whose captions are not checked."""
@@ -94,7 +113,11 @@ def _texts(wrong: float) -> tuple[tuple[str, ...], ...]:
     texts = []
     for scene, others in zip(scenes, near, strict=True):
         for rendering in range(RENDERINGS):
-            right, is_wrong, other = scene.captions()[rng.integers(2)], rng.random() < wrong, others[rng.integers(len(others))]
+            right, is_wrong, other = (
+                scene.captions()[rng.integers(2)],
+                rng.random() < wrong,
+                others[rng.integers(len(others))],
+            )
             texts.append((other,) if is_wrong and rendering >= BY_PEOPLE else (right,))
     return tuple(texts)
 
@@ -108,7 +131,9 @@ def _near(captions: tuple[tuple[str, str], ...]) -> list[list[str]]:
             " ".join(words)
             for own in both
             for words, other in split_up
-            if other != scene and len(words) == len(own.split()) and sum(a != b for a, b in zip(words, own.split(), strict=True)) <= 2
+            if other != scene
+            and len(words) == len(own.split())
+            and sum(a != b for a, b in zip(words, own.split(), strict=True)) <= 2
         }
         near.append(sorted(found - set(both)))
     return near

@@ -22,7 +22,8 @@ class Nothing(NotCaptions):
 def beside(folder: Path) -> Listing:
     """Return the pictures below a folder that have a text of their own name beside them, and skip those that have none by name.
 
-    Nothing, a DataError, where no picture has one; DataError for a folder without a split among folders of splits.
+    Nothing, a DataError, where no picture has one; DataError for a folder without a split among
+    folders of splits.
     """
     listing = Listing("a .txt beside each picture", [])
     files = [file for file in walk(folder) if not is_hidden(file, folder)]

@@ -1,7 +1,8 @@
 """Every common way to write captions down: tables, JSON in three layouts, JSON lines, Flickr's token files.
 
-Each reader yields rows (picture name, captions, split, where it stands) and knows nothing of picture files; `listing` ties the
-two together. What a file lacks is said with its line and with both what was found and what was looked for.
+Each reader yields rows (picture name, captions, split, where it stands) and knows nothing of
+picture files; `listing` ties the two together. What a file lacks is said with its line and with
+both what was found and what was looked for.
 """
 
 import csv
@@ -12,7 +13,17 @@ from typing import Any
 
 from tinymm.arrays.errors import DataError
 
-from .columns import MAX_COLUMNS, NotCaptions, Options, Remarks, Row, caption_keys, has_both, missing_column, row_of
+from .columns import (
+    MAX_COLUMNS,
+    NotCaptions,
+    Options,
+    Remarks,
+    Row,
+    caption_keys,
+    has_both,
+    missing_column,
+    row_of,
+)
 from .splits import COLUMN
 from .texts import parsed, read_lines, text_of
 
@@ -25,7 +36,8 @@ _TOKEN_LINE = re.compile(r"([^\t]+)#\d+\t(.*)")
 def read(path: Path, options: Options, remarks: Remarks) -> tuple[str, Iterator[Row]]:
     """Return the layout of a caption file, in words, and its rows; what no row has used is named in `remarks`.
 
-    DataError for a file that can't be read, or a line that may mean two things; NotCaptions for one that holds no captions.
+    DataError for a file that can't be read, or a line that may mean two things; NotCaptions for one
+    that holds no captions.
     """
     suffix = path.suffix.lower()
     if suffix == ".json":
@@ -106,7 +118,12 @@ def _table_rows(
                 record: dict[str, Any] = dict(zip(keys, values, strict=False))
                 yield row_of(record, where, options, remarks, place=path.name, kind="column")
         # Where the first line has lost its end, the first row stands behind the names.
-        remarks.add(path.name, "column", filter(None, columns[widest:]), "that no row has a cell for, not used")
+        remarks.add(
+            path.name,
+            "column",
+            filter(None, columns[widest:]),
+            "that no row has a cell for, not used",
+        )
     except csv.Error as problem:
         raise DataError(
             f"{path} line {reader.line_num} is no row of a table ({problem}): check its quotes and separators."
@@ -116,8 +133,8 @@ def _table_rows(
 def _unquoted(line: str, keys: list[str], texts: set[str], separator: str) -> list[str]:
     """Return the fields of a line whose caption has commas and no quotation marks, or nothing if another reading is possible.
 
-    In prose a comma is followed by a space, between fields it is not: taken so, the line must have one field a column, and
-    only captions a comma.
+    In prose a comma is followed by a space, between fields it is not: taken so, the line must have
+    one field a column, and only captions a comma.
     """
     if separator not in ",;" or '"' in line:
         return []

@@ -16,7 +16,8 @@ from .columns import Options
 from .listing import Entry, find
 from .reading import reading
 
-#: The share of the pictures that training keeps back for validation, if the data has none of its own.
+#: The share of the pictures that training keeps back for validation, if the data has none of its
+#: own.
 VALIDATION_SHARE = 0.1
 
 
@@ -54,13 +55,25 @@ class Report:
             *self.reading,
         ]
         listed: list[tuple[str, list[str]]] = [
-            ("captions of several pictures", [f"{_short(caption)} ({count})" for caption, count in self.duplicate_captions]),
-            ("pictures that are the same file", [" = ".join(names) for names in self.identical_pictures]),
+            (
+                "captions of several pictures",
+                [f"{_short(caption)} ({count})" for caption, count in self.duplicate_captions],
+            ),
+            (
+                "pictures that are the same file",
+                [" = ".join(names) for names in self.identical_pictures],
+            ),
             ("skipped", [f"{name}: {reason}" for name, reason in self.skipped]),
             *([("remarks", self.remarks)] if self.remarks else []),
         ]
         if self.unknown is not None:
-            listed.insert(0, ("words unknown to the tokenizer", [f"{word} ({count})" for word, count in self.unknown.items()]))
+            listed.insert(
+                0,
+                (
+                    "words unknown to the tokenizer",
+                    [f"{word} ({count})" for word, count in self.unknown.items()],
+                ),
+            )
         for title, items in listed:
             result.append(f"{title}: {len(items)}")
             result += [f"  {item}" for item in items[:at_most]]
@@ -93,7 +106,12 @@ def check(
             open_picture(source, entry.name)
             content = source if isinstance(source, bytes) else source.read_bytes()
             if (frames := frames_of(source)) > 1:
-                listing.remarks.add(str(path), "picture", [f"{entry.name}: {frames}"], "of several frames, the first of which is used")
+                listing.remarks.add(
+                    str(path),
+                    "picture",
+                    [f"{entry.name}: {frames}"],
+                    "of several frames, the first of which is used",
+                )
         except (DataError, OSError) as problem:
             listing.skip(entry.name, str(problem))
             continue
@@ -101,15 +119,25 @@ def check(
         hashes.setdefault(sha256(content).hexdigest(), []).append(entry)
     texts = [(caption, entry.name) for entry in good for caption in entry.captions]
     counts = Counter(word for caption, _ in texts for word in split_words(caption))
-    written = {" ".join(split_words(caption)): caption for caption, _ in reversed(texts)}  # the first spelling of each
-    owners = Counter(words for entry in good for words in {" ".join(split_words(caption)) for caption in entry.captions})
+    written = {
+        " ".join(split_words(caption)): caption for caption, _ in reversed(texts)
+    }  # the first spelling of each
+    owners = Counter(
+        words
+        for entry in good
+        for words in {" ".join(split_words(caption)) for caption in entry.captions}
+    )
     unknown = getattr(tokenizer, "unknown", None)
     try:
         sides, told = splits.sides(good, VALIDATION_SHARE, seed=0)
     except DataError as problem:
         sides, told = {}, [str(problem)]
     side_of = {id(entry): side for side, some in sides.items() for entry in some}
-    names = [" = ".join(entry.name for entry in same) for same in hashes.values() if len({side_of.get(id(entry)) for entry in same}) > 1]
+    names = [
+        " = ".join(entry.name for entry in same)
+        for same in hashes.values()
+        if len({side_of.get(id(entry)) for entry in same}) > 1
+    ]
     listing.remarks.add(str(path), "picture", names, "as the same file on both sides of the split")
     return Report(
         path=str(path),
@@ -118,15 +146,26 @@ def check(
         captions=len(texts),
         splits={side: len(some) for side, some in sides.items() if some},
         skipped=listing.skipped,
-        duplicate_captions=[(written[words], count) for words, count in owners.most_common() if count > 1],
-        identical_pictures=[[entry.name for entry in same] for same in hashes.values() if len(same) > 1],
-        longest=max(((len(split_words(caption)), caption, name) for caption, name in texts), default=(0, "", "no picture")),
+        duplicate_captions=[
+            (written[words], count) for words, count in owners.most_common() if count > 1
+        ],
+        identical_pictures=[
+            [entry.name for entry in same] for same in hashes.values() if len(same) > 1
+        ],
+        longest=max(
+            ((len(split_words(caption)), caption, name) for caption, name in texts),
+            default=(0, "", "no picture"),
+        ),
         words=len(counts),
         words_seen_once=sorted(word for word, count in counts.items() if count == 1),
         unknown=unknown(caption for caption, _ in texts) if unknown else None,
         remarks=listing.remarks.lines() + told,
-        drawn=bool(sides) and not any(entry.split == splits.VALIDATION for entry in good) and bool(sides[splits.VALIDATION]),
-        reading=reading([caption for caption, _ in texts], getattr(tokenizer, "tokens", split_words)),
+        drawn=bool(sides)
+        and not any(entry.split == splits.VALIDATION for entry in good)
+        and bool(sides[splits.VALIDATION]),
+        reading=reading(
+            [caption for caption, _ in texts], getattr(tokenizer, "tokens", split_words)
+        ),
     )
 
 
@@ -136,7 +175,11 @@ def check_source(source: Source, tokenizer: Any = None, about: str = "built in")
     `about` says what it is where the source itself does not.
     """
     captions = source.captions()
-    sets: dict[str, Any] = {"validation": source.validation(), **source.tests(), **source.zero_shot()}
+    sets: dict[str, Any] = {
+        "validation": source.validation(),
+        **source.tests(),
+        **source.zero_shot(),
+    }
     texts = [caption for some in captions for caption in some]
     counts = Counter(word for caption in texts for word in split_words(caption))
     owners = Counter(caption for some in captions for caption in set(some))
@@ -148,7 +191,9 @@ def check_source(source: Source, tokenizer: Any = None, about: str = "built in")
         captions=len(texts),
         splits={"train": len(source), **{name: len(pairs) for name, pairs in sets.items()}},
         skipped=[],
-        duplicate_captions=[(caption, count) for caption, count in owners.most_common() if count > 1],
+        duplicate_captions=[
+            (caption, count) for caption, count in owners.most_common() if count > 1
+        ],
         identical_pictures=[],
         longest=(length, caption, "training"),
         words=len(counts),

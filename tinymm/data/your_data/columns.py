@@ -1,7 +1,7 @@
 """Columns of a caption file: which hold the image's name, its captions, its split, and which are unused.
 
-Whatever an input holds is used, or named by `Remarks`, or refused: a column that silently goes nowhere may be the one that
-said "test".
+Whatever an input holds is used, or named by `Remarks`, or refused: a column that silently goes
+nowhere may be the one that said "test".
 """
 
 import re

@@ -1,7 +1,7 @@
 """A picture with its captions, all of them together, and on which side of a split each stands by the data's own words.
 
-Two words that disagree are an error, and so is a picture that nothing is said of beside others that something is said of: a
-guess here is a picture trained on that should have been kept back.
+Two words that disagree are an error, and so is a picture that nothing is said of beside others that
+something is said of: a guess here is a picture trained on that should have been kept back.
 """
 
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ _ENDS = 4096
 class Entry:
     """A picture with all its captions; `split` is "train", "validation", "test", or "" where the data does not say.
 
-    `name` is what people read, `key` what a drawn split is drawn by: the picture's path below its folder, or its key in a
-    shard, so that neither another shard nor another spelling moves it.
+    `name` is what people read, `key` what a drawn split is drawn by: the picture's path below its
+    folder, or its key in a shard, so that neither another shard nor another spelling moves it.
     """
 
     name: str

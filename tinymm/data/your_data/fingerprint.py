@@ -1,8 +1,9 @@
 """A fingerprint of a run's data: enough to name what has changed when the run is resumed or evaluated later.
 
-Whoever resumes on other captions goes on with another task, and whoever evaluates on another split may call trained pictures
-"kept back". A fingerprint keeps every picture's name, and of its captions and of its bytes 8 bytes each: about 3 MB for
-100,000 pictures, so a run folder can hold it and both can be told by name.
+Whoever resumes on other captions goes on with another task, and whoever evaluates on another split
+may call trained pictures "kept back". A fingerprint keeps every picture's name, and of its captions
+and of its bytes 8 bytes each: about 3 MB for 100,000 pictures, so a run folder can hold it and both
+can be told by name.
 """
 
 import base64
@@ -94,7 +95,8 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
 def trained_on(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return the pictures outside `new`'s training split that `old`'s training split holds, by name or as the same bytes.
 
-    Here `old` is what a model was trained on and `new` what it is judged by; DataError for a fingerprint that is damaged.
+    Here `old` is what a model was trained on and `new` what it is judged by; DataError for a
+    fingerprint that is damaged.
     """
     seen = {name: mark for name, mark in _unpacked(old).items() if mark.split == "train"}
     contents = {mark.content for mark in seen.values()} - {bytes(_WIDTH)}

@@ -1,7 +1,8 @@
 """What stands at a path: pictures tied to their captions, whichever way both were stored.
 
-`find` looks at a folder, chooses the readers and ties each row to a picture file. Whatever can't be used is kept with its
-reason, because a silent skip is a wrong count; whatever is not even looked at is named too, because it may be what was meant.
+`find` looks at a folder, chooses the readers and ties each row to a picture file. Whatever can't be
+used is kept with its reason, because a silent skip is a wrong count; whatever is not even looked at
+is named too, because it may be what was meant.
 """
 
 import os
@@ -32,9 +33,10 @@ def is_there(path: str | os.PathLike[str]) -> bool:
 def find(path: str | os.PathLike[str], options: Options | None = None) -> Listing:
     """Return the pictures and captions at a path: a caption file, a folder, a .tar or a brace range of them.
 
-    In a folder whatever is found first does not decide: folders named after splits are read before stray files, a table that
-    holds no captions is passed over and named, and so is everything that no caption belongs to. Names are tried from the
-    folder of the caption file (or `options.pictures`), then by their last part anywhere below it. DataError for a path where
+    In a folder whatever is found first does not decide: folders named after splits are read before
+    stray files, a table that holds no captions is passed over and named, and so is everything that
+    no caption belongs to. Names are tried from the folder of the caption file (or
+    `options.pictures`), then by their last part anywhere below it. DataError for a path where
     nothing is, and for words that name no split.
     """
     options = options or Options()

@@ -1,7 +1,7 @@
 """Names of files as people and programs write them, and the file that each may mean.
 
-A Mac decomposes its accents, Windows writes backslashes, and a word processor turns quotation marks: names are compared after
-all three, and a name that then fits two files fits none.
+A Mac decomposes its accents, Windows writes backslashes, and a word processor turns quotation
+marks: names are compared after all three, and a name that then fits two files fits none.
 """
 
 import os

@@ -26,7 +26,8 @@ from .listing import Entry, Listing, find
 
 __all__ = ["Pairs", "Report", "check", "load"]
 
-# Recall@1 among n pictures falls with n, and 1,000 is the customary n; above this many bytes the set would not fit.
+# Recall@1 among n pictures falls with n, and 1,000 is the customary n; above this many bytes the
+# set would not fit.
 VALIDATION_PICTURES, VALIDATION_BYTES = 1000, 2**28
 LARGE_VOCABULARY, LONGEST_CONTEXT = 2000, 77
 
@@ -50,28 +51,42 @@ def load(
 ) -> "Pairs":
     """Return the pictures and captions at `path`, in any layout that `listing.find` knows, as a source.
 
-    A model that is fine-tuned brings its `tokenizer` and `preprocess`; without them the vocabulary is the training captions'
-    own words, and pictures are cropped to the center of the shorter side. The split is the data's own where it has one;
-    otherwise about `validation_share` of the pictures are kept back, drawn by each one's name and the `seed` alone, so that
-    none moves when others come or go. Captions of one picture stay on one side. Training pictures are cropped to
-    `smallest_crop` to 1 of their area (None: the center crop); `flip` mirrors half of them and is off, since captions say left
-    and right. UsageError for a share or a crop outside its range; DataError for data that can't be read.
+    A model that is fine-tuned brings its `tokenizer` and `preprocess`; without them the vocabulary
+    is the training captions' own words, and pictures are cropped to the center of the shorter side.
+    The split is the data's own where it has one; otherwise about `validation_share` of the pictures
+    are kept back, drawn by each one's name and the `seed` alone, so that none moves when others
+    come or go. Captions of one picture stay on one side. Training pictures are cropped to
+    `smallest_crop` to 1 of their area (None: the center crop); `flip` mirrors half of them and is
+    off, since captions say left and right. UsageError for a share or a crop outside its range;
+    DataError for data that can't be read.
     """
     if not 0 < validation_share <= 0.5:
-        raise UsageError(f"validation_share is above 0 and at most 0.5, but came as {validation_share}: try 0.1.")
+        raise UsageError(
+            f"validation_share is above 0 and at most 0.5, but came as {validation_share}: try 0.1."
+        )
     if smallest_crop is not None and not 0 < smallest_crop <= 1:
-        raise UsageError(f"smallest_crop is a share of the area, above 0 and at most 1, but came as {smallest_crop}: try 0.9.")
+        raise UsageError(
+            f"smallest_crop is a share of the area, above 0 and at most 1, but came as {smallest_crop}: try 0.9."
+        )
     listing = find(path, Options(picture_column, caption_column, separator, pictures))
     if preprocess is None:
-        preprocess = Preprocess(resolution, 1, (0.5,), (0.25,)) if channels == 1 else Preprocess(resolution, channels)
+        preprocess = (
+            Preprocess(resolution, 1, (0.5,), (0.25,))
+            if channels == 1
+            else Preprocess(resolution, channels)
+        )
     listing.entries = list(_with_headers(listing))
-    return Pairs(listing, preprocess, tokenizer, validation_share, seed, smallest_crop, flip, cache_bytes)
+    return Pairs(
+        listing, preprocess, tokenizer, validation_share, seed, smallest_crop, flip, cache_bytes
+    )
 
 
 def _with_headers(listing: Listing) -> Iterable[Entry]:
     for entry in listing.entries:
         try:
-            if isinstance(entry.file, Path):  # inside an archive it would cost reading the whole archive
+            if isinstance(
+                entry.file, Path
+            ):  # inside an archive it would cost reading the whole archive
                 check_header(entry.file, entry.name)
             yield entry
         except DataError as problem:
@@ -81,9 +96,9 @@ def _with_headers(listing: Listing) -> Iterable[Entry]:
 class Pairs(NoisySource):
     """Pictures with one or more captions each, as training reads them; built by `load`. DataError without any to train on.
 
-    `skipped` lists `(file, reason)` of everything left out. Headers are checked when loading, pixels only when they are
-    first decoded: a picture that turns out damaged joins the list, and the next good one that is not in the batch takes
-    its place, the same one in every run.
+    `skipped` lists `(file, reason)` of everything left out. Headers are checked when loading,
+    pixels only when they are first decoded: a picture that turns out damaged joins the list, and
+    the next good one that is not in the batch takes its place, the same one in every run.
     """
 
     name = "pairs"
@@ -109,7 +124,9 @@ class Pairs(NoisySource):
                 f"Training needs pictures of its split, but all of these are {' or '.join(name for name in self.splits if self.splits[name])}: "
                 "give the folder or the file of one split itself, or take the word for it away, to train on it; eval takes it as it is."
             )
-        self.tokenizer = tokenizer or vocabulary_of(caption for entry in self.training for caption in entry.captions)
+        self.tokenizer = tokenizer or vocabulary_of(
+            caption for entry in self.training for caption in entry.captions
+        )
         self._cache: dict[int, np.ndarray] = {}
         self._room = cache_bytes
         self._broken: set[int] = set()
@@ -121,11 +138,25 @@ class Pairs(NoisySource):
         """Return these training pictures, cropped at random, each with one of its captions."""
         draws = rng.random((len(indices), 2))
         indices, pictures = self._readable(indices)
-        images = np.stack([self._augmented(picture, mirror < 0.5, rng) for picture, (_, mirror) in zip(pictures, draws, strict=True)])
+        images = np.stack(
+            [
+                self._augmented(picture, mirror < 0.5, rng)
+                for picture, (_, mirror) in zip(pictures, draws, strict=True)
+            ]
+        )
         entries = [self.training[i] for i in indices]
-        captions = [entry.captions[int(which * len(entry.captions))] for entry, (which, _) in zip(entries, draws, strict=True)]
+        captions = [
+            entry.captions[int(which * len(entry.captions))]
+            for entry, (which, _) in zip(entries, draws, strict=True)
+        ]
         ids, is_real = trimmed(*self.tokenizer(captions))
-        return Batch(self.preprocess.normalize(images), ids, is_real, indices.astype(np.int64), tuple(captions))
+        return Batch(
+            self.preprocess.normalize(images),
+            ids,
+            is_real,
+            indices.astype(np.int64),
+            tuple(captions),
+        )
 
     def validation(self) -> PairSet:
         """Return the validation pictures, at most 1,000, with all their captions; none of them is trained on.
@@ -147,8 +178,14 @@ class Pairs(NoisySource):
         limit = self._most()
         kept = [f"{len(self.splits[name]):,} {name} pictures, of which the first {limit:,} are measured"
                 for name in ("validation", "test") if len(self.splits[name]) > limit]  # fmt: skip
-        shown = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:3]) + "; …" * (len(self.skipped) > 3)
-        return ([f"{len(self.skipped):,} skipped ({shown})"] if self.skipped else []) + self._told + kept
+        shown = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:3]) + "; …" * (
+            len(self.skipped) > 3
+        )
+        return (
+            ([f"{len(self.skipped):,} skipped ({shown})"] if self.skipped else [])
+            + self._told
+            + kept
+        )
 
     def records(self) -> Iterator[Record]:
         """Yield what is remembered of every picture, split by split: name, captions, split and what tells its bytes."""
@@ -159,7 +196,9 @@ class Pairs(NoisySource):
     # ------------------------------------------------------------------ what CapFilt reads and writes
     def web_pictures(self) -> np.ndarray:
         """Return the numbers of the training pictures that can be read: nobody has looked at any of their captions."""
-        return np.array([i for i in range(len(self.training)) if self._attempt(i) is not None], np.int64)
+        return np.array(
+            [i for i in range(len(self.training)) if self._attempt(i) is not None], np.int64
+        )
 
     def images(self, pictures: np.ndarray) -> np.ndarray:
         """Return these training pictures as a test sees them, normalized: (n,) -> (n, h, w, c)."""
@@ -171,20 +210,31 @@ class Pairs(NoisySource):
         DataError if fewer than 2 pictures keep one.
         """
         other = copy(self)
-        other.training = [replace(entry, captions=list(own)) for entry, own in zip(self.training, texts, strict=True) if own]
+        other.training = [
+            replace(entry, captions=list(own))
+            for entry, own in zip(self.training, texts, strict=True)
+            if own
+        ]
         if len(other.training) < 2:
-            raise DataError(f"training needs 2 pictures with captions, and {len(other.training)} of {len(texts)} have one left; filter less")
+            raise DataError(
+                f"training needs 2 pictures with captions, and {len(other.training)} of {len(texts)} have one left; filter less"
+            )
         other.splits = {**self.splits, "train": other.training}
         other._cache, other._broken = {}, set()
         return other
 
     def _most(self) -> int:
-        return min(VALIDATION_PICTURES, VALIDATION_BYTES // (4 * self.preprocess.channels * self.preprocess.resolution**2))
+        return min(
+            VALIDATION_PICTURES,
+            VALIDATION_BYTES // (4 * self.preprocess.channels * self.preprocess.resolution**2),
+        )
 
     def _pair_set(self, name: str) -> PairSet:
         limit, n = self._most(), self.preprocess.resolution
         if not self.splits[name]:
-            return PairSet(np.zeros((0, n, n, self.preprocess.channels), np.float32), [], np.zeros(0, np.int64))
+            return PairSet(
+                np.zeros((0, n, n, self.preprocess.channels), np.float32), [], np.zeros(0, np.int64)
+            )
         images: list[np.ndarray] = []
         captions: list[str] = []
         owners: list[int] = []
@@ -199,7 +249,9 @@ class Pairs(NoisySource):
             captions += entry.captions
             owners += [len(images) - 1] * len(entry.captions)
         if not images:
-            raise DataError(f"None of the {len(self.splits[name])} {name} pictures can be read: run python -m tinymm data check.")
+            raise DataError(
+                f"None of the {len(self.splits[name])} {name} pictures can be read: run python -m tinymm data check."
+            )
         return PairSet(np.stack(images), captions, np.array(owners, np.int64))
 
     def _augmented(self, picture: np.ndarray, mirror: bool, rng: np.random.Generator) -> np.ndarray:
@@ -209,19 +261,25 @@ class Pairs(NoisySource):
         if self.smallest_crop is not None:
             box = random_crop(picture.shape[:2], rng, self.smallest_crop)
             image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-            picture = np.asarray(image.resize((n, n), Image.Resampling.BICUBIC, box=box)).reshape(n, n, -1)
+            picture = np.asarray(image.resize((n, n), Image.Resampling.BICUBIC, box=box)).reshape(
+                n, n, -1
+            )
         return picture[:, ::-1] if self.flip and mirror else picture
 
     def _picture(self, index: int) -> np.ndarray:
         """Return a decoded training picture, from memory if there was room; with room to crop from, where crops are drawn.
 
-        Nothing is ever dropped from the cache: each epoch reads everything once, so the least recently used picture is the next
-        one needed.
+        Nothing is ever dropped from the cache: each epoch reads everything once, so the least
+        recently used picture is the next one needed.
         """
         if index not in self._cache:
             data = self.training[index].source()
             roomy = round(self.preprocess.resolution * 1.125)
-            picture = self.preprocess.pixels(data) if self.smallest_crop is None else self.preprocess.resized(data, roomy)
+            picture = (
+                self.preprocess.pixels(data)
+                if self.smallest_crop is None
+                else self.preprocess.resized(data, roomy)
+            )
             if picture.nbytes > self._room:
                 return picture
             self._room -= picture.nbytes
@@ -234,10 +292,19 @@ class Pairs(NoisySource):
         pictures = []
         for place, index in enumerate(result.tolist()):
             others = set(result.tolist())
-            candidates = (i % count for i in range(index, index + count) if i == index or i % count not in others)
-            found = next(((i, picture) for i in candidates if (picture := self._attempt(i)) is not None), None)
+            candidates = (
+                i % count
+                for i in range(index, index + count)
+                if i == index or i % count not in others
+            )
+            found = next(
+                ((i, picture) for i in candidates if (picture := self._attempt(i)) is not None),
+                None,
+            )
             if found is None:
-                raise DataError(f"{len(self._broken)} of {count} training pictures are damaged: too few for a batch of {len(result)}.")
+                raise DataError(
+                    f"{len(self._broken)} of {count} training pictures are damaged: too few for a batch of {len(result)}."
+                )
             result[place] = found[0]
             pictures.append(found[1])
         return result, pictures
@@ -260,14 +327,17 @@ class Pairs(NoisySource):
 def vocabulary_of(captions: Iterable[str]) -> WordTokenizer:
     """Return a word tokenizer of the training captions.
 
-    In a large vocabulary the words seen once become UNK: one picture can't teach a word, and UNK must be seen in training to
-    mean anything later. In a small one they stay, for they are half of what there is.
+    In a large vocabulary the words seen once become UNK: one picture can't teach a word, and UNK
+    must be seen in training to mean anything later. In a small one they stay, for they are half of
+    what there is.
     """
     captions = list(captions)
     counts = Counter(word for caption in captions for word in split_words(caption))
     longest = max(len(split_words(caption)) for caption in captions)
     return WordTokenizer.from_captions(
-        captions, context=max(2, min(longest + 1, LONGEST_CONTEXT)), at_least=2 if len(counts) > LARGE_VOCABULARY else 1
+        captions,
+        context=max(2, min(longest + 1, LONGEST_CONTEXT)),
+        at_least=2 if len(counts) > LARGE_VOCABULARY else 1,
     )
 
 

@@ -1,7 +1,7 @@
 """WebDataset shards: tar archives in which files of one stem are one sample, read in place and never unpacked to disk.
 
-An uncompressed tar keeps each file's bytes in one run, so a picture is a seek and a read away: training can shuffle freely
-over shards, which streaming readers can't.
+An uncompressed tar keeps each file's bytes in one run, so a picture is a seek and a read away:
+training can shuffle freely over shards, which streaming readers can't.
 """
 
 import os
@@ -87,10 +87,10 @@ def samples(
 ) -> Iterator[Sample]:
     """Yield the samples that have a picture; what can't be used is added to `skipped` with its reason, or to `remarks`.
 
-    Files of one key are one sample wherever they stand in their archive, but a kind of file that a key has twice may be of
-    another sample: then nobody can tell, and the key is left out. Names that are absolute or climb out with `..` mark an
-    archive made to overwrite files: it is refused, although nothing is unpacked here. DataError for a shard that is missing
-    or damaged.
+    Files of one key are one sample wherever they stand in their archive, but a kind of file that a
+    key has twice may be of another sample: then nobody can tell, and the key is left out. Names
+    that are absolute or climb out with `..` mark an archive made to overwrite files: it is refused,
+    although nothing is unpacked here. DataError for a shard that is missing or damaged.
     """
     above = os.path.commonpath([archive.absolute().parent for archive in archives])
     for archive in archives:

@@ -1,7 +1,8 @@
 """Train and validation splits: the data's own, or a draw that depends on each image's name alone.
 
-A word that means nothing here is an error, for whatever it means, its pictures may be somebody's test. A draw by rank or by
-count would move when a picture comes, goes or can't be read, and what was trained on yesterday would be "kept back" today.
+A word that means nothing here is an error, for whatever it means, its pictures may be somebody's
+test. A draw by rank or by count would move when a picture comes, goes or can't be read, and what
+was trained on yesterday would be "kept back" today.
 """
 
 import re
@@ -14,7 +15,8 @@ from tinymm.arrays.errors import DataError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
-#: Letters only and small: Val_2017 and HELD-OUT are val and heldout. Karpathy's restval is what he adds to training.
+#: Letters only and small: Val_2017 and HELD-OUT are val and heldout. Karpathy's restval is what he
+#: adds to training.
 WORDS = {
     TRAIN: "train training trainset trn restval",
     VALIDATION: "val valid validation validate validating valset validset validationset minival dev devel development devset eval evaluation",
@@ -121,9 +123,9 @@ def share_of(name: str, seed: int) -> float:
 def drawn(named: Sequence[tuple[str, T]], share: float, seed: int) -> tuple[list[T], list[T], bool]:
     """Return training and validation of (name, picture) pairs, and whether the names alone have decided.
 
-    About `share` of the pictures are validation: those whose `share_of` is below it, whatever else is there. Where that
-    leaves fewer than two on a side, the nearest fill it up; then, and only then, another picture may move a split. DataError
-    where that is not to be had.
+    About `share` of the pictures are validation: those whose `share_of` is below it, whatever else
+    is there. Where that leaves fewer than two on a side, the nearest fill it up; then, and only
+    then, another picture may move a split. DataError where that is not to be had.
     """
     shares = [share_of(name, seed) for name, _ in named]
     ranked = sorted(shares)
@@ -148,7 +150,8 @@ def drawn(named: Sequence[tuple[str, T]], share: float, seed: int) -> tuple[list
 def sides(entries: Sequence[E], share: float, seed: int) -> tuple[dict[str, list[E]], list[str]]:
     """Return listed pictures by split, and what is to be said of it: the data's own where it names them, otherwise drawn.
 
-    Without a validation of its own, training gives a share for it. DataError if fewer than 2 are left on a side.
+    Without a validation of its own, training gives a share for it. DataError if fewer than 2 are
+    left on a side.
     """
     found = {
         name: [entry for entry in entries if (entry.split or TRAIN) == name] for name in SPLITS

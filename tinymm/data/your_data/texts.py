@@ -12,7 +12,8 @@ _PIECE = 2**20
 def read_lines(path: Path, most_bytes: int) -> list[str]:
     r"""Return the lines of a UTF-8 file, with or without a byte-order mark; they end with \n, \r\n or \r, as text files' do.
 
-    DataError for another encoding, a folder, or a file that can't be read or has more bytes than that.
+    DataError for another encoding, a folder, or a file that can't be read or has more bytes than
+    that.
     """
     return lines_of(text_of(path, most_bytes))
 

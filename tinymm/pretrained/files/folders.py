@@ -25,8 +25,8 @@ _WEIGHTS = (
 class Weights:
     """What lies on the disk: arrays by their keys, keys that share one array, and the descriptions beside them (empty if there are none).
 
-    `settings` is config.json, `open_clip` is open_clip_config.json; which of them counts, the layout of the keys decides. `unused` names
-    what else the file holds.
+    `settings` is config.json, `open_clip` is open_clip_config.json; which of them counts, the
+    layout of the keys decides. `unused` names what else the file holds.
     """
 
     path: Path
@@ -40,14 +40,17 @@ class Weights:
 def read_weights(path: str | os.PathLike) -> Weights:
     """Return the arrays and settings of a model's folder, or of a file of weights and the settings beside it.
 
-    In a folder, `model.safetensors`, its sharded form, `pytorch_model.bin`, its sharded form and open_clip's two names are looked
-    for in this order, then the only file that ends in .safetensors, .pt, .pth or .bin. Files are told apart by their first bytes. What training
-    programs wrap around keys is taken off. CheckpointError for a path where nothing is, for a file without arrays, and for a folder whose
-    adapter (LoRA) other programs would add to the weights.
+    In a folder, `model.safetensors`, its sharded form, `pytorch_model.bin`, its sharded form and
+    open_clip's two names are looked for in this order, then the only file that ends in
+    .safetensors, .pt, .pth or .bin. Files are told apart by their first bytes. What training
+    programs wrap around keys is taken off. CheckpointError for a path where nothing is, for a file
+    without arrays, and for a folder whose adapter (LoRA) other programs would add to the weights.
     """
     path = Path(path)
     if not path.exists():
-        raise CheckpointError(f"a model is a folder or a file of weights, {str(path)!r} does not exist; check the path")
+        raise CheckpointError(
+            f"a model is a folder or a file of weights, {str(path)!r} does not exist; check the path"
+        )
     weights = _find(path) if path.is_dir() else path
     if path.is_dir() and (path / "adapter_config.json").is_file():
         raise CheckpointError(
@@ -55,9 +58,15 @@ def read_weights(path: str | os.PathLike) -> Weights:
             "(merge_and_unload in peft), or name the file of the model's own weights"
         )
     unused: list[str] = []
-    arrays = _read_shards(weights, unused) if weights.name.endswith(".index.json") else read_arrays(weights, unused)
+    arrays = (
+        _read_shards(weights, unused)
+        if weights.name.endswith(".index.json")
+        else read_arrays(weights, unused)
+    )
     if not arrays:
-        raise CheckpointError(f"{weights.name}: a file of weights names at least one array, this one names none; copy the file again")
+        raise CheckpointError(
+            f"{weights.name}: a file of weights names at least one array, this one names none; copy the file again"
+        )
     try:
         arrays = plain_keys(arrays, unused)
     except CheckpointError as problem:
@@ -65,7 +74,9 @@ def read_weights(path: str | os.PathLike) -> Weights:
     described = [weights.parent / name for name in ("config.json", "open_clip_config.json")]
     settings, open_clip = (read_json(file) if file.is_file() else {} for file in described)
     if not isinstance(settings.get("model_type"), str | None):
-        raise CheckpointError(f"config.json: model_type is a name, {settings['model_type']!r} came; copy the file again")
+        raise CheckpointError(
+            f"config.json: model_type is a name, {settings['model_type']!r} came; copy the file again"
+        )
     return Weights(weights, arrays, settings, open_clip, tied_keys(arrays), unused)
 
 
@@ -100,7 +111,9 @@ def read_arrays(path: Path, unused: list[str] | None = None) -> dict[str, np.nda
             f"here; save it anew with {RESAVE}"
         )
     if start.startswith(b"version https://"):
-        raise CheckpointError(f"{path.name}: this is a pointer of Git LFS and not the weights; fetch them with `git lfs pull`")
+        raise CheckpointError(
+            f"{path.name}: this is a pointer of Git LFS and not the weights; fetch them with `git lfs pull`"
+        )
     raise CheckpointError(
         f"{path.name}: weights are a safetensors file or a torch zip archive, this file begins with {start[:8]!r}; copy the file again"
     )
@@ -110,20 +123,30 @@ def _read_shards(index: Path, unused: list[str]) -> dict[str, np.ndarray]:
     """Return the arrays of all the files that an index names; it may name files of its own folder only."""
     places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        raise CheckpointError(f"{index.name}: an index maps keys to file names under 'weight_map'; copy the file again")
+        raise CheckpointError(
+            f"{index.name}: an index maps keys to file names under 'weight_map'; copy the file again"
+        )
     arrays: dict[str, np.ndarray] = {}
     for name in sorted(set(places.values())):
         shard = index.parent / name
         if not re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII):
-            raise CheckpointError(f"{index.name}: an index names files of its own folder, {name!r} is no plain name; edit the index")
+            raise CheckpointError(
+                f"{index.name}: an index names files of its own folder, {name!r} is no plain name; edit the index"
+            )
         if not shard.is_file():
-            raise CheckpointError(f"{index.name}: the index names {name!r}, which is not in {str(index.parent)!r}; copy that file too")
+            raise CheckpointError(
+                f"{index.name}: the index names {name!r}, which is not in {str(index.parent)!r}; copy that file too"
+            )
         for key, array in read_arrays(shard, unused).items():
             if places.get(key) != name:
-                raise CheckpointError(f"{index.name}: {name!r} holds {key!r}, which the index puts in {places.get(key)!r}; copy both again")
+                raise CheckpointError(
+                    f"{index.name}: {name!r} holds {key!r}, which the index puts in {places.get(key)!r}; copy both again"
+                )
             arrays[key] = array
     absent = [key for key in places if key not in arrays]
     if absent:
         few = ", ".join(map(repr, absent[:5]))
-        raise CheckpointError(f"{index.name}: no file holds {few} ({len(absent)} keys in all); copy the files again")
+        raise CheckpointError(
+            f"{index.name}: no file holds {few} ({len(absent)} keys in all); copy the files again"
+        )
     return arrays

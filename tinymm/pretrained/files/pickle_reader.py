@@ -1,9 +1,11 @@
 """Reading a pickle as data: what it says is noted down, and nothing of it is done.
 
-A pickle is a program for a small stack machine, and the instruction REDUCE calls whatever function the file names. Unpickling a
-stranger's file therefore runs the stranger's code. This reader walks through the same instructions with a machine of its own that
-cannot call anything but the few functions that its caller hands over: every other name stays a name, and "calling" it gives a
-`Placeholder` that remembers the name. No class is looked up, no attribute is set, no module is imported.
+A pickle is a program for a small stack machine, and the instruction REDUCE calls whatever function
+the file names. Unpickling a stranger's file therefore runs the stranger's code. This reader walks
+through the same instructions with a machine of its own that cannot call anything but the few
+functions that its caller hands over: every other name stays a name, and "calling" it gives a
+`Placeholder` that remembers the name. No class is looked up, no attribute is set, no module is
+imported.
 """
 
 import pickletools
@@ -13,7 +15,9 @@ from typing import Any
 
 from tinymm.arrays.errors import CheckpointError
 
-LARGEST = 16 * 2**20  # bytes; released checkpoints stay below one million, and every byte can cost a hundred in memory
+LARGEST = (
+    16 * 2**20
+)  # bytes; released checkpoints stay below one million, and every byte can cost a hundred in memory
 
 _VALUES = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 "
@@ -53,7 +57,9 @@ class Placeholder:
 class _Machine:
     """The pickle machine's stack, marks and memo; each method is one group of instructions."""
 
-    def __init__(self, known: Mapping[str, Callable[..., object]], persistent: Callable[[object], object]) -> None:
+    def __init__(
+        self, known: Mapping[str, Callable[..., object]], persistent: Callable[[object], object]
+    ) -> None:
         self.known, self.persistent = known, persistent
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
@@ -150,7 +156,9 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, dict):
             for key, value in zip(items[::2], items[1::2], strict=True):
-                if key is None or isinstance(key, (str, int, float)):  # hashing a deep tuple could exhaust the C stack
+                if key is None or isinstance(
+                    key, (str, int, float)
+                ):  # hashing a deep tuple could exhaust the C stack
                     target[key] = value
         elif not isinstance(target, Placeholder):
             raise TypeError("items")
@@ -171,11 +179,14 @@ class _Machine:
             raise TypeError("build")
 
 
-def read_pickle(data: bytes, known: Mapping[str, Callable[..., object]], persistent: Callable[[object], object]) -> object:
+def read_pickle(
+    data: bytes, known: Mapping[str, Callable[..., object]], persistent: Callable[[object], object]
+) -> object:
     """Return what the pickle describes, built from plain containers, `known` functions and `Placeholder`s.
 
-    `known` maps full names ("collections.OrderedDict") to functions of the caller's; `persistent` receives every persistent id.
-    Raises CheckpointError for anything else than a whole, well-formed pickle of at most 16 MiB.
+    `known` maps full names ("collections.OrderedDict") to functions of the caller's; `persistent`
+    receives every persistent id. Raises CheckpointError for anything else than a whole, well-formed
+    pickle of at most 16 MiB.
 
     >>> import pickle, fractions
     >>> found = read_pickle(pickle.dumps({"x": fractions.Fraction(1, 2), "y": [1, 2]}), {}, lambda name: None)
@@ -190,7 +201,9 @@ def read_pickle(data: bytes, known: Mapping[str, Callable[..., object]], persist
     machine = _Machine(known, persistent)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Python itself, where a text has a backslash too many
+            warnings.simplefilter(
+                "ignore"
+            )  # of Python itself, where a text has a backslash too many
             for opcode, argument, _ in pickletools.genops(data):
                 machine.step(opcode.name, argument)
         (result,) = machine.stack

@@ -1,7 +1,9 @@
 """ALBEF's and BLIP's key maps: the released code's layouts and Hugging Face's two models of BLIP, each declared once and read both ways.
 
-A released file of pretraining holds everything, the momentum encoder (`…_m`) and the queues too. One of retrieval lacks what names words, one
-of captioning all but the image encoder and the decoder; what a file lacks raises when it is used, or is left out, as momentum encoder and queues are.
+A released file of pretraining holds everything, the momentum encoder (`…_m`) and the queues too.
+One of retrieval lacks what names words, one of captioning all but the image encoder and the
+decoder; what a file lacks raises when it is used, or is left out, as momentum encoder and queues
+are.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from ..key_maps import Rule, StateDictLayout, linear, norm
-from .bert import behind_attention, bert_embedding, bert_layer, language_head, self_attention, tied_head
+from .bert import (
+    behind_attention,
+    bert_embedding,
+    bert_layer,
+    language_head,
+    self_attention,
+    tied_head,
+)
 from .blip2 import under, vision
 
 #: How the names of our encoders begin, and those of their EMA.
@@ -28,8 +37,12 @@ def _image(theirs: str, words: tuple = _RELEASED_VISION) -> tuple[Rule, ...]:
     """Return the rules of the image encoder."""
     patches, first, positions, blocks, names, biases, last = words
     packed = Rule("image_encoder.blocks.{}.attention.qkv.bias", (f"{theirs}.{biases}",))
-    patches, first, positions, blocks = (f"{theirs}.{part}" for part in (patches, first, positions, blocks))
-    return *vision(patches, first, positions, blocks, names, packed), *norm("image_encoder.norm_after", f"{theirs}.{last}")
+    patches, first, positions, blocks = (
+        f"{theirs}.{part}" for part in (patches, first, positions, blocks)
+    )
+    return *vision(patches, first, positions, blocks, names, packed), *norm(
+        "image_encoder.norm_after", f"{theirs}.{last}"
+    )
 
 
 def _text(theirs: str, layer: tuple[Rule, ...] | None = None) -> tuple[Rule, ...]:
@@ -38,7 +51,11 @@ def _text(theirs: str, layer: tuple[Rule, ...] | None = None) -> tuple[Rule, ...
         "text_encoder.",
         (
             *bert_embedding("embedding", f"{theirs}embeddings"),
-            Rule("embedding.types", (f"{theirs}embeddings.token_type_embeddings.weight",), optional=True),
+            Rule(
+                "embedding.types",
+                (f"{theirs}embeddings.token_type_embeddings.weight",),
+                optional=True,
+            ),
             *norm("norm", f"{theirs}embeddings.LayerNorm"),
             *(layer or bert_layer("blocks.{}", f"{theirs}{_LAYER}")),
         ),
@@ -52,7 +69,10 @@ def _encoders(momentum: str, text: str, *more: Rule) -> tuple[Rule, ...]:
         (
             *_image(f"visual_encoder{momentum}"),
             *_text(f"text_encoder{momentum}.{text}"),
-            *(replace(rule, theirs=tuple(name.replace("{m}", momentum) for name in rule.theirs)) for rule in more),
+            *(
+                replace(rule, theirs=tuple(name.replace("{m}", momentum) for name in rule.theirs))
+                for rule in more
+            ),
             *linear("image_projection", f"vision_proj{momentum}"),
             *linear("text_projection", f"text_proj{momentum}"),
         ),
@@ -80,11 +100,21 @@ _OURS = ("queue.pushed",)
 _LANGUAGE_HEADS = tuple(rule.ours for each in (ONLINE, MOMENTUM) for rule in under(each, _HEAD))
 
 _ALBEF_TIED = tuple(
-    pair for m in ("", "_m") for pair in tied_head(f"text_encoder{m}.cls.predictions", f"text_encoder{m}.bert.embeddings")
+    pair
+    for m in ("", "_m")
+    for pair in tied_head(f"text_encoder{m}.cls.predictions", f"text_encoder{m}.bert.embeddings")
 )
-ALBEF_PRETRAINING = StateDictLayout("albef", _released("bert.", "queue_ptr", *_HEAD), _IGNORED, missing_keys=(*_OURS, "queue.ids"), tied=_ALBEF_TIED)
+ALBEF_PRETRAINING = StateDictLayout(
+    "albef",
+    _released("bert.", "queue_ptr", *_HEAD),
+    _IGNORED,
+    missing_keys=(*_OURS, "queue.ids"),
+    tied=_ALBEF_TIED,
+)
 #: Fine-tuned for retrieval: without the prefix, and without the head that names words.
-ALBEF_RETRIEVAL = StateDictLayout("albef", (*_released("", "queue_ptr"), _IDS), _IGNORED, missing_keys=(*_OURS, *_LANGUAGE_HEADS))
+ALBEF_RETRIEVAL = StateDictLayout(
+    "albef", (*_released("", "queue_ptr"), _IDS), _IGNORED, missing_keys=(*_OURS, *_LANGUAGE_HEADS)
+)
 
 
 def _decoder(theirs: str) -> tuple[Rule, ...]:
@@ -104,13 +134,15 @@ def _ours(*rules: Rule) -> tuple[str, ...]:
 
 _DECODER = _decoder("text_decoder.")
 _TIED = tied_head("text_decoder.cls.predictions", "text_decoder.bert.embeddings")
-#: What captioning never trains: the projections into the shared embedding space, the matching head, and the self-attention that reads.
+#: What captioning never trains: the projections into the shared embedding space, the matching head,
+#: and the self-attention that reads.
 _NOT_IN_CAPTIONING = _ours(
     *linear(f"{ONLINE}image_projection", ""), *linear(f"{ONLINE}text_projection", ""), *linear("itm_head", ""), Rule("temperature", ()),
     *under(f"{ONLINE}text_encoder.", self_attention("blocks.{}.attention", "blocks.{}.norm_1", "")),
 )  # fmt: skip
 
-#: Words, cross-attention and feed-forward stand in the file twice, as the encoder's and as the decoder's.
+#: Words, cross-attention and feed-forward stand in the file twice, as the encoder's and as the
+#: decoder's.
 BLIP_PRETRAINING = StateDictLayout(
     "blip", (*_released("", "queue_ptr"), *_DECODER), _IGNORED, missing_keys=(*_OURS, "queue.ids"),
     copies=(
@@ -119,13 +151,23 @@ BLIP_PRETRAINING = StateDictLayout(
     ),
     tied=(*_TIED, (_TIED[0][0], "text_encoder.embeddings.word_embeddings.weight")),
 )  # fmt: skip
-BLIP_RETRIEVAL = StateDictLayout("blip", (*_released("", "ptr_queue"), _IDS), _IGNORED, missing_keys=(*_OURS, *_ours(*_DECODER)))
+BLIP_RETRIEVAL = StateDictLayout(
+    "blip", (*_released("", "ptr_queue"), _IDS), _IGNORED, missing_keys=(*_OURS, *_ours(*_DECODER))
+)
 BLIP_CAPTIONING = StateDictLayout(
     "blip", (*under(ONLINE, (*_image("visual_encoder"), *_encoder_of_a_decoder("text_decoder."))), *_DECODER), _IGNORED,
     missing_keys=_NOT_IN_CAPTIONING, tied=_TIED,
 )  # fmt: skip
-#: What is left behind where a whole BLIP is written for Hugging Face, whose models train without momentum.
-_MOMENTUM = (*_ours(*_encoders("_m", "")), "queue.images", "queue.texts", "queue.ids", "queue.next", "queue.pushed")
+#: What is left behind where a whole BLIP is written for Hugging Face, whose models train without
+#: momentum.
+_MOMENTUM = (
+    *_ours(*_encoders("_m", "")),
+    "queue.images",
+    "queue.texts",
+    "queue.ids",
+    "queue.next",
+    "queue.pushed",
+)
 #: `BlipForImageTextRetrieval` and `BlipForConditionalGeneration`.
 HF_RETRIEVAL = StateDictLayout(
     "huggingface_retrieval",
@@ -140,7 +182,12 @@ HF_RETRIEVAL = StateDictLayout(
 )
 HF_CAPTIONING = StateDictLayout(
     "huggingface",
-    (*under(ONLINE, (*_image("vision_model", _HF_VISION), *_encoder_of_a_decoder("text_decoder."))), *_DECODER),
+    (
+        *under(
+            ONLINE, (*_image("vision_model", _HF_VISION), *_encoder_of_a_decoder("text_decoder."))
+        ),
+        *_DECODER,
+    ),
     _IGNORED,
     missing_keys=(*_NOT_IN_CAPTIONING, *_MOMENTUM),
     tied=_TIED,
@@ -148,7 +195,13 @@ HF_CAPTIONING = StateDictLayout(
 
 
 def _own(layout: StateDictLayout) -> StateDictLayout:
-    built_as_clip = _ours(*(rule for each in (ONLINE, MOMENTUM) for rule in norm(f"{each}image_encoder.norm_before", "")))
+    built_as_clip = _ours(
+        *(
+            rule
+            for each in (ONLINE, MOMENTUM)
+            for rule in norm(f"{each}image_encoder.norm_before", "")
+        )
+    )
     names = dict.fromkeys((*_ours(*layout.rules), *layout.missing_keys, *built_as_clip))
     return StateDictLayout("tinymm", tuple(Rule(name, (name,)) for name in names))
 
@@ -156,7 +209,9 @@ def _own(layout: StateDictLayout) -> StateDictLayout:
 TINYMM_ALBEF, TINYMM_BLIP = _own(ALBEF_PRETRAINING), _own(BLIP_PRETRAINING)
 
 
-def recognize(keys: Iterable[str], settings: Mapping[str, Any] | None = None) -> tuple[str, StateDictLayout] | None:
+def recognize(
+    keys: Iterable[str], settings: Mapping[str, Any] | None = None
+) -> tuple[str, StateDictLayout] | None:
     """Return whether a file holds an "ALBEF" or a "BLIP", and its layout, or None if neither; of our own the settings say it, too.
 
     >>> recognize(["vision_model.post_layernorm.bias", "text_decoder.cls.predictions.bias"])[0]
@@ -176,5 +231,7 @@ def recognize(keys: Iterable[str], settings: Mapping[str, Any] | None = None) ->
         return "ALBEF", ALBEF_PRETRAINING
     if "text_decoder" in starts:
         return "BLIP", BLIP_PRETRAINING
-    looks_at_once = any(key.startswith("text_encoder.encoder.layer.0.crossattention.") for key in keys)
+    looks_at_once = any(
+        key.startswith("text_encoder.encoder.layer.0.crossattention.") for key in keys
+    )
     return ("BLIP", BLIP_RETRIEVAL) if looks_at_once else ("ALBEF", ALBEF_RETRIEVAL)

@@ -43,21 +43,28 @@ _ALSO = {
 }
 
 
-def declared(settings: dict[str, Any], layout: StateDictLayout, unused: list[str]) -> dict[str, Any]:
+def declared(
+    settings: dict[str, Any], layout: StateDictLayout, unused: list[str]
+) -> dict[str, Any]:
     """Return what the settings beside a file declare, in our words: `image`, `text`, and the model's habits; `unused` gets unknown keys.
 
-    Our own config.json, Hugging Face's, or the released code's: `bert` and `vit` with their settings, `momentum`, `alpha`, `mlm_probability`.
-    CheckpointError for a config of another model, or of one that is built differently.
+    Our own config.json, Hugging Face's, or the released code's: `bert` and `vit` with their
+    settings, `momentum`, `alpha`, `mlm_probability`. CheckpointError for a config of another model,
+    or of one that is built differently.
     """
     needs_config(settings, layout)
     if layout.name == "tinymm":
         return {"image": part_of(settings, "image"), "text": part_of(settings, "text")} | {
-            name: value for name, value in settings.items() if name not in ("model_type", "image", "text")
+            name: value
+            for name, value in settings.items()
+            if name not in ("model_type", "image", "text")
         }
     if layout.name.startswith("huggingface"):
         version, whole = version_of(settings), read_config(settings, "blip", unused)
         vision, text = part_of(settings, "vision_config"), part_of(settings, "text_config")
-        image = read_config(vision, "blip_vision_model", unused, where="vision_config.", version=version)
+        image = read_config(
+            vision, "blip_vision_model", unused, where="vision_config.", version=version
+        )
         said = read_config(text, "blip_text_model", unused, where="text_config.", version=version)
         habits = {name: said.pop(name) for name in ("decode", "end_of_text", "smoothing")}
         return {"image": tiled(image), "text": said, "encode": None, **habits, **whole}
@@ -68,7 +75,11 @@ def declared(settings: dict[str, Any], layout: StateDictLayout, unused: list[str
     image = _renamed(vit, _VIT) | _renamed(settings, {"image_res": "resolution"})
     keeps_cls = {"encode": None} if settings.get("enc", 0) is None else {}
     text = part_of(settings, "bert")
-    said = read_config({**text, "model_type": "bert"}, "bert", unused, where="bert.", also=_ALSO) if text else {}
+    said = (
+        read_config({**text, "model_type": "bert"}, "bert", unused, where="bert.", also=_ALSO)
+        if text
+        else {}
+    )
     return {"image": image, "text": said, **_renamed(settings, _HABITS), **keeps_cls}
 
 
@@ -76,21 +87,34 @@ def _renamed(theirs: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return {ours: theirs[key] for key, ours in names.items() if theirs.get(key) is not None}
 
 
-def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout: StateDictLayout) -> dict[str, Any]:
+def _parts(
+    found: Imported, said: dict[str, Any], heads: dict[str, int], layout: StateDictLayout
+) -> dict[str, Any]:
     """Return what both configs begin with: the two encoders, the embedding width, and the queue's length where there is one."""
     arrays, own = found.arrays, layout.name == "tinymm"
-    sizes = {"image": vit_sizes(arrays, f"{ONLINE}image_encoder."), "text": bert_sizes(arrays, f"{ONLINE}text_encoder.")}
+    sizes = {
+        "image": vit_sizes(arrays, f"{ONLINE}image_encoder."),
+        "text": bert_sizes(arrays, f"{ONLINE}text_encoder."),
+    }
     sizes["text"]["tied"] = not any(name.endswith("language_head.output") for name in arrays)
     assumed = {"image": _IMAGE_ASSUMED, "text": ASSUMED}
     parts: dict[str, Any] = {}
     for name, kind in (("image", ViTConfig), ("text", BertConfig)):
-        declared = assumed[name] | {key: value for key, value in said[name].items() if value is not None}
-        parts[name] = checked_config(f"{name} encoder", kind, merge_config(f"{name} encoder", sizes[name], declared, heads=heads.get(name)))
+        declared = assumed[name] | {
+            key: value for key, value in said[name].items() if value is not None
+        }
+        parts[name] = checked_config(
+            f"{name} encoder",
+            kind,
+            merge_config(f"{name} encoder", sizes[name], declared, heads=heads.get(name)),
+        )
     projection = f"{ONLINE}image_projection.weight"
     if projection in arrays:
         parts["embed_dim"] = _same("embed_dim", said, shape_of(arrays, projection, 2)[1])
     elif "embed_dim" in said:
-        parts["embed_dim"] = _plausible_width(said["embed_dim"], max(sizes["image"]["width"], sizes["text"]["width"]))
+        parts["embed_dim"] = _plausible_width(
+            said["embed_dim"], max(sizes["image"]["width"], sizes["text"]["width"])
+        )
     if any(name.startswith(MOMENTUM) for name in arrays):
         return parts | {"queue": _same("queue", said, shape_of(arrays, "queue.images", 2)[0])}
     if own and said.get("momentum") is not None:
@@ -98,7 +122,10 @@ def _parts(found: Imported, said: dict[str, Any], heads: dict[str, int], layout:
             f"the config and the arrays agree; it has a momentum encoder of momentum "
             f"{said['momentum']!r}, and no array is of it; put the config.json of this very file beside it"
         )
-    return parts | {"queue": said.get("queue", 1), "momentum": None}  # without momentum there is no queue
+    return parts | {
+        "queue": said.get("queue", 1),
+        "momentum": None,
+    }  # without momentum there is no queue
 
 
 def _plausible_width(embed_dim: Any, widest: int) -> int:
@@ -120,16 +147,25 @@ def _same(what: str, said: dict[str, Any], measured: int) -> int:
     return measured
 
 
-def build_albef(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> ALBEF:
+def build_albef(
+    found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]
+) -> ALBEF:
     """Return a randomly initialized ALBEF of the sizes that the arrays show; CheckpointError for settings that cannot be."""
     said = declared(settings, layout, found.unused)
     parts = _parts(found, said, heads, layout)
     vocabulary = parts["text"].vocabulary
-    mask: dict[str, Any] = {} if layout.name == "tinymm" else {"mask": min(_BERT_MASK, vocabulary - 1)}
-    return ALBEF(checked_config("model", ALBEFConfig, mask | _habits(said, ALBEFConfig) | parts), generator(0))
+    mask: dict[str, Any] = (
+        {} if layout.name == "tinymm" else {"mask": min(_BERT_MASK, vocabulary - 1)}
+    )
+    return ALBEF(
+        checked_config("model", ALBEFConfig, mask | _habits(said, ALBEFConfig) | parts),
+        generator(0),
+    )
 
 
-def build_blip(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> BLIP:
+def build_blip(
+    found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]
+) -> BLIP:
     """Return a randomly initialized BLIP of the sizes that the arrays show; the released vocabulary ends with [DEC] and [ENC].
 
     CheckpointError for settings that cannot be.
@@ -137,15 +173,23 @@ def build_blip(found: Imported, layout: StateDictLayout, settings: dict[str, Any
     said = declared(settings, layout, found.unused)
     parts = _parts(found, said, heads, layout)
     last = parts["text"].vocabulary - 1
-    ids = {"decode": last - 1, "encode": last, "end_of_text": min(_BERT_SEPARATOR, last)} if layout.name == "blip" else {}
-    return BLIP(checked_config("model", BLIPConfig, ids | _habits(said, BLIPConfig) | parts), generator(0))
+    ids = (
+        {"decode": last - 1, "encode": last, "end_of_text": min(_BERT_SEPARATOR, last)}
+        if layout.name == "blip"
+        else {}
+    )
+    return BLIP(
+        checked_config("model", BLIPConfig, ids | _habits(said, BLIPConfig) | parts), generator(0)
+    )
 
 
 def _habits(said: dict[str, Any], config: type) -> dict[str, Any]:
     """Return what is said of a config's plain fields."""
     smoothing = said.get("smoothing", 0.0)
     if type(smoothing) not in (int, float) or not 0 <= smoothing < 1:
-        raise CheckpointError(f"config.json: the label smoothing is a share, in [0, 1), and {smoothing!r} came; the released models have 0.1")
+        raise CheckpointError(
+            f"config.json: the label smoothing is a share, in [0, 1), and {smoothing!r} came; the released models have 0.1"
+        )
     plain = set(config.__dataclass_fields__) - {"image", "text", "embed_dim", "queue"}  # type: ignore[attr-defined]
     return {name: value for name, value in said.items() if name in plain}
 
@@ -154,15 +198,40 @@ def _habits(said: dict[str, Any], config: type) -> dict[str, Any]:
 def settings_for(config: ALBEFConfig | BLIPConfig, name: str, dtype: str) -> dict[str, Any]:
     """Return the config.json of a model, in our own words, in Hugging Face's, or in the released code's."""
     if name == "tinymm":
-        return {"model_type": "tinymm_albef" if isinstance(config, ALBEFConfig) else "tinymm_blip", **asdict(config)}
+        return {
+            "model_type": "tinymm_albef" if isinstance(config, ALBEFConfig) else "tinymm_blip",
+            **asdict(config),
+        }
     vision = {theirs: getattr(config.image, ours) for theirs, ours in VISION.items()}
-    text = {theirs: getattr(config.text, ours) for theirs, ours in _TEXT.items()} | {"vocab_size": config.text.vocabulary}
+    text = {theirs: getattr(config.text, ours) for theirs, ours in _TEXT.items()} | {
+        "vocab_size": config.text.vocabulary
+    }
     if not name.startswith("huggingface"):
-        habits = {theirs: getattr(config, ours) for theirs, ours in _HABITS.items() if hasattr(config, ours)}
-        return {"bert": text, "vit": {theirs: getattr(config.image, ours) for theirs, ours in _VIT.items()}, **habits}
-    ids: dict[str, Any] = {"bos_token_id": config.decode, "sep_token_id": config.end_of_text} if isinstance(config, BLIPConfig) else {}
-    ids |= {"eos_token_id": ids.get("sep_token_id"), "pad_token_id": 0, "is_decoder": True, "encoder_hidden_size": config.image.width}
-    shared = {"label_smoothing": getattr(config, "smoothing", 0.0), "tie_word_embeddings": config.text.tied}
+        habits = {
+            theirs: getattr(config, ours)
+            for theirs, ours in _HABITS.items()
+            if hasattr(config, ours)
+        }
+        return {
+            "bert": text,
+            "vit": {theirs: getattr(config.image, ours) for theirs, ours in _VIT.items()},
+            **habits,
+        }
+    ids: dict[str, Any] = (
+        {"bos_token_id": config.decode, "sep_token_id": config.end_of_text}
+        if isinstance(config, BLIPConfig)
+        else {}
+    )
+    ids |= {
+        "eos_token_id": ids.get("sep_token_id"),
+        "pad_token_id": 0,
+        "is_decoder": True,
+        "encoder_hidden_size": config.image.width,
+    }
+    shared = {
+        "label_smoothing": getattr(config, "smoothing", 0.0),
+        "tie_word_embeddings": config.text.tied,
+    }
     return {
         "architectures": ["BlipForConditionalGeneration" if name == "huggingface" else "BlipForImageTextRetrieval"],
         "model_type": "blip", "dtype": dtype, "image_text_hidden_size": config.embed_dim, **shared,

@@ -1,6 +1,7 @@
 """BERT's key map: the layers and heads that ALBEF, BLIP and the Q-Former share, under the names that all programs took over from BERT.
 
-`BertForMaskedLM` folders are read and written whole; the pooler and the next-sentence head of older files have no use here.
+`BertForMaskedLM` folders are read and written whole; the pooler and the next-sentence head of older
+files have no use here.
 """
 
 from collections.abc import Iterable
@@ -32,10 +33,14 @@ def bert_embedding(ours: str, theirs: str) -> tuple[Rule, ...]:
 
 def bert_layer(ours: str, theirs: str, inner: str = "self") -> tuple[Rule, ...]:
     """Return the rules of a layer; `inner` is what a program calls the part of an attention that holds query, key and value."""
-    return *self_attention(f"{ours}.attention", f"{ours}.norm_1", theirs, inner), *behind_attention(ours, theirs, inner)
+    return *self_attention(f"{ours}.attention", f"{ours}.norm_1", theirs, inner), *behind_attention(
+        ours, theirs, inner
+    )
 
 
-def self_attention(attention: str, first_norm: str, theirs: str, inner: str = "self") -> tuple[Rule, ...]:
+def self_attention(
+    attention: str, first_norm: str, theirs: str, inner: str = "self"
+) -> tuple[Rule, ...]:
     """Return the rules of a layer's self-attention and its norm; query, key and value are packed into one weight here, and stand apart there."""
     heads = [f"{theirs}.attention.{inner}.{part}" for part in ("query", "key", "value")]
     return (
@@ -96,10 +101,16 @@ HUGGING_FACE = StateDictLayout(
 def recognize(keys: Iterable[str], settings: dict[str, Any]) -> StateDictLayout | None:
     """Return the layout of a BERT's file by its keys, or None."""
     keys = set(keys)
-    return HUGGING_FACE if {"bert.embeddings.word_embeddings.weight", "cls.predictions.bias"} <= keys else None
+    return (
+        HUGGING_FACE
+        if {"bert.embeddings.word_embeddings.weight", "cls.predictions.bias"} <= keys
+        else None
+    )
 
 
-def build(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> BertLanguageModel:
+def build(
+    found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]
+) -> BertLanguageModel:
     """Return a randomly initialized model of the sizes that arrays and settings say; CheckpointError where they contradict each other."""
     needs_config(settings, layout)
     sizes = bert_sizes(found.arrays, "bert.") | {"tied": "language_head.output" not in found.arrays}
@@ -109,12 +120,21 @@ def build(found: Imported, layout: StateDictLayout, settings: dict[str, Any], he
         raise CheckpointError(
             f"config.json: add_cross_attention is {looks} by the arrays, and {crosses!r} came; put the config.json of this very file beside it"
         )
-    return BertLanguageModel(checked_config("BERT", BertConfig, merge_config("BERT", sizes, said, heads=heads.get("text"))), generator(0))
+    return BertLanguageModel(
+        checked_config(
+            "BERT", BertConfig, merge_config("BERT", sizes, said, heads=heads.get("text"))
+        ),
+        generator(0),
+    )
 
 
 def settings_for(config: BertConfig, name: str, dtype: str) -> dict[str, Any]:
     """Return the config.json of a `BertForMaskedLM`."""
     said = {theirs: getattr(config, ours) for theirs, ours in _SETTINGS.items()}
     kind = "BertLMHeadModel" if config.causal else "BertForMaskedLM"
-    flags = {"is_decoder": config.causal, "add_cross_attention": config.encoder_width is not None, "tie_word_embeddings": config.tied}
+    flags = {
+        "is_decoder": config.causal,
+        "add_cross_attention": config.encoder_width is not None,
+        "tie_word_embeddings": config.tied,
+    }
     return {"architectures": [kind], "model_type": "bert", "dtype": dtype, **said, **flags}

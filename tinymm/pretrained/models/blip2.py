@@ -1,7 +1,8 @@
 """BLIP-2's key maps: LAVIS's layout, in which the paper's code saves, and Hugging Face's models, each declared once and read both ways.
 
-LAVIS files hold what was trained and lack the frozen parts. Hugging Face has no place for the language head of stage 1 nor for the
-temperature: those cannot be written there, and in a model from there they are missing.
+LAVIS files hold what was trained and lack the frozen parts. Hugging Face has no place for the
+language head of stage 1 nor for the temperature: those cannot be written there, and in a model from
+there they are missing.
 """
 
 from collections.abc import Iterable
@@ -18,7 +19,9 @@ def under(prefix: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     return tuple(replace(rule, ours=prefix + rule.ours) for rule in rules)
 
 
-def vision(patches: str, first: str, positions: str, blocks: str, names: tuple[str, ...], biases: Rule) -> tuple[Rule, ...]:
+def vision(
+    patches: str, first: str, positions: str, blocks: str, names: tuple[str, ...], biases: Rule
+) -> tuple[Rule, ...]:
     """Return the rules of a ViT of ALBEF, BLIP or EVA; programs differ in words only, and in how the attention's biases are stored."""
     qkv, output, norm_1, norm_2 = names
     ours = "image_encoder.blocks.{}"
@@ -78,7 +81,11 @@ LAVIS_STAGE_1 = StateDictLayout(
 )
 LAVIS_STAGE_2 = StateDictLayout(
     "lavis",
-    (*_LAVIS, *linear("projection", "opt_proj"), *under("language_model.", opt.rules("opt_model.model.decoder.", "opt_model.lm_head"))),
+    (
+        *_LAVIS,
+        *linear("projection", "opt_proj"),
+        *under("language_model.", opt.rules("opt_model.model.decoder.", "opt_model.lm_head")),
+    ),
     (_POSITIONS,),
     tied=opt.tied_head("opt_model.model.decoder.", "opt_model.lm_head"),
 )
@@ -99,8 +106,13 @@ def _hugging_face(prefix: str) -> tuple[Rule, ...]:
 
 
 #: `Blip2QFormerModel`: the stack alone. Its queries stand outside of it, and so do the words.
-HF_QFORMER = StateDictLayout("huggingface", _hugging_face(""), missing_keys=("queries", "embedding.words.weight", "embedding.positions"))
-#: `Blip2ForImageTextRetrieval`: stage 1 without what only its training needs, the language head and the temperature.
+HF_QFORMER = StateDictLayout(
+    "huggingface",
+    _hugging_face(""),
+    missing_keys=("queries", "embedding.words.weight", "embedding.positions"),
+)
+#: `Blip2ForImageTextRetrieval`: stage 1 without what only its training needs, the language head and
+#: the temperature.
 HF_RETRIEVAL = StateDictLayout(
     "huggingface",
     (
@@ -121,7 +133,9 @@ HF_GENERATION = StateDictLayout(
         *_HF_VISION,
         *under("qformer.", _hugging_face("qformer.")),
         *linear("projection", "language_projection"),
-        *under("language_model.", opt.rules("language_model.model.decoder.", "language_model.lm_head")),
+        *under(
+            "language_model.", opt.rules("language_model.model.decoder.", "language_model.lm_head")
+        ),
     ),
     tied=opt.tied_head("language_model.model.decoder.", "language_model.lm_head"),
 )
@@ -137,7 +151,9 @@ def own(*layouts: StateDictLayout) -> StateDictLayout:
     return StateDictLayout("tinymm", tuple(Rule(name, (name,)) for name in names))
 
 
-_CLIPS_VIT = own(HUGGING_FACE_CLIP)  # a frozen encoder that `train clip` made has norms that EVA's lacks
+_CLIPS_VIT = own(
+    HUGGING_FACE_CLIP
+)  # a frozen encoder that `train clip` made has norms that EVA's lacks
 TINYMM_STAGE_1, TINYMM_STAGE_2 = own(LAVIS_STAGE_1, _CLIPS_VIT), own(LAVIS_STAGE_2, _CLIPS_VIT)
 
 
@@ -150,11 +166,21 @@ def recognize(keys: Iterable[str]) -> tuple[str, StateDictLayout] | None:
     keys = set(keys)
     starts = {key.split(".", 1)[0] for key in keys}
     if "Qformer" in starts:
-        return ("stage 2", LAVIS_STAGE_2) if "opt_proj.weight" in keys else ("stage 1", LAVIS_STAGE_1)
+        return (
+            ("stage 2", LAVIS_STAGE_2) if "opt_proj.weight" in keys else ("stage 1", LAVIS_STAGE_1)
+        )
     if "query_tokens" in keys and "qformer" in starts:
-        return ("stage 2", HF_GENERATION) if "language_projection" in starts else ("stage 1", HF_RETRIEVAL)
+        return (
+            ("stage 2", HF_GENERATION)
+            if "language_projection" in starts
+            else ("stage 1", HF_RETRIEVAL)
+        )
     if "qformer.queries" in keys:
-        return ("stage 2", TINYMM_STAGE_2) if "projection.weight" in keys else ("stage 1", TINYMM_STAGE_1)
+        return (
+            ("stage 2", TINYMM_STAGE_2)
+            if "projection.weight" in keys
+            else ("stage 1", TINYMM_STAGE_1)
+        )
     if "layernorm.weight" in keys and any("intermediate_query" in key for key in keys):
         return "Q-Former", HF_QFORMER
     return None

@@ -1,8 +1,9 @@
 """CLIP's key maps: OpenAI's layout, open_clip's variant of it, and Hugging Face's, each declared once and read both ways.
 
-OpenAI's names (repository openai/CLIP, `clip/model.py`) came first. open_clip writes the same, sometimes with the text encoder under
-`text.`. Hugging Face stores query, key and value apart and both projections as Linear weights, hence transposed. Batch norm's and
-the attention pool's arrays exist in the first two only: there is no ResNet in `transformers`' CLIPModel.
+OpenAI's names (repository openai/CLIP, `clip/model.py`) came first. open_clip writes the same,
+sometimes with the text encoder under `text.`. Hugging Face stores query, key and value apart and
+both projections as Linear weights, hence transposed. Batch norm's and the attention pool's arrays
+exist in the first two only: there is no ResNet in `transformers`' CLIPModel.
 """
 
 import re
@@ -38,7 +39,9 @@ def _hugging_face_blocks(ours: str, theirs: str) -> tuple[Rule, ...]:
     heads = [f"{theirs}.self_attn.{letter}_proj" for letter in "qkv"]
     return (
         *norm(f"{ours}.norm_1", f"{theirs}.layer_norm1"),
-        Rule(f"{ours}.attention.qkv.weight", tuple(f"{head}.weight" for head in heads), "transpose"),
+        Rule(
+            f"{ours}.attention.qkv.weight", tuple(f"{head}.weight" for head in heads), "transpose"
+        ),
         Rule(f"{ours}.attention.qkv.bias", tuple(f"{head}.bias" for head in heads)),
         *linear(f"{ours}.attention.output", f"{theirs}.self_attn.out_proj"),
         *norm(f"{ours}.norm_2", f"{theirs}.layer_norm2"),
@@ -47,7 +50,9 @@ def _hugging_face_blocks(ours: str, theirs: str) -> tuple[Rule, ...]:
     )
 
 
-_IMAGE_PROJECTION = Rule("W_i", ("visual.proj",))  # a released ResNet has none: its attention pool projects
+_IMAGE_PROJECTION = Rule(
+    "W_i", ("visual.proj",)
+)  # a released ResNet has none: its attention pool projects
 _VIT = (
     Rule("image_encoder.patch_embedding.weight", ("visual.conv1.weight",), "convolution"),
     Rule("image_encoder.class_embedding", ("visual.class_embedding",)),
@@ -62,12 +67,18 @@ _VIT = (
 def _resnet() -> tuple[Rule, ...]:
     rules: list[Rule] = []
     for number in (1, 2, 3):
-        rules += _convolution_and_norm(f"image_encoder.stem.{number - 1}", f"visual.conv{number}", f"visual.bn{number}")
+        rules += _convolution_and_norm(
+            f"image_encoder.stem.{number - 1}", f"visual.conv{number}", f"visual.bn{number}"
+        )
     for stage in (1, 2, 3, 4):
         ours, theirs = f"image_encoder.stages.{stage - 1}.{{}}", f"visual.layer{stage}.{{}}"
         for number, part in enumerate(("reduce", "spatial", "expand"), 1):
-            rules += _convolution_and_norm(f"{ours}.{part}", f"{theirs}.conv{number}", f"{theirs}.bn{number}")
-        rules += _convolution_and_norm(f"{ours}.shortcut", f"{theirs}.downsample.0", f"{theirs}.downsample.1")
+            rules += _convolution_and_norm(
+                f"{ours}.{part}", f"{theirs}.conv{number}", f"{theirs}.bn{number}"
+            )
+        rules += _convolution_and_norm(
+            f"{ours}.shortcut", f"{theirs}.downsample.0", f"{theirs}.downsample.1"
+        )
     rules.append(Rule("image_encoder.pool.positions", ("visual.attnpool.positional_embedding",)))
     for part, letter in {"query": "q", "key": "k", "value": "v", "output": "c"}.items():
         rules += linear(f"image_encoder.pool.attention.{part}", f"visual.attnpool.{letter}_proj")
@@ -87,27 +98,44 @@ _BIAS = (Rule("b", ("logit_bias",), "scalar"),)  # SigLIP's, which open_clip's m
 
 def _openai(name: str, image: tuple[Rule, ...], wrapper: str = "") -> StateDictLayout:
     """Put an image encoder and the text encoder together, whose keys open_clip sometimes wraps."""
-    text = tuple(replace(rule, theirs=tuple(wrapper + key for key in rule.theirs)) for rule in _TEXT)
+    text = tuple(
+        replace(rule, theirs=tuple(wrapper + key for key in rule.theirs)) for rule in _TEXT
+    )
     # the TorchScript archives carry three sizes along, and some files a mask that follows from the context's length
-    ignorable = ("input_resolution", "context_length", "vocab_size", rf"{re.escape(wrapper)}attn_mask")
+    ignorable = (
+        "input_resolution",
+        "context_length",
+        "vocab_size",
+        rf"{re.escape(wrapper)}attn_mask",
+    )
     return StateDictLayout(name, (*image, *text, *_SCALE, *_BIAS), ignorable, antialias=True)
 
 
-#: The image encoders share the key `visual.conv1.weight`, a patch embedding here and a stem's first convolution there.
+#: The image encoders share the key `visual.conv1.weight`, a patch embedding here and a stem's first
+#: convolution there.
 OPENAI_VIT, OPENAI_RESNET = _openai("openai", _VIT), _openai("openai", _resnet())
-OPEN_CLIP_VIT, OPEN_CLIP_RESNET = _openai("open_clip", _VIT, "text."), _openai("open_clip", _resnet(), "text.")
+OPEN_CLIP_VIT, OPEN_CLIP_RESNET = (
+    _openai("open_clip", _VIT, "text."),
+    _openai("open_clip", _resnet(), "text."),
+)
 
 HUGGING_FACE = StateDictLayout(
     "huggingface",
     (
-        Rule("image_encoder.patch_embedding.weight", ("vision_model.embeddings.patch_embedding.weight",), "convolution"),
+        Rule(
+            "image_encoder.patch_embedding.weight",
+            ("vision_model.embeddings.patch_embedding.weight",),
+            "convolution",
+        ),
         Rule("image_encoder.class_embedding", ("vision_model.embeddings.class_embedding",)),
         Rule("image_encoder.positions", ("vision_model.embeddings.position_embedding.weight",)),
         *norm("image_encoder.norm_before", "vision_model.pre_layrnorm"),  # the typo is the real key
         *_hugging_face_blocks("image_encoder.blocks.{}", "vision_model.encoder.layers.{}"),
         *norm("image_encoder.norm_after", "vision_model.post_layernorm"),
         Rule("W_i", ("visual_projection.weight",), "transpose"),
-        Rule("text_encoder.token_embedding.weight", ("text_model.embeddings.token_embedding.weight",)),
+        Rule(
+            "text_encoder.token_embedding.weight", ("text_model.embeddings.token_embedding.weight",)
+        ),
         Rule("text_encoder.positions", ("text_model.embeddings.position_embedding.weight",)),
         *_hugging_face_blocks("text_encoder.blocks.{}", "text_model.encoder.layers.{}"),
         *norm("text_encoder.norm_after", "text_model.final_layer_norm"),
@@ -118,10 +146,14 @@ HUGGING_FACE = StateDictLayout(
 )
 
 
-#: Every name of ours under itself, for what no other program has: a bag of words, and whatever stands beside it.
+#: Every name of ours under itself, for what no other program has: a bag of words, and whatever
+#: stands beside it.
 TINYMM = StateDictLayout(
     "tinymm",
-    tuple(replace(rule, theirs=(rule.ours,), change="same") for rule in dict.fromkeys((*OPENAI_VIT.rules, *OPENAI_RESNET.rules))),
+    tuple(
+        replace(rule, theirs=(rule.ours,), change="same")
+        for rule in dict.fromkeys((*OPENAI_VIT.rules, *OPENAI_RESNET.rules))
+    ),
     antialias=True,
 )
 

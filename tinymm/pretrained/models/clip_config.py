@@ -1,7 +1,8 @@
 """What a description beside the weights says, in each program's words, and the same in ours; the layout decides which description counts.
 
-`declared` is our side: `{"embed_dim": E, "image": {…}, "text": {…}}` with the field names of the models' configs and a `kind` per
-encoder. Only what a file says (or what its program assumes when it says nothing) stands in it; the arrays know the rest.
+`declared` is our side: `{"embed_dim": E, "image": {…}, "text": {…}}` with the field names of the
+models' configs and a `kind` per encoder. Only what a file says (or what its program assumes when it
+says nothing) stands in it; the arrays know the rest.
 """
 
 import re
@@ -22,17 +23,25 @@ from ..files.folders import Weights
 from ..key_maps import StateDictLayout
 from .open_clip_config import from_open_clip
 
-KINDS: dict[str, Any] = {"vit": ViTConfig, "resnet": ResNetConfig, "transformer": TextConfig, "cbow": CBOWConfig}
+KINDS: dict[str, Any] = {
+    "vit": ViTConfig,
+    "resnet": ResNetConfig,
+    "transformer": TextConfig,
+    "cbow": CBOWConfig,
+}
 OWN_TYPES = {"tinymm": "tinymm_clip", "openai": "tinymm_clip_openai"}
-#: Until 2023 every published config said 2, which is no token's end; `transformers` takes it as "the largest id" ever since.
+#: Until 2023 every published config said 2, which is no token's end; `transformers` takes it as
+#: "the largest id" ever since.
 _LEGACY_END = 2
-#: Since this version of transformers a config that says no end of text means CLIP's own, 49407; before, it meant the old 2.
+#: Since this version of transformers a config that says no end of text means CLIP's own, 49407;
+#: before, it meant the old 2.
 _END_OF_ITS_OWN = (4, 31)
 #: What OpenAI's files hold beside the weights, and open_clip's do not.
 OPENAI_MARKS = ("input_resolution", "context_length", "vocab_size")
 HEAD_WIDTH = 64  # what OpenAI's models have throughout (clip/model.py)
 
-# Theirs → ours, and what CLIPTextConfig and CLIPVisionConfig assume of the settings that no array shows.
+# Theirs → ours, and what CLIPTextConfig and CLIPVisionConfig assume of the settings that no array
+# shows.
 _TEXT = {
     "vocab_size": "vocabulary", "max_position_embeddings": "context", "hidden_size": "width", "num_hidden_layers": "layers",
     "num_attention_heads": "heads", "intermediate_size": "feed_forward", "hidden_act": "activation", "layer_norm_eps": "eps",
@@ -42,7 +51,8 @@ _VISION = {
     "image_size": "resolution", "patch_size": "patch", "num_channels": "channels", "hidden_size": "width", "num_hidden_layers": "layers",
     "num_attention_heads": "heads", "intermediate_size": "feed_forward", "hidden_act": "activation", "layer_norm_eps": "eps",
 }  # fmt: skip
-# They change no feature: beginnings, dropout (which is not done here), generation, names, and what a program is to hand out.
+# They change no feature: beginnings, dropout (which is not done here), generation, names, and what
+# a program is to hand out.
 _HARMLESS = frozenset(
     "_attn_implementation_autoset _commit_hash _name_or_path architectures attention_dropout auto_map bad_words_ids begin_suppress_tokens "
     "bos_token_id chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dropout dtype "
@@ -54,16 +64,22 @@ _HARMLESS = frozenset(
     "tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p torch_dtype torchscript transformers_version typical_p use_bfloat16 "
     "use_cache".split()
 )
-_TEXT_ASSUMED = {"num_attention_heads": 8, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "eos_token_id": 49407}
+_TEXT_ASSUMED = {
+    "num_attention_heads": 8,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+    "eos_token_id": 49407,
+}
 _VISION_ASSUMED = {"num_attention_heads": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 
 
 def describe(weights: Weights, layout: StateDictLayout, unused: list[str]) -> dict[str, Any]:
     """Return what is said of a file of this layout, in our words, by the description that belongs to the layout; nothing if nothing is.
 
-    Files with OpenAI's keys are described by a config.json of ours, by open_clip_config.json, by the config.json of a CLIPModel, or by the
-    marks in OpenAI's own files, in this order; what another one says differently is named in `unused`. CheckpointError for a description that
-    cannot be followed.
+    Files with OpenAI's keys are described by a config.json of ours, by open_clip_config.json, by
+    the config.json of a CLIPModel, or by the marks in OpenAI's own files, in this order; what
+    another one says differently is named in `unused`. CheckpointError for a description that cannot
+    be followed.
     """
     theirs, open_clip = weights.settings, weights.open_clip
     if layout.name not in ("openai", "open_clip") or theirs.get("model_type") in OWN_TYPES.values():
@@ -78,8 +94,16 @@ def describe(weights: Weights, layout: StateDictLayout, unused: list[str]) -> di
     else:
         unused += [f"config.json (model_type {theirs.get('model_type')!r})"] if theirs else []
         return marked
-    pairs = [(f"{part} {key}", value, declared[part].get(key)) for part, said in marked.items() for key, value in said.items()]
-    unused += [f"OpenAI's marks ({what} {value!r} for {told!r})" for what, value, told in pairs if told is not None and told != value]
+    pairs = [
+        (f"{part} {key}", value, declared[part].get(key))
+        for part, said in marked.items()
+        for key, value in said.items()
+    ]
+    unused += [
+        f"OpenAI's marks ({what} {value!r} for {told!r})"
+        for what, value, told in pairs
+        if told is not None and told != value
+    ]
     return declared
 
 
@@ -88,22 +112,44 @@ def marks(config: CLIPConfig) -> dict[str, np.ndarray]:
     image, text = config.image, config.text
     wide = image.width * (32 if isinstance(image, ResNetConfig) else 1)
     bent = {getattr(part, "activation", "quick_gelu") for part in (image, text)} == {"quick_gelu"}
-    plain = bent and {getattr(part, "eps", 1e-5) for part in (image, text)} == {1e-5} and text.end_of_text in (None, text.vocabulary - 1)
-    if not plain or (wide // HEAD_WIDTH, text.width // HEAD_WIDTH) != (image.heads, getattr(text, "heads", None)):
+    plain = (
+        bent
+        and {getattr(part, "eps", 1e-5) for part in (image, text)} == {1e-5}
+        and text.end_of_text in (None, text.vocabulary - 1)
+    )
+    if not plain or (wide // HEAD_WIDTH, text.width // HEAD_WIDTH) != (
+        image.heads,
+        getattr(text, "heads", None),
+    ):
         return {}
-    return {mark: np.array(size) for mark, size in zip(OPENAI_MARKS, (image.resolution, text.context, text.vocabulary), strict=True)}
+    return {
+        mark: np.array(size)
+        for mark, size in zip(
+            OPENAI_MARKS, (image.resolution, text.context, text.vocabulary), strict=True
+        )
+    }
 
 
 def _marks(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return what OpenAI's own files tell: three sizes stand among the arrays, and then the activation and the heads are OpenAI's."""
-    if not all(mark in arrays and arrays[mark].size == 1 and arrays[mark].dtype.kind in "iu" for mark in OPENAI_MARKS):
+    if not all(
+        mark in arrays and arrays[mark].size == 1 and arrays[mark].dtype.kind in "iu"
+        for mark in OPENAI_MARKS
+    ):
         return {}
     resolution, context, vocabulary = (int(arrays[mark].reshape(())) for mark in OPENAI_MARKS)
     patches = "visual.class_embedding" in arrays and "visual.conv1.weight" in arrays
-    patch = arrays["visual.conv1.weight"].shape[-1] if patches and arrays["visual.conv1.weight"].ndim == 4 else 32
+    patch = (
+        arrays["visual.conv1.weight"].shape[-1]
+        if patches and arrays["visual.conv1.weight"].ndim == 4
+        else 32
+    )
     image = {"resolution": resolution - resolution % max(patch, 1), "head_width": HEAD_WIDTH}
     bent = {"activation": "quick_gelu"}
-    return {"image": image | (bent if patches else {}), "text": {"context": context, "vocabulary": vocabulary, "head_width": HEAD_WIDTH} | bent}
+    return {
+        "image": image | (bent if patches else {}),
+        "text": {"context": context, "vocabulary": vocabulary, "head_width": HEAD_WIDTH} | bent,
+    }
 
 
 def _left_aside(theirs: dict[str, Any], declared: dict[str, Any]) -> str:
@@ -112,8 +158,16 @@ def _left_aside(theirs: dict[str, Any], declared: dict[str, Any]) -> str:
         other = from_hugging_face(theirs, [])
     except (CheckpointError, TypeError, ValueError):
         return "config.json"
-    pairs = [(f"{part} {key}", other[part].get(key), value) for part in ("image", "text") for key, value in declared[part].items()]
-    different = [f"{what} {said!r} for {value!r}" for what, said, value in pairs if said is not None and said != value]
+    pairs = [
+        (f"{part} {key}", other[part].get(key), value)
+        for part in ("image", "text")
+        for key, value in declared[part].items()
+    ]
+    different = [
+        f"{what} {said!r} for {value!r}"
+        for what, said, value in pairs
+        if said is not None and said != value
+    ]
     return f"config.json ({', '.join(different)})" if different else "config.json"
 
 
@@ -131,32 +185,53 @@ def read_settings(settings: dict[str, Any], layout: str, unused: list[str]) -> d
             f"{model_type!r} came; copy that file too"
         )
     if model_type != "clip":
-        raise CheckpointError(f"a CLIPModel's config.json has model_type 'clip', {model_type!r} came; copy that file too")
+        raise CheckpointError(
+            f"a CLIPModel's config.json has model_type 'clip', {model_type!r} came; copy that file too"
+        )
     return from_hugging_face(settings, unused)
 
 
 def from_hugging_face(settings: dict[str, Any], unused: list[str]) -> dict[str, Any]:
     """Return what a CLIPModel's config.json declares; heads, activation, eps and end of text that it leaves out are those of its class.
 
-    Keys that neither count nor are known to change nothing are named in `unused`. CheckpointError for images or patches that are not
-    square, and for keys that ask for what is not done here.
+    Keys that neither count nor are known to change nothing are named in `unused`. CheckpointError
+    for images or patches that are not square, and for keys that ask for what is not done here.
     """
     version = _version(settings.get("transformers_version"))
-    text_assumed = _TEXT_ASSUMED | ({"eos_token_id": _LEGACY_END} if version < _END_OF_ITS_OWN else {})
+    text_assumed = _TEXT_ASSUMED | (
+        {"eos_token_id": _LEGACY_END} if version < _END_OF_ITS_OWN else {}
+    )
     image = _renamed(_part(settings, "vision_config", unused), _VISION, _VISION_ASSUMED)
     text = _renamed(_part(settings, "text_config", unused), _TEXT, text_assumed)
-    _unknown("", settings, {"text_config", "vision_config", "text_config_dict", "vision_config_dict"}, unused)
+    _unknown(
+        "",
+        settings,
+        {"text_config", "vision_config", "text_config_dict", "vision_config_dict"},
+        unused,
+    )
     for side in ("resolution", "patch"):
         value = image.get(side)
         if isinstance(value, list):
             if len(set(value)) != 1:
-                raise CheckpointError(f"pictures and patches are square here, {side} {value} came; load another model")
+                raise CheckpointError(
+                    f"pictures and patches are square here, {side} {value} came; load another model"
+                )
             image[side] = value[0]
-    if isinstance(image.get("resolution"), int) and isinstance(image.get("patch"), int) and image["patch"] > 0:
-        image["resolution"] -= image["resolution"] % image["patch"]  # a patch convolution ignores what is left at the border
+    if (
+        isinstance(image.get("resolution"), int)
+        and isinstance(image.get("patch"), int)
+        and image["patch"] > 0
+    ):
+        image["resolution"] -= (
+            image["resolution"] % image["patch"]
+        )  # a patch convolution ignores what is left at the border
     text["end_of_text"] = None if text["end_of_text"] == _LEGACY_END else text["end_of_text"]
     declared = {"image": image | {"kind": "vit"}, "text": text | {"kind": "transformer"}}
-    return declared | {"embed_dim": settings["projection_dim"]} if settings.get("projection_dim") is not None else declared
+    return (
+        declared | {"embed_dim": settings["projection_dim"]}
+        if settings.get("projection_dim") is not None
+        else declared
+    )
 
 
 def _part(settings: dict[str, Any], name: str, unused: list[str]) -> dict[str, Any]:
@@ -164,9 +239,13 @@ def _part(settings: dict[str, Any], name: str, unused: list[str]) -> dict[str, A
     first, second = settings.get(name), settings.get(f"{name}_dict")
     said = (first or {}) if second is None else second
     if not isinstance(said, dict):
-        raise CheckpointError(f"config.json: {name} is an object of settings, a {type(said).__name__} came; copy the file again")
+        raise CheckpointError(
+            f"config.json: {name} is an object of settings, a {type(said).__name__} came; copy the file again"
+        )
     if said.get("model_type") not in (None, "clip", f"clip_{name.removesuffix('_config')}_model"):
-        raise CheckpointError(f"config.json: {name} is that of a CLIPModel, model_type {said['model_type']!r} came; load another model")
+        raise CheckpointError(
+            f"config.json: {name} is that of a CLIPModel, model_type {said['model_type']!r} came; load another model"
+        )
     _unknown(f"{name}.", said, set(_TEXT if name == "text_config" else _VISION), unused)
     return said
 
@@ -175,15 +254,29 @@ def _unknown(prefix: str, said: dict[str, Any], used: set[str], unused: list[str
     """Name the keys that nothing is made of and that may matter; CheckpointError for those that do."""
     for key, value in said.items():
         if key in ("quantization_config", "pruned_heads") and value:
-            raise CheckpointError(f"config.json: {prefix}{key} {str(value)[:60]} asks for what is not done here; load the plain weights")
-        if key not in used and key not in _HARMLESS and not (value is None or value is False or value == []):
+            raise CheckpointError(
+                f"config.json: {prefix}{key} {str(value)[:60]} asks for what is not done here; load the plain weights"
+            )
+        if (
+            key not in used
+            and key not in _HARMLESS
+            and not (value is None or value is False or value == [])
+        ):
             unused.append(f"config.json: {prefix}{key}")
 
 
-def _renamed(theirs: dict[str, Any], names: dict[str, str], assumed: dict[str, Any]) -> dict[str, Any]:
-    empty = [key for key in assumed if key in theirs and theirs[key] is None and assumed[key] != _LEGACY_END]
+def _renamed(
+    theirs: dict[str, Any], names: dict[str, str], assumed: dict[str, Any]
+) -> dict[str, Any]:
+    empty = [
+        key
+        for key in assumed
+        if key in theirs and theirs[key] is None and assumed[key] != _LEGACY_END
+    ]
     if empty:
-        raise CheckpointError(f"config.json: {empty[0]} is null, which no CLIPModel can be built with; write the number, or leave the key out")
+        raise CheckpointError(
+            f"config.json: {empty[0]} is null, which no CLIPModel can be built with; write the number, or leave the key out"
+        )
     said = {key: value for key, value in theirs.items() if value is not None}
     return {names[key]: value for key, value in (assumed | said).items() if key in names}
 
@@ -200,10 +293,14 @@ def _from_own(settings: dict[str, Any]) -> dict[str, Any]:
         part = settings.get(encoder)
         kind = part.get("kind") if isinstance(part, dict) else None
         if not isinstance(part, dict) or not isinstance(kind, str) or kind not in KINDS:
-            raise CheckpointError(f"config.json: {encoder} needs a kind among {', '.join(KINDS)}; copy the file again")
+            raise CheckpointError(
+                f"config.json: {encoder} needs a kind among {', '.join(KINDS)}; copy the file again"
+            )
         strange = sorted(set(part) - {"kind"} - {field.name for field in fields(KINDS[kind])})
         if strange:
-            raise CheckpointError(f"config.json: {kind} has no setting {strange[0]!r}; a newer tinymm wrote it, or a typing error")
+            raise CheckpointError(
+                f"config.json: {kind} has no setting {strange[0]!r}; a newer tinymm wrote it, or a typing error"
+            )
         declared[encoder] = dict(part)
     return declared
 
@@ -226,7 +323,10 @@ def fits_hugging_face(config: CLIPConfig) -> bool:
 def write_settings(config: CLIPConfig, layout: str, dtype: str) -> dict[str, Any]:
     """Return the config.json of a model in one of the layouts that `save` knows."""
     if layout != "huggingface":
-        parts = {name: {"kind": kind_of(part), **asdict(part)} for name, part in (("image", config.image), ("text", config.text))}
+        parts = {
+            name: {"kind": kind_of(part), **asdict(part)}
+            for name, part in (("image", config.image), ("text", config.text))
+        }
         return {"model_type": OWN_TYPES[layout], "embed_dim": config.embed_dim, **parts}
     image, text = asdict(config.image), asdict(config.text)
     for part in (image, text):
@@ -241,6 +341,14 @@ def write_settings(config: CLIPConfig, layout: str, dtype: str) -> dict[str, Any
         "model_type": "clip",
         "dtype": dtype,
         "projection_dim": config.embed_dim,
-        "text_config": {"model_type": "clip_text_model", "projection_dim": config.embed_dim, **text_config},
-        "vision_config": {"model_type": "clip_vision_model", "projection_dim": config.embed_dim, **vision_config},
+        "text_config": {
+            "model_type": "clip_text_model",
+            "projection_dim": config.embed_dim,
+            **text_config,
+        },
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            "projection_dim": config.embed_dim,
+            **vision_config,
+        },
     }

@@ -1,8 +1,10 @@
 """What transformers' config classes mean: for each key of each class its default, and what it becomes here.
 
-A config.json leaves out what its class has as default (nested parts of 4.45 to 4.49 leave out all of it), so an absent key means that
-default, in the version that wrote the file. A key is *used* (it has a name of ours), *fixed* (built in one way only, any other value is
-refused), or *free*: no number of a loaded model depends on it, and the table says why. Keys that stand in no table are listed.
+A config.json leaves out what its class has as default (nested parts of 4.45 to 4.49 leave out all
+of it), so an absent key means that default, in the version that wrote the file. A key is *used* (it
+has a name of ours), *fixed* (built in one way only, any other value is refused), or *free*: no
+number of a loaded model depends on it, and the table says why. Keys that stand in no table are
+listed.
 """
 
 import re
@@ -17,7 +19,8 @@ from tinymm.arrays.errors import CheckpointError
 class Key:
     """One key: its `default`, `ours` if it is used, `only` (the values that are built) if it is fixed, and why otherwise it is free.
 
-    `before` lists (version, default) pairs of older files, the oldest first: the default until that version.
+    `before` lists (version, default) pairs of older files, the oldest first: the default until that
+    version.
     """
 
     default: Any = None
@@ -28,7 +31,9 @@ class Key:
 
     def default_of(self, version: tuple[int, int] | None) -> Any:
         """Return what an absent key means in a file of that version, None being today's."""
-        older = (default for until, default in self.before if version is not None and version < until)
+        older = (
+            default for until, default in self.before if version is not None and version < until
+        )
         return next(older, self.default)
 
 
@@ -44,8 +49,16 @@ def _free(why: str) -> Key:
     return Key(why=why)
 
 
-_TRAINED, _SPED, _OTHER_MODEL = "only training asks for it", "says how, and not what, is computed", "of another model that has the same config"
-_SHOWN, _WRITING, _PADDED = "the arrays show it", "what `generate` does by default", "is_real says what is padding"
+_TRAINED, _SPED, _OTHER_MODEL = (
+    "only training asks for it",
+    "says how, and not what, is computed",
+    "of another model that has the same config",
+)
+_SHOWN, _WRITING, _PADDED = (
+    "the arrays show it",
+    "what `generate` does by default",
+    "is_real says what is padding",
+)
 _TIED = _free("compared with the arrays when they are read, see `unties`")
 _DROPOUT = dict.fromkeys(
     ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "dropout", "activation_dropout", "layerdrop", "classifier_dropout"),
@@ -88,10 +101,18 @@ _SIZES = {
     "hidden_size": _used(None, "width"), "num_hidden_layers": _used(None, "layers"), "intermediate_size": _used(None, "feed_forward"),
     "layer_norm_eps": _used(1e-12, "eps"), "hidden_act": _used("gelu", "activation"),
 }  # fmt: skip
-_WORDS = {"vocab_size": _used(None, "vocabulary"), "max_position_embeddings": _used(None, "context")}
-_PICTURE = {"image_size": _used(None, "resolution"), "patch_size": _used(None, "patch"), "num_channels": _used(None, "channels")}
+_WORDS = {
+    "vocab_size": _used(None, "vocabulary"),
+    "max_position_embeddings": _used(None, "context"),
+}
+_PICTURE = {
+    "image_size": _used(None, "resolution"),
+    "patch_size": _used(None, "patch"),
+    "num_channels": _used(None, "channels"),
+}
 
-#: Sizes have no default here: the arrays show them, and where a config says them, too, both must agree.
+#: Sizes have no default here: the arrays show them, and where a config says them, too, both must
+#: agree.
 CLASSES: dict[str, dict[str, Key]] = {
     "bert": {
         **_SIZES, **_WORDS, **_DROPOUT, **_INITIAL,
@@ -178,7 +199,9 @@ def part_of(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return one part's settings, none where there are none; CheckpointError unless they are an object."""
     part = settings.get(name) or {}
     if not isinstance(part, dict):
-        raise CheckpointError(f"config.json: {name} is an object of settings, a {type(part).__name__} came; copy the file again")
+        raise CheckpointError(
+            f"config.json: {name} is an object of settings, a {type(part).__name__} came; copy the file again"
+        )
     return part
 
 
@@ -193,8 +216,9 @@ def read_config(
 ) -> dict[str, Any]:
     """Return what settings of the class `kind` say, in our words, absent keys with the class's default.
 
-    Keys that no table has are added to `unused`, with `where` (such as "text_config.") in front; `also` are keys that a program adds to the
-    class's. CheckpointError for another class, and for a value that is not built.
+    Keys that no table has are added to `unused`, with `where` (such as "text_config.") in front;
+    `also` are keys that a program adds to the class's. CheckpointError for another class, and for a
+    value that is not built.
 
     >>> read_config({"num_hidden_layers": 2, "flavor": 1}, "blip_vision_model", unused := [])["heads"], unused
     (12, ['flavor'])
@@ -212,7 +236,9 @@ def read_config(
         value = settings.get(key)
         if value is None and not (key in _IDS and key in settings):
             value = known.default_of(version)
-        if known.only is not None and not any(type(value) is type(only) and value == only for only in known.only):
+        if known.only is not None and not any(
+            type(value) is type(only) and value == only for only in known.only
+        ):
             raise CheckpointError(
                 f"config.json: {where}{key} is {known.only[0]!r} here ({known.why}), and {value!r} came; load another model"
             )
@@ -223,13 +249,17 @@ def read_config(
 
 def _one_side(value: Any) -> Any:
     """Return the side of a square that is written as two, and anything else as it is, to be compared with the arrays."""
-    return value[0] if isinstance(value, list) and len(value) == 2 and value[0] == value[1] else value
+    return (
+        value[0] if isinstance(value, list) and len(value) == 2 and value[0] == value[1] else value
+    )
 
 
 def needs_config(settings: Mapping[str, Any], layout: Any) -> None:
     """Raise CheckpointError where a file in Hugging Face's layout comes without its config.json, which alone knows heads and activations."""
     if layout.name.startswith("huggingface") and not settings:
-        raise CheckpointError("no array shows the heads and the activation of these weights, and no config.json lies beside them; copy that file too")
+        raise CheckpointError(
+            "no array shows the heads and the activation of these weights, and no config.json lies beside them; copy that file too"
+        )
 
 
 def unties(settings: Mapping[str, Any]) -> bool:
@@ -239,4 +269,6 @@ def unties(settings: Mapping[str, Any]) -> bool:
     (True, False)
     """
     parts = [settings, *(settings.get(name) for name in ("text_config", "bert"))]
-    return any(isinstance(part, Mapping) and part.get("tie_word_embeddings") is False for part in parts)
+    return any(
+        isinstance(part, Mapping) and part.get("tie_word_embeddings") is False for part in parts
+    )

@@ -1,7 +1,8 @@
 """Sizes read off arrays under our own names: what a ViT, a BERT-like stack or an OPT must have been built with.
 
-A config.json may be missing, and may lie; so sizes that arrays show are measured, and only what they can't show (heads, activations, eps,
-special ids) is taken from the file or from the caller. A model is built only where both agree, so that no file can ask for a terabyte.
+A config.json may be missing, and may lie; so sizes that arrays show are measured, and only what
+they can't show (heads, activations, eps, special ids) is taken from the file or from the caller. A
+model is built only where both agree, so that no file can ask for a terabyte.
 """
 
 import math
@@ -17,17 +18,22 @@ from tinymm.arrays.errors import CheckpointError, TinymmError
 from tinymm.models.opt import OFFSET
 
 Arrays = Mapping[str, np.ndarray]
-#: The heads of the ViTs and BERTs with which the papers' models were released, by their width; EVA's ViT-g has heads 88 wide.
+#: The heads of the ViTs and BERTs with which the papers' models were released, by their width;
+#: EVA's ViT-g has heads 88 wide.
 RELEASED_HEADS = {768: 12, 1024: 16, 1408: 16}
 
 
 def shape_of(arrays: Arrays, name: str, axes: int) -> tuple[int, ...]:
     """Return the shape of an array that a model can't be without; CheckpointError if it is missing or has another number of axes."""
     if name not in arrays:
-        raise CheckpointError(f"the file lacks the array for {name}, which shows the model's size; check that the file is whole")
+        raise CheckpointError(
+            f"the file lacks the array for {name}, which shows the model's size; check that the file is whole"
+        )
     shape = arrays[name].shape
     if len(shape) != axes or 0 in shape:
-        raise CheckpointError(f"the array for {name} has {axes} axes, and shape {shape} came; the file is damaged or of another model")
+        raise CheckpointError(
+            f"the array for {name} has {axes} axes, and shape {shape} came; the file is damaged or of another model"
+        )
     return shape
 
 
@@ -43,7 +49,9 @@ def vit_sizes(arrays: Arrays, prefix: str = "image_encoder.") -> dict[str, Any]:
     positions = shape_of(arrays, f"{prefix}positions", 2)[0]
     side = math.isqrt(positions - 1)
     if side * side != positions - 1 or side == 0:
-        raise CheckpointError(f"positions are one and a square grid, {positions} came; pictures that are not square are not read")
+        raise CheckpointError(
+            f"positions are one and a square grid, {positions} came; pictures that are not square are not read"
+        )
     return {
         "resolution": patch * side, "patch": patch, "channels": channels, "width": width, "layers": layers_of(arrays, f"{prefix}blocks"),
         "feed_forward": shape_of(arrays, f"{prefix}blocks.0.mlp.fc1.weight", 2)[1],
@@ -53,13 +61,18 @@ def vit_sizes(arrays: Arrays, prefix: str = "image_encoder.") -> dict[str, Any]:
 
 
 def qformer_sizes(arrays: Arrays, prefix: str = "qformer.") -> dict[str, Any]:
-    """Return the sizes of a Q-Former; `queries` is left out where the file keeps them elsewhere. CheckpointError for an irregular stack of layers."""
+    """Return the sizes of a Q-Former; `queries` is left out where the file keeps them elsewhere.
+
+    CheckpointError for an irregular stack of layers.
+    """
     encoder_width, width = shape_of(arrays, f"{prefix}blocks.0.cross.key.weight", 2)
     layers = layers_of(arrays, f"{prefix}blocks")
     crossing = [i for i in range(layers) if f"{prefix}blocks.{i}.cross.key.weight" in arrays]
     every = crossing[1] if len(crossing) > 1 else layers
     if crossing != list(range(0, layers, every)):
-        raise CheckpointError(f"a Q-Former looks at the picture every so many layers, and layers {crossing} of {layers} came; the file is damaged")
+        raise CheckpointError(
+            f"a Q-Former looks at the picture every so many layers, and layers {crossing} of {layers} came; the file is damaged"
+        )
     sizes = {
         "width": width, "layers": layers, "encoder_width": encoder_width, "cross_every": every,
         "feed_forward": shape_of(arrays, f"{prefix}blocks.0.query_mlp.fc1.weight", 2)[1],
@@ -84,7 +97,9 @@ def bert_sizes(arrays: Arrays, prefix: str) -> dict[str, Any]:
     crossing = [i for i in range(layers) if f"{prefix}blocks.{i}.cross.key.weight" in arrays]
     if crossing:
         sizes["fusion_layer"] = crossing[0]
-        sizes["encoder_width"] = shape_of(arrays, f"{prefix}blocks.{crossing[0]}.cross.key.weight", 2)[0]
+        sizes["encoder_width"] = shape_of(
+            arrays, f"{prefix}blocks.{crossing[0]}.cross.key.weight", 2
+        )[0]
     return sizes
 
 
@@ -107,7 +122,8 @@ def merge_config(
 ) -> dict[str, Any]:
     """Return measured and declared settings together; CheckpointError names the first that the file declares otherwise.
 
-    No array shows the heads: they are those given or declared, or those of the `released` models of this width (width → heads).
+    No array shows the heads: they are those given or declared, or those of the `released` models of
+    this width (width → heads).
     """
     for name, value in measured.items():
         said = declared.get(name)
@@ -134,8 +150,9 @@ def merge_config(
 def checked_config(what: str, kind: type, settings: Mapping[str, Any]) -> Any:
     """Return a config of the class `kind`, each setting held to its field; CheckpointError names the first that it cannot be.
 
-    A setting has the type that its field is annotated with, whole numbers count or name something and are not negative, others are
-    finite and not negative either, and an eps is between 0 and 1. What the class itself refuses, it says in its own words.
+    A setting has the type that its field is annotated with, whole numbers count or name something
+    and are not negative, others are finite and not negative either, and an eps is between 0 and 1.
+    What the class itself refuses, it says in its own words.
 
     >>> from tinymm.models.cbow import CBOWConfig
     >>> checked_config("text encoder", CBOWConfig, {"vocabulary": 9, "context": 4, "width": "8"})
@@ -149,11 +166,19 @@ def checked_config(what: str, kind: type, settings: Mapping[str, Any]) -> Any:
                 f"config.json: the {what} has no setting {name!r}; put the config.json of this very file beside it"
             )
         kinds = get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
-        expected, fits = _RANGES.get(name) or next((_TYPES[k] for k in kinds if k in _TYPES), (None, None))
+        expected, fits = _RANGES.get(name) or next(
+            (_TYPES[k] for k in kinds if k in _TYPES), (None, None)
+        )
         if fits and not (fits(value) or value is None and NoneType in kinds):
-            raise CheckpointError(f"config.json: the {what}'s {name} is {expected}, {value!r} came; correct it")
+            raise CheckpointError(
+                f"config.json: the {what}'s {name} is {expected}, {value!r} came; correct it"
+            )
     for item in fields(kind):
-        if item.name not in settings and item.default is MISSING and item.default_factory is MISSING:
+        if (
+            item.name not in settings
+            and item.default is MISSING
+            and item.default_factory is MISSING
+        ):
             raise CheckpointError(
                 f"config.json: the {what} needs {item.name}, and neither it nor the arrays say it; put the "
                 "config.json of this very file beside it"

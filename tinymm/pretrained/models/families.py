@@ -26,10 +26,11 @@ from .clip_sizes import config_of
 class ModelFormat:
     """A kind of model and its files.
 
-    `recognize(keys, settings)` gives the layout of a file that is of this kind, else None. `build(found, layout, settings, heads)` gives a
-    randomly initialized model of the sizes that the arrays show. `layout_for(config, format)`, `settings_for(config, format, dtype)` and
-    `best_format(config)` are for writing. `describe(weights, layout, unused)` gives the settings for `build`: config.json, where a family has no
-    other description.
+    `recognize(keys, settings)` gives the layout of a file that is of this kind, else None.
+    `build(found, layout, settings, heads)` gives a randomly initialized model of the sizes that the
+    arrays show. `layout_for(config, format)`, `settings_for(config, format, dtype)` and
+    `best_format(config)` are for writing. `describe(weights, layout, unused)` gives the settings
+    for `build`: config.json, where a family has no other description.
     """
 
     model: type[Module]
@@ -38,7 +39,9 @@ class ModelFormat:
     layout_for: Callable[[Any, str], StateDictLayout]
     settings_for: Callable[[Any, str, str], dict[str, Any]]
     best_format: Callable[[Any], str]
-    describe: Callable[[Weights, StateDictLayout, list[str]], dict[str, Any]] = lambda weights, layout, unused: weights.settings
+    describe: Callable[[Weights, StateDictLayout, list[str]], dict[str, Any]] = (
+        lambda weights, layout, unused: weights.settings
+    )
 
 
 _REGISTERED: list[ModelFormat] = []
@@ -59,12 +62,18 @@ def model_format_of(model: Module) -> ModelFormat:
     for family in families():
         if type(model) is family.model:
             return family
-    raise UsageError(f"models with files of their own are {', '.join(f.model.__name__ for f in families())}, and {type(model).__name__} came")
+    raise UsageError(
+        f"models with files of their own are {', '.join(f.model.__name__ for f in families())}, and {type(model).__name__} came"
+    )
 
 
 # ---------------------------------------------------------------------- CLIP
 def _build_clip(
-    found: Imported, layout: StateDictLayout, declared: dict[str, Any], heads: dict[str, int], activation: dict[str, str] | None = None
+    found: Imported,
+    layout: StateDictLayout,
+    declared: dict[str, Any],
+    heads: dict[str, int],
+    activation: dict[str, str] | None = None,
 ) -> CLIP:
     return CLIP(config_of(found, layout, declared, heads, activation), generator(0))
 
@@ -72,13 +81,21 @@ def _build_clip(
 def _clip_layout(config: CLIPConfig, name: str) -> StateDictLayout:
     image, text = clip_config.kind_of(config.image), clip_config.kind_of(config.text)
     if name not in ("huggingface", "openai", "tinymm"):
-        raise UsageError(f'format "{name}" has no CLIP in it; write a CLIP as "huggingface", "openai" or "tinymm"')
+        raise UsageError(
+            f'format "{name}" has no CLIP in it; write a CLIP as "huggingface", "openai" or "tinymm"'
+        )
     if name != "tinymm" and text == "cbow":
         raise UsageError(f'format {name!r} has no bag of words as text encoder; use "tinymm"')
     if name == "huggingface" and config.loss == "sigmoid":
-        raise UsageError(f'format {name!r} has no place for the bias of the sigmoid loss; use "tinymm" or "openai"')
+        raise UsageError(
+            f'format {name!r} has no place for the bias of the sigmoid loss; use "tinymm" or "openai"'
+        )
     if name == "huggingface" and not clip_config.fits_hugging_face(config):
-        reason = "has no ResNet" if image == "resnet" else 'reads eos_token_id 2 as "the largest id", which this model does not mean'
+        reason = (
+            "has no ResNet"
+            if image == "resnet"
+            else 'reads eos_token_id 2 as "the largest id", which this model does not mean'
+        )
         raise UsageError(f'format "huggingface" {reason}; use "openai"')
     if name == "openai":
         return clip.OPENAI_RESNET if image == "resnet" else clip.OPENAI_VIT
@@ -92,7 +109,9 @@ def _best_clip_format(config: CLIPConfig) -> str:
 
 
 # ---------------------------------------------------------------------- BLIP-2
-def _blip2(model: type[Module], kind: str, build: Callable, layouts: dict[str, StateDictLayout]) -> ModelFormat:
+def _blip2(
+    model: type[Module], kind: str, build: Callable, layouts: dict[str, StateDictLayout]
+) -> ModelFormat:
     def recognize(keys: Iterable[str], said: dict[str, Any]) -> StateDictLayout | None:
         found = blip2.recognize(keys)
         return found[1] if found and found[0] == kind else None
@@ -100,19 +119,33 @@ def _blip2(model: type[Module], kind: str, build: Callable, layouts: dict[str, S
     def layout_for(config: Any, name: str) -> StateDictLayout:
         if name not in layouts:
             raise UsageError(f"format {name!r} has no {model.__name__}; use {', '.join(layouts)}")
-        if name in ("huggingface", "lavis") and hasattr(config, "image") and not blip2_config.fits_hugging_face(config.image):
-            raise UsageError(f'format {name!r} knows EVA\'s kind of ViT only, and this encoder has the norms of CLIP\'s; use "tinymm"')
+        if (
+            name in ("huggingface", "lavis")
+            and hasattr(config, "image")
+            and not blip2_config.fits_hugging_face(config.image)
+        ):
+            raise UsageError(
+                f"format {name!r} knows EVA's kind of ViT only, and this encoder has the norms of CLIP's; use \"tinymm\""
+            )
         return layouts[name]
 
     def best_format(config: Any) -> str:
-        second = "tinymm" not in layouts or model is BLIP2Stage2 and blip2_config.fits_hugging_face(config.image)
-        return "huggingface" if second else "tinymm"  # Hugging Face's stage 1 lacks what training and captions need
+        second = (
+            "tinymm" not in layouts
+            or model is BLIP2Stage2
+            and blip2_config.fits_hugging_face(config.image)
+        )
+        return (
+            "huggingface" if second else "tinymm"
+        )  # Hugging Face's stage 1 lacks what training and captions need
 
     return ModelFormat(model, recognize, build, layout_for, blip2_config.settings_for, best_format)
 
 
 # ---------------------------------------------------------------------- ALBEF and BLIP
-def _albef_blip(model: type[Module], build: Callable, layouts: dict[str, StateDictLayout]) -> ModelFormat:
+def _albef_blip(
+    model: type[Module], build: Callable, layouts: dict[str, StateDictLayout]
+) -> ModelFormat:
     def recognize(keys: Iterable[str], said: dict[str, Any]) -> StateDictLayout | None:
         found = albef_blip.recognize(keys, said)
         return found[1] if found and found[0] == model.__name__ else None
@@ -120,11 +153,17 @@ def _albef_blip(model: type[Module], build: Callable, layouts: dict[str, StateDi
     def layout_for(config: Any, name: str) -> StateDictLayout:
         if name not in layouts:
             raise UsageError(f"format {name!r} has no {model.__name__}; use {', '.join(layouts)}")
-        if name != "tinymm" and (config.image.norm_before or not config.image.norm_after or not config.image.patch_bias):
-            raise UsageError(f"format {name!r} knows the original ViT only, and this one is built as CLIP's; use \"tinymm\"")
+        if name != "tinymm" and (
+            config.image.norm_before or not config.image.norm_after or not config.image.patch_bias
+        ):
+            raise UsageError(
+                f'format {name!r} knows the original ViT only, and this one is built as CLIP\'s; use "tinymm"'
+            )
         return layouts[name]
 
-    return ModelFormat(model, recognize, build, layout_for, albef_blip_config.settings_for, lambda config: "tinymm")
+    return ModelFormat(
+        model, recognize, build, layout_for, albef_blip_config.settings_for, lambda config: "tinymm"
+    )
 
 
 FAMILIES = (

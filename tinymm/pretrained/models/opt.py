@@ -20,11 +20,16 @@ _SETTINGS = {
 
 def rules(prefix: str = "model.decoder.", head: str = "lm_head") -> tuple[Rule, ...]:
     """Return the rules of an OPT whose keys begin with that prefix, and of its output head."""
-    layer, heads = f"{prefix}layers.{{}}", [f"{prefix}layers.{{}}.self_attn.{part}_proj" for part in "qkv"]
+    layer, heads = (
+        f"{prefix}layers.{{}}",
+        [f"{prefix}layers.{{}}.self_attn.{part}_proj" for part in "qkv"],
+    )
     return (
         Rule("token_embedding.weight", (f"{prefix}embed_tokens.weight",)),
         Rule("positions", (f"{prefix}embed_positions.weight",)),
-        Rule("blocks.{}.attention.qkv.weight", tuple(f"{head}.weight" for head in heads), "transpose"),
+        Rule(
+            "blocks.{}.attention.qkv.weight", tuple(f"{head}.weight" for head in heads), "transpose"
+        ),
         Rule("blocks.{}.attention.qkv.bias", tuple(f"{head}.bias" for head in heads)),
         *linear("blocks.{}.attention.output", f"{layer}.self_attn.out_proj"),
         *norm("blocks.{}.norm_1", f"{layer}.self_attn_layer_norm"),
@@ -41,7 +46,8 @@ def tied_head(prefix: str = "model.decoder.", head: str = "lm_head") -> tuple[tu
     return ((f"{head}.weight", f"{prefix}embed_tokens.weight"),)
 
 
-#: The head is the table of words; files may repeat it. The released ones lack `model.`, the library's own have it.
+#: The head is the table of words; files may repeat it. The released ones lack `model.`, the
+#: library's own have it.
 HUGGING_FACE = StateDictLayout("huggingface", rules(), tied=tied_head())
 RELEASED = StateDictLayout("huggingface", rules("decoder."), tied=tied_head("decoder."))
 #: Of the released sizes, the heads by the width: no file says them.
@@ -57,32 +63,47 @@ def recognize(keys: Iterable[str], settings: dict[str, Any]) -> StateDictLayout 
 
 
 def config_of(
-    found: Imported, settings: dict[str, Any], heads: dict[str, int], prefix: str = "", where: str = "", version: Any = None
+    found: Imported,
+    settings: dict[str, Any],
+    heads: dict[str, int],
+    prefix: str = "",
+    where: str = "",
+    version: Any = None,
 ) -> OPTConfig:
     """Return the config of an OPT whose arrays, under our names, begin with `prefix`; without settings, that of a released one.
 
     CheckpointError for the variants that are built differently, and for contradictions.
     """
     if settings.get("do_layer_norm_before") is False:
-        raise CheckpointError("this OPT has its norms behind the sums or a narrow table of words, as opt-350m has; load another size")
+        raise CheckpointError(
+            "this OPT has its norms behind the sums or a narrow table of words, as opt-350m has; load another size"
+        )
     said: dict[str, Any] = read_config(settings, "opt", found.unused, where=where, version=version)
     sizes = opt_sizes(found.arrays, prefix)
     width = said.get("width", sizes["width"])
     word_width = said.pop("word_width", width)
     if word_width != width:
-        raise CheckpointError(f"words {word_width} wide in a stack of {width} are a narrow table of words, as opt-350m has; load another size")
+        raise CheckpointError(
+            f"words {word_width} wide in a stack of {width} are a narrow table of words, as opt-350m has; load another size"
+        )
     if said["activation"] != "relu":
-        raise CheckpointError(f"an OPT's activation is relu, and {said['activation']!r} came; load another model")
+        raise CheckpointError(
+            f"an OPT's activation is relu, and {said['activation']!r} came; load another model"
+        )
     for name in ("begin", "end"):
         if type(said[name]) is list and len(said[name]) == 1:
             said[name] = said[name][0]
     if not settings:
         said.pop("heads")
-    settings = merge_config("the language model", sizes, said, heads=heads.get("language"), released=_RELEASED_HEADS)
+    settings = merge_config(
+        "the language model", sizes, said, heads=heads.get("language"), released=_RELEASED_HEADS
+    )
     return checked_config("language model", OPTConfig, settings)
 
 
-def build(found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]) -> OPT:
+def build(
+    found: Imported, layout: StateDictLayout, settings: dict[str, Any], heads: dict[str, int]
+) -> OPT:
     """Return a randomly initialized model of the sizes that the arrays show and the settings declare."""
     return OPT(config_of(found, settings, heads), generator(0))
 

@@ -21,8 +21,9 @@ from .families import ModelFormat
 def own_model_format(name: str, model: type[Module], config: type) -> ModelFormat:
     """Return the format of a model `name` whose files hold its own names: config.json says which.
 
-    The model is `model(config, rng)`; its `config` is a dataclass, of numbers, texts and dataclasses.
-    UsageError, when it is used, for heads that the config says, and for another format.
+    The model is `model(config, rng)`; its `config` is a dataclass, of numbers, texts and
+    dataclasses. UsageError, when it is used, for heads that the config says, and for another
+    format.
     """
     model_type = f"tinymm_{name.replace('-', '_')}"
 
@@ -33,7 +34,9 @@ def own_model_format(name: str, model: type[Module], config: type) -> ModelForma
         found: Imported, layout: StateDictLayout, said: dict[str, Any], heads: dict[str, int]
     ) -> Any:
         if heads:
-            raise UsageError(f"the config.json of a {name} says its heads, {heads} came; leave it out")
+            raise UsageError(
+                f"the config.json of a {name} says its heads, {heads} came; leave it out"
+            )
         given = {key: value for key, value in said.items() if key != "model_type"}
         return model(from_json(config, given), generator(0))  # type: ignore[call-arg]
 

@@ -86,7 +86,8 @@ def change_resolution(model: Module, resolution: int, *, antialias: bool) -> Non
     """Resize the positions of a model's vision transformers for images of another resolution.
 
     That of a momentum encoder is changed, too. `antialias` is what the layout of the file says.
-    UsageError for a model without a vision transformer or a resolution that its patches do not tile.
+    UsageError for a model without a vision transformer or a resolution that its patches do not
+    tile.
     """
     config: Any = getattr(model, "config", None)
     encoders: list[Any] = [each for each in model.modules() if _takes_patches(each)]

@@ -45,18 +45,22 @@ def load(
 ) -> Any:
     """Return the model that a file or folder holds, in eval mode: CLIP, ALBEF, BLIP, BLIP-2's stages, a Q-Former, an OPT, or what `save` wrote.
 
-    `path`: a folder with config.json and weights (also a run folder), or a file: safetensors, or a torch zip archive, TorchScript
-    included. CLIP comes from OpenAI, open_clip or Hugging Face; ALBEF from its released files (pretraining, retrieval); BLIP from its own
-    (also captioning) or Hugging Face (`BlipForImageTextRetrieval`, `BlipForConditionalGeneration`); BLIP-2 from LAVIS or Hugging Face
-    (`Blip2ForImageTextRetrieval`, `Blip2ForConditionalGeneration` with OPT, `Blip2QFormerModel`). float16 and bfloat16 are widened to
-    `dtype`, "float32" or "float64".
-    `heads`, such as `{"image": 4, "text": 2}` (also "qformer", "language"), and, for a CLIP, `activation` ("quick_gelu", "gelu", "relu", or
-    one for each of `{"image": …, "text": …}`) count before what a description says, and are needed where a bare file tells neither.
-    `resolution` resizes the position embeddings of a vision transformer for images of another size (`positions`), as the program of the
-    file's layout does it. `frozen` names the files of the frozen parts that a LAVIS file lacks. A part of which the file has nothing, such as
-    the matching head of a BLIP for captions, raises CheckpointError when it is used; `model.missing()` names its weights, and
-    `model.initialize_missing()` draws them, to be trained. Raises CheckpointError, with every missing, unexpected or misshapen key by its
-    original name, and UsageError for arguments that cannot be. Torch is not needed, and nothing in the file is executed.
+    `path`: a folder with config.json and weights (also a run folder), or a file: safetensors, or a
+    torch zip archive, TorchScript included. CLIP comes from OpenAI, open_clip or Hugging Face;
+    ALBEF from its released files (pretraining, retrieval); BLIP from its own (also captioning) or
+    Hugging Face (`BlipForImageTextRetrieval`, `BlipForConditionalGeneration`); BLIP-2 from LAVIS or
+    Hugging Face (`Blip2ForImageTextRetrieval`, `Blip2ForConditionalGeneration` with OPT,
+    `Blip2QFormerModel`). float16 and bfloat16 are widened to `dtype`, "float32" or "float64".
+    `heads`, such as `{"image": 4, "text": 2}` (also "qformer", "language"), and, for a CLIP,
+    `activation` ("quick_gelu", "gelu", "relu", or one for each of `{"image": …, "text": …}`) count
+    before what a description says, and are needed where a bare file tells neither. `resolution`
+    resizes the position embeddings of a vision transformer for images of another size
+    (`positions`), as the program of the file's layout does it. `frozen` names the files of the
+    frozen parts that a LAVIS file lacks. A part of which the file has nothing, such as the matching
+    head of a BLIP for captions, raises CheckpointError when it is used; `model.missing()` names its
+    weights, and `model.initialize_missing()` draws them, to be trained. Raises CheckpointError,
+    with every missing, unexpected or misshapen key by its original name, and UsageError for
+    arguments that cannot be. Torch is not needed, and nothing in the file is executed.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -64,7 +68,9 @@ def load(
     ...     load(folder).config == CLIPConfig.tiny("resnet", "cbow")
     True
     """
-    return load_with_report(path, dtype=dtype, heads=heads, activation=activation, resolution=resolution, frozen=frozen)[0]
+    return load_with_report(
+        path, dtype=dtype, heads=heads, activation=activation, resolution=resolution, frozen=frozen
+    )[0]
 
 
 def load_with_report(
@@ -78,24 +84,44 @@ def load_with_report(
 ) -> tuple[Any, Imported]:
     """Return `load`'s model and what was noticed.
 
-    That is `.ignored` keys, `.tied` groups, `.keys` of each array, `.newly_initialized` arrays that no file holds, `.layout` the
-    layout, and `.unused`: what else the file and its folder hold and nothing was made of. UsageError for arguments that
-    cannot be, CheckpointError for a file that does not fit.
+    That is `.ignored` keys, `.tied` groups, `.keys` of each array, `.newly_initialized` arrays that
+    no file holds, `.layout` the layout, and `.unused`: what else the file and its folder hold and
+    nothing was made of. UsageError for arguments that cannot be, CheckpointError for a file that
+    does not fit.
     """
     if str(dtype) not in ("float32", "float64"):
-        raise UsageError(f"a model computes in float32 or float64, dtype {dtype!r} came; narrower files are widened")
-    if heads is not None and (set(heads) - set(_PARTS) or not all(type(count) is int and count > 0 for count in heads.values())):
+        raise UsageError(
+            f"a model computes in float32 or float64, dtype {dtype!r} came; narrower files are widened"
+        )
+    if heads is not None and (
+        set(heads) - set(_PARTS)
+        or not all(type(count) is int and count > 0 for count in heads.values())
+    ):
         names = ", ".join(f'"{part}"' for part in _PARTS)
-        raise UsageError(f"heads is a count, 1 or more, for some of {names}, such as {{'image': 12}}, and {heads!r} came")
-    if resolution is not None and (type(resolution) is not int or not 0 < resolution <= LARGEST_RESOLUTION):
-        raise UsageError(f"a resolution is a number of pixels up to {LARGEST_RESOLUTION:,}, {resolution!r} came")
+        raise UsageError(
+            f"heads is a count, 1 or more, for some of {names}, such as {{'image': 12}}, and {heads!r} came"
+        )
+    if resolution is not None and (
+        type(resolution) is not int or not 0 < resolution <= LARGEST_RESOLUTION
+    ):
+        raise UsageError(
+            f"a resolution is a number of pixels up to {LARGEST_RESOLUTION:,}, {resolution!r} came"
+        )
     bent = _activations(activation)
     weights = read_weights(path)
-    paths = [] if frozen is None else [frozen] if isinstance(frozen, (str, os.PathLike)) else list(frozen)
+    paths = (
+        []
+        if frozen is None
+        else [frozen]
+        if isinstance(frozen, (str, os.PathLike))
+        else list(frozen)
+    )
     left = with_frozen_parts(weights, paths)
     family, layout = _recognized(weights)
     if bent is not None and family.model is not CLIP:
-        raise UsageError(f"activation= is for the files of a CLIP, and {weights.path.name} holds a {family.model.__name__}; leave it out")
+        raise UsageError(
+            f"activation= is for the files of a CLIP, and {weights.path.name} holds a {family.model.__name__}; leave it out"
+        )
     build: Callable[..., Any] = family.build
     if bent is not None:
         build = partial(build, activation=bent)
@@ -104,7 +130,9 @@ def load_with_report(
         found = layout.import_(weights.arrays, unties(weights.settings))
         found.tied, found.ignored = weights.tied, found.ignored + left
         found.unused, found.layout = weights.unused, layout.name
-        model = build(found, layout, family.describe(weights, layout, found.unused), dict(heads or {}))
+        model = build(
+            found, layout, family.describe(weights, layout, found.unused), dict(heads or {})
+        )
         expected = model.state_dict()
         check(found, layout, expected)
     except TinymmError as problem:
@@ -127,7 +155,9 @@ def _activations(given: str | Mapping[str, str] | None) -> dict[str, str] | None
         return None
     each = {"image": given, "text": given} if isinstance(given, str) else dict(given)
     if not each or set(each) - {"image", "text"} or set(each.values()) - set(_ACTIVATIONS):
-        raise UsageError(f'activation is {", ".join(_ACTIVATIONS)}, or {{"image": …, "text": …}} with one of them each, {given!r} came')
+        raise UsageError(
+            f'activation is {", ".join(_ACTIVATIONS)}, or {{"image": …, "text": …}} with one of them each, {given!r} came'
+        )
     return each
 
 
@@ -137,7 +167,9 @@ def _without(layout: StateDictLayout, settings: dict[str, Any]) -> StateDictLayo
     if missing is None:
         return layout
     if not isinstance(missing, list) or not all(isinstance(name, str) for name in missing):
-        raise CheckpointError(f"config.json: missing is a list of names, and {missing!r} came; copy the file again")
+        raise CheckpointError(
+            f"config.json: missing is a list of names, and {missing!r} came; copy the file again"
+        )
     return replace(layout, missing_keys=(*layout.missing_keys, *missing))
 
 
@@ -166,12 +198,13 @@ def _recognized(weights: Weights) -> tuple[ModelFormat, Any]:
 def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.ndarray]:  # noqa: A002 - the word that users know
     """Return {original key: array} of the model's weights, or with `gradients` of the parameters' `.grad`.
 
-    `format` is "huggingface", "openai" (CLIP), "albef", "blip", "lavis" (BLIP-2), "tinymm" (our own names), or, for a
-    BLIP, which Hugging Face has two models of, "huggingface_retrieval". Exported arrays only move numbers about, so
-    comparing all gradients with another program's is a comparison of two dictionaries. Parameters without a gradient
-    are left out. "openai" adds the three sizes of OpenAI's own files (`input_resolution` …) where the model is built
-    as theirs are: QuickGELU, heads of 64, the largest id read off. Raises UsageError where the layout has no word for
-    a part: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
+    `format` is "huggingface", "openai" (CLIP), "albef", "blip", "lavis" (BLIP-2), "tinymm" (our own
+    names), or, for a BLIP, which Hugging Face has two models of, "huggingface_retrieval". Exported
+    arrays only move numbers about, so comparing all gradients with another program's is a
+    comparison of two dictionaries. Parameters without a gradient are left out. "openai" adds the
+    three sizes of OpenAI's own files (`input_resolution` …) where the model is built as theirs are:
+    QuickGELU, heads of 64, the largest id read off. Raises UsageError where the layout has no word
+    for a part: a bag of words exists in "tinymm" only, a ResNet not in "huggingface".
 
     >>> export(CLIP(CLIPConfig.tiny(), generator(0)), "openai")["visual.transformer.resblocks.1.attn.in_proj_weight"].shape
     (96, 32)
@@ -179,19 +212,29 @@ def export(model: Module, format: str, gradients: bool = False) -> dict[str, np.
     if format not in FORMATS:
         raise UsageError(f"a format is {', '.join(FORMATS)}, {format!r} came")
     layout = model_format_of(model).layout_for(model.config, format)  # type: ignore[attr-defined]
-    lacking = [] if gradients or layout.name == "tinymm" else [name for name in model.missing() if not layout.is_missing_key(name)]
+    lacking = (
+        []
+        if gradients or layout.name == "tinymm"
+        else [name for name in model.missing() if not layout.is_missing_key(name)]
+    )
     if lacking:
         raise UsageError(
             f'format "{format}" needs {lacking[0]} and {len(lacking) - 1} more, of which the file that this model came from had nothing; write '
             'it as "tinymm", or call model.initialize_missing() first'
         )
     if gradients:
-        arrays = {name: to_host(value.grad) for name, value in model.named_parameters() if value.grad is not None}
+        arrays = {
+            name: to_host(value.grad)
+            for name, value in model.named_parameters()
+            if value.grad is not None
+        }
     else:
         arrays = model.state_dict()
     exported, missing_keys = layout.export(arrays)
     if missing_keys:
-        raise UsageError(f'format {format!r} has no key for {", ".join(missing_keys[:4])}; export as "tinymm"')
+        raise UsageError(
+            f'format {format!r} has no key for {", ".join(missing_keys[:4])}; export as "tinymm"'
+        )
     if not gradients:
         exported = layout.with_copies(exported)
         exported |= marks(model.config) if layout.name == "openai" else {}  # type: ignore[attr-defined]
@@ -232,11 +275,14 @@ def save(
     arrays = export(model, format)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = model_format_of(model).settings_for(model.config, format, str(model.parameters()[0].dtype))  # type: ignore[attr-defined]
+    config: Any = model.config  # type: ignore[attr-defined]
+    dtype = str(model.parameters()[0].dtype)
+    settings = model_format_of(model).settings_for(config, format, dtype)
     if tokenizer is not None and settings.get("model_type") == "clip":
         settings["text_config"] |= {"bos_token_id": tokenizer.begin, "pad_token_id": tokenizer.pad}
     if format == "tinymm" and model.missing():
         settings["missing"] = model.missing()
     with atomic(folder / "config.json") as file:
         file.write(json.dumps(settings, indent=2).encode() + b"\n")
-        write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})  # "pt": transformers asks for the axes' order
+        # transformers asks for the order of the axes: "pt"
+        write_safetensors(folder / "model.safetensors", arrays, {"format": "pt"})

@@ -1,8 +1,9 @@
 """Texts to ids with the tokenizer that belongs to the weights: our own word-level one, or CLIP's byte-pair encoding (Sennrich et al. 2016, §3.2).
 
-CLIP's rules (openai/CLIP, `clip/simple_tokenizer.py`): repair broken Unicode, undo HTML's escapes twice, lower-case, collapse white
-space; cut into words, single digits and runs of other signs; write the UTF-8 bytes as printable characters; merge pairs in the
-order of the published list. The merging is left to the `tokenizers` package, which does it in Rust.
+CLIP's rules (openai/CLIP, `clip/simple_tokenizer.py`): repair broken Unicode, undo HTML's escapes
+twice, lower-case, collapse white space; cut into words, single digits and runs of other signs;
+write the UTF-8 bytes as printable characters; merge pairs in the order of the published list. The
+merging is left to the `tokenizers` package, which does it in Rust.
 """
 
 import copy
@@ -31,7 +32,9 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 CONFIG, SPECIAL = "tokenizer_config.json", "special_tokens_map.json"
 RELEASED_NAME = "bpe_simple_vocab_16e6.txt.gz"
 _CONTEXT, _LONGEST = 77, 2**20  # of every released CLIP; no text is longer
-PIECES_CONTEXT = 32  # of BERT's, as BLIP-2 has it; ALBEF and BLIP have 25 to 40, and the tables of positions 512
+PIECES_CONTEXT = (
+    32  # of BERT's, as BLIP-2 has it; ALBEF and BLIP have 25 to 40, and the tables of positions 512
+)
 _MERGES = 49152 - 256 - 2  # as many of the list's lines as make 49,408 entries
 _LARGEST = 64 * 2**20  # bytes of an unpacked list of merges; the released one has three million
 #: What a file that is opened reads at once: nothing, a letter, and a sign that no vocabulary has.
@@ -42,9 +45,10 @@ _WORDS = rf"{re.escape(START)}|{re.escape(END)}|'s|'t|'re|'ve|'m|'ll|'d|[\p{{L}}
 class BytePairTokenizer:
     """Texts -> `ids (B, T)` int64 and `is_real (B, T)` bool, each row start, words, end, and zeros up to the longest row.
 
-    A row of more than `context` tokens keeps its beginning and its end token; `cut` counts how often that has happened. Rows are
-    padded to the longest and not to 77: what stands behind the end token changes no feature (models are causal), only the time. A single text in
-    place of a list is a DataError.
+    A row of more than `context` tokens keeps its beginning and its end token; `cut` counts how
+    often that has happened. Rows are padded to the longest and not to 77: what stands behind the
+    end token changes no feature (models are causal), only the time. A single text in place of a
+    list is a DataError.
 
     Which tokens frame a text is what the tokenizer itself puts around an empty one: `begin` and
     `end_of_text`, None where there is none. `decode_token`, `encode_token` and `mask_token` are the
@@ -82,7 +86,8 @@ class BytePairTokenizer:
             (
                 i
                 for token in filter(None, [self._named("pad_token")])
-                if (i := asked(library.token_to_id, token, what=f"the pad_token of {CONFIG}")) is not None
+                if (i := asked(library.token_to_id, token, what=f"the pad_token of {CONFIG}"))
+                is not None
             ),
             0,
         )
@@ -111,11 +116,15 @@ class BytePairTokenizer:
     def __call__(self, texts: Sequence[str], /) -> tuple[np.ndarray, np.ndarray]:
         """Return the texts' ids and which of them are no padding."""
         if isinstance(texts, str):
-            raise DataError(f"a tokenizer takes a list of texts, the single text {texts[:40]!r} came; write [text]")
+            raise DataError(
+                f"a tokenizer takes a list of texts, the single text {texts[:40]!r} came; write [text]"
+            )
         encoded = asked(self.library.encode_batch, [self.prepared(text) for text in texts])
         rows = [row.ids for row in encoded]
         self.cut += sum(len(row) > self.context for row in rows)
-        rows = [row if len(row) <= self.context else row[: self.context - 1] + row[-1:] for row in rows]
+        rows = [
+            row if len(row) <= self.context else row[: self.context - 1] + row[-1:] for row in rows
+        ]
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         ids = np.zeros((len(rows), lengths.max(initial=0)), dtype=np.int64)
         is_real = np.arange(ids.shape[1]) < lengths[:, None]
@@ -255,12 +264,18 @@ def tokenizer(
     """
     path = Path(path)
     if not path.exists():
-        raise CheckpointError(f"a tokenizer is a folder or a file, {str(path)!r} does not exist; check the path")
+        raise CheckpointError(
+            f"a tokenizer is a folder or a file, {str(path)!r} does not exist; check the path"
+        )
     folder = path if path.is_dir() else path.parent
     clean = cleaning is not None
     if path.name.endswith((".txt.gz", ".bpe.gz")) and path.is_file():
         return BytePairTokenizer(_from_merges(_released_merges(path)), _context(folder), clean)
-    own = path if path.suffix == ".json" and "tokenizer" in path.name and path.is_file() else folder / "tokenizer.json"
+    own = (
+        path
+        if path.suffix == ".json" and "tokenizer" in path.name and path.is_file()
+        else folder / "tokenizer.json"
+    )
     if own.is_file():
         return _from_tokenizer_json(own, cleaning)
     if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
@@ -305,7 +320,11 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
         for text in TRIALS:  # whatever does not fit together shows here at the latest
             asked(opened.encode, text, what=path.name)
     context, beside = _context(path.parent, opened.truncation), _beside(path.parent)
-    if isinstance(model, dict) and model.get("type") == "WordPiece" and None not in map(opened.token_to_id, ("[CLS]", "[SEP]")):
+    if (
+        isinstance(model, dict)
+        and model.get("type") == "WordPiece"
+        and None not in map(opened.token_to_id, ("[CLS]", "[SEP]"))
+    ):
         from .wordpiece import WordPieceTokenizer
 
         return WordPieceTokenizer(opened, min(PIECES_CONTEXT, context), cleaning, beside)
@@ -314,16 +333,22 @@ def _from_tokenizer_json(path: Path, cleaning: str | None) -> WordTokenizer | By
     )
 
 
-def asked(function: Callable[..., Any], *arguments: Any, what: str = "a tokenizer", **options: Any) -> Any:
+def asked(
+    function: Callable[..., Any], *arguments: Any, what: str = "a tokenizer", **options: Any
+) -> Any:
     """Return what a function of the tokenizers package returns; CheckpointError where it fails, be it in a panic."""
     try:
         return function(*arguments, **options)
     except TypeError:  # of what it was asked with
         raise
-    except BaseException as problem:  # the library raises nothing more special, and its panics are no Exception
+    except (
+        BaseException
+    ) as problem:  # the library raises nothing more special, and its panics are no Exception
         if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
             raise
-        raise CheckpointError(f"{what}: the tokenizers package cannot read it ({problem}); copy its files again") from None
+        raise CheckpointError(
+            f"{what}: the tokenizers package cannot read it ({problem}); copy its files again"
+        ) from None
 
 
 @contextmanager
@@ -350,15 +375,27 @@ def _check_frame(processor: Any, name: str, library: Any) -> None:
     processor = processor or {}
     for inner in processor.get("processors", ()):
         _check_frame(inner, name, library)
-    frames = [piece for side in ("single", "pair") for piece in processor.get(side) or () if isinstance(piece, dict)]
+    frames = [
+        piece
+        for side in ("single", "pair")
+        for piece in processor.get(side) or ()
+        if isinstance(piece, dict)
+    ]
     for token in (piece["SpecialToken"]["id"] for piece in frames if "SpecialToken" in piece):
         if token not in processor.get("special_tokens", {}):
             raise CheckpointError(
                 f"{name}: the frame around a text has tokens that its special_tokens list, {token!r} is not there; copy the file again"
             )
     listed = processor.get("special_tokens") or {}
-    numbered = [pair for special in listed.values() for pair in zip(special["tokens"], special["ids"], strict=False)]
-    for token, number in [*numbered, *(processor[side] for side in ("cls", "sep") if isinstance(processor.get(side), list))]:
+    numbered = [
+        pair
+        for special in listed.values()
+        for pair in zip(special["tokens"], special["ids"], strict=False)
+    ]
+    for token, number in [
+        *numbered,
+        *(processor[side] for side in ("cls", "sep") if isinstance(processor.get(side), list)),
+    ]:
         if library.id_to_token(number) != token:
             raise CheckpointError(
                 f"{name}: the frame around a text has {token!r} as number {number}, which is {library.id_to_token(number)!r} in the vocabulary; "
@@ -369,9 +406,13 @@ def _check_frame(processor: Any, name: str, library: Any) -> None:
 def _from_vocabulary(vocabulary: Path, merges: Path) -> Any:
     ids = read_json(vocabulary)
     if not all(type(number) is int for number in ids.values()) or not {START, END} <= ids.keys():
-        raise CheckpointError(f"{vocabulary.name}: a vocabulary maps tokens to numbers, {START} and {END} among them; copy the file again")
+        raise CheckpointError(
+            f"{vocabulary.name}: a vocabulary maps tokens to numbers, {START} and {END} among them; copy the file again"
+        )
     lines = utf8(merges.read_bytes(), merges.name).split("\n")
-    return _byte_pairs(ids, _pairs(line for line in lines if line and not line.startswith("#version")))
+    return _byte_pairs(
+        ids, _pairs(line for line in lines if line and not line.startswith("#version"))
+    )
 
 
 def _released_merges(path: Path) -> list[tuple[str, str]]:
@@ -379,9 +420,13 @@ def _released_merges(path: Path) -> list[tuple[str, str]]:
         with gzip.open(path) as file:
             content = file.read(_LARGEST + 1)
     except (OSError, EOFError, zlib.error) as problem:
-        raise CheckpointError(f"{path.name}: the list of merges cannot be unpacked ({problem}); copy the file again") from None
+        raise CheckpointError(
+            f"{path.name}: the list of merges cannot be unpacked ({problem}); copy the file again"
+        ) from None
     if len(content) > _LARGEST:
-        raise CheckpointError(f"{path.name}: a list of merges has at most {_LARGEST:,} bytes, this one unpacks to more; check the path")
+        raise CheckpointError(
+            f"{path.name}: a list of merges has at most {_LARGEST:,} bytes, this one unpacks to more; check the path"
+        )
     return _pairs(utf8(content, path.name).split("\n")[1 : _MERGES + 1])
 
 
@@ -390,33 +435,48 @@ def utf8(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as problem:
-        raise CheckpointError(f"{name}: a list of pieces is UTF-8 text ({problem}); copy the file again") from None
+        raise CheckpointError(
+            f"{name}: a list of pieces is UTF-8 text ({problem}); copy the file again"
+        ) from None
 
 
 def _pairs(lines: Any) -> list[tuple[str, str]]:
     found = [tuple(line.split()) for line in lines if line.strip()]
     wrong = [pair for pair in found if len(pair) != 2]
     if wrong:
-        raise CheckpointError(f"a merge is two pieces on a line, {' '.join(wrong[0])[:60]!r} came; copy the file again")
+        raise CheckpointError(
+            f"a merge is two pieces on a line, {' '.join(wrong[0])[:60]!r} came; copy the file again"
+        )
     return found  # type: ignore[return-value]
 
 
 def _from_merges(merges: list[tuple[str, str]]) -> Any:
     """Return the tokenizer whose tokens are numbered as OpenAI's: bytes, bytes at a word's end, merges in their order, start, end."""
     letters = printable_bytes()
-    tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), START, END]
+    tokens = [
+        *letters,
+        *(letter + "</w>" for letter in letters),
+        *("".join(pair) for pair in merges),
+        START,
+        END,
+    ]
     return _byte_pairs({token: number for number, token in enumerate(tokens)}, merges)
 
 
 def printable_bytes() -> list[str]:
     """Return a printable character for each of the 256 bytes: itself where it prints, else one from 256 on.
 
-    In the order of the vocabulary: the 188 bytes that print first, then the others, as in GPT-2's byte-level encoding.
+    In the order of the vocabulary: the 188 bytes that print first, then the others, as in GPT-2's
+    byte-level encoding.
 
     >>> printable_bytes()[:3], printable_bytes()[-1]
     (['!', '"', '#'], 'Ń')
     """
-    prints = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    prints = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = 256 - len(prints)
     return [chr(byte) for byte in prints] + [chr(256 + i) for i in range(others)]
 
@@ -424,19 +484,27 @@ def printable_bytes() -> list[str]:
 def _byte_pairs(ids: dict[str, int], merges: list[tuple[str, str]]) -> Any:
     library = needed_library()
     try:
-        model = library.models.BPE(ids, merges, continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token=END)
+        model = library.models.BPE(
+            ids, merges, continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token=END
+        )
     except Exception as problem:  # the library raises nothing more special
-        raise CheckpointError(f"the merges and the vocabulary belong together ({problem}); copy both files again") from None
+        raise CheckpointError(
+            f"the merges and the vocabulary belong together ({problem}); copy both files again"
+        ) from None
     built = library.Tokenizer(model)
     spaces, rules = library.Regex(r"\s+"), library.normalizers
     built.normalizer = rules.Sequence(
         [rules.NFC(), rules.Replace(spaces, " "), rules.Lowercase()]
     )  # as transformers has it; cleaned text has all
     split = library.pre_tokenizers.Split(library.Regex(_WORDS), behavior="removed", invert=True)
-    built.pre_tokenizer = library.pre_tokenizers.Sequence([split, library.pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    built.pre_tokenizer = library.pre_tokenizers.Sequence(
+        [split, library.pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     built.add_special_tokens([START, END])
     ends = [(START, ids[START]), (END, ids[END])]
-    built.post_processor = library.processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=ends)
+    built.post_processor = library.processors.TemplateProcessing(
+        single=f"{START} $A {END}", special_tokens=ends
+    )
     return built
 
 
@@ -464,7 +532,11 @@ def _context(folder: Path, truncation: dict[str, Any] | None = None) -> int:
     """Return the longest text of the folder's model, or of its tokenizer's files if that is less."""
     settings = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     text = settings.get("text_config") or settings.get("text") or settings.get("bert") or {}
-    context = (text.get("max_position_embeddings") or text.get("context")) if isinstance(text, dict) else None
+    context = (
+        (text.get("max_position_embeddings") or text.get("context"))
+        if isinstance(text, dict)
+        else None
+    )
     for stated in (context, context_of(folder)):
         if stated is not None and (type(stated) is not int or not 2 <= stated <= _LONGEST):
             raise CheckpointError(

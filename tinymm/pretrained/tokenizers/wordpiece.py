@@ -1,7 +1,8 @@
 """BERT's sub-words (Wu et al. 2016, §4.1): the tokenizer of ALBEF, BLIP and the Q-Former, from its published `vocab.txt` through `tokenizers`.
 
-A text becomes [CLS] pieces [SEP]. BLIP adds two tokens behind the vocabulary, [DEC], 30522, and [ENC], 30523, which stand for [CLS] where the
-model writes, or compares; BLIP-2 adds the first of them, and ALBEF none.
+A text becomes [CLS] pieces [SEP]. BLIP adds two tokens behind the vocabulary, [DEC], 30522, and
+[ENC], 30523, which stand for [CLS] where the model writes, or compares; BLIP-2 adds the first of
+them, and ALBEF none.
 """
 
 import re
@@ -19,10 +20,16 @@ from .bpe import PIECES_CONTEXT, BytePairTokenizer, needed_library, utf8
 NAME = "vocab.txt"
 DEC, ENC, MASK = "[DEC]", "[ENC]", "[MASK]"
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-#: How BLIP and LAVIS prepare a caption: these signs become spaces, and what follows the fiftieth word is dropped.
+#: How BLIP and LAVIS prepare a caption: these signs become spaces, and what follows the fiftieth
+#: word is dropped.
 _SIGNS, _MOST_WORDS = re.compile(r"[.!\"()*#:;~]"), 50
-#: How ALBEF does: these disappear, others become spaces, and what follows the thirtieth word is dropped.
-_ALBEF_SIGNS, _ALBEF_SPACES, _ALBEF_MOST_WORDS = re.compile(r"[,.'!?\"()*#:;~]"), re.compile("[-/]"), 30
+#: How ALBEF does: these disappear, others become spaces, and what follows the thirtieth word is
+#: dropped.
+_ALBEF_SIGNS, _ALBEF_SPACES, _ALBEF_MOST_WORDS = (
+    re.compile(r"[,.'!?\"()*#:;~]"),
+    re.compile("[-/]"),
+    30,
+)
 
 
 def cleaned_caption(text: str) -> str:
@@ -40,7 +47,9 @@ def albef_caption(text: str) -> str:
     >>> albef_caption("  <PERSON>'s half-hearted HORSE, seen!  ")
     'persons half hearted horse seen'
     """
-    spaced = _ALBEF_SPACES.sub(" ", _ALBEF_SIGNS.sub("", text.lower())).replace("<person>", "person")
+    spaced = _ALBEF_SPACES.sub(" ", _ALBEF_SIGNS.sub("", text.lower())).replace(
+        "<person>", "person"
+    )
     return " ".join(spaced.split()[:_ALBEF_MOST_WORDS])
 
 
@@ -113,11 +122,15 @@ def from_vocabulary(
             f"{', '.join(missing) or 'a lack, but with repetitions'}; copy the file again"
         )
     ids = {piece: number for number, piece in enumerate(lines)}
-    built = library.Tokenizer(library.models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
+    built = library.Tokenizer(
+        library.models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
+    )
     built.normalizer = library.normalizers.BertNormalizer(lowercase=True)
     built.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
     built.decoder = library.decoders.WordPiece()
     frame = [("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])]
-    built.post_processor = library.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=frame)
+    built.post_processor = library.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=frame
+    )
     built.add_special_tokens([*_SPECIAL, *([MASK] if MASK in ids else [])])
     return WordPieceTokenizer(built, context, cleaning, beside)

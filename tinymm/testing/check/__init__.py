@@ -1,12 +1,12 @@
 """The door: `check.softmax(my_softmax)` says what holds, or raises with a report of five lines.
 
-Each suite is declared in a file and found there. Read `masks`, `attention`, `softmax`, `normalization`, `contrastive`, `retrieval`
-and `temperature`; for what the Q-Former learns from `qformer_masks`, `queries` (ITC),
-`hard_negatives` and `matching` (ITM), and `language` (ITG); for SigLIP `sigmoid`; for ALBEF
-`momentum_contrast` (its targets and its ITC), `masking` (MLM), and the momentum encoder's `ema` and
-`feature_queue`; for anything at all `gradients` (a vjp) and `leaks` (a model with a mask). A name of
-this package is the check itself: `check.softmax` runs the suite of the file `softmax`. A suite of
-yours joins them with `check.register(suite)`.
+Each suite is declared in a file and found there. Read `masks`, `attention`, `softmax`,
+`normalization`, `contrastive`, `retrieval` and `temperature`; for what the Q-Former learns from
+`qformer_masks`, `queries` (ITC), `hard_negatives` and `matching` (ITM), and `language` (ITG); for
+SigLIP `sigmoid`; for ALBEF `momentum_contrast` (its targets and its ITC), `masking` (MLM), and the
+momentum encoder's `ema` and `feature_queue`; for anything at all `gradients` (a vjp) and `leaks` (a
+model with a mask). A name of this package is the check itself: `check.softmax` runs the suite of
+the file `softmax`. A suite of yours joins them with `check.register(suite)`.
 
 >>> import numpy as np
 >>> from tinymm.testing import check
@@ -46,16 +46,23 @@ class Report:
 
     def __repr__(self) -> str:
         reasons = dict.fromkeys(self.not_run.values())
-        kept = [f"{' '.join(key for key, why in self.not_run.items() if why == reason)} ({reason})" for reason in reasons]
-        return f"holds: {' '.join(self.passed) or 'nothing was run'}" + (f"\nnot run: {'; '.join(kept)}" if kept else "")
+        kept = [
+            f"{' '.join(key for key, why in self.not_run.items() if why == reason)} ({reason})"
+            for reason in reasons
+        ]
+        return f"holds: {' '.join(self.passed) or 'nothing was run'}" + (
+            f"\nnot run: {'; '.join(kept)}" if kept else ""
+        )
 
 
 class Check:
     """A suite that can be run against a function.
 
-    Call it with the function (and, behind it, what `check.X.contract.positional` names), its contract (`check.X.contract` describes the options),
-    and how to run: `examples` ("quick", "ci", "deep" or a number of cases), `tier` ("core", or "strict" for all), `only` (one id), `verbose`.
-    Returns a `Report`; raises `PropertyFailed`, and `UsageError` for an option that the contract lacks.
+    Call it with the function (and, behind it, what `check.X.contract.positional` names), its
+    contract (`check.X.contract` describes the options), and how to run: `examples` ("quick", "ci",
+    "deep" or a number of cases), `tier` ("core", or "strict" for all), `only` (one id), `verbose`.
+    Returns a `Report`; raises `PropertyFailed`, and `UsageError` for an option that the contract
+    lacks.
     """
 
     def __init__(self, suite: Suite) -> None:
@@ -83,27 +90,41 @@ class Check:
             if verbose:
                 print("\n".join(found.lines()))
             if found.broken:
-                raise PropertyFailed(found.report(next(iter(found.broken))), tuple(found.broken), asked)
+                raise PropertyFailed(
+                    found.report(next(iter(found.broken))), tuple(found.broken), asked
+                )
         except KeyboardInterrupt:
             name, arguments = found.promised.last_call or ("fn", ())
-            raise Stopped(f"{self} was stopped, after calling {name}({', '.join(map(show, arguments))}); does the function come to an end?") from None
+            raise Stopped(
+                f"{self} was stopped, after calling {name}({', '.join(map(show, arguments))}); does the function come to an end?"
+            ) from None
         after_success(asked)
         return Report(tuple(item.id for item in found.properties), found.not_run)
 
     def properties(
-        self, fn: Callable[..., Any], *more: Any, examples: int | str = "ci", tier: str = "strict", **contract: Any
+        self,
+        fn: Callable[..., Any],
+        *more: Any,
+        examples: int | str = "ci",
+        tier: str = "strict",
+        **contract: Any,
     ) -> list[tuple[str, Callable[[], Report]]]:
         """Return (id, callable) for each property that the contract runs: `@pytest.mark.parametrize("name, holds", …)`."""
         contract = self.named(more, contract)
         ids = [item.id for item in self.suite.select(self.promise(fn, contract), tier)[0]]
-        return [(key, partial(self, fn, examples=examples, tier=tier, only=key, **contract)) for key in ids]
+        return [
+            (key, partial(self, fn, examples=examples, tier=tier, only=key, **contract))
+            for key in ids
+        ]
 
     def named(self, more: tuple, contract: dict[str, Any]) -> dict[str, Any]:
         """Return the contract with what came without a name, under its name."""
         names = self.contract.positional
         if len(more) > len(names):
             takes = " and ".join(["a function", *names])
-            raise UsageError(f"check.{self.suite.name} takes {takes}, and {1 + len(more)} came without a name; give options by name")
+            raise UsageError(
+                f"check.{self.suite.name} takes {takes}, and {1 + len(more)} came without a name; give options by name"
+            )
         return {**dict(zip(names, more, strict=False)), **contract}
 
     def promise(self, fn: Callable[..., Any], contract: dict[str, Any]) -> Contract:
@@ -112,14 +133,22 @@ class Check:
             return self.contract(fn, **contract)
         except TypeError as error:
             options = ", ".join(self.contract(fn).options)
-            raise UsageError(f"check.{self.suite.name} has the options {options}; {', '.join(contract)} came ({error})") from error
+            raise UsageError(
+                f"check.{self.suite.name} has the options {options}; {', '.join(contract)} came ({error})"
+            ) from error
 
 
 class Examination:
     """A function under a contract: which properties are run, which are not and why, and what a number of cases finds, once asked."""
 
     def __init__(
-        self, one: Check, fn: Callable[..., Any], contract: dict[str, Any], examples: int | str = "ci", tier: str = "strict", only: str | None = None
+        self,
+        one: Check,
+        fn: Callable[..., Any],
+        contract: dict[str, Any],
+        examples: int | str = "ci",
+        tier: str = "strict",
+        only: str | None = None,
     ) -> None:
         self.suite = one.suite
         self.promised, self.count = one.promise(fn, contract), cases(examples)
@@ -138,7 +167,10 @@ class Examination:
         for item in self.suite.properties.values():
             if item in self.properties or item.id in self.not_run:
                 mark = "✗" if item.id in self.broken else "–" if item.id in self.not_run else "✓"
-                shown.append(f"{mark} {item.id} {item.sentence}" + (f" (not run: {self.not_run[item.id]})" if item.id in self.not_run else ""))
+                shown.append(
+                    f"{mark} {item.id} {item.sentence}"
+                    + (f" (not run: {self.not_run[item.id]})" if item.id in self.not_run else "")
+                )
         return shown
 
     def report(self, key: str) -> str:
@@ -146,9 +178,20 @@ class Examination:
         first, promised = self.suite.properties[key], self.promised
         smallest = self.suite.smallest(promised, first, self.count, self.broken[key])
         others = [other for other in self.broken if other != key]
-        unsteady = promised.unsteady(*smallest.called) if smallest.called and callable(getattr(promised, smallest.called[0], None)) else ""
-        cause = unsteady or smallest.cause or f"{self.mutants()}another convention than {promised.convention or 'the one of tinymm'}"
-        again = "".join(f", {name}=…" if callable(value) else f", {name}={value!r}" for name, value in self.given.items())
+        unsteady = (
+            promised.unsteady(*smallest.called)
+            if smallest.called and callable(getattr(promised, smallest.called[0], None))
+            else ""
+        )
+        cause = (
+            unsteady
+            or smallest.cause
+            or f"{self.mutants()}another convention than {promised.convention or 'the one of tinymm'}"
+        )
+        again = "".join(
+            f", {name}=…" if callable(value) else f", {name}={value!r}"
+            for name, value in self.given.items()
+        )
         return "\n".join(
             (
                 f"{first.id} ({first.tier}) {first.sentence}",
@@ -174,7 +217,9 @@ def cases(examples: int | str) -> int:
     count = PROFILES.get(examples) if isinstance(examples, str) else examples
     if not isinstance(count, int) or count < 1:
         names = ", ".join(map(repr, PROFILES))
-        raise UsageError(f"check: examples is {names} or a whole number above 0; {examples!r} came; pass one of these")
+        raise UsageError(
+            f"check: examples is {names} or a whole number above 0; {examples!r} came; pass one of these"
+        )
     return count
 
 
@@ -189,15 +234,25 @@ def likely_cause(suite: str, broken: set[str], ran: set[str]) -> str:
     'all properties break: look first at what it gives for this input; or '
     """
     if broken == ran:
-        return "all properties break: look first at what it gives for this input; or " if len(ran) > 1 else ""
+        return (
+            "all properties break: look first at what it gives for this input; or "
+            if len(ran) > 1
+            else ""
+        )
     known = {name: set(ids.split()) & ran for name, ids in _CAUSES.get(suite, {}).items()}
     apart = {name: len(ids ^ broken) / len(ids | broken) for name, ids in known.items() if ids}
     nearest = min(apart.values(), default=1.0)
     if nearest > 1 / 3:
         return ""
     names = [f"“{name}”" for name, distance in apart.items() if distance == nearest]
-    said = " or ".join(names) if len(names) < 3 else f"{names[0]}, {names[1]} and {len(names) - 2} other{'s' * (len(names) > 3)}"
-    return f"{'the same' if nearest == 0 else 'nearly the same'} properties break as with {said}; or "
+    said = (
+        " or ".join(names)
+        if len(names) < 3
+        else f"{names[0]}, {names[1]} and {len(names) - 2} other{'s' * (len(names) > 3)}"
+    )
+    return (
+        f"{'the same' if nearest == 0 else 'nearly the same'} properties break as with {said}; or "
+    )
 
 
 CHECKS: dict[str, Check] = {}

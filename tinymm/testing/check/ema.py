@@ -1,8 +1,9 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
 """Properties of the momentum encoder's update, an exponential moving average (EMA) of a model's weights (He et al. 2020, §3.2; ALBEF §3.2).
 
-Trap: m·w + (1 − m)·w is w up to rounding only. That the momentum encoder has no gradient, and is in the checkpoint but not in the optimizer (E06),
-is no property of arrays: the tests of the models check it.
+Trap: m·w + (1 − m)·w is w up to rounding only. That the momentum encoder has no gradient, and is in
+the checkpoint but not in the optimizer (E06), is no property of arrays: the tests of the models
+check it.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ Array = np.ndarray
 Rng = np.random.Generator
 moved: dict[str, Any] = {"n": sizes(1, 6), "m": one_of(0.5, 0.0, 0.9, 0.995, 1.0)}
 WEIGHTS = "with the weights swapped the average is the model of a step ago, and its targets say nothing new"
-APART = "an average that shares the model's memory changes with each of its steps, and averages nothing"
+APART = (
+    "an average that shares the model's memory changes with each of its steps, and averages nothing"
+)
 
 
 @dataclass
@@ -72,7 +75,10 @@ def shares_nothing(step: Ema, rng: Rng, n: int, m: float) -> None:
     found = step(*pair(rng, n), m)
     before, online = found.copy(), step.online()
     online += 1
-    never(found != before, f"number {{0}} of the average changed with the online weights, after a step at m = {m:g}")
+    never(
+        found != before,
+        f"number {{0}} of the average changed with the online weights, after a step at m = {m:g}",
+    )
 
 
 @ema.property("E03", why=WEIGHTS, steps=sizes(1, 5), **moved)
@@ -82,21 +88,40 @@ def remembers(step: Ema, rng: Rng, n: int, m: float, steps: int) -> None:
     average = first
     for _ in range(steps):
         average = step(average, online, m)
-    step.agree(average, online + m**steps * (first - online), f"average after {steps} steps at m = {m:g}")
+    step.agree(
+        average, online + m**steps * (first - online), f"average after {steps} steps at m = {m:g}"
+    )
 
 
-@ema.property("E04", memory="fn", why="the average follows the model; the other way round, training is undone a little at each step", **moved)
+@ema.property(
+    "E04",
+    memory="fn",
+    why="the average follows the model; the other way round, training is undone a little at each step",
+    **moved,
+)
 def online_unchanged(step: Ema, rng: Rng, n: int, m: float) -> None:
     """The online weights are unchanged after a step."""
     average, online = pair(rng, n)
     step(average, online, m)
-    never(online.astype(step.dtype) != step.online(), f"number {{0}} of the online weights changed in a step at m = {m:g}")
+    never(
+        online.astype(step.dtype) != step.online(),
+        f"number {{0}} of the online weights changed in a step at m = {m:g}",
+    )
 
 
-@ema.property("E05", why="an average lies between what it is of; beyond, the averaged weights grow without end", **moved)
+@ema.property(
+    "E05",
+    why="an average lies between what it is of; beyond, the averaged weights grow without end",
+    **moved,
+)
 def between(step: Ema, rng: Rng, n: int, m: float) -> None:
     """The new average lies between the old one and the online weights."""
     average, online = pair(rng, n)
     found, near = step(average, online, m), 5 * step.tolerance
-    outside = (found < np.minimum(average, online) - near) | (found > np.maximum(average, online) + near)
-    never(outside, f"number {{0}} of the average lies outside of what it averages, after a step at m = {m:g}")
+    outside = (found < np.minimum(average, online) - near) | (
+        found > np.maximum(average, online) + near
+    )
+    never(
+        outside,
+        f"number {{0}} of the average lies outside of what it averages, after a step at m = {m:g}",
+    )

@@ -1,8 +1,9 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
 """Properties of any model with a mask: what a row cannot reach does not move it, and what it can reach does.
 
-A mask is judged by what the rows know in the end, not by how it looks. Inputs are exchanged for random vectors, since a constant that is added
-vanishes in a layer norm; and something must move, since a model that answers always the same leaks nothing.
+A mask is judged by what the rows know in the end, not by how it looks. Inputs are exchanged for
+random vectors, since a constant that is added vanishes in a layer norm; and something must move,
+since a model that answers always the same leaks nothing.
 """
 
 from dataclasses import dataclass, field
@@ -24,9 +25,10 @@ BATCH = "sequences that read each other make a loss depend on who stands in the 
 class NoLeak(Contract):
     """`fn(x (B, T, width), mask (B, 1, T, T)) -> (B, T, …)`, True = may attend: a layer, a stack of them, or a whole model in eval mode.
 
-    `layers` counts those that mix rows, each with the same mask: what two of them pass on, one by one, may arrive. `residual=False` where a row
-    is not handed on, and moves its output through its query alone. `width` is the width that the
-    model takes. A model with position embeddings is one too.
+    `layers` counts those that mix rows, each with the same mask: what two of them pass on, one by
+    one, may arrive. `residual=False` where a row is not handed on, and moves its output through its
+    query alone. `width` is the width that the model takes. A model with position embeddings is one
+    too.
     """
 
     layers: int = field(default=1, kw_only=True)
@@ -39,7 +41,10 @@ class NoLeak(Contract):
         found = self.call("fn", x, mask[:, None])
         if found.shape[:2] != x.shape[:2] or found.ndim < 3:
             wanted = f"({x.shape[0]}, {x.shape[1]}, …)"
-            raise Found(f"fn returned shape {found.shape} where {wanted} belongs", f"your function returned shape {found.shape} and not {wanted}")
+            raise Found(
+                f"fn returned shape {found.shape} where {wanted} belongs",
+                f"your function returned shape {found.shape} and not {wanted}",
+            )
         return found.reshape(*x.shape[:2], -1)
 
     def reach(self, mask: Array, itself: bool = True) -> Array:
@@ -71,8 +76,13 @@ def out_of_reach(model: NoLeak, rng: Rng, T: int) -> None:
     """A row does not move when one changes that it cannot reach in all its layers."""
     x, mask = case(model, rng, 1, T)
     for j in range(T):
-        moved = np.where(model.reach(mask[0])[:, j], 0, model.moved(x, mask, j, rng.normal(size=model.width)))
-        never(moved > 100 * model.tolerance, f"row {{0}} moved by {moved.max():.3g} as row {j} changed, which it cannot reach")
+        moved = np.where(
+            model.reach(mask[0])[:, j], 0, model.moved(x, mask, j, rng.normal(size=model.width))
+        )
+        never(
+            moved > 100 * model.tolerance,
+            f"row {{0}} moved by {moved.max():.3g} as row {j} changed, which it cannot reach",
+        )
 
 
 @no_leak.property("W02", why="a model that looks at nothing passes every test of leaks", **letters)
@@ -82,7 +92,10 @@ def within_reach(model: NoLeak, rng: Rng, T: int) -> None:
     reach = model.reach(mask[0], model.residual)
     for j in range(T):
         moved = model.moved(x, mask, j, 3 * rng.normal(size=model.width))
-        never(reach[:, j] & (moved <= 1e-12), f"row {{0}} did not move as row {j} changed, which it reaches")
+        never(
+            reach[:, j] & (moved <= 1e-12),
+            f"row {{0}} did not move as row {j} changed, which it reaches",
+        )
 
 
 @no_leak.property("W03", why=BATCH, B=sizes(2, 3), **letters)
@@ -91,14 +104,29 @@ def alone(model: NoLeak, rng: Rng, B: int, T: int) -> None:
     x, mask = case(model, rng, B, T)
     whole = model(x, mask)
     for b in range(B):
-        model.agree(model(x[b : b + 1], mask[b : b + 1])[0], whole[b], f"sequence {b} alone against the same in its batch", 100 * model.tolerance)
+        model.agree(
+            model(x[b : b + 1], mask[b : b + 1])[0],
+            whole[b],
+            f"sequence {b} alone against the same in its batch",
+            100 * model.tolerance,
+        )
 
 
-@no_leak.property("W04", why="words are generated one by one: what was said must not change as more is said", t=sizes(1, 5), **letters)
+@no_leak.property(
+    "W04",
+    why="words are generated one by one: what was said must not change as more is said",
+    t=sizes(1, 5),
+    **letters,
+)
 def prefix(model: NoLeak, rng: Rng, T: int, t: int) -> None:
     """Under a causal mask the outputs of a prefix are the prefix of the outputs."""
     t, x, mask = min(t, T - 1), rng.normal(size=(1, T, model.width)), np.tri(T, dtype=bool)[None]
-    model.agree(model(x[:, :t], mask[:, :t, :t]), model(x, mask)[:, :t], f"outputs of the first {t} rows alone", 100 * model.tolerance)
+    model.agree(
+        model(x[:, :t], mask[:, :t, :t]),
+        model(x, mask)[:, :t],
+        f"outputs of the first {t} rows alone",
+        100 * model.tolerance,
+    )
 
 
 @no_leak.property("W05s", why=LEAK, tier="strict", **letters)
@@ -106,5 +134,12 @@ def huge(model: NoLeak, rng: Rng, T: int) -> None:
     """A row out of reach does not matter, however large."""
     x, mask = case(model, rng, 1, T)
     for j in range(T):
-        moved = np.where(model.reach(mask[0])[:, j], 0, model.moved(x, mask, j, 1e5 * rng.normal(size=model.width)))
-        never(moved > 100 * model.tolerance, f"row {{0}} moved by {moved.max():.3g} as row {j} grew to 10⁵, which it cannot reach")
+        moved = np.where(
+            model.reach(mask[0])[:, j],
+            0,
+            model.moved(x, mask, j, 1e5 * rng.normal(size=model.width)),
+        )
+        never(
+            moved > 100 * model.tolerance,
+            f"row {{0}} moved by {moved.max():.3g} as row {j} grew to 10⁵, which it cannot reach",
+        )

@@ -1,7 +1,8 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
 """Properties of masks: causal, padding, prefix, their algebra, and what many layers let through.
 
-A mask is boolean and true where a row may attend to a column. Rows of padding are free: nobody reads them.
+A mask is boolean and true where a row may attend to a column. Rows of padding are free: nobody
+reads them.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from ..suite import Suite
 LEAK = "a row that sees its own answer makes the loss wonderfully low and the model useless"
 EMPTY = "a row that may look at nothing is 0/0 in the softmax, and a token that misses its past has less to learn from"
 TYPE = "np.where and & need booleans; a 0/1 mask that is later added blocks nothing"
-FREE = "is_real alone decides: an assumption about where padding stands breaks with the next tokenizer"
+FREE = (
+    "is_real alone decides: an assumption about where padding stands breaks with the next tokenizer"
+)
 
 
 @dataclass
@@ -25,7 +28,10 @@ class MaskContract(Contract):
 
     true_means: str = field(default="attend", kw_only=True)
     additive: bool = field(default=False, kw_only=True)
-    choices: ClassVar[dict[str, tuple]] = {"true_means": ("attend", "ignore"), "additive": (False, True)}
+    choices: ClassVar[dict[str, tuple]] = {
+        "true_means": ("attend", "ignore"),
+        "additive": (False, True),
+    }
 
     def allow(self, raw: np.ndarray) -> np.ndarray:
         """Return a mask of the contract's convention as True = may attend."""
@@ -51,11 +57,19 @@ class MaskContract(Contract):
     def demand_type(self, raw: np.ndarray) -> None:
         """Demand booleans, or 0 and very negative numbers of an additive mask."""
         if self.additive:
-            never((raw != 0) & ~(raw <= -1000), f"an additive mask holds 0 or at most -1000, not {float(raw.flat[0])}, at one place")
+            never(
+                (raw != 0) & ~(raw <= -1000),
+                f"an additive mask holds 0 or at most -1000, not {float(raw.flat[0])}, at one place",
+            )
         elif raw.dtype != bool:
-            added = raw.dtype.kind == "f" and not (raw > 0).any()  # one that multiplies has a 1 somewhere
+            added = (
+                raw.dtype.kind == "f" and not (raw > 0).any()
+            )  # one that multiplies has a 1 somewhere
             way_out = "an additive mask? say additive=True" if added else "dtype=bool"
-            raise Found(f"fn returned {raw.dtype} where bool belongs", f"your function gave {raw.dtype}; a mask is boolean: {way_out}")
+            raise Found(
+                f"fn returned {raw.dtype} where bool belongs",
+                f"your function gave {raw.dtype}; a mask is boolean: {way_out}",
+            )
 
 
 @dataclass
@@ -113,24 +127,36 @@ def causal_corner(mask: CausalMask, n: int, m: int) -> None:
     never(mask(n)[:m, :m] != mask(m), f"fn({n}) and fn({m}) differ at ({{0}}, {{1}})")
 
 
-@causal.property("M06", why="what leaks one token a layer leaks twelve tokens in twelve layers", where={"window": (False,)}, n=sizes(1, 8))
+@causal.property(
+    "M06",
+    why="what leaks one token a layer leaks twelve tokens in twelve layers",
+    where={"window": (False,)},
+    n=sizes(1, 8),
+)
 def causal_depth(mask: CausalMask, n: int) -> None:
     """A second layer opens nothing: M∘M = M."""
     once = mask(n)
-    never((once @ once) != once, "one layer and two layers differ in whether token {0} knows token {1}")
+    never(
+        (once @ once) != once,
+        "one layer and two layers differ in whether token {0} knows token {1}",
+    )
 
 
 @dataclass
 class PaddingMask(MaskContract):
     """`fn(is_real (B, T))` broadcastable to (B, 1, T, T): nobody looks at padding.
 
-    `rows="same"` if rows of padding look at the real tokens as well, "any" if they are free; `pad_side="right"` if
-    padding always stands on the right, "any" if it may stand anywhere.
+    `rows="same"` if rows of padding look at the real tokens as well, "any" if they are free;
+    `pad_side="right"` if padding always stands on the right, "any" if it may stand anywhere.
     """
 
     rows: str = field(default="any", kw_only=True)
     pad_side: str = field(default="any", kw_only=True)
-    choices: ClassVar[dict[str, tuple]] = {**MaskContract.choices, "rows": ("any", "same"), "pad_side": ("any", "right")}
+    choices: ClassVar[dict[str, tuple]] = {
+        **MaskContract.choices,
+        "rows": ("any", "same"),
+        "pad_side": ("any", "right"),
+    }
 
     def real(self, is_real: np.ndarray) -> np.ndarray:
         """Return a drawn padding as this contract allows it."""
@@ -155,7 +181,10 @@ def padding_type(mask: PaddingMask, is_real: np.ndarray) -> None:
 def padding_hidden(mask: PaddingMask, is_real: np.ndarray) -> None:
     """No row sees a token of padding."""
     is_real = mask.real(is_real)
-    never(mask(is_real) & ~is_real[:, None, :], "in caption {0} row {1} sees the padding in column {2}")
+    never(
+        mask(is_real) & ~is_real[:, None, :],
+        "in caption {0} row {1} sees the padding in column {2}",
+    )
 
 
 @padding.property("M08", why=EMPTY, is_real=TOKENS)
@@ -163,7 +192,10 @@ def padding_open(mask: PaddingMask, is_real: np.ndarray) -> None:
     """Every real token sees every real token."""
     is_real = mask.real(is_real)
     looks = is_real[:, :, None] | (mask.rows == "same")
-    never(looks & is_real[:, None, :] & ~mask(is_real), "in caption {0} row {1} does not see the real token {2}")
+    never(
+        looks & is_real[:, None, :] & ~mask(is_real),
+        "in caption {0} row {1} does not see the real token {2}",
+    )
 
 
 @padding.property(
@@ -172,13 +204,18 @@ def padding_open(mask: PaddingMask, is_real: np.ndarray) -> None:
     is_real=TOKENS,
     chosen=sizes(0, 3),
 )
-def padding_alone(mask: PaddingMask, rng: np.random.Generator, is_real: np.ndarray, chosen: int) -> None:
+def padding_alone(
+    mask: PaddingMask, rng: np.random.Generator, is_real: np.ndarray, chosen: int
+) -> None:
     """The mask of a caption depends on that caption alone."""
     b = chosen % len(is_real)
     other = rng.random(is_real.shape) < 0.5
     other[:, -1] = True
     other[b] = is_real[b]
-    never(mask(mask.real(is_real))[b] != mask(mask.real(other))[b], f"caption {b}'s mask moved at ({{0}}, {{1}}) as the others changed")
+    never(
+        mask(mask.real(is_real))[b] != mask(mask.real(other))[b],
+        f"caption {b}'s mask moved at ({{0}}, {{1}}) as the others changed",
+    )
 
 
 @padding.property("M10", why=FREE, where={"pad_side": ("any",)}, is_real=TOKENS)
@@ -186,7 +223,10 @@ def padding_moved(mask: PaddingMask, rng: np.random.Generator, is_real: np.ndarr
     """Moving tokens moves their rows and columns."""
     order = rng.permutation(is_real.shape[1])
     moved = mask(is_real)[:, order][:, :, order]
-    never(mask(is_real[:, order]) != moved, "caption {0}: after moving the tokens, row {1} and column {2} differ")
+    never(
+        mask(is_real[:, order]) != moved,
+        "caption {0}: after moving the tokens, row {1} and column {2} differ",
+    )
 
 
 @dataclass
@@ -223,7 +263,9 @@ def prefix_closed(mask: PrefixMask, p: int, n: int) -> None:
     never(mask(p, n)[:p, p:], "prefix row {0} sees column {1} of the suffix")
 
 
-@prefix.property("M13", why="words that do not see the picture ignore it", p=sizes(0, 6), n=sizes(1, 7))
+@prefix.property(
+    "M13", why="words that do not see the picture ignore it", p=sizes(0, 6), n=sizes(1, 7)
+)
 def prefix_seen(mask: PrefixMask, p: int, n: int) -> None:
     """The suffix sees the whole prefix."""
     never(~mask(p, n)[p:, :p], "row {0} of the suffix does not see prefix column {1}")
@@ -233,7 +275,10 @@ def prefix_seen(mask: PrefixMask, p: int, n: int) -> None:
 def prefix_causal(mask: PrefixMask, p: int, n: int) -> None:
     """The suffix is causal, and without a prefix the whole mask is."""
     rest = mask(p, n)[p:, p:]
-    never(rest != np.tril(np.ones_like(rest)), "suffix row {0} and suffix column {1} are not as in a causal mask")
+    never(
+        rest != np.tril(np.ones_like(rest)),
+        "suffix row {0} and suffix column {1} are not as in a causal mask",
+    )
 
 
 @dataclass
@@ -242,7 +287,15 @@ class MaskAlgebra(MaskContract):
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return what the combination allows."""
-        return self.allow(self.call("fn", self.disguise(a), self.disguise(b), shape=np.broadcast_shapes(a.shape, b.shape), finite=False))
+        return self.allow(
+            self.call(
+                "fn",
+                self.disguise(a),
+                self.disguise(b),
+                shape=np.broadcast_shapes(a.shape, b.shape),
+                finite=False,
+            )
+        )
 
 
 algebra = Suite("mask_algebra", MaskAlgebra)
@@ -250,10 +303,14 @@ COMBINED = "a combination that opens what one mask closed leaks through the othe
 
 
 @algebra.property("M15", why=COMBINED, n=sizes(), m=sizes(), rows=one_of(1, 2))
-def combined_both(combine: MaskAlgebra, rng: np.random.Generator, n: int, m: int, rows: int) -> None:
+def combined_both(
+    combine: MaskAlgebra, rng: np.random.Generator, n: int, m: int, rows: int
+) -> None:
     """The combination allows only what both allow."""
     a, b = random_mask(rng, n, m), random_mask(rng, 1 if rows == 1 else n, m)
-    never(combine(a, b) & ~(a & b), "the combination allows ({0}, {1}), which one of the masks blocks")
+    never(
+        combine(a, b) & ~(a & b), "the combination allows ({0}, {1}), which one of the masks blocks"
+    )
 
 
 @algebra.property("M16a", why=COMBINED, n=sizes(), m=sizes())
@@ -274,7 +331,8 @@ def combined_twice(combine: MaskAlgebra, rng: np.random.Generator, n: int, m: in
 class Reachability(Contract):
     """`fn(masks) -> (T, T)`: what row i can know of row j after layers with these masks (T, T), the first layer's first.
 
-    `residual=True` where every layer adds its input to its output, so that a row always knows itself.
+    `residual=True` where every layer adds its input to its output, so that a row always knows
+    itself.
     """
 
     residual: bool = field(default=True, kw_only=True)
@@ -299,19 +357,30 @@ def drawn_masks(rng: np.random.Generator, layers: int, T: int) -> list[np.ndarra
 def reach_grows(knows: Reachability, rng: np.random.Generator, T: int, layers: int) -> None:
     """One more layer closes nothing."""
     masks = drawn_masks(rng, layers + 1, T)
-    never(knows(masks[:-1]) & ~knows(masks), f"row {{0}} knows {{1}} after {layers} layers, not after one more")
+    never(
+        knows(masks[:-1]) & ~knows(masks),
+        f"row {{0}} knows {{1}} after {layers} layers, not after one more",
+    )
 
 
 @reach.property("M17b", why=DEPTH, T=sizes(1, 5))
 def reach_once(knows: Reachability, rng: np.random.Generator, T: int) -> None:
     """One layer lets through its mask, and a residual path the row itself."""
     (mask,) = drawn_masks(rng, 1, T)
-    never(knows([mask]) != (mask | (np.eye(T, dtype=bool) & knows.residual)), "after one layer ({0}, {1}) is not as the mask says")
+    never(
+        knows([mask]) != (mask | (np.eye(T, dtype=bool) & knows.residual)),
+        "after one layer ({0}, {1}) is not as the mask says",
+    )
 
 
 @reach.property("M17c", why=DEPTH, more=sizes(1, 3), **stack)
-def reach_composes(knows: Reachability, rng: np.random.Generator, T: int, layers: int, more: int) -> None:
+def reach_composes(
+    knows: Reachability, rng: np.random.Generator, T: int, layers: int, more: int
+) -> None:
     """A row knows what it knows of the rows that the layers before had."""
     masks = drawn_masks(rng, layers + more, T)
     both = knows(masks[layers:]) @ knows(masks[:layers])
-    never(knows(masks) != both, f"({{0}}, {{1}}) after {layers + more} layers is not the first {layers} followed by the rest")
+    never(
+        knows(masks) != both,
+        f"({{0}}, {{1}}) after {layers + more} layers is not the first {layers} followed by the rest",
+    )

@@ -22,7 +22,8 @@ GROUND = "a randomly initialized head costs ln 3 − ⅔ ln 2 = 0.6365, for one 
 class ItmPairs(Contract):
     """`fn(image_for_text (B,), text_for_image (B,)) -> (images (3B,), texts (3B,), labels (3B,))`: which picture beside which text, 1 = true.
 
-    A function that lays out features instead of indices is one of indices once it is handed `np.arange` for features.
+    A function that lays out features instead of indices is one of indices once it is handed
+    `np.arange` for features.
     """
 
     def __call__(self, image_for_text: Array, text_for_image: Array) -> tuple[Array, Array, Array]:
@@ -44,7 +45,11 @@ def wrong_for(rng: Rng, n: int) -> Array:
     return (np.arange(n) + rng.integers(1, n, size=n)) % n
 
 
-@itm_pairs.property("N07", why="a third of ITM's batch is true: wrong texts and wrong pictures count alike", n=sizes(2, 6))
+@itm_pairs.property(
+    "N07",
+    why="a third of ITM's batch is true: wrong texts and wrong pictures count alike",
+    n=sizes(2, 6),
+)
 def three_groups(pair: ItmPairs, rng: Rng, n: int) -> None:
     """There are 3B pairs, and B of them are true."""
     _, _, labels = pair(wrong_for(rng, n), wrong_for(rng, n))
@@ -65,7 +70,11 @@ def as_drawn(pair: ItmPairs, rng: Rng, n: int) -> None:
     image_for_text, text_for_image = wrong_for(rng, n), wrong_for(rng, n)
     images, texts, _ = pair(image_for_text, text_for_image)
     own = np.arange(n)
-    expected = Counter((int(i), int(j)) for pairs in ((own, own), (image_for_text, own), (own, text_for_image)) for i, j in zip(*pairs, strict=True))
+    expected = Counter(
+        (int(i), int(j))
+        for pairs in ((own, own), (image_for_text, own), (own, text_for_image))
+        for i, j in zip(*pairs, strict=True)
+    )
     found = Counter((int(i), int(j)) for i, j in zip(images, texts, strict=True))
     for name, more, less in (("missing", expected, found), ("too many", found, expected)):
         apart = sorted((more - less).elements())
@@ -76,7 +85,8 @@ def as_drawn(pair: ItmPairs, rng: Rng, n: int) -> None:
 class ItmLoss(Contract):
     """`fn(logits (n, Q, 2), labels (n,)) -> ()`: cross-entropy of the logits' mean over queries; output 1 is “matches”, and so is label 1.
 
-    `queries=False` for a head that gives logits (n, 2); `order="yes_no"` where output 0 and label 0 are “matches”.
+    `queries=False` for a head that gives logits (n, 2); `order="yes_no"` where output 0 and label 0
+    are “matches”.
     """
 
     queries: bool = field(default=True, kw_only=True)
@@ -85,7 +95,9 @@ class ItmLoss(Contract):
 
     def __call__(self, logits: Array, matches: Array) -> float:
         """Return the loss of logits (n, Q, 2), “no” before “yes”; Q is 1 for a head without queries."""
-        logits, labels = (logits, matches) if self.order == "no_yes" else (logits[..., ::-1], 1 - matches)
+        logits, labels = (
+            (logits, matches) if self.order == "no_yes" else (logits[..., ::-1], 1 - matches)
+        )
         return float(self.call("fn", logits if self.queries else logits[:, 0], labels, shape=()))
 
 
@@ -101,7 +113,11 @@ def closed_form(difference: Array, matches: Array) -> float:
 def one_query(loss: ItmLoss, rng: Rng, n: int) -> None:
     """With one query the logits (b, a + b) cost softplus(∓a)."""
     a, b, matches = 3 * rng.normal(size=n), rng.normal(size=n), rng.integers(2, size=n)
-    loss.agree(loss(np.stack([b, a + b], axis=-1)[:, None], matches), closed_form(a, matches), "loss of one query against its closed form")
+    loss.agree(
+        loss(np.stack([b, a + b], axis=-1)[:, None], matches),
+        closed_form(a, matches),
+        "loss of one query against its closed form",
+    )
 
 
 @itm_loss.property("N10b", why=HEAD, where={"queries": (True,)}, n=sizes(1, 6))
@@ -109,11 +125,19 @@ def two_queries(loss: ItmLoss, rng: Rng, n: int) -> None:
     """Two queries with the logits (0, a) and (0, −a/3) cost softplus(∓a/3)."""
     a, matches, nothing = 3 * rng.normal(size=n), rng.integers(2, size=n), np.zeros(n)
     logits = np.stack([nothing, a, nothing, -a / 3], axis=-1).reshape(n, 2, 2)
-    loss.agree(loss(logits, matches), closed_form(a / 3, matches), "loss of two queries against its closed form")
+    loss.agree(
+        loss(logits, matches),
+        closed_form(a / 3, matches),
+        "loss of two queries against its closed form",
+    )
 
 
 @itm_loss.property("N11", why=GROUND, n=sizes(1, 3), Q=sizes(1, 4))
 def prior(loss: ItmLoss, n: int, Q: int) -> None:
     """A head that always says “one in three” costs ln 3 − ⅔ ln 2."""
     logits = np.tile(np.log([2 / 3, 1 / 3]), (3 * n, Q, 1))
-    loss.agree(loss(logits, np.repeat([1, 0, 0], n)), np.log(3) - 2 / 3 * np.log(2), f"loss of {3 * n} pairs, one in three true")
+    loss.agree(
+        loss(logits, np.repeat([1, 0, 0], n)),
+        np.log(3) - 2 / 3 * np.log(2),
+        f"loss of {3 * n} pairs, one in three true",
+    )

@@ -1,8 +1,8 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
 """Properties of layer normalization.
 
-Trap: layer norm does not ignore scale; it does only if eps scales with the square (L03). And it erases a constant
-shift, which makes a constant shift useless for finding leaks behind it.
+Trap: layer norm does not ignore scale; it does only if eps scales with the square (L03). And it
+erases a constant shift, which makes a constant shift useless for finding leaks behind it.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,8 @@ Rng = np.random.Generator
 letters: dict[str, Any] = {"rows": sizes(1, 4), "D": sizes(2, 6)}
 EPS = "eps belongs inside the root beside the biased variance; elsewhere, loaded weights give features that are a little off"
 LARGE = "the mean of the squares minus the square of the mean is rounding alone where the mean is large, as in the residual stream of a deep model"
-#: A mean beside a deviation of 1 whose square is rounded to more than the variance, and whose own rounding is far below it.
+#: A mean beside a deviation of 1 whose square is rounded to more than the variance, and whose own
+#: rounding is far below it.
 LEVEL = {"float64": 1e7, "float32": 1000.0}
 VJP = "mean and variance move with the input; a gradient that holds them constant still trains, to a worse place"
 
@@ -75,7 +76,11 @@ def mean_square(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     """With gain 1 and bias 0 each row has mean square v/(v + eps), v its biased variance."""
     x = rng.normal(size=(rows, D)) + rng.normal(size=(rows, 1))
     v = x.var(axis=1)
-    normalize.agree((normalize.plain(x, 0.1) ** 2).mean(axis=1), v / (v + 0.1), "mean square of a normalized row, eps = 0.1")
+    normalize.agree(
+        (normalize.plain(x, 0.1) ** 2).mean(axis=1),
+        v / (v + 0.1),
+        "mean square of a normalized row, eps = 0.1",
+    )
 
 
 @layer_norm.property("L02", why="that is the half of layer norm that RMS norm drops", **letters)
@@ -84,37 +89,62 @@ def shifted(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     x = rng.normal(size=(rows, D))
     x[:, 0] += 1  # a row of equal numbers would be rounding alone
     shift = rng.uniform(-10, 10, size=(rows, 1)) * x.std(axis=1, keepdims=True)
-    normalize.agree(normalize.plain(x + shift, 0.1), normalize.plain(x, 0.1), "result after a constant was added to each row")
+    normalize.agree(
+        normalize.plain(x + shift, 0.1),
+        normalize.plain(x, 0.1),
+        "result after a constant was added to each row",
+    )
 
 
 @layer_norm.property("L02b", why=LARGE, **letters)
 def large_mean(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     """A mean that is large beside the deviation changes nothing."""
     x, c = on_a_level(normalize, rng, rows, D)
-    normalize.agree(normalize.plain(x, 0.1), normalize.plain(c, 0.1), f"result of rows whose mean is {LEVEL[normalize.dtype]:g}", 3e-3)
+    normalize.agree(
+        normalize.plain(x, 0.1),
+        normalize.plain(c, 0.1),
+        f"result of rows whose mean is {LEVEL[normalize.dtype]:g}",
+        3e-3,
+    )
 
 
 @layer_norm.property("L03", why=EPS, c=one_of(2.0, 0.25, 5.0), **letters)
 def scaled(normalize: LayerNorm, rng: Rng, rows: int, D: int, c: float) -> None:
     """Scaling the input by c and eps by c² changes nothing."""
     x = rng.normal(size=(rows, D))
-    normalize.agree(normalize.plain(c * x, c * c * 0.1), normalize.plain(x, 0.1), f"result for {c:g}·x and {c * c:g}·eps")
+    normalize.agree(
+        normalize.plain(c * x, c * c * 0.1),
+        normalize.plain(x, 0.1),
+        f"result for {c:g}·x and {c * c:g}·eps",
+    )
 
 
-@layer_norm.property("L04", why="a stored gain of 1 read as 1 + gain doubles every feature", **letters)
+@layer_norm.property(
+    "L04", why="a stored gain of 1 read as 1 + gain doubles every feature", **letters
+)
 def affine(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     """Gain multiplies and bias adds afterwards: fn(x; g, b) = g·fn(x; 1, 0) + b."""
     x, (gain, bias) = rng.normal(size=(rows, D)), rng.normal(size=(2, D))
-    normalize.agree(normalize(x, gain, bias, 0.1), gain * normalize.plain(x, 0.1) + bias, "result with gain and bias")
+    normalize.agree(
+        normalize(x, gain, bias, 0.1),
+        gain * normalize.plain(x, 0.1) + bias,
+        "result with gain and bias",
+    )
 
 
-@layer_norm.property("L05", why="that is batch norm's way, wrong at batch size 1", rows=sizes(2, 4), D=sizes(2, 6))
+@layer_norm.property(
+    "L05", why="that is batch norm's way, wrong at batch size 1", rows=sizes(2, 4), D=sizes(2, 6)
+)
 def rows_apart(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     """Rows do not know each other."""
     x, b = rng.normal(size=(rows, D)), rng.integers(rows)
     other = rng.normal(size=(rows, D))
     other[b] = x[b]
-    normalize.agree(normalize.plain(other, 0.1)[b], normalize.plain(x, 0.1)[b], f"row {b} after the other rows changed")
+    normalize.agree(
+        normalize.plain(other, 0.1)[b],
+        normalize.plain(x, 0.1)[b],
+        f"row {b} after the other rows changed",
+    )
 
 
 @layer_norm.property(
@@ -136,7 +166,9 @@ def constant_row(normalize: LayerNorm, rng: Rng, rows: int, D: int, level: int) 
 def vjp_sum(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     """The gradient for x sums to 0 in every row."""
     (x, g), (gain, bias) = rng.normal(size=(2, rows, D)), rng.normal(size=(2, D))
-    normalize.agree(normalize.pulled(g, x, gain, bias, 0.1).sum(axis=1), 0, "sum of a row of the gradient")
+    normalize.agree(
+        normalize.pulled(g, x, gain, bias, 0.1).sum(axis=1), 0, "sum of a row of the gradient"
+    )
 
 
 @layer_norm.property("L07b", why=VJP, needs="vjp", **letters)
@@ -146,7 +178,9 @@ def vjp_formula(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     sigma = np.sqrt(x.var(axis=1, keepdims=True) + 0.1)
     y, h = (x - x.mean(axis=1, keepdims=True)) / sigma, gain * g
     expected = (h - h.mean(axis=1, keepdims=True) - y * (h * y).mean(axis=1, keepdims=True)) / sigma
-    normalize.agree(normalize.pulled(g, x, gain, bias, 0.1), expected, "gradient for a random cotangent")
+    normalize.agree(
+        normalize.pulled(g, x, gain, bias, 0.1), expected, "gradient for a random cotangent"
+    )
 
 
 @layer_norm.property("L07c", why=LARGE, needs="vjp", **letters)
@@ -155,4 +189,6 @@ def vjp_large_mean(normalize: LayerNorm, rng: Rng, rows: int, D: int) -> None:
     x, c = on_a_level(normalize, rng, rows, D)
     g, (gain, bias) = rng.normal(size=(rows, D)), rng.normal(size=(2, D))
     what = f"gradient for rows whose mean is {LEVEL[normalize.dtype]:g}"
-    normalize.agree(normalize.pulled(g, x, gain, bias, 0.1), normalize.pulled(g, c, gain, bias, 0.1), what, 1e-2)
+    normalize.agree(
+        normalize.pulled(g, x, gain, bias, 0.1), normalize.pulled(g, c, gain, bias, 0.1), what, 1e-2
+    )

@@ -1,8 +1,8 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
 """Properties of BLIP-2's image-text similarity: the best of a picture's queries speaks for the picture (BLIP-2 §3.2).
 
-Trap: a cosine is at most 1 up to rounding only, and a permutation of queries changes sums by rounding; only the shape, and which query
-gets the gradient, are exact.
+Trap: a cosine is at most 1 up to rounding only, and a permutation of queries changes sums by
+rounding; only the shape, and which query gets the gradient, are exact.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ OWN = "a score that depends on its batch changes with whoever happens to stand b
 class MaxOverQueries(Contract):
     """`fn(I (B, Q, E), T (C, E)) -> (B, C)`: the cosine of each text and of the query of each picture that meets it best.
 
-    `unit=False` for a function that is given rows of length 1, and does not make them so. A further property runs if given:
-    `vjp(cotangent, I, T)`, a gradient for each.
+    `unit=False` for a function that is given rows of length 1, and does not make them so. A further
+    property runs if given: `vjp(cotangent, I, T)`, a gradient for each.
     """
 
     unit: bool = field(default=True, kw_only=True)
@@ -56,7 +56,9 @@ def features_of(rng: Rng, B: int, Q: int, C: int, E: int) -> tuple[Array, Array]
     return rng.normal(size=(B, Q, E)), rng.normal(size=(C, E))
 
 
-@max_over_queries.property("X01", why="one picture or one text alone is the commonest call of a search", **letters)
+@max_over_queries.property(
+    "X01", why="one picture or one text alone is the commonest call of a search", **letters
+)
 def shapes(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """The scores are (B, C), pictures in rows, for one picture and one text too."""
     I, T = features_of(rng, B, Q, C, E)
@@ -68,14 +70,18 @@ def shapes(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> N
 def one_query(score: MaxOverQueries, rng: Rng, B: int, C: int, E: int) -> None:
     """With one query the score is the cosine."""
     I, T = features_of(rng, B, 1, C, E)
-    score.agree(score(I, T), unit(I[:, 0]) @ unit(T).T, "score of a single query against its cosine")
+    score.agree(
+        score(I, T), unit(I[:, 0]) @ unit(T).T, "score of a single query against its cosine"
+    )
 
 
 @max_over_queries.property("X03", why=BEST, **letters)
 def permuted(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> None:
     """The order of the queries does not matter."""
     I, T = features_of(rng, B, Q, C, E)
-    score.agree(score(I[:, rng.permutation(Q)], T), score(I, T), "score with the queries in another order")
+    score.agree(
+        score(I[:, rng.permutation(Q)], T), score(I, T), "score with the queries in another order"
+    )
 
 
 @max_over_queries.property("X04", why=BEST, **letters)
@@ -83,7 +89,9 @@ def repeated(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) ->
     """A query repeated changes nothing."""
     I, T = features_of(rng, B, Q, C, E)
     again = I[:, [rng.integers(Q)]]
-    score.agree(score(np.concatenate([I, again], axis=1), T), score(I, T), "score with one query twice")
+    score.agree(
+        score(np.concatenate([I, again], axis=1), T), score(I, T), "score with one query twice"
+    )
 
 
 @max_over_queries.property("X05", why=BEST, **letters)
@@ -91,7 +99,10 @@ def one_more(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) ->
     """One more query never lowers a score."""
     I, T = features_of(rng, B, Q + 1, C, E)
     less, more = score(I[:, :Q], T), score(I, T)
-    never(more < less - score.tolerance, "the score of picture {0} and text {1} fell with one more query")
+    never(
+        more < less - score.tolerance,
+        "the score of picture {0} and text {1} fell with one more query",
+    )
 
 
 @max_over_queries.property("X06", why=COSINE, **letters)
@@ -99,8 +110,14 @@ def bounded(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> 
     """Scores lie in [−1, 1], and no query alone scores higher."""
     I, T = features_of(rng, B, Q, C, E)
     found = score(I, T)
-    never(np.abs(found) > 1 + score.tolerance, "the score of picture {0} and text {1} is outside [−1, 1]")
-    never(score.single(I, T) > found + score.tolerance, "query {0} alone scores higher for picture {1} and text {2} than all together")
+    never(
+        np.abs(found) > 1 + score.tolerance,
+        "the score of picture {0} and text {1} is outside [−1, 1]",
+    )
+    never(
+        score.single(I, T) > found + score.tolerance,
+        "query {0} alone scores higher for picture {1} and text {2} than all together",
+    )
 
 
 @max_over_queries.property("X07", why=OWN, **letters)
@@ -110,7 +127,11 @@ def alone(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int) -> No
     other_I, other_T = features_of(rng, B, Q, C, E)
     b, c = rng.integers(B), rng.integers(C)
     other_I[b], other_T[c] = I[b], T[c]
-    score.agree(score(other_I, other_T)[b, c], score(I, T)[b, c], f"score of picture {b} and text {c} among others")
+    score.agree(
+        score(other_I, other_T)[b, c],
+        score(I, T)[b, c],
+        f"score of picture {b} and text {c} among others",
+    )
 
 
 @max_over_queries.property("X08", why=COSINE, where={"unit": (True,)}, **letters)
@@ -147,5 +168,11 @@ def one_gradient(score: MaxOverQueries, rng: Rng, B: int, Q: int, C: int, E: int
     received = (score.gradient(0, cotangent, *score.given(I, T)) != 0).any(axis=2)
     best = np.zeros((B, Q), dtype=bool)
     best[b, np.argmax(unit(I[b]) @ unit(T[c]))] = True
-    never(received & ~best, f"the score of picture {b} and text {c} sends a gradient to query {{1}} of picture {{0}}, which is not its best")
-    never(best & ~received, f"the score of picture {b} and text {c} sends no gradient to its best query {{1}}")
+    never(
+        received & ~best,
+        f"the score of picture {b} and text {c} sends a gradient to query {{1}} of picture {{0}}, which is not its best",
+    )
+    never(
+        best & ~received,
+        f"the score of picture {b} and text {c} sends no gradient to its best query {{1}}",
+    )

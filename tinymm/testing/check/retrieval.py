@@ -1,8 +1,9 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
 """Properties of retrieval metrics: shares of ranks, so that nearly everything is exact.
 
-Traps: recall is not above chance for every model, and a symmetric matrix hides swapped directions; scores here are
-distinct whole numbers in random order. Ties are what a collapsed model produces: they must not count as hits.
+Traps: recall is not above chance for every model, and a symmetric matrix hides swapped directions;
+scores here are distinct whole numbers in random order. Ties are what a collapsed model produces:
+they must not count as hits.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,9 @@ Array = np.ndarray
 Rng = np.random.Generator
 queries: dict[str, Any] = {"n": sizes(1, 6), "k": sizes(1, 6)}
 several: dict[str, Any] = {"n": sizes(1, 4), "m": sizes(1, 3), "k": sizes(1, 6)}
-RANK = "recall@k is the share of queries whose truth is among the k best of its own row, nothing else"
+RANK = (
+    "recall@k is the share of queries whose truth is among the k best of its own row, nothing else"
+)
 TIES = "a collapsed model gives every pair one score; counted as hits, its ties report 100 %"
 NAN = "a model that has diverged scores NaN, and no comparison with NaN is true: counted by what is not above it, its truth is always first"
 CAPTIONS = "a picture has several right captions and a caption one picture; as five classes, four of five hits are lost"
@@ -29,9 +32,10 @@ CAPTIONS = "a picture has several right captions and a caption one picture; as f
 class Recall(Contract):
     """`fn(S (n, n), k)` in [0, 1], a query a row, its truth on the diagonal.
 
-    `ties` count "against" the truth, as the "expected" share of a random order, or "any" way. Further properties run if given:
-    `captions(S (N, M), image_of_caption (M,), k)` returns picture→text and text→picture recall, −1 for a caption of no
-    picture; `swap(right, swapped)`, scores of right and of swapped captions, returns the accuracy, ties ½.
+    `ties` count "against" the truth, as the "expected" share of a random order, or "any" way.
+    Further properties run if given: `captions(S (N, M), image_of_caption (M,), k)` returns
+    picture→text and text→picture recall, −1 for a caption of no picture; `swap(right, swapped)`,
+    scores of right and of swapped captions, returns the accuracy, ties ½.
     """
 
     ties: str = field(default="against", kw_only=True)
@@ -46,7 +50,9 @@ class Recall(Contract):
     def both(self, S: Array, image_of_caption: Array, k: int) -> tuple[float, float]:
         """Return picture→text and text→picture recall."""
         to_text, to_image = self.result("captions", S, image_of_caption, k)
-        return float(self.numbers("captions", to_text, ())), float(self.numbers("captions", to_image, ()))
+        return float(self.numbers("captions", to_text, ())), float(
+            self.numbers("captions", to_image, ())
+        )
 
     def unless_refused(self, name: str, *arguments: Any) -> list[float]:
         """Return the shares of scores with NaN, 0 for a share that is NaN; none at all if an error refuses them."""
@@ -57,7 +63,9 @@ class Recall(Contract):
                 raise
             return []
         shares = value if isinstance(value, (tuple, list)) else (value,)
-        return [float(np.nan_to_num(self.numbers(name, share, (), finite=False))) for share in shares]
+        return [
+            float(np.nan_to_num(self.numbers(name, share, (), finite=False))) for share in shares
+        ]
 
     def same(self, found: float, expected: float, what: str) -> None:
         """Demand equal shares; a share summed in another order may round otherwise."""
@@ -75,7 +83,11 @@ def within(k: int, n: int) -> int:
 @recall.property("R01", why=RANK, **queries)
 def dominant(share: Recall, rng: Rng, n: int, k: int) -> None:
     """A dominant diagonal gives 1."""
-    share.same(share(distinct_scores(rng, n, n) + 2 * n * n * np.eye(n), k), 1, f"recall@{within(k, n)} of a dominant diagonal")
+    share.same(
+        share(distinct_scores(rng, n, n) + 2 * n * n * np.eye(n), k),
+        1,
+        f"recall@{within(k, n)} of a dominant diagonal",
+    )
 
 
 @recall.property("R02", why=RANK, n=sizes(1, 6))
@@ -92,7 +104,9 @@ def mapped(share: Recall, rng: Rng, n: int, k: int) -> None:
     """Growing maps and constants of rows change nothing."""
     S = distinct_scores(rng, n, n)
     level = rng.integers(-1000, 1000, size=(n, 1))
-    share.same(share(S**3 + level, k), share(S, k), "recall after scores were cubed and each row shifted")
+    share.same(
+        share(S**3 + level, k), share(S, k), "recall after scores were cubed and each row shifted"
+    )
 
 
 @recall.property("R04", why=RANK, **queries)
@@ -106,16 +120,30 @@ def permuted(share: Recall, rng: Rng, n: int, k: int) -> None:
 def tied(share: Recall, n: int, k: int) -> None:
     """Constant scores give at most k/n."""
     found, chance = share(np.ones((n, n)), k), within(k, n) / n
-    never(found > chance + 1e-6, f"equal scores give recall@{within(k, n)} = {found:.4g}, chance is {chance:.4g}")
+    never(
+        found > chance + 1e-6,
+        f"equal scores give recall@{within(k, n)} = {found:.4g}, chance is {chance:.4g}",
+    )
 
 
-@recall.property("R05s", why=TIES, tier="strict", where={"ties": ("against", "expected")}, levels=sizes(1, 3), **queries)
+@recall.property(
+    "R05s",
+    why=TIES,
+    tier="strict",
+    where={"ties": ("against", "expected")},
+    levels=sizes(1, 3),
+    **queries,
+)
 def some_tied(share: Recall, rng: Rng, n: int, k: int, levels: int) -> None:
     """Scores that rounding made equal to the truth's count against it, or as the share that a random order gives."""
     S, k = rng.integers(levels + 1, size=(n, n)).astype(float), within(k, n)
     own = np.diagonal(S)[:, None]
     above, level = (S > own).sum(axis=1), (S == own).sum(axis=1)
-    expected = (above + level <= k).mean() if share.ties == "against" else np.clip((k - above) / level, 0, 1).mean()
+    expected = (
+        (above + level <= k).mean()
+        if share.ties == "against"
+        else np.clip((k - above) / level, 0, 1).mean()
+    )
     share.same(share(S, k), expected, f"recall@{k} of scores of {levels + 1} levels")
 
 
@@ -123,14 +151,20 @@ def some_tied(share: Recall, rng: Rng, n: int, k: int, levels: int) -> None:
 def in_falling_order(share: Recall, n: int, k: int) -> None:
     """With columns in falling order recall@k is k/n."""
     falling = np.tile(-np.arange(n, dtype=float), (n, 1))
-    share.same(share(falling, k), within(k, n) / n, f"recall@{within(k, n)} of columns in falling order")
+    share.same(
+        share(falling, k), within(k, n) / n, f"recall@{within(k, n)} of columns in falling order"
+    )
 
 
 @recall.property("R07", why=RANK, n=sizes(2, 6))
 def lowest(share: Recall, rng: Rng, n: int) -> None:
     """A diagonal below all else gives recall@(n − 1) = 0."""
     S = distinct_scores(rng, n, n)
-    share.same(share(np.where(np.eye(n, dtype=bool), -1 - S, S), n - 1), 0, f"recall@{n - 1} of the lowest diagonal")
+    share.same(
+        share(np.where(np.eye(n, dtype=bool), -1 - S, S), n - 1),
+        0,
+        f"recall@{n - 1} of the lowest diagonal",
+    )
 
 
 @recall.property("R08a", why=CAPTIONS, needs="captions", **several)
@@ -139,7 +173,11 @@ def any_caption(share: Recall, rng: Rng, n: int, m: int, k: int) -> None:
     owner = rng.permutation(np.repeat(np.arange(n), m))
     S = distinct_scores(rng, n, n * m)
     S[np.arange(n), [rng.choice(np.flatnonzero(owner == i)) for i in range(n)]] += 2 * S.size
-    share.same(share.both(S, owner, within(k, n))[0], 1, "picture→text recall where one caption of each picture is the best")
+    share.same(
+        share.both(S, owner, within(k, n))[0],
+        1,
+        "picture→text recall where one caption of each picture is the best",
+    )
 
 
 @recall.property("R08b", why=CAPTIONS, needs="captions", c=sizes(2, 3), **several)
@@ -147,16 +185,28 @@ def repeated(share: Recall, rng: Rng, n: int, m: int, k: int, c: int) -> None:
     """Repeating every caption changes neither picture→text recall@1 nor text→picture recall."""
     owner, S, k = np.repeat(np.arange(n), m), distinct_scores(rng, n, n * m), within(k, n)
     often, owners = np.repeat(S, c, axis=1), np.repeat(owner, c)
-    share.same(share.both(often, owners, 1)[0], share.both(S, owner, 1)[0], f"picture→text recall@1 with every caption {c} times")
-    share.same(share.both(often, owners, k)[1], share.both(S, owner, k)[1], f"text→picture recall@{k} with every caption {c} times")
+    share.same(
+        share.both(often, owners, 1)[0],
+        share.both(S, owner, 1)[0],
+        f"picture→text recall@1 with every caption {c} times",
+    )
+    share.same(
+        share.both(often, owners, k)[1],
+        share.both(S, owner, k)[1],
+        f"text→picture recall@{k} with every caption {c} times",
+    )
 
 
 @recall.property("R08c", why=CAPTIONS, needs="captions", **several)
 def one_picture(share: Recall, rng: Rng, n: int, m: int, k: int) -> None:
     """A caption is a hit if its one picture is among the k best."""
     owner, rank, k = np.repeat(np.arange(n), m), rng.integers(n, size=n * m), within(k, n)
-    S = -((np.arange(n)[:, None] - owner + rank) % n).astype(float)  # the owner stands at the drawn rank of its column
-    share.same(share.both(S, owner, k)[1], (rank < k).mean(), f"text→picture recall@{k} of known ranks")
+    S = -((np.arange(n)[:, None] - owner + rank) % n).astype(
+        float
+    )  # the owner stands at the drawn rank of its column
+    share.same(
+        share.both(S, owner, k)[1], (rank < k).mean(), f"text→picture recall@{k} of known ranks"
+    )
 
 
 @recall.property(
@@ -171,7 +221,10 @@ def distracted(share: Recall, rng: Rng, n: int, m: int, k: int, extra: int) -> N
     S, k = distinct_scores(rng, n, n * m + extra), within(k, n)
     owner = np.concatenate([np.repeat(np.arange(n), m), np.full(extra, -1)])
     less, more = share.both(S[:, :-extra], owner[:-extra], k), share.both(S, owner, k)
-    never(more[0] > less[0] + 1e-6, f"picture→text recall rose from {less[0]:.4g} to {more[0]:.4g} with {extra} captions of no picture")
+    never(
+        more[0] > less[0] + 1e-6,
+        f"picture→text recall rose from {less[0]:.4g} to {more[0]:.4g} with {extra} captions of no picture",
+    )
     share.same(more[1], less[1], "text→picture recall with captions of no picture")
 
 
@@ -179,7 +232,11 @@ def distracted(share: Recall, rng: Rng, n: int, m: int, k: int, extra: int) -> N
 def order_blind(share: Recall, rng: Rng, n: int) -> None:
     """An encoder blind to word order has swap accuracy ½ exactly."""
     scores = rng.normal(size=n)
-    share.same(float(share.call("swap", scores, scores.copy(), shape=())), 0.5, "swap accuracy of equal scores")
+    share.same(
+        float(share.call("swap", scores, scores.copy(), shape=())),
+        0.5,
+        "swap accuracy of equal scores",
+    )
 
 
 @recall.property("R10b", why=TIES, needs="swap", n=sizes(1, 6), wins=sizes(0, 6))
@@ -205,7 +262,10 @@ def all_is_nan(share: Recall, n: int, k: int) -> None:
     """Scores that are all NaN give at most k/n, or an error."""
     k = within(k, n - 1)
     for found in share.unless_refused("fn", np.full((n, n), np.nan), k):
-        never(found > k / n + 1e-6, f"scores that are all NaN give recall@{k} = {found:.4g}, chance is {k / n:.4g}")
+        never(
+            found > k / n + 1e-6,
+            f"scores that are all NaN give recall@{k} = {found:.4g}, chance is {k / n:.4g}",
+        )
 
 
 @recall.property("R11c", why=NAN, needs="captions", n=sizes(2, 4), m=sizes(1, 3), k=sizes(1, 3))
@@ -214,7 +274,11 @@ def captions_are_nan(share: Recall, rng: Rng, n: int, m: int, k: int) -> None:
     owner, k = np.repeat(np.arange(n), m), within(k, n - 1)
     S = distinct_scores(rng, n, n * m)
     S[owner, np.arange(n * m)] = np.nan
-    for name, found in zip(("picture→text", "text→picture"), share.unless_refused("captions", S, owner, k), strict=False):
+    for name, found in zip(
+        ("picture→text", "text→picture"),
+        share.unless_refused("captions", S, owner, k),
+        strict=False,
+    ):
         never(found > 1e-6, f"true pairs of score NaN give {name} recall@{k} = {found:.4g}")
 
 

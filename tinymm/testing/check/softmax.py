@@ -1,7 +1,8 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
 """Properties of softmax, log-softmax and masked softmax: all three are probabilities over one axis.
 
-Trap: a cotangent of ones is blind here, because the gradient along ones is zero for the right vjp and for an absent one.
+Trap: a cotangent of ones is blind here, because the gradient along ones is zero for the right vjp
+and for an absent one.
 """
 
 from collections.abc import Callable
@@ -67,7 +68,11 @@ def sums_to_one(p: Softmax, rng: Rng, rows: int, n: int) -> None:
 def shift(p: Softmax, rng: Rng, rows: int, n: int) -> None:
     """A constant added to a row changes nothing: p(x + c) = p(x)."""
     x = rng.normal(size=(rows, n))
-    p.agree(p(x + rng.uniform(-50, 50, size=(rows, 1))), p(x), "probabilities after a constant was added to each row")
+    p.agree(
+        p(x + rng.uniform(-50, 50, size=(rows, 1))),
+        p(x),
+        "probabilities after a constant was added to each row",
+    )
 
 
 @softmax.property("S03", why=SCORES, **letters)
@@ -85,7 +90,12 @@ def huge(p: Softmax, rng: Rng, rows: int, n: int) -> None:
 def ratios(p: Softmax, rng: Rng, rows: int, n: int) -> None:
     """Differences of logarithms are differences of logits: ln p_i − ln p_j = x_i − x_j."""
     x = rng.uniform(-20, 20, size=(rows, n))
-    p.agree(np.diff(p.log(x)), np.diff(x), "difference of neighboring log-probabilities", tolerance=100 * p.tolerance)
+    p.agree(
+        np.diff(p.log(x)),
+        np.diff(x),
+        "difference of neighboring log-probabilities",
+        tolerance=100 * p.tolerance,
+    )
 
 
 @softmax.property("S05", why=APART, rows=sizes(2, 4), n=sizes(2, 6))
@@ -101,14 +111,22 @@ def rows_apart(p: Softmax, rng: Rng, rows: int, n: int) -> None:
 def vjp_constant(p: Softmax, rng: Rng, rows: int, n: int) -> None:
     """The vjp of a constant is 0."""
     x = rng.normal(size=(rows, n))
-    p.agree(p.pulled(np.ones_like(x) * rng.normal(size=(rows, 1)), x), 0, "vjp of a cotangent that is constant in a row")
+    p.agree(
+        p.pulled(np.ones_like(x) * rng.normal(size=(rows, 1)), x),
+        0,
+        "vjp of a cotangent that is constant in a row",
+    )
 
 
 @softmax.property("S08b", why=VJP, needs="vjp", **letters)
 def vjp_symmetric(p: Softmax, rng: Rng, rows: int, n: int) -> None:
     """The jacobian is symmetric: u·vjp(v) = v·vjp(u)."""
     x, u, v = rng.normal(size=(3, rows, n))
-    p.agree((u * p.pulled(v, x)).sum(axis=1), (v * p.pulled(u, x)).sum(axis=1), "u·vjp(v) against v·vjp(u)")
+    p.agree(
+        (u * p.pulled(v, x)).sum(axis=1),
+        (v * p.pulled(u, x)).sum(axis=1),
+        "u·vjp(v) against v·vjp(u)",
+    )
 
 
 @softmax.property("S08c", why=VJP, needs="vjp", **letters)
@@ -116,7 +134,9 @@ def vjp_formula(p: Softmax, rng: Rng, rows: int, n: int) -> None:
     """The vjp of g is p(g − p·g)."""
     x, g = rng.normal(size=(2, rows, n))
     y = p(x)
-    p.agree(p.pulled(g, x), y * (g - (y * g).sum(axis=1, keepdims=True)), "vjp of a random cotangent")
+    p.agree(
+        p.pulled(g, x), y * (g - (y * g).sum(axis=1, keepdims=True)), "vjp of a random cotangent"
+    )
 
 
 @dataclass
@@ -145,7 +165,11 @@ def log_of_tiny(p: LogSoftmax, rows: int, far: float) -> None:
 @log_softmax.property("S07b", why=APART, **letters)
 def log_of_sum(p: LogSoftmax, rng: Rng, rows: int, n: int) -> None:
     """The logsumexp of the result is 0."""
-    p.agree(np.log(np.exp(p.log(rng.normal(size=(rows, n)))).sum(axis=1)), 0, "logsumexp of the log-probabilities")
+    p.agree(
+        np.log(np.exp(p.log(rng.normal(size=(rows, n)))).sum(axis=1)),
+        0,
+        "logsumexp of the log-probabilities",
+    )
 
 
 @log_softmax.property("S07c", why=VJP, needs="vjp", **letters)
@@ -177,7 +201,10 @@ masked_softmax = Suite("masked_softmax", MaskedSoftmax, like=softmax)
 def blocked_zero(p: MaskedSoftmax, rng: Rng, rows: int, n: int) -> None:
     """A blocked entry gets exactly 0."""
     mask = random_mask(rng, rows, n)
-    never((p.applied(rng.normal(size=(rows, n)), mask) != 0) & ~mask, "the blocked entry ({0}, {1}) has a weight")
+    never(
+        (p.applied(rng.normal(size=(rows, n)), mask) != 0) & ~mask,
+        "the blocked entry ({0}, {1}) has a weight",
+    )
 
 
 @masked_softmax.property("S06b", why="masked after the sum, weights lose mass", **letters)
@@ -185,14 +212,22 @@ def kept_softmax(p: MaskedSoftmax, rng: Rng, rows: int, n: int) -> None:
     """The kept entries are the softmax of themselves."""
     x, mask = 3 * rng.normal(size=(rows, n)), random_mask(rng, rows, n)
     e = np.exp(x) * mask
-    p.agree(p.applied(x, mask), e / e.sum(axis=1, keepdims=True), "weights against the softmax of the kept entries")
+    p.agree(
+        p.applied(x, mask),
+        e / e.sum(axis=1, keepdims=True),
+        "weights against the softmax of the kept entries",
+    )
 
 
 @masked_softmax.property("S06c", why=SCORES, tier="strict", **letters)
 def blocked_huge(p: MaskedSoftmax, rng: Rng, rows: int, n: int) -> None:
     """What stands at a blocked entry does not matter, however large."""
     x, mask = rng.normal(size=(rows, n)), random_mask(rng, rows, n)
-    p.agree(p.applied(np.where(mask, x, 1e30), mask), p.applied(x, mask), "weights as the blocked entries grew to 10³⁰")
+    p.agree(
+        p.applied(np.where(mask, x, 1e30), mask),
+        p.applied(x, mask),
+        "weights as the blocked entries grew to 10³⁰",
+    )
 
 
 @masked_softmax.property(
@@ -208,7 +243,10 @@ def nothing_kept(p: MaskedSoftmax, rng: Rng, rows: int, n: int) -> None:
     mask[b] = False
     given = p.turned(rng.normal(size=(rows, n)), mask)
     found = p.turned(p.call("fn", *given, shape=given[0].shape, finite=p.empty_row == "zeros"))[0]
-    never(found[b] != 0 if p.empty_row == "zeros" else ~np.isnan(found[b]), f"row {b} keeps nothing; its entry {{0}} is not {p.empty_row}")
+    never(
+        found[b] != 0 if p.empty_row == "zeros" else ~np.isnan(found[b]),
+        f"row {b} keeps nothing; its entry {{0}} is not {p.empty_row}",
+    )
     never(~np.isfinite(np.delete(found, b, axis=0)), "a row that keeps nothing made another NaN")
 
 

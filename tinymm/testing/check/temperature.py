@@ -1,7 +1,8 @@
 # ruff: noqa: D401 (a property's docstring is a statement, not a command)
 """Properties of the learned temperature: t is the log of the scale, and a temperature divides.
 
-Trap: a clamp belongs after the optimizer's step. Inside the graph it kills the gradient at the limit, and t never returns.
+Trap: a clamp belongs after the optimizer's step. Inside the graph it kills the gradient at the
+limit, and t never returns.
 """
 
 from collections.abc import Callable
@@ -21,16 +22,18 @@ scales: dict[str, Any] = {"n": sizes(2, 6), "scale": one_of(1.0, 3.0, 5.0)}
 LOG = "t is the logarithm: a log stored as a scale, or a temperature as a multiplier, is wrong by orders of magnitude"
 CLAMP = "beyond 100 training is unstable, and a limit inside the loss leaves t stuck there without a gradient"
 CHAIN = "t learns through the exponential; without that factor it moves a hundred times too slowly, or the wrong way"
-COSINES = "answers to a user are cosines; scores of models with other temperatures cannot be compared"
+COSINES = (
+    "answers to a user are cosines; scores of models with other temperatures cannot be compared"
+)
 
 
 @dataclass
 class Temperature(Contract):
     """`fn(cosines (n, n), t) -> ()`: the contrastive loss of exp(t)·cosines, truth on the diagonal.
 
-    Further properties run if given: `vjp(cotangent, cosines, t)`, gradients for both; `initial`, t before training;
-    `clamp(t)`, applied after a step; `divided(cosines, temperature)`, the loss of cosines/temperature;
-    `scores(I, T)`, what inference reports for raw rows.
+    Further properties run if given: `vjp(cotangent, cosines, t)`, gradients for both; `initial`, t
+    before training; `clamp(t)`, applied after a step; `divided(cosines, temperature)`, the loss of
+    cosines/temperature; `scores(I, T)`, what inference reports for raw rows.
     """
 
     vjp: Callable | None = field(default=None, kw_only=True)
@@ -72,7 +75,11 @@ def divided(loss: Temperature, rng: Rng, n: int, scale: float) -> None:
     """A scale s and a temperature 1/s give one loss."""
     cosines = random_cosines(rng, n)
     by_temperature = loss.call("divided", cosines, np.asarray(1 / scale), shape=())
-    loss.agree(by_temperature, loss(cosines, np.log(scale)), f"loss at temperature {1 / scale:.4g} against scale {scale:g}")
+    loss.agree(
+        by_temperature,
+        loss(cosines, np.log(scale)),
+        f"loss at temperature {1 / scale:.4g} against scale {scale:g}",
+    )
 
 
 @temperature.property("P01c", why=LOG, scale=one_of(1.0, 3.0, 1 / 0.07))
@@ -104,7 +111,10 @@ def clamp_outside(loss: Temperature, rng: Rng, n: int) -> None:
     """The loss itself does not clamp."""
     # Opposite pairs: their loss grows with the scale everywhere.
     at, above = loss(-np.eye(n), LIMIT), loss(-np.eye(n), LIMIT + 0.5)
-    never(not above > at + 1, f"from t = ln 100 to ln 165 the loss of opposite pairs goes from {at:.6g} to {above:.6g}")
+    never(
+        not above > at + 1,
+        f"from t = ln 100 to ln 165 the loss of opposite pairs goes from {at:.6g} to {above:.6g}",
+    )
 
 
 @temperature.property("P03", why=CLAMP, needs="vjp", n=sizes(2, 6))
@@ -121,7 +131,11 @@ def chain(loss: Temperature, rng: Rng, n: int, scale: float) -> None:
     """∂L/∂t = Σ logits · ∂L/∂logits."""
     cosines, t = random_cosines(rng, n), np.asarray(np.log(scale))
     of_cosines = loss.gradient(0, 1.0, cosines, t)
-    loss.agree(loss.slope(cosines, float(t)), (cosines * of_cosines).sum(), "∂L/∂t against Σ cosines · ∂L/∂cosines")
+    loss.agree(
+        loss.slope(cosines, float(t)),
+        (cosines * of_cosines).sum(),
+        "∂L/∂t against Σ cosines · ∂L/∂cosines",
+    )
 
 
 @temperature.property("P05a", why=LOG, **scales)
@@ -129,15 +143,26 @@ def suits(loss: Temperature, n: int, scale: float) -> None:
     """A larger scale suits right pairs and punishes wrong ones."""
     right, wrong = np.eye(n), np.roll(np.eye(n), 1, axis=1)
     t, more = np.log(scale), np.log(scale) + 0.5
-    never(not loss(right, more) < loss(right, t), "a larger scale raises the loss of right pairs, or leaves it")
-    never(not loss(wrong, more) > loss(wrong, t), "a larger scale lowers the loss of pairs rolled by one, or leaves it")
+    never(
+        not loss(right, more) < loss(right, t),
+        "a larger scale raises the loss of right pairs, or leaves it",
+    )
+    never(
+        not loss(wrong, more) > loss(wrong, t),
+        "a larger scale lowers the loss of pairs rolled by one, or leaves it",
+    )
 
 
 @temperature.property("P05b", why=CHAIN, needs="vjp", **scales)
 def slope_signs(loss: Temperature, n: int, scale: float) -> None:
     """∂L/∂t is negative for right pairs and positive for pairs rolled by one."""
-    right, wrong = (loss.slope(cosines, np.log(scale)) for cosines in (np.eye(n), np.roll(np.eye(n), 1, axis=1)))
-    never(not right < 0 < wrong, f"∂L/∂t is {right:.4g} for right pairs and {wrong:.4g} for pairs rolled by one")
+    right, wrong = (
+        loss.slope(cosines, np.log(scale)) for cosines in (np.eye(n), np.roll(np.eye(n), 1, axis=1))
+    )
+    never(
+        not right < 0 < wrong,
+        f"∂L/∂t is {right:.4g} for right pairs and {wrong:.4g} for pairs rolled by one",
+    )
 
 
 @temperature.property("P06", why=LOG, needs="divided", bad=one_of(0.0, -0.07, float("nan")))
@@ -155,7 +180,9 @@ def refused(loss: Temperature, rng: Rng, bad: float) -> None:
 def reports_cosines(loss: Temperature, rng: Rng, n: int, E: int) -> None:
     """Inference reports cosines, without a temperature."""
     I, T = rng.normal(size=(2, n, E))
-    loss.agree(loss.call("scores", I, T, shape=(n, n)), unit(I) @ unit(T).T, "score against the cosine")
+    loss.agree(
+        loss.call("scores", I, T, shape=(n, n)), unit(I) @ unit(T).T, "score against the cosine"
+    )
 
 
 @temperature.property("P07b", why=COSINES, needs="scores", **scales)
@@ -165,4 +192,6 @@ def ranks(loss: Temperature, rng: Rng, n: int, scale: float) -> None:
     coordinates = np.array([rng.permutation(n) + 1.0 for _ in range(n)])
     I, T = coordinates @ (U := orthonormal(rng, n, n)), U
     order = np.argsort(-loss.call("scores", I, T, shape=(n, n)), axis=1)
-    never(order != np.argsort(-scale * coordinates, axis=1), "query {0} ranks otherwise at place {1}")
+    never(
+        order != np.argsort(-scale * coordinates, axis=1), "query {0} ranks otherwise at place {1}"
+    )

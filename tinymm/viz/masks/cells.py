@@ -1,8 +1,9 @@
 """What the cells of a mask mean, before they are printed or drawn: open, blocked, padding, a leak, or known by a detour.
 
-Rows look, columns are looked at, True = may attend. One layer's mask says what a row *sees*; after several layers it *knows* more: a
-forbidden cell is no secret if a third token may look at it and be looked at. The words are read off the mask, never off its name, so a
-wrong mask is described as what it does.
+Rows look, columns are looked at, True = may attend. One layer's mask says what a row *sees*; after
+several layers it *knows* more: a forbidden cell is no secret if a third token may look at it and be
+looked at. The words are read off the mask, never off its name, so a wrong mask is described as what
+it does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +16,19 @@ from tinymm.layers import reachability
 from tinymm.viz import style
 
 BLOCKED, ALLOWED, PADDED, LEAK, KNOWN, IDLE = range(6)
-WORDS = ("blocked", "may attend", "padding", "attends to padding!", "not seen, but known after {} layers", "padding looks, and nobody reads it")
+WORDS = (
+    "blocked",
+    "may attend",
+    "padding",
+    "attends to padding!",
+    "not seen, but known after {} layers",
+    "padding looks, and nobody reads it",
+)
 LONGEST = 16  # letters of a token's name
 ORDER = (ALLOWED, KNOWN, BLOCKED, LEAK, PADDED, IDLE)  # of a legend
-NEITHER, FIRST, SECOND, BOTH, OUTSIDE = range(5)  # of two masks: who allows a cell; OUTSIDE is padding that neither does
+NEITHER, FIRST, SECOND, BOTH, OUTSIDE = range(
+    5
+)  # of two masks: who allows a cell; OUTSIDE is padding that neither does
 SIDES = (BOTH, FIRST, SECOND, NEITHER, OUTSIDE)  # of a legend
 ONE = {"query": "a query", "text": "a text token", "picture": "the picture"}
 ALL = {"query": "all queries", "text": "all text", "picture": "the picture"}
@@ -29,7 +39,8 @@ MANY = {"query": "queries", "text": "text", "picture": "picture"}
 class Panel:
     """One mask `(Tq, Tk)` of several that are shown together, with the names of its tokens and a note below its title.
 
-    Rows are shown from `first` on: tokens before it, such as a picture's, are looked at and do not look themselves.
+    Rows are shown from `first` on: tokens before it, such as a picture's, are looked at and do not
+    look themselves.
     """
 
     mask: np.ndarray
@@ -51,20 +62,31 @@ def one_mask(mask: np.ndarray) -> np.ndarray:
     """
     array = np.asarray(mask)
     if array.dtype != bool:
-        raise DtypeError(f"a mask is boolean, True = may attend: got {array.dtype}; compare first, as in mask > 0 or additive == 0")
+        raise DtypeError(
+            f"a mask is boolean, True = may attend: got {array.dtype}; compare first, as in mask > 0 or additive == 0"
+        )
     if array.ndim < 2 or any(length != 1 for length in array.shape[:-2]):
-        raise ShapeError(f"a mask drawing shows one (Tq, Tk): got {array.shape}; pick a pair and a head, as in mask[0, 0]")
+        raise ShapeError(
+            f"a mask drawing shows one (Tq, Tk): got {array.shape}; pick a pair and a head, as in mask[0, 0]"
+        )
     return array.reshape(array.shape[-2:])
 
 
-def named(mask: np.ndarray, names: Sequence[str], column_names: Sequence[str] | None = None) -> tuple[np.ndarray, list[str], list[str]]:
+def named(
+    mask: np.ndarray, names: Sequence[str], column_names: Sequence[str] | None = None
+) -> tuple[np.ndarray, list[str], list[str]]:
     """Return the mask as `(Tq, Tk)`, the names of its rows and those of its columns, which are the rows' unless said otherwise.
 
     ShapeError if a token has no name.
     """
     rows, columns = list(names), list(names if column_names is None else column_names)
     flat = one_mask(mask)
-    if flat.shape[0] not in (1, len(rows)) or flat.shape[1] not in (1, len(columns)) or not rows or not columns:
+    if (
+        flat.shape[0] not in (1, len(rows))
+        or flat.shape[1] not in (1, len(columns))
+        or not rows
+        or not columns
+    ):
         raise ShapeError(
             f"mask (Tq,Tk), Tq row names, Tk column names: got {flat.shape}, {len(rows)}, {len(columns)}; name every token once"
         )
@@ -89,9 +111,15 @@ def parts(groups: Mapping[str, int] | None, count: int) -> list[tuple[str, slice
     """
     groups = dict(groups or {})
     if groups and sum(groups.values()) != count:
-        raise ShapeError(f"groups count each token once: got {groups}, {sum(groups.values())} in all, for {count} names; recount")
+        raise ShapeError(
+            f"groups count each token once: got {groups}, {sum(groups.values())} in all, for {count} names; recount"
+        )
     ends = np.cumsum(list(groups.values())).tolist()
-    return [(name, slice(end - groups[name], end)) for name, end in zip(groups, ends, strict=True) if groups[name]]
+    return [
+        (name, slice(end - groups[name], end))
+        for name, end in zip(groups, ends, strict=True)
+        if groups[name]
+    ]
 
 
 def groups_from(first: int, groups: Mapping[str, int] | None, count: int) -> dict[str, int]:
@@ -100,15 +128,20 @@ def groups_from(first: int, groups: Mapping[str, int] | None, count: int) -> dic
     >>> groups_from(2, {"picture": 2, "text": 3}, 5)
     {'text': 3}
     """
-    return {name: span.stop - max(first, span.start) for name, span in parts(groups, count) if span.stop > first}
+    return {
+        name: span.stop - max(first, span.start)
+        for name, span in parts(groups, count)
+        if span.stop > first
+    }
 
 
 def states(mask: np.ndarray, is_real: np.ndarray | None = None, layers: int = 1) -> np.ndarray:
     """Return for each cell BLOCKED, ALLOWED, PADDED (a padding column or row, and blocked), LEAK (a real row attends to padding), and more.
 
-    In a square mask rows and columns are the same tokens, so that `is_real` `(Tk,)` marks rows too: what a padding row is allowed to see is
-    IDLE and harms nobody. KNOWN are cells of real rows that are not allowed, but are reached by a detour within `layers` layers. ShapeError for an
-    `is_real` that is not boolean, one a column.
+    In a square mask rows and columns are the same tokens, so that `is_real` `(Tk,)` marks rows too:
+    what a padding row is allowed to see is IDLE and harms nobody. KNOWN are cells of real rows that
+    are not allowed, but are reached by a detour within `layers` layers. ShapeError for an `is_real`
+    that is not boolean, one a column.
 
     >>> states(np.array([[True, False], [True, True]]), np.array([True, False])).tolist()
     [[1, 2], [5, 5]]
@@ -117,7 +150,9 @@ def states(mask: np.ndarray, is_real: np.ndarray | None = None, layers: int = 1)
     cells = flat.astype(int)
     real = np.ones(cells.shape[1], dtype=bool) if is_real is None else np.asarray(is_real)
     if real.dtype != bool or real.shape != (cells.shape[1],):
-        raise ShapeError(f"is_real (Tk,) is boolean, one a column: got {real.dtype} {real.shape} for {cells.shape}; pass one pair's row")
+        raise ShapeError(
+            f"is_real (Tk,) is boolean, one a column: got {real.dtype} {real.shape} for {cells.shape}; pass one pair's row"
+        )
     square = cells.shape[0] == cells.shape[1]
     real_row = (real if square else np.ones(len(cells), dtype=bool))[:, None]
     cells[(~real | ~real_row) & ~flat] = PADDED
@@ -138,7 +173,9 @@ def reachable(mask: np.ndarray, layers: int) -> np.ndarray:
     """
     flat = one_mask(mask)
     if flat.shape[0] != flat.shape[1]:
-        raise ShapeError(f"what is known after several layers needs rows = columns: got {flat.shape}; use layers=1 for a cross mask")
+        raise ShapeError(
+            f"what is known after several layers needs rows = columns: got {flat.shape}; use layers=1 for a cross mask"
+        )
     return reachability([flat] * layers)
 
 
@@ -157,7 +194,13 @@ def depth(mask: np.ndarray, most: int) -> np.ndarray:
     return found
 
 
-def sentence(mask: np.ndarray, groups: Mapping[str, int], is_real: np.ndarray | None = None, *, verb: str = "sees") -> str:
+def sentence(
+    mask: np.ndarray,
+    groups: Mapping[str, int],
+    is_real: np.ndarray | None = None,
+    *,
+    verb: str = "sees",
+) -> str:
     """Return in words which group sees which, read off a square mask; padding is left out and spoken of at the end.
 
     >>> sentence(np.tri(4, dtype=bool) | (np.arange(4) < 2), {"query": 2, "text": 2})
@@ -175,13 +218,22 @@ def sentence(mask: np.ndarray, groups: Mapping[str, int], is_real: np.ndarray | 
             elif block.size:
                 unseen.append(f"no {MANY.get(whom, whom)}")
         if (seen or unseen) and not (who == "picture" and seen == ["itself"]):
-            whole.append(f"{verb} {style.listed(seen) or 'nothing'}" + (f", but {style.listed(unseen)}" if seen and unseen else ""))
+            whole.append(
+                f"{verb} {style.listed(seen) or 'nothing'}"
+                + (f", but {style.listed(unseen)}" if seen and unseen else "")
+            )
             clauses.append(f"{ONE.get(who, f'a {who}')} {whole[-1]}")
-    text = f"every token {whole[0]}" if len(whole) > 1 and len(set(whole)) == 1 else "; ".join(clauses)
+    text = (
+        f"every token {whole[0]}" if len(whole) > 1 and len(set(whole)) == 1 else "; ".join(clauses)
+    )
     text = text[:1].upper() + text[1:] + "."
     if not real.all():
         leaks = flat[real][:, ~real].sum()
-        text += f" {leaks} {'cells look' if leaks > 1 else 'cell looks'} at padding!" if leaks else f" No real token {verb} padding."
+        text += (
+            f" {leaks} {'cells look' if leaks > 1 else 'cell looks'} at padding!"
+            if leaks
+            else f" No real token {verb} padding."
+        )
     return text
 
 
@@ -206,23 +258,38 @@ def apart(
 ) -> tuple[np.ndarray, str]:
     """Return for each cell of two masks NEITHER, FIRST, SECOND or BOTH allow it, and a sentence that counts, with groups where.
 
-    Rows before `first`, in which the two do not differ, are left out. ShapeError for masks of two shapes.
+    Rows before `first`, in which the two do not differ, are left out. ShapeError for masks of two
+    shapes.
 
     >>> print(apart(np.eye(2, dtype=bool), np.tri(2, dtype=bool), ("eye", "tri"))[1])
     1 of 4 cells differ: only tri allows 1.
     """
     one, other = one_mask(a), one_mask(b)
     if one.shape != other.shape:
-        raise ShapeError(f"two masks differ cell by cell, over the same tokens: got {one.shape} and {other.shape}; make them for one sequence")
+        raise ShapeError(
+            f"two masks differ cell by cell, over the same tokens: got {one.shape} and {other.shape}; make them for one sequence"
+        )
     cells = one * FIRST + other * SECOND
     cells[(states(one, is_real) == PADDED) & (cells == NEITHER)] = OUTSIDE
-    found = [f"only {label} allows {_where(cells == side, groups)}" for side, label in zip((FIRST, SECOND), labels, strict=True) if side in cells]
-    return cells[first:], f"{(one != other).sum()} of {one[first:].size} cells differ" + (f": {'; '.join(found)}." if found else ".")
+    found = [
+        f"only {label} allows {_where(cells == side, groups)}"
+        for side, label in zip((FIRST, SECOND), labels, strict=True)
+        if side in cells
+    ]
+    return cells[first:], f"{(one != other).sum()} of {one[first:].size} cells differ" + (
+        f": {'; '.join(found)}." if found else "."
+    )
 
 
 def side_words(labels: tuple[str, str]) -> tuple[str, ...]:
     """Return what a legend says of NEITHER, FIRST, SECOND, BOTH and OUTSIDE."""
-    return "both block", f"only {labels[0]} allows", f"only {labels[1]} allows", "both allow", WORDS[PADDED]
+    return (
+        "both block",
+        f"only {labels[0]} allows",
+        f"only {labels[1]} allows",
+        "both allow",
+        WORDS[PADDED],
+    )
 
 
 def _where(cells: np.ndarray, groups: Mapping[str, int] | None) -> str:

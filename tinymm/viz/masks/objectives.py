@@ -1,8 +1,10 @@
 """The objectives of ALBEF, BLIP and BLIP-2 as masks, for a sentence of your own: who may look at whom while each loss is computed.
 
-In all of them the text reads or writes itself, and what differs is how it comes to the picture. ALBEF's and BLIP's text looks at the picture's
-tokens by cross-attention, or leaves them out (ALBEF §3.1, BLIP §3.1). BLIP-2's looks at a few queries in one sequence with it, [queries ; text]
-(BLIP-2 §3.2, Figure 2). Beside them a plain causal mask, as a language model reads the same sequence in stage 2.
+In all of them the text reads or writes itself, and what differs is how it comes to the picture.
+ALBEF's and BLIP's text looks at the picture's tokens by cross-attention, or leaves them out (ALBEF
+§3.1, BLIP §3.1). BLIP-2's looks at a few queries in one sequence with it, [queries ; text] (BLIP-2
+§3.2, Figure 2). Beside them a plain causal mask, as a language model reads the same sequence in
+stage 2.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +15,14 @@ import numpy as np
 
 from tinymm.arrays.errors import UsageError
 from tinymm.data.text import CLS, DEC, ENC, MASK, PAD
-from tinymm.layers import bidirectional_mask, causal_mask, multimodal_causal_mask, padding_mask, prefix_mask, unimodal_mask
+from tinymm.layers import (
+    bidirectional_mask,
+    causal_mask,
+    multimodal_causal_mask,
+    padding_mask,
+    prefix_mask,
+    unimodal_mask,
+)
 from tinymm.viz import style
 
 from .cells import MANY, Panel, parts, reachable, sentence
@@ -26,7 +35,8 @@ SEP = "[SEP]"
 class Objective:
     """A mask by name: how it is built from Q and is_real, the text's first token, why it is so, and what stands in front of the text.
 
-    `front` is "query" for [queries ; text], or "picture": then the first tokens are looked at by cross-attention, and only the text looks.
+    `front` is "query" for [queries ; text], or "picture": then the first tokens are looked at by
+    cross-attention, and only the text looks.
     """
 
     name: str
@@ -60,7 +70,9 @@ def _beside(sees: bool, causal: bool = False) -> Callable[[int, np.ndarray], np.
     def build(P: int, is_real: np.ndarray) -> np.ndarray:
         B, T = is_real.shape
         mask = np.zeros((B, 1, P + T, P + T), dtype=bool)
-        mask[..., :P, :P] = np.eye(P, dtype=bool)  # a picture's token is what it is: it does not look here
+        mask[..., :P, :P] = np.eye(
+            P, dtype=bool
+        )  # a picture's token is what it is: it does not look here
         mask[..., P:, :P] = sees
         mask[..., P:, P:] = padding_mask(is_real) & (causal_mask(T) if causal else True)
         return mask
@@ -71,19 +83,101 @@ def _beside(sees: bool, causal: bool = False) -> Callable[[int, np.ndarray], np.
 _ALONE, _WITH = _beside(sees=False), _beside(sees=True)
 _APART = "The picture and the text each have a softmax of their own."
 OBJECTIVES: Mapping[str, Objective] = {
-    "itc": Objective("ITC", "uni-modal", CLS, unimodal_mask, "Each side is described by itself, since the two are then compared."),
-    "itg": Objective("ITG", "multimodal causal", DEC, multimodal_causal_mask, "What the text knows of the picture comes through the queries."),
-    "itm": Objective("ITM", "bi-directional", CLS, bidirectional_mask, "Whether a pair belongs together is judged with both in view."),
-    "causal": Objective("Causal", "a language model", "[BOS]", _causal, "Every token is predicted from what comes before it."),
-    "prefix": Objective("Prefix", "half is given", "[BOS]", _prefix, "What is given is read from both sides, and the rest is predicted after it."),
-    "albef-itc": Objective("ITC", "lower layers", CLS, _ALONE, "The text is read alone, since it is then compared.", "ALBEF", "picture"),
-    "albef-itm": Objective("ITM", "upper layers", CLS, _WITH, f"They take over what the lower ones read. {_APART}", "ALBEF", "picture"),
-    "albef-mlm": Objective("MLM", "upper layers", CLS, _WITH, "The hidden word is guessed from both sides.", "ALBEF", "picture"),
-    "blip-itc": Objective("ITC", "[CLS] reads", CLS, _ALONE, "The text is read alone, since it is then compared.", "BLIP", "picture"),
-    "blip-itm": Objective("ITM", "[ENC] compares", ENC, _WITH, f"The same weights read once more. {_APART}", "BLIP", "picture"),
-    "blip-lm": Objective("LM", "[DEC] writes", DEC, _beside(True, True), "It has a self-attention of its own, which foretells.", "BLIP", "picture"),
+    "itc": Objective(
+        "ITC",
+        "uni-modal",
+        CLS,
+        unimodal_mask,
+        "Each side is described by itself, since the two are then compared.",
+    ),
+    "itg": Objective(
+        "ITG",
+        "multimodal causal",
+        DEC,
+        multimodal_causal_mask,
+        "What the text knows of the picture comes through the queries.",
+    ),
+    "itm": Objective(
+        "ITM",
+        "bi-directional",
+        CLS,
+        bidirectional_mask,
+        "Whether a pair belongs together is judged with both in view.",
+    ),
+    "causal": Objective(
+        "Causal",
+        "a language model",
+        "[BOS]",
+        _causal,
+        "Every token is predicted from what comes before it.",
+    ),
+    "prefix": Objective(
+        "Prefix",
+        "half is given",
+        "[BOS]",
+        _prefix,
+        "What is given is read from both sides, and the rest is predicted after it.",
+    ),
+    "albef-itc": Objective(
+        "ITC",
+        "lower layers",
+        CLS,
+        _ALONE,
+        "The text is read alone, since it is then compared.",
+        "ALBEF",
+        "picture",
+    ),
+    "albef-itm": Objective(
+        "ITM",
+        "upper layers",
+        CLS,
+        _WITH,
+        f"They take over what the lower ones read. {_APART}",
+        "ALBEF",
+        "picture",
+    ),
+    "albef-mlm": Objective(
+        "MLM",
+        "upper layers",
+        CLS,
+        _WITH,
+        "The hidden word is guessed from both sides.",
+        "ALBEF",
+        "picture",
+    ),
+    "blip-itc": Objective(
+        "ITC",
+        "[CLS] reads",
+        CLS,
+        _ALONE,
+        "The text is read alone, since it is then compared.",
+        "BLIP",
+        "picture",
+    ),
+    "blip-itm": Objective(
+        "ITM",
+        "[ENC] compares",
+        ENC,
+        _WITH,
+        f"The same weights read once more. {_APART}",
+        "BLIP",
+        "picture",
+    ),
+    "blip-lm": Objective(
+        "LM",
+        "[DEC] writes",
+        DEC,
+        _beside(True, True),
+        "It has a self-attention of its own, which foretells.",
+        "BLIP",
+        "picture",
+    ),
 }
-QFORMER, ALBEF, BLIP = ("itc", "itg", "itm"), ("albef-itc", "albef-itm", "albef-mlm"), ("blip-itc", "blip-itm", "blip-lm")
+QFORMER, ALBEF, BLIP = (
+    ("itc", "itg", "itm"),
+    ("albef-itc", "albef-itm", "albef-mlm"),
+    ("blip-itc", "blip-itm", "blip-lm"),
+)
 #: What can be drawn side by side, by one name.
 FAMILIES = {"all": QFORMER, "albef": ALBEF, "blip": BLIP}
 
@@ -115,8 +209,9 @@ class Scene:
     def panel(self, objective: str, *, layers: int = 1, picture: bool | None = None) -> Panel:
         """Return an objective's mask with its tokens' names and a sentence that is read off the mask.
 
-        With `layers` above 1, the picture comes first as one token, which the Q-Former's queries see by cross-attention: the sentence then says
-        who knows what after so many layers. `picture` says whether it comes, whatever the layers.
+        With `layers` above 1, the picture comes first as one token, which the Q-Former's queries
+        see by cross-attention: the sentence then says who knows what after so many layers.
+        `picture` says whether it comes, whatever the layers.
 
         >>> Scene(2, ["a", "cat"]).panel("itg").names
         ['q0', 'q1', '[DEC]', 'a', 'cat', '[SEP]']
@@ -129,8 +224,16 @@ class Scene:
         names = [*front, chosen.first, *words, SEP, *[PAD] * self.padding]
         groups = {chosen.front: len(front), "text": len(self.is_real)}
         is_real = np.concatenate([np.ones(len(front), dtype=bool), self.is_real])
-        if layers > 1 and objective in QFORMER if picture is None else picture and chosen.front == "query":
-            mask, names, groups = _with_picture(mask, self.queries), ["picture", *names], {"picture": 1} | groups
+        if (
+            layers > 1 and objective in QFORMER
+            if picture is None
+            else picture and chosen.front == "query"
+        ):
+            mask, names, groups = (
+                _with_picture(mask, self.queries),
+                ["picture", *names],
+                {"picture": 1} | groups,
+            )
             is_real = np.concatenate([[True], is_real])
         first = len(front) if chosen.front == "picture" else 0
         if layers == 1:
@@ -150,8 +253,13 @@ class Scene:
         """
         fronts = [OBJECTIVES[name].front for name in (one, other)]
         if fronts[0] != fronts[1]:
-            tokens = [f"{name} over {MANY[front]} and text" for name, front in zip((one, other), fronts, strict=True)]
-            raise UsageError(f"two masks differ over the same tokens: got {' but '.join(tokens)}; choose both with queries or both with a picture")
+            tokens = [
+                f"{name} over {MANY[front]} and text"
+                for name, front in zip((one, other), fronts, strict=True)
+            ]
+            raise UsageError(
+                f"two masks differ over the same tokens: got {' but '.join(tokens)}; choose both with queries or both with a picture"
+            )
         a, b = self.panel(one), self.panel(other)
         names = [x if x == y else f"{x}/{y}" for x, y in zip(a.names, b.names, strict=True)]
         return replace(a, names=names), replace(b, names=names)
@@ -165,17 +273,27 @@ def finding(scene: Scene, objectives: Sequence[str] = QFORMER, *, layers: int = 
     >>> finding(Scene(2, ["a", "cat"]), BLIP)
     'In BLIP text sees the picture under ITM and LM; text sees later text under ITC and ITM.'
     """
-    pairs = [("query", "text"), ("text", "query")] if layers == 1 else [("query", "text"), ("text", "picture")]
+    pairs = (
+        [("query", "text"), ("text", "query")]
+        if layers == 1
+        else [("query", "text"), ("text", "picture")]
+    )
     models = {OBJECTIVES[name].model for name in objectives}
     if all(OBJECTIVES[name].front == "picture" for name in objectives):
         pairs = [("text", "picture"), ("text", "later text")]
     clauses = []
     for who, whom in pairs:
         panels = {name: scene.panel(name, layers=layers) for name in objectives}
-        open_ = [OBJECTIVES[n].name if len(models) == 1 else OBJECTIVES[n].label for n, panel in panels.items() if _any(panel, who, whom, layers)]
+        open_ = [
+            OBJECTIVES[n].name if len(models) == 1 else OBJECTIVES[n].label
+            for n, panel in panels.items()
+            if _any(panel, who, whom, layers)
+        ]
         verb = ("see" if layers == 1 else "know") + "s" * (who == "text")
         which = style.listed(open_) or "none of them"
-        clauses.append(f"{MANY[who]} {verb} {'the ' * (whom == 'picture')}{MANY.get(whom, whom)} under {which}")
+        clauses.append(
+            f"{MANY[who]} {verb} {'the ' * (whom == 'picture')}{MANY.get(whom, whom)} under {which}"
+        )
     text = ("" if layers == 1 else f"After {layers} layers ") + "; ".join(clauses) + "."
     model = models.pop() if len(models) == 1 else ""
     text = f"In {model} {text[0].lower()}{text[1:]}" if model else text
@@ -185,14 +303,22 @@ def finding(scene: Scene, objectives: Sequence[str] = QFORMER, *, layers: int = 
 def draw_objectives(scene: Scene, objectives: Sequence[str] = QFORMER, *, layers: int = 1) -> Any:
     """Return a figure of the objectives' masks side by side, by default ITC, ITG and ITM, each with a sentence on who sees whom.
 
-    With `layers` above 1 a second shade shows what is known by then, the picture included, which comes in through the queries.
+    With `layers` above 1 a second shade shows what is known by then, the picture included, which
+    comes in through the queries.
 
     >>> draw_objectives(Scene(2, ["a", "cat"]), layers=2).alt.splitlines()[0]
     'After 2 layers queries know text under ITM; text knows the picture under ITG and ITM.'
     """
     panels = [scene.panel(name, layers=layers) for name in objectives]
     if len(panels) == 1:
-        return draw(panels[0].mask, panels[0].names, panels[0].groups, panels[0].is_real, layers=layers, first=panels[0].first)
+        return draw(
+            panels[0].mask,
+            panels[0].names,
+            panels[0].groups,
+            panels[0].is_real,
+            layers=layers,
+            first=panels[0].first,
+        )
     said = finding(scene, objectives, layers=layers)
     figure = side_by_side(panels, layers=layers, title=said.rstrip("."))
     figure.alt = f"{said}\n{figure.alt}"
@@ -207,7 +333,9 @@ def draw_difference(scene: Scene, one: str, other: str) -> Any:
     """
     a, b = scene.pair(one, other)
     labels = OBJECTIVES[one].label, OBJECTIVES[other].label
-    return difference(a.mask, b.mask, a.names, labels=labels, groups=a.groups, is_real=a.is_real, first=a.first)
+    return difference(
+        a.mask, b.mask, a.names, labels=labels, groups=a.groups, is_real=a.is_real, first=a.first
+    )
 
 
 def _any(panel: Panel, who: str, whom: str, layers: int) -> bool:

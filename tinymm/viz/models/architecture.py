@@ -40,7 +40,9 @@ def architecture(*, title: str | None = None) -> Any:
         style.write(axes, x + WIDE / 2, top + 0.08, name, size=9.5, ha="center", va="bottom")
     for row, (name, cells) in enumerate(ROWS.items()):
         y = top - (row + 1) * (TALL + ABOVE) + ABOVE
-        style.write(axes, LEFT - 0.15, y + TALL / 2, name, size=11, weight="bold", ha="right", va="center")
+        style.write(
+            axes, LEFT - 0.15, y + TALL / 2, name, size=11, weight="bold", ha="right", va="center"
+        )
         for column, (x, cell) in enumerate(zip(xs, cells, strict=True)):
             _cell(axes, x, y, cell, column)
         for left, right in zip(xs[:2], xs[1:3], strict=True):
@@ -74,13 +76,18 @@ def _cell(axes: Any, x: float, y: float, cell: str, column: int) -> None:
         linestyle="--" if frozen else "-",
     )
     axes.add_patch(box)
-    style.write(axes, x + WIDE / 2, y + TALL / 2, cell.strip("[]"), size=10, ha="center", va="center")
+    style.write(
+        axes, x + WIDE / 2, y + TALL / 2, cell.strip("[]"), size=10, ha="center", va="center"
+    )
 
 
 def architecture_alt() -> str:
     """Return the rows in words, the frozen parts named."""
     lines = ["Four papers, one frame: vision encoder, connector, language model."]
     for name, (encoder, connector, language, losses) in ROWS.items():
-        parts = [f"frozen {p.strip('[]')}" if p.startswith("[") else p for p in (encoder, connector, language)]
+        parts = [
+            f"frozen {p.strip('[]')}" if p.startswith("[") else p
+            for p in (encoder, connector, language)
+        ]
         lines.append(f"{name}: {', '.join(parts)}; trained on {losses}.")
     return "\n".join(lines)

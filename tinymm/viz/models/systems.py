@@ -1,7 +1,8 @@
 """CLIP, ALBEF, BLIP and BLIP-2 side by side: what each can do, beside chance, and what that costs.
 
-One number ranks systems, and hides what they are for. Here each question has a panel of its own; where contrast and the matching head both
-answer it they stand in one, since the distance between the two is what the later papers add to CLIP. A dash says that a system has no such number.
+One number ranks systems, and hides what they are for. Here each question has a panel of its own;
+where contrast and the matching head both answer it they stand in one, since the distance between
+the two is what the later papers add to CLIP. A dash says that a system has no such number.
 """
 
 from collections.abc import Mapping
@@ -33,12 +34,15 @@ def panels(rows: Rows) -> dict[str, list[str]]:
     return dict(sorted(found.items(), key=lambda item: item[0] in COSTS))  # what is paid comes last
 
 
-def systems(rows: Rows, chance: Mapping[str, float] | None = None, *, title: str | None = None) -> Any:
+def systems(
+    rows: Rows, chance: Mapping[str, float] | None = None, *, title: str | None = None
+) -> Any:
     """Return a figure of several systems' numbers, `{system: {metric: value}}`, a panel for each question with a line for each system.
 
-    A metric is "panel, series", as in "relation swaps, ITM", or a panel alone; a missing value or None is drawn as a dash. `chance` gives a panel's
-    or a metric's chance level, a dashed line. "parameters" and "seconds" are drawn as bars from zero. UsageError for no number, or a chance of no
-    panel; DataError for one that is not finite or below 0.
+    A metric is "panel, series", as in "relation swaps, ITM", or a panel alone; a missing value or
+    None is drawn as a dash. `chance` gives a panel's or a metric's chance level, a dashed line.
+    "parameters" and "seconds" are drawn as bars from zero. UsageError for no number, or a chance of
+    no panel; DataError for one that is not finite or below 0.
 
     >>> rows = {"CLIP": {"R@1, ITC": 0.5}, "ALBEF": {"R@1, ITC": 0.6, "R@1, ITM": 0.8}}
     >>> systems(rows, {"R@1": 0.02}).alt.splitlines()[0]
@@ -58,17 +62,54 @@ def systems(rows: Rows, chance: Mapping[str, float] | None = None, *, title: str
     above = 0.2 + 0.19 * -(-len(said) // letters)
     height = above + down * (band + tall + 0.12) + 0.35
     figure = style.new_figure(width, height)
-    marks = {name: mark for name, mark in zip(dict.fromkeys(s for series in found.values() for s in series if s), MARKS * 9, strict=False)}
+    marks = {
+        name: mark
+        for name, mark in zip(
+            dict.fromkeys(s for series in found.values() for s in series if s),
+            MARKS * 9,
+            strict=False,
+        )
+    }
     for place, (panel, series) in enumerate(found.items()):
         row, column = divmod(place, across)
         x, y = left + column * (wide + gap), above + row * (band + tall + 0.12) + band
-        axes = figure.add_axes((x / width, 1 - (y + tall) / height, wide / width, tall / height), ylim=(len(rows) - 0.5, -0.5))
+        axes = figure.add_axes(
+            (x / width, 1 - (y + tall) / height, wide / width, tall / height),
+            ylim=(len(rows) - 0.5, -0.5),
+        )
         _panel(axes, rows, panel, series, chance, marks, tall)
-        style.write(axes, 0, 1 + 0.27 / tall, style.wrapped(panel, 26, 1), size=9.5, weight="bold", va="bottom", transform=axes.transAxes)
+        style.write(
+            axes,
+            0,
+            1 + 0.27 / tall,
+            style.wrapped(panel, 26, 1),
+            size=9.5,
+            weight="bold",
+            va="bottom",
+            transform=axes.transAxes,
+        )
         if column == 0:
             for i, name in enumerate(names):
-                style.write(axes, -0.08 / wide, i, name, size=9.5, ha="right", va="center", transform=axes.get_yaxis_transform())
-    _legend(figure, marks, dashes=any(row.get(_joined(p, s)) is None for row in rows.values() for p, own in found.items() for s in own))
+                style.write(
+                    axes,
+                    -0.08 / wide,
+                    i,
+                    name,
+                    size=9.5,
+                    ha="right",
+                    va="center",
+                    transform=axes.get_yaxis_transform(),
+                )
+    _legend(
+        figure,
+        marks,
+        dashes=any(
+            row.get(_joined(p, s)) is None
+            for row in rows.values()
+            for p, own in found.items()
+            for s in own
+        ),
+    )
     figure.alt = alt
     style.headline(figure, said, size=11, width=letters)
     return figure
@@ -83,13 +124,28 @@ def systems_alt(rows: Rows, chance: Mapping[str, float] | None = None) -> str:
         level = chance.get(panel, chance.get(_joined(panel, series[0])))
         beside = "" if level is None else f" (chance: {level:.2g})"
         if len(series) > 1 and panel not in COSTS:
-            best = [max((value for value in own if value is not None), default=None) for own in values]
-            gains.append(f"{panel} {' → '.join(f'{s} {written(panel, value)}' for s, value in zip(series, best, strict=True))}{beside}")
-        of = [", ".join(f"{s} {written(panel, own[i])}".strip() for s, own in zip(series, values, strict=True)) for i in range(len(rows))]
-        lines.append(f"{panel[:1].upper()}{panel[1:]}: {'; '.join(f'{name} {numbers}' for name, numbers in zip(rows, of, strict=True))}{beside}.")
+            best = [
+                max((value for value in own if value is not None), default=None) for own in values
+            ]
+            gains.append(
+                f"{panel} {' → '.join(f'{s} {written(panel, value)}' for s, value in zip(series, best, strict=True))}{beside}"
+            )
+        of = [
+            ", ".join(
+                f"{s} {written(panel, own[i])}".strip()
+                for s, own in zip(series, values, strict=True)
+            )
+            for i in range(len(rows))
+        ]
+        lines.append(
+            f"{panel[:1].upper()}{panel[1:]}: {'; '.join(f'{name} {numbers}' for name, numbers in zip(rows, of, strict=True))}{beside}."
+        )
     if gains:
         return "\n".join([f"At best: {'; '.join(gains)}.", *lines])
-    counts = [f"{count} {word}{'s' * (count != 1)}" for count, word in ((len(rows), "system"), (len(found), "question"))]
+    counts = [
+        f"{count} {word}{'s' * (count != 1)}"
+        for count, word in ((len(rows), "system"), (len(found), "question"))
+    ]
     return "\n".join([f"{counts[0]}, {counts[1]}.", *lines])
 
 
@@ -102,19 +158,41 @@ def written(panel: str, value: float | None) -> str:
     if value is None:
         return "–"
     if panel == "seconds":
-        scale, unit = next(((s, u) for s, u in ((3600.0, "h"), (60.0, "min")) if value >= 10 * s), (1.0, "s"))
+        scale, unit = next(
+            ((s, u) for s, u in ((3600.0, "h"), (60.0, "min")) if value >= 10 * s), (1.0, "s")
+        )
         return f"{value / scale:.{3 if value >= 10 else 2}g} {unit}"
     if panel == "parameters":
-        scale, unit = next(((s, u) for s, u in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if value >= s), (1.0, ""))
+        scale, unit = next(
+            ((s, u) for s, u in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if value >= s), (1.0, "")
+        )
         return f"{value / scale:.3g}{unit}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.3g}"
 
 
-def _panel(axes: Any, rows: Rows, panel: str, series: list[str], chance: Mapping[str, float], marks: Mapping[str, Any], tall: float) -> None:
+def _panel(
+    axes: Any,
+    rows: Rows,
+    panel: str,
+    series: list[str],
+    chance: Mapping[str, float],
+    marks: Mapping[str, Any],
+    tall: float,
+) -> None:
     """Draw one question, `tall` inches: a line for each system, a mark for each way of answering, and the chance level behind them."""
-    values = [v for row in rows.values() for s in series if (v := row.get(_joined(panel, s))) is not None]
-    levels = dict.fromkeys(level for s in series if (level := chance.get(_joined(panel, s), chance.get(panel))) is not None)
-    full = 1.0 if max(values + list(levels), default=0) <= 1 and panel not in COSTS else max(values + list(levels), default=1)
+    values = [
+        v for row in rows.values() for s in series if (v := row.get(_joined(panel, s))) is not None
+    ]
+    levels = dict.fromkeys(
+        level
+        for s in series
+        if (level := chance.get(_joined(panel, s), chance.get(panel))) is not None
+    )
+    full = (
+        1.0
+        if max(values + list(levels), default=0) <= 1 and panel not in COSTS
+        else max(values + list(levels), default=1)
+    )
     axes.set_xlim(0, (1.5 if panel in COSTS else 1.36) * (full or 1))
     style.quiet(axes, keep=("left",))
     axes.set(xticks=[], yticks=[])
@@ -137,8 +215,20 @@ def _panel(axes: Any, rows: Rows, panel: str, series: list[str], chance: Mapping
                 axes.barh(y, value, height=0.6 * step, color=style.PADDING)
             else:
                 axes.plot([0, value], [y, y], color=color, linewidth=0.8, alpha=0.5, zorder=2)
-                axes.plot([value], [y], marker=marker, color=color, markersize=5.5, zorder=3, clip_on=False)
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # so that a chance line does not run through it
+                axes.plot(
+                    [value],
+                    [y],
+                    marker=marker,
+                    color=color,
+                    markersize=5.5,
+                    zorder=3,
+                    clip_on=False,
+                )
+            box = {
+                "facecolor": "white",
+                "edgecolor": "none",
+                "pad": 0.6,
+            }  # so that a chance line does not run through it
             place = {"size": 8.5, "va": "center", "color": color, "bbox": box, "zorder": 2}
             style.write(axes, value + 0.06 * full, y, written(panel, value), **place)
 
@@ -147,11 +237,21 @@ def _legend(figure: Any, marks: Mapping[str, tuple[str, str]], *, dashes: bool) 
     from matplotlib.lines import Line2D
 
     signs = [*marks.items(), *([("has no such number", (style.INK, "$–$"))] if dashes else [])]
-    handles = [Line2D([], [], color=c, marker=m, linestyle="", markersize=5.5, label=style.readable(name)) for name, (c, m) in signs]
+    handles = [
+        Line2D([], [], color=c, marker=m, linestyle="", markersize=5.5, label=style.readable(name))
+        for name, (c, m) in signs
+    ]
     if not handles:
         return
     letters = {"family": style.FONT, "size": 8.5}
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 0), ncols=len(handles), frameon=False, prop=letters)
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 0),
+        ncols=len(handles),
+        frameon=False,
+        prop=letters,
+    )
 
 
 def _cut(metric: str) -> tuple[str, str]:
@@ -166,12 +266,26 @@ def _joined(panel: str, series: str) -> str:
 def _checked(rows: Rows, chance: Mapping[str, float] | None) -> dict[str, list[str]]:
     found = panels(rows)
     if not found:
-        raise UsageError(f"systems are compared by their numbers: got {len(rows)} systems and no number; pass {{'CLIP': {{'R@1': 0.5}}}}")
+        raise UsageError(
+            f"systems are compared by their numbers: got {len(rows)} systems and no number; pass {{'CLIP': {{'R@1': 0.5}}}}"
+        )
     for name, row in rows.items():
-        bad = {metric: value for metric, value in row.items() if value is not None and not (np.isfinite(value) and value >= 0)}
+        bad = {
+            metric: value
+            for metric, value in row.items()
+            if value is not None and not (np.isfinite(value) and value >= 0)
+        }
         if bad:
-            raise DataError(f"a system's numbers are finite and ≥ 0, or None: {name} has {bad}; leave out what was not measured")
-    unknown = sorted(set(chance or ()) - set(found) - {_joined(panel, s) for panel, series in found.items() for s in series})
+            raise DataError(
+                f"a system's numbers are finite and ≥ 0, or None: {name} has {bad}; leave out what was not measured"
+            )
+    unknown = sorted(
+        set(chance or ())
+        - set(found)
+        - {_joined(panel, s) for panel, series in found.items() for s in series}
+    )
     if unknown:
-        raise UsageError(f"chance is given for panels or metrics, {', '.join(found)}: got {', '.join(unknown)}; correct the name")
+        raise UsageError(
+            f"chance is given for panels or metrics, {', '.join(found)}: got {', '.join(unknown)}; correct the name"
+        )
     return found

@@ -1,7 +1,8 @@
 """The matrix that CLIP is about: every picture against every caption, with the pictures and captions themselves on the axes.
 
-`figure_3` makes `logits` of shape (pictures, captions). The drawing is its transpose, captions down the left and pictures along the
-top, because words are read from left to right: a row of the drawing is a column of the logits.
+`figure_3` makes `logits` of shape (pictures, captions). The drawing is its transpose, captions down
+the left and pictures along the top, because words are read from left to right: a row of the drawing
+is a column of the logits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,9 @@ def same_meaning(pictures: np.ndarray, captions: Sequence[str]) -> np.ndarray:
     [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
     """
     words = np.unique([" ".join(caption.split()) for caption in captions], return_inverse=True)[1]
-    pixels = np.unique(np.reshape(pictures, (len(pictures), -1)), axis=0, return_inverse=True)[1].reshape(-1)
+    pixels = np.unique(np.reshape(pictures, (len(pictures), -1)), axis=0, return_inverse=True)[
+        1
+    ].reshape(-1)
     return (words[:, None] == words) | (pixels[:, None] == pixels)
 
 
@@ -50,10 +53,12 @@ def similarity(
 ) -> Any:
     """Return a figure of one or more similarity matrices of the same pairs, such as before and after training.
 
-    `matrices` maps a panel's name to `(n, n)` numbers, pictures first as in the logits; `pictures` are `(n, h, w, c)` in [0, 1].
-    Own pairs are framed, duplicates (same caption or same pixels) framed with dashes and bracketed, each caption's hardest wrong picture
-    is dotted, and all panels share one color scale. The title counts how many captions find their picture. UsageError for more pairs than can be
-    drawn, ShapeError if they do not fit, DataError for numbers that are not finite.
+    `matrices` maps a panel's name to `(n, n)` numbers, pictures first as in the logits; `pictures`
+    are `(n, h, w, c)` in [0, 1]. Own pairs are framed, duplicates (same caption or same pixels)
+    framed with dashes and bracketed, each caption's hardest wrong picture is dotted, and all panels
+    share one color scale. The title counts how many captions find their picture. UsageError for
+    more pairs than can be drawn, ShapeError if they do not fit, DataError for numbers that are not
+    finite.
 
     >>> drawing = similarity({"untrained": np.zeros((2, 2))}, np.eye(2).reshape(2, 1, 2), ["one", "two"])
     >>> print(drawing.alt.splitlines()[0])
@@ -67,32 +72,64 @@ def similarity(
     size = 9 if n <= MOST_NUMBERS else min(7.5, 72 * cell / 1.3)
     lines = max(1, int(cell * 72 / (size * 1.25)))
     groups = [np.flatnonzero(row) for row in np.unique(right, axis=0) if row.sum() > 1]
-    room = 1.9 if n <= MOST_NUMBERS else 2.7  # inches for a caption: two short lines, or one long one
+    room = (
+        1.9 if n <= MOST_NUMBERS else 2.7
+    )  # inches for a caption: two short lines, or one long one
     left, gap, bracket = room + 0.15 + 0.1 * len(groups), 0.2, 0.1 / cell
     side, head, below, above = (n + 0.1) * cell, 1.05 * cell, 0.45, 0.75
-    figure = style.new_figure(max(7.0, left + len(panels) * (side + gap) + 0.7), below + side + head + above)
+    figure = style.new_figure(
+        max(7.0, left + len(panels) * (side + gap) + 0.7), below + side + head + above
+    )
     width, height = figure.get_size_inches()
     low, high = min(m.min() for m in panels.values()), max(m.max() for m in panels.values())
     image = None
     for place, (name, matrix) in enumerate(panels.items()):
-        box = ((left + place * (side + gap)) / width, below / height, side / width, (side + head) / height)
+        box = (
+            (left + place * (side + gap)) / width,
+            below / height,
+            side / width,
+            (side + head) / height,
+        )
         axes = figure.add_axes(box, xlim=(-0.55, n - 0.45), ylim=(n - 0.45, -0.55 - head / cell))
         style.quiet(axes)
         with style.steady_limits(axes):
-            image = axes.imshow(matrix.T, cmap=style.HEAT, vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest", aspect="auto")
+            image = axes.imshow(
+                matrix.T,
+                cmap=style.HEAT,
+                vmin=low,
+                vmax=max(high, low + 1e-6),
+                interpolation="nearest",
+                aspect="auto",
+            )
         _cells(axes, matrix, right, image, numbers=n <= MOST_NUMBERS)
         for j, picture in enumerate(pictures):
             style.thumbnail(axes, picture, j, -0.55 - head / cell / 2, 0.86)
         heading = name if len(panels) == 1 else f"{name}: {hits[name]} of {n} found"
-        axes.set_title(heading, fontsize=10, family=style.FONT, color=style.INK, pad=4, parse_math=False)
+        axes.set_title(
+            heading, fontsize=10, family=style.FONT, color=style.INK, pad=4, parse_math=False
+        )
         if place == 0:
             for i, caption in enumerate(captions):
                 text = style.wrapped(caption, int(room * 72 / (size * 0.57)), lines)
-                style.write(axes, -0.65 - bracket * len(groups), i, text, size=size, ha="right", va="center", color=style.TEXT)
+                style.write(
+                    axes,
+                    -0.65 - bracket * len(groups),
+                    i,
+                    text,
+                    size=size,
+                    ha="right",
+                    va="center",
+                    color=style.TEXT,
+                )
             for level, group in enumerate(groups):
                 _bracket(axes, -0.62 - bracket * (level + 0.2), group, bracket * 0.6)
     place = (left + len(panels) * (side + gap) - gap + 0.08) / width
-    bar = figure.colorbar(image, cax=figure.add_axes((place, (below + 0.05 * cell) / height, 0.12 / width, n * cell / height)))
+    bar = figure.colorbar(
+        image,
+        cax=figure.add_axes(
+            (place, (below + 0.05 * cell) / height, 0.12 / width, n * cell / height)
+        ),
+    )
     bar.set_label(unit, fontsize=9, family=style.FONT)
     bar.ax.tick_params(labelsize=8.5)
     _legend(figure, 0.1 / width, below / height, duplicates=bool(groups))
@@ -101,7 +138,9 @@ def similarity(
     return figure
 
 
-def similarity_alt(matrices: Mapping[str, np.ndarray], pictures: np.ndarray, captions: Sequence[str]) -> str:
+def similarity_alt(
+    matrices: Mapping[str, np.ndarray], pictures: np.ndarray, captions: Sequence[str]
+) -> str:
     """Return in words what `similarity` shows: per panel the count, the means of right and wrong pairs, and the hardest confusion."""
     panels = _checked(matrices, pictures, captions)
     n, right = len(captions), same_meaning(pictures, captions)
@@ -118,11 +157,15 @@ def similarity_alt(matrices: Mapping[str, np.ndarray], pictures: np.ndarray, cap
     return "\n".join(sentences)
 
 
-def _checked(matrices: Mapping[str, np.ndarray], pictures: np.ndarray, captions: Sequence[str]) -> dict[str, np.ndarray]:
+def _checked(
+    matrices: Mapping[str, np.ndarray], pictures: np.ndarray, captions: Sequence[str]
+) -> dict[str, np.ndarray]:
     n = len(captions)
     panels = {name: np.asarray(matrix, dtype=np.float64) for name, matrix in matrices.items()}
     if not panels or not 1 <= n <= MOST:
-        raise UsageError(f"a similarity drawing shows 1 to {MOST} pairs in its panels: got {n} in {len(panels)}; pass a part, as S[:9, :9]")
+        raise UsageError(
+            f"a similarity drawing shows 1 to {MOST} pairs in its panels: got {n} in {len(panels)}; pass a part, as S[:9, :9]"
+        )
     for name, matrix in panels.items():
         if matrix.shape != (n, n) or len(pictures) != n:
             raise ShapeError(
@@ -131,7 +174,9 @@ def _checked(matrices: Mapping[str, np.ndarray], pictures: np.ndarray, captions:
             )
         if not np.isfinite(matrix).all():
             bad = (~np.isfinite(matrix)).sum()
-            raise DataError(f"similarities are finite: {name!r} holds {bad} that are not; look at the model's weights first")
+            raise DataError(
+                f"similarities are finite: {name!r} holds {bad} that are not; look at the model's weights first"
+            )
     return panels
 
 
@@ -153,19 +198,43 @@ def _cells(axes: Any, matrix: np.ndarray, right: np.ndarray, image: Any, *, numb
             ink = "#111111" if bright else "#FFFFFF"
             if numbers:
                 weight = "bold" if i == j else "normal"
-                style.write(axes, j, i, _number(matrix[j, i]), size=9, ha="center", va="center", color=ink, weight=weight)
+                style.write(
+                    axes,
+                    j,
+                    i,
+                    _number(matrix[j, i]),
+                    size=9,
+                    ha="center",
+                    va="center",
+                    color=ink,
+                    weight=weight,
+                )
             dotted = hardest[i] == j and not right[j, i]
             if not (right[j, i] or dotted):
                 continue
             kind = "solid" if i == j else (0, (3, 1.5)) if right[j, i] else (0, (0.8, 1.2))
             color, width = (style.RIGHT if right[j, i] else ink), max(0.8, min(1.8, 24 / n))
-            axes.add_patch(Rectangle((j - 0.44, i - 0.44), 0.88, 0.88, fill=False, edgecolor=color, linewidth=width, linestyle=kind))
+            axes.add_patch(
+                Rectangle(
+                    (j - 0.44, i - 0.44),
+                    0.88,
+                    0.88,
+                    fill=False,
+                    edgecolor=color,
+                    linewidth=width,
+                    linestyle=kind,
+                )
+            )
 
 
 def _number(value: float) -> str:
     """Write a cosine in three letters, as .83 or −.04, and a larger number with fewer digits behind the point."""
     text = f"{value:z.2f}" if abs(value) < 9.995 else f"{value:.0f}"
-    return text.replace("0.", ".", 1).replace("-", "−") if abs(value) < 0.995 else text.replace("-", "−")
+    return (
+        text.replace("0.", ".", 1).replace("-", "−")
+        if abs(value) < 0.995
+        else text.replace("-", "−")
+    )
 
 
 def _bracket(axes: Any, x: float, rows: np.ndarray, depth: float) -> None:
@@ -181,6 +250,16 @@ def _legend(figure: Any, left: float, below: float, *, duplicates: bool) -> None
     if duplicates:
         entries.append(((0, (3, 1.5)), "also right: same caption or same picture", style.RIGHT))
     entries.append(((0, (0.8, 1.2)), "hardest wrong picture of the caption", style.INK))
-    patches = [Patch(facecolor="none", edgecolor=color, linestyle=kind, linewidth=1.4, label=name) for kind, name, color in entries]
+    patches = [
+        Patch(facecolor="none", edgecolor=color, linestyle=kind, linewidth=1.4, label=name)
+        for kind, name, color in entries
+    ]
     letters = {"family": style.FONT, "size": 9}
-    figure.legend(handles=patches, loc="upper left", bbox_to_anchor=(left, below), ncols=3, frameon=False, prop=letters)
+    figure.legend(
+        handles=patches,
+        loc="upper left",
+        bbox_to_anchor=(left, below),
+        ncols=3,
+        frameon=False,
+        prop=letters,
+    )

@@ -1,7 +1,8 @@
 """Attention to be asked: which layer, which head, which token looks; and its weights over the picture's patches or the text's tokens.
 
-The maps are those of `record_attention`. Weights describe the mixing of one layer and are no reason for an answer (see `attention`). They are
-kept to a hundredth of a percent, so that what is printed, drawn and said by the script are the same numbers.
+The maps are those of `record_attention`. Weights describe the mixing of one layer and are no reason
+for an answer (see `attention`). They are kept to a hundredth of a percent, so that what is printed,
+drawn and said by the script are the same numbers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,20 @@ import numpy as np
 from tinymm.arrays.errors import DataError, ShapeError, UsageError
 
 from ..attention.maps import effective_keys
-from .explorer import Explorer, choice, clean, letters, level, palette, png, rounded, share, svg, text, write
+from .explorer import (
+    Explorer,
+    choice,
+    clean,
+    letters,
+    level,
+    palette,
+    png,
+    rounded,
+    share,
+    svg,
+    text,
+    write,
+)
 
 MOST_TOKENS, MOST_KEYS, MOST_WEIGHTS = 64, 257, 120_000
 WIDEST = 640  # pixels of a row of tokens
@@ -22,10 +36,11 @@ WHOLE = 10_000
 class AttentionExplorer(Explorer):
     """An explorer of attention weights: `maps` are `(B, H, Tq, Tk)` or `(H, Tq, Tk)`, a layer each, as `record_attention` collects them.
 
-    `tokens` name the Tq that look. What is looked at are a `picture`'s patches, `(h, w, c)` in [0, 1], in the rows and columns of `grid` (a square
-    unless said otherwise) after its class token if there is one more; or `keys`, Tk names; or the tokens themselves. `pair` picks one of
-    the batch; `layer`, `head` (None is their mean) and `query` are shown at first. ShapeError for maps of several sizes and for names that do not
-    fit, UsageError beyond 64 tokens or 120,000 weights.
+    `tokens` name the Tq that look. What is looked at are a `picture`'s patches, `(h, w, c)` in [0,
+    1], in the rows and columns of `grid` (a square unless said otherwise) after its class token if
+    there is one more; or `keys`, Tk names; or the tokens themselves. `pair` picks one of the batch;
+    `layer`, `head` (None is their mean) and `query` are shown at first. ShapeError for maps of
+    several sizes and for names that do not fit, UsageError beyond 64 tokens or 120,000 weights.
 
     >>> explorer = AttentionExplorer([np.full((2, 3, 4), 0.25)], ["a", "red", "ball"], picture=np.zeros((8, 8, 3)))
     >>> print(explorer.sentence("red"))
@@ -51,13 +66,25 @@ class AttentionExplorer(Explorer):
         weights = _stacked(maps, pair)
         self.tokens, self.picture = [clean(token) for token in tokens], picture
         L, H, q, k = weights.shape
-        if not (len(self.tokens) <= MOST_TOKENS and k <= MOST_KEYS and L * (H + 1) * q * k <= MOST_WEIGHTS):
+        if not (
+            len(self.tokens) <= MOST_TOKENS
+            and k <= MOST_KEYS
+            and L * (H + 1) * q * k <= MOST_WEIGHTS
+        ):
             came = f"{len(self.tokens)} tokens, {k} keys, {L * (H + 1) * q * k:,} weights with the heads' means"
             limits = f"{MOST_TOKENS} tokens, {MOST_KEYS} keys and {MOST_WEIGHTS:,} weights"
             way_out = "pass fewer layers or rows, as [m[:, :, :16] for m in maps[-2:]]"
-            raise UsageError(f"an attention explorer holds at most {limits}, and {came} came; {way_out}")
+            raise UsageError(
+                f"an attention explorer holds at most {limits}, and {came} came; {way_out}"
+            )
         self.grid = _grid(k, grid) if picture is not None else None
-        places = _patches(k, self.grid) if self.grid else self.tokens if keys is None else [clean(key) for key in keys]
+        places = (
+            _patches(k, self.grid)
+            if self.grid
+            else self.tokens
+            if keys is None
+            else [clean(key) for key in keys]
+        )
         if len(self.tokens) != q or len(places) != k:
             raise ShapeError(
                 f"attention (H,Tq,Tk), Tq tokens that look, Tk that are looked at: got {weights.shape[1:]}, {len(self.tokens)}, {len(places)}; "
@@ -71,39 +98,73 @@ class AttentionExplorer(Explorer):
 
     def shown(self, query: int | str | None = None) -> np.ndarray:
         """Return the weights `(Tk,)` of one token in the layer and head that are shown, as they are printed: rounded to 0.0001."""
-        place = self.query if query is None else self.tokens.index(query) if isinstance(query, str) else query
+        place = (
+            self.query
+            if query is None
+            else self.tokens.index(query)
+            if isinstance(query, str)
+            else query
+        )
         return self.weights[self.layer, self.head, place] / WHOLE
 
     def sentence(self, query: int | str | None = None) -> str:
         """Return in words how sharply a token looks, and where most."""
         row = self.shown(query)
-        name = self.tokens[self.query] if query is None else query if isinstance(query, str) else self.tokens[query]
+        name = (
+            self.tokens[self.query]
+            if query is None
+            else query
+            if isinstance(query, str)
+            else self.tokens[query]
+        )
         if not row.any():
             return f"{name} looks at nothing in {self._where()}."
         first, *others = np.argsort(-row, kind="stable")[:2]
         said = f"{name} looks at {rounded(float(effective_keys(row)), 1)} of {len(row)} keys in {self._where()}: most at {self.keys[first]}"
         said += f" ({share(row[first])})"
-        return said + (f", then {self.keys[others[0]]} ({share(row[others[0]])})." if others and row[others[0]] else ".")
+        return said + (
+            f", then {self.keys[others[0]]} ({share(row[others[0]])})."
+            if others and row[others[0]]
+            else "."
+        )
 
     def _where(self) -> str:
-        return f"layer {self.layer + 1}, " + (f"head {self.head - 1}" if self.head else "mean of heads")
+        return f"layer {self.layer + 1}, " + (
+            f"head {self.head - 1}" if self.head else "mean of heads"
+        )
 
     def alt(self) -> str:
         """Return where the chosen token looks, and how many keys are looked at in each layer on average."""
         keys = effective_keys(self.weights[:, 0] / WHOLE).mean(axis=1)
-        said = ", ".join(f"{rounded(number, 1)} in layer {L + 1}" for L, number in enumerate(keys.tolist()))
+        said = ", ".join(
+            f"{rounded(number, 1)} in layer {L + 1}" for L, number in enumerate(keys.tolist())
+        )
         return f"{self.sentence()}\nKeys that a token looks at on average: {said}, of {len(self.keys)}."
 
     def table(self) -> str:
         """Return where each token looks in the layer and head that are shown, and all weights of the chosen one."""
         row = self.shown()
-        out = [*(self.sentence(i) for i in range(len(self.tokens))), "", f"{self.tokens[self.query]}, {self._where()}:"]
+        out = [
+            *(self.sentence(i) for i in range(len(self.tokens))),
+            "",
+            f"{self.tokens[self.query]}, {self._where()}:",
+        ]
         if self.grid is None:
-            return "\n".join([*out, *(f"{share(value):>7} {key}" for key, value in zip(self.keys, row, strict=True))])
+            return "\n".join(
+                [
+                    *out,
+                    *(
+                        f"{share(value):>7} {key}"
+                        for key, value in zip(self.keys, row, strict=True)
+                    ),
+                ]
+            )
         rows, columns = self.grid
         heat = row[-rows * columns :].reshape(rows, columns)
         out += [f"class {share(row[0])}"] * (len(row) > heat.size)
-        return "\n".join([*out, *("".join(f"{share(value):>7}" for value in line) for line in heat)])
+        return "\n".join(
+            [*out, *("".join(f"{share(value):>7}" for value in line) for line in heat)]
+        )
 
     def _data(self) -> dict[str, Any]:
         colors, inks = palette()
@@ -124,11 +185,24 @@ class AttentionExplorer(Explorer):
         L, H = self.weights.shape[:2]
         controls = []
         if L > 1:
-            controls.append(choice("layer", "layer", [(str(i), str(i + 1)) for i in range(L)], str(self.layer)))
+            controls.append(
+                choice("layer", "layer", [(str(i), str(i + 1)) for i in range(L)], str(self.layer))
+            )
         if H > 2:
-            controls.append(choice("head", "head", [("0", "mean"), *((str(i), str(i - 1)) for i in range(1, H))], str(self.head)))
+            controls.append(
+                choice(
+                    "head",
+                    "head",
+                    [("0", "mean"), *((str(i), str(i - 1)) for i in range(1, H))],
+                    str(self.head),
+                )
+            )
         sides = [self._over_picture(), self._patch_numbers()] if self.grid else [self._text()]
-        seen = "looked at: " + ("the picture, veiled where little weight lies; weights in percent" if self.grid else "weights in percent")
+        seen = "looked at: " + (
+            "the picture, veiled where little weight lies; weights in percent"
+            if self.grid
+            else "weights in percent"
+        )
         return "\n".join([
             f'<div class="tm-controls tm-live">{"".join(controls)}</div>' if controls else "",
             '<p class="tm-head">who looks, and at how many keys</p>', self._lookers(),
@@ -157,11 +231,19 @@ class AttentionExplorer(Explorer):
         assert self.grid is not None and self.picture is not None
         (rows, columns), s = self.grid, self._side()
         heat = self.shown()[-rows * columns :]
-        out = [f'<image width="{columns * s}" height="{rows * s}" preserveAspectRatio="none" href="{png(self.picture, 256)}"/>']
+        out = [
+            f'<image width="{columns * s}" height="{rows * s}" preserveAspectRatio="none" href="{png(self.picture, 256)}"/>'
+        ]
         for i, value in enumerate(heat.tolist()):
             where = f'x="{i % columns * s}" y="{i // columns * s}" width="{s}" height="{s}"'
             out.append(f'<rect class="tm-veil" {where} fill-opacity="{veil(value, heat.max())}"/>')
-        return svg(columns * s, rows * s, out, role="img", aria_label="the picture, veiled where little weight lies")
+        return svg(
+            columns * s,
+            rows * s,
+            out,
+            role="img",
+            aria_label="the picture, veiled where little weight lies",
+        )
 
     def _patch_numbers(self) -> str:
         assert self.grid is not None
@@ -169,15 +251,25 @@ class AttentionExplorer(Explorer):
         head, size = len(row) - rows * columns, 12 if s > 40 else 11 if s > 30 else 9.5
         out, top = [], 30 * head
         if head:
-            out += ['<g role="row">', self._key(0, 0, 0, columns * s, 26, f"class {rounded(100 * row[0], 1)}", 12), "</g>"]
+            out += [
+                '<g role="row">',
+                self._key(0, 0, 0, columns * s, 26, f"class {rounded(100 * row[0], 1)}", 12),
+                "</g>",
+            ]
         for y in range(rows):
             out.append('<g role="row">')
             for x in range(columns):
                 i = head + y * columns + x
-                out.append(self._key(i, x * s, top + y * s, s, s, rounded(100 * row[i], self._digits()), size))
+                out.append(
+                    self._key(
+                        i, x * s, top + y * s, s, s, rounded(100 * row[i], self._digits()), size
+                    )
+                )
             out.append("</g>")
         out.append('<rect class="tm-here" width="10" height="10"/>')
-        return svg(columns * s, top + rows * s, out, role="grid", aria_label="patches that are looked at")
+        return svg(
+            columns * s, top + rows * s, out, role="grid", aria_label="patches that are looked at"
+        )
 
     def _text(self) -> str:
         row, out, line = self.shown(), ['<g role="row">'], 0.0
@@ -188,7 +280,17 @@ class AttentionExplorer(Explorer):
         out.append('</g><rect class="tm-here" width="10" height="40"/>')
         return svg(WIDEST, line + 42, out, role="grid", aria_label="tokens that are looked at")
 
-    def _key(self, i: int, x: float, y: float, wide: float, tall: float, words: str, size: float, name: str = "") -> str:
+    def _key(
+        self,
+        i: int,
+        x: float,
+        y: float,
+        wide: float,
+        tall: float,
+        words: str,
+        size: float,
+        name: str = "",
+    ) -> str:
         row, (colors, inks) = self.shown(), palette()
         step = level(row[i], 0, row.max())
         said = write(wide / 2, 17, name) if name else ""
@@ -220,7 +322,9 @@ def _grid(count: int, grid: tuple[int, int] | None) -> tuple[int, int]:
         side = int(count**0.5)
         grid = side, side
     if count - grid[0] * grid[1] not in (0, 1):
-        raise ShapeError(f"a picture's {count} keys are rows · columns of patches, or one more: got {grid}; pass grid=(rows, columns)")
+        raise ShapeError(
+            f"a picture's {count} keys are rows · columns of patches, or one more: got {grid}; pass grid=(rows, columns)"
+        )
     return grid
 
 
@@ -236,12 +340,18 @@ def _stacked(maps: Sequence[np.ndarray], pair: int) -> np.ndarray:
     if len(shapes) != 1 or len(shapes[0]) not in (3, 4) or not arrays[0].size:
         came = ", ".join(map(str, shapes)) or "none"
         way_out = "pick those of one tower, as [m for m in maps if m.shape[-1] == 17]"
-        raise ShapeError(f"maps are (B,H,Tq,Tk) or (H,Tq,Tk), all of one size: got {came}; {way_out}")
+        raise ShapeError(
+            f"maps are (B,H,Tq,Tk) or (H,Tq,Tk), all of one size: got {came}; {way_out}"
+        )
     if arrays[0].ndim == 4:
         if not -len(arrays[0]) <= pair < len(arrays[0]):
-            raise UsageError(f"a pair is one of the batch's {len(arrays[0])}, and {pair} came; count from 0")
+            raise UsageError(
+                f"a pair is one of the batch's {len(arrays[0])}, and {pair} came; count from 0"
+            )
         arrays = [each[pair] for each in arrays]
     weights = np.stack(arrays)
     if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.max() <= 1 + 1e-5):
-        raise DataError(f"attention weights lie in [0, 1]: got {weights.min():.3g} to {weights.max():.3g}; pass what softmax gives, not the scores")
+        raise DataError(
+            f"attention weights lie in [0, 1]: got {weights.min():.3g} to {weights.max():.3g}; pass what softmax gives, not the scores"
+        )
     return weights

@@ -1,9 +1,11 @@
 """What all explorers share: a picture that is complete by itself, and a little script that lets it be asked.
 
-`_repr_html_` returns one piece of HTML with everything inside: style, an SVG with its numbers, the same as text, the data, the script. Nothing
-is fetched, nothing needs a kernel, so it works in a notebook, in saved pages and in the docs, and where scripts are stripped the picture
-stays. There are no ids and no names in it: several explorers, or one of them twice, stand on a page without a clash, and equal objects
-give equal bytes. The scripts only change classes, attributes and text of what is there; the words of others are never read as HTML.
+`_repr_html_` returns one piece of HTML with everything inside: style, an SVG with its numbers, the
+same as text, the data, the script. Nothing is fetched, nothing needs a kernel, so it works in a
+notebook, in saved pages and in the docs, and where scripts are stripped the picture stays. There
+are no ids and no names in it: several explorers, or one of them twice, stand on a page without a
+clash, and equal objects give equal bytes. The scripts only change classes, attributes and text of
+what is there; the words of others are never read as HTML.
 """
 
 import base64
@@ -31,7 +33,9 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 PAGE = """:root { color-scheme: light dark } body { max-width: 62rem; margin: 0 auto; padding: 1rem; font: 16px/1.5 system-ui, sans-serif }
 body { background: #fff; color: #222 } @media (prefers-color-scheme: dark) { body { background: #16191c; color: #e8e8e8 } }"""
 #: Characters that would end a line, steer the terminal or turn the direction of what follows.
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 class Explorer(ABC):
@@ -78,7 +82,9 @@ class Explorer(ABC):
         )
 
     def __repr__(self) -> str:
-        return " ".join(self.alt().split())  # what is left of it where only text is shown; no address, so notebooks build repeatably
+        return " ".join(
+            self.alt().split()
+        )  # what is left of it where only text is shown; no address, so notebooks build repeatably
 
     def save(self, path: str | Path) -> Path:
         """Write the explorer as one HTML file, atomically; opened anywhere, it asks the network for nothing."""
@@ -117,13 +123,22 @@ def text(words: object, *, lines: bool = False) -> str:
     >>> text('<b title="x">')
     '&lt;b title=&quot;x&quot;&gt;'
     """
-    return html.escape("\n".join(UNPRINTABLE.sub("□", line) for line in str(words).split("\n")) if lines else clean(words))
+    return html.escape(
+        "\n".join(UNPRINTABLE.sub("□", line) for line in str(words).split("\n"))
+        if lines
+        else clean(words)
+    )
 
 
 def as_json(data: Any) -> str:
     """Return data as JSON that may stand inside a script element: no character in it can end that."""
     said = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return UNPRINTABLE.sub("□", said).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return (
+        UNPRINTABLE.sub("□", said)
+        .replace("&", "\\u0026")
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+    )
 
 
 def letters(words: str) -> int:
@@ -132,7 +147,10 @@ def letters(words: str) -> int:
     >>> letters("ab"), letters("球")
     (2, 2)
     """
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in words)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in words
+    )
 
 
 def wrap(words: object, width: int, lines: int) -> list[str]:
@@ -171,7 +189,11 @@ def runs(names: Sequence[str], where: Iterable[int], edges: Collection[int] = ()
             groups.append([place])
     said: list[str] = []
     for group in groups:
-        said += [f"{names[group[0]]} to {names[group[-1]]}"] if len(group) > 3 else [names[place] for place in group]
+        said += (
+            [f"{names[group[0]]} to {names[group[-1]]}"]
+            if len(group) > 3
+            else [names[place] for place in group]
+        )
     return style.listed(said) if said else "nothing"
 
 
@@ -213,17 +235,30 @@ def slider(name: str, label: str, most: int, value: int, said: str, *, least: in
 
 def svg(width: float, height: float, content: Iterable[str], **attributes: str) -> str:
     """Return an SVG of so many pixels, in a box that scrolls where the page is narrower."""
-    said = "".join(f' {name.replace("_", "-")}="{text(value)}"' for name, value in attributes.items())
+    said = "".join(
+        f' {name.replace("_", "-")}="{text(value)}"' for name, value in attributes.items()
+    )
     inside = "\n".join(content)
     return f'<div class="tm-scroll"><svg width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"{said}>\n{inside}\n</svg></div>'
 
 
-def write(x: float, y: float, words: object, *, size: float = 12, kind: str = "", turned: bool = False, end: bool = False) -> str:
+def write(
+    x: float,
+    y: float,
+    words: object,
+    *,
+    size: float = 12,
+    kind: str = "",
+    turned: bool = False,
+    end: bool = False,
+) -> str:
     """Return an SVG text that begins at, or with `end` ends at, `(x, y)`; `turned` reads upwards."""
     anchor = ' text-anchor="end"' if end else ""
     turn = f' transform="rotate(-90 {x:g} {y:g})"' if turned else ""
     name = f' class="{kind}"' if kind else ""
-    return f'<text x="{x:g}" y="{y:g}" font-size="{size:g}"{anchor}{turn}{name}>{text(words)}</text>'
+    return (
+        f'<text x="{x:g}" y="{y:g}" font-size="{size:g}"{anchor}{turn}{name}>{text(words)}</text>'
+    )
 
 
 def png(picture: np.ndarray, most: int = 96) -> str:
@@ -245,9 +280,15 @@ def palette() -> tuple[list[str], list[str]]:
     from matplotlib import colormaps
 
     colors = colormaps["cividis"](np.linspace(0, 1, LEVELS))[:, :3]
-    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4) @ [
+        0.2126,
+        0.7152,
+        0.0722,
+    ]
     inks = np.where((linear + 0.05) / 0.05 >= 1.05 / (linear + 0.05), "#000000", "#ffffff")
-    return ["#" + "".join(f"{round(255 * part):02x}" for part in color) for color in colors.tolist()], inks.tolist()
+    return [
+        "#" + "".join(f"{round(255 * part):02x}" for part in color) for color in colors.tolist()
+    ], inks.tolist()
 
 
 def level(value: float, low: float, high: float) -> int:

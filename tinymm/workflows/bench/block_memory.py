@@ -2,8 +2,9 @@
 
 `python -m tinymm.workflows.bench.block_memory attention loss` prints them.
 
-Each number comes from a process of its own, forward and backward in float32 on one thread, in seconds of processor time, so that other work on the
-machine counts for little. What would not fit into free memory is left out.
+Each number comes from a process of its own, forward and backward in float32 on one thread, in
+seconds of processor time, so that other work on the machine counts for little. What would not fit
+into free memory is left out.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from .memory import forget_peak, peak_mb, resident_mb
 #: What W1 has: heads of a picture, width of a head, embedding width.
 HEADS, WIDTH, JOINT = 4, 32, 128
 SIZES = {"attention": (1024, 2048, 4096, 16384), "loss": (1024, 2048, 4096, 8192, 16384, 32768)}
-#: How many n × n matrices are held at once: each head's weights and their gradient, Figure 3's logits and what becomes of them.
+#: How many n × n matrices are held at once: each head's weights and their gradient, Figure 3's
+#: logits and what becomes of them.
 HELD = {"attention": 2 * HEADS, "loss": 7}
 
 
@@ -44,8 +46,14 @@ def attention(n: int, in_blocks: bool) -> None:
 
 def loss(n: int, in_blocks: bool) -> None:
     """Tell n pairs apart, and walk back."""
-    I, T = (Tensor(x, requires_grad=True) for x in np.random.default_rng(0).standard_normal((2, n, JOINT), dtype=np.float32))
-    t, one = Tensor(np.full((), 2.659, np.float32), requires_grad=True), np.eye(JOINT, dtype=np.float32)
+    I, T = (
+        Tensor(x, requires_grad=True)
+        for x in np.random.default_rng(0).standard_normal((2, n, JOINT), dtype=np.float32)
+    )
+    t, one = (
+        Tensor(np.full((), 2.659, np.float32), requires_grad=True),
+        np.eye(JOINT, dtype=np.float32),
+    )
     if in_blocks:
         blockwise_contrastive_loss(l2_normalize(I), l2_normalize(T), np.exp(t)).backward()
     else:
@@ -78,27 +86,50 @@ def free_mb() -> float:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return float("inf")
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:")), float("inf"))
+    return next(
+        (int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable:")),
+        float("inf"),
+    )
 
 
 def main(arguments: Any = None) -> None:
     """Parse the command line; measure one side of one case here, or all of them in processes of their own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", choices=[*CASES, []])
-    parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help="tokens or pairs (default: 1,024 to 16,384 and to 32,768)")
-    parser.add_argument("--side", choices=("blocks", "whole"), help="measure this side alone, in this process")
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="tokens or pairs (default: 1,024 to 16,384 and to 32,768)",
+    )
+    parser.add_argument(
+        "--side", choices=("blocks", "whole"), help="measure this side alone, in this process"
+    )
     options = parser.parse_args(arguments)
     for case in options.cases or CASES:
         for n in options.sizes or SIZES[case]:
             for side in (options.side,) if options.side else ("blocks", "whole"):
                 need = HELD[case] * 4 * n * n / 2**20
                 if side == "whole" and need > 0.8 * free_mb():
-                    print(f"{case} {n} whole does not fit: {need:,.0f} MB of {free_mb():,.0f} that are free", flush=True)
+                    print(
+                        f"{case} {n} whole does not fit: {need:,.0f} MB of {free_mb():,.0f} that are free",
+                        flush=True,
+                    )
                 elif options.side:
                     seconds, peak = measure(case, n, side == "blocks")
                     print(f"{case} {n} {side} s {seconds:.3f} peak MB {peak:.0f}", flush=True)
                 else:
-                    command = [sys.executable, "-m", "tinymm.workflows.bench.block_memory", case, "--sizes", str(n), "--side", side]
+                    command = [
+                        sys.executable,
+                        "-m",
+                        "tinymm.workflows.bench.block_memory",
+                        case,
+                        "--sizes",
+                        str(n),
+                        "--side",
+                        side,
+                    ]
                     subprocess.run(command, check=True)
 
 

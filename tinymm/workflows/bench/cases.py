@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 class Contrast:
     """A CLIP of two transformers, its loss and AdamW: pictures of `side` pixels, texts of `context` tokens, one `width` throughout.
 
-    `what` names what is timed: a training "step", the "fwd" pass with the loss and without a memory, the "image" encoder alone.
+    `what` names what is timed: a training "step", the "fwd" pass with the loss and without a
+    memory, the "image" encoder alone.
     """
 
     side: int
@@ -49,15 +50,24 @@ W2 = Contrast(64, 8, 256, 6, 4, 32, 2000)
 #: OpenAI's ViT-B/32, whose text tower is not run here and is kept small.
 B32 = Contrast(224, 32, 768, 12, 12, 8, 100, what=("image",))
 
-#: Name on the command line → the cases that it stands for, each with the name of its lines. A growth has one number more in each.
+#: Name on the command line → the cases that it stands for, each with the name of its lines. A
+#: growth has one number more in each.
 CASES: dict[str, dict[str, Case]] = {
     "W1": {"W1": W1},
     "W2": {"W2": W2},
     "inference": {f"ViT-B/32 x{n}": replace(B32, batch=n) for n in (1, 32)},
     "decoding": {f"decoding x{n}": Decode(n) for n in (1, 8)},
-    "batch": {f"batch {n}": replace(W1, batch=n, what=("step",)) for n in (8, 16, 32, 64, 128, 256)},
-    "width": {f"width {n}": replace(W1, width=n, batch=16, what=("step",)) for n in (32, 64, 128, 256, 512)},
-    "sequence": {f"sequence {(32 // n) ** 2 + 1}": replace(W1, patch=n, batch=16, what=("step",)) for n in (16, 8, 4, 2)},
+    "batch": {
+        f"batch {n}": replace(W1, batch=n, what=("step",)) for n in (8, 16, 32, 64, 128, 256)
+    },
+    "width": {
+        f"width {n}": replace(W1, width=n, batch=16, what=("step",))
+        for n in (32, 64, 128, 256, 512)
+    },
+    "sequence": {
+        f"sequence {(32 // n) ** 2 + 1}": replace(W1, patch=n, batch=16, what=("step",))
+        for n in (16, 8, 4, 2)
+    },
     "loss": {f"loss {n}": Loss(n) for n in (256, 512, 1024, 2048, 4096)},
 }
 #: What is drawn as a curve: how the time grows with one number.

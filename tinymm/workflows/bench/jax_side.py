@@ -1,6 +1,7 @@
 """JAX's side of the benchmark: the same CLIP as one compiled function; prints the same lines. Decoding is not run here.
 
-Run by `bench --against jax`, or alone: `python -m tinymm.workflows.bench.jax_side W1 --workers 2`. Nothing else in tinymm imports jax.
+Run by `bench --against jax`, or alone: `python -m tinymm.workflows.bench.jax_side W1 --workers 2`.
+Nothing else in tinymm imports jax.
 """
 
 import argparse
@@ -19,8 +20,22 @@ from .timing import main
 
 def block_parameters(draw: Callable, D: int) -> dict[str, Any]:
     """Return a transformer block's weights."""
-    shapes = {"gain_1": (D,), "bias_1": (D,), "qkv": (D, 3 * D), "qkv_bias": (3 * D,), "output": (D, D), "output_bias": (D,), "gain_2": (D,)}
-    shapes |= {"bias_2": (D,), "expand": (D, 4 * D), "expand_bias": (4 * D,), "contract": (4 * D, D), "contract_bias": (D,)}
+    shapes = {
+        "gain_1": (D,),
+        "bias_1": (D,),
+        "qkv": (D, 3 * D),
+        "qkv_bias": (3 * D,),
+        "output": (D, D),
+        "output_bias": (D,),
+        "gain_2": (D,),
+    }
+    shapes |= {
+        "bias_2": (D,),
+        "expand": (D, 4 * D),
+        "expand_bias": (4 * D,),
+        "contract": (4 * D, D),
+        "contract_bias": (D,),
+    }
     return {name: draw(*shape) for name, shape in shapes.items()}
 
 
@@ -32,9 +47,27 @@ def parameters(case: Contrast, rng: np.random.Generator) -> dict[str, Any]:
 
     D, places = case.width, (case.side // case.patch) ** 2
     norms = {name: (draw(D), draw(D)) for name in ("before", "after", "text_after")}
-    blocks = {name: [block_parameters(draw, D) for _ in range(case.layers)] for name in ("image_blocks", "text_blocks")}
-    arrays = {"patches": draw(3 * case.patch**2, D), "first": draw(D), "places": draw(places + 1, D), "tokens": draw(case.vocabulary, D)}
-    return norms | blocks | arrays | {"positions": draw(case.context, D), "W_i": draw(D, D), "W_t": draw(D, D), "t": jnp.float32(2.659)}
+    blocks = {
+        name: [block_parameters(draw, D) for _ in range(case.layers)]
+        for name in ("image_blocks", "text_blocks")
+    }
+    arrays = {
+        "patches": draw(3 * case.patch**2, D),
+        "first": draw(D),
+        "places": draw(places + 1, D),
+        "tokens": draw(case.vocabulary, D),
+    }
+    return (
+        norms
+        | blocks
+        | arrays
+        | {
+            "positions": draw(case.context, D),
+            "W_i": draw(D, D),
+            "W_t": draw(D, D),
+            "t": jnp.float32(2.659),
+        }
+    )
 
 
 def norm(x, gain, bias):
@@ -46,10 +79,18 @@ def norm(x, gain, bias):
 def block(x, p, heads, causal):
     """Map (B, T, D) to (B, T, D)."""
     B, T, D = x.shape
-    q, k, v = (norm(x, p["gain_1"], p["bias_1"]) @ p["qkv"] + p["qkv_bias"]).reshape(B, T, 3, heads, D // heads).transpose(2, 0, 3, 1, 4)
+    q, k, v = (
+        (norm(x, p["gain_1"], p["bias_1"]) @ p["qkv"] + p["qkv_bias"])
+        .reshape(B, T, 3, heads, D // heads)
+        .transpose(2, 0, 3, 1, 4)
+    )
     scores = q @ k.transpose(0, 1, 3, 2) * (D // heads) ** -0.5
     scores = jnp.where(jnp.tri(T, dtype=bool), scores, -jnp.inf) if causal else scores
-    x = x + (jax.nn.softmax(scores) @ v).transpose(0, 2, 1, 3).reshape(B, T, D) @ p["output"] + p["output_bias"]
+    x = (
+        x
+        + (jax.nn.softmax(scores) @ v).transpose(0, 2, 1, 3).reshape(B, T, D) @ p["output"]
+        + p["output_bias"]
+    )
     h = norm(x, p["gain_2"], p["bias_2"]) @ p["expand"] + p["expand_bias"]
     return x + (h * jax.nn.sigmoid(1.702 * h)) @ p["contract"] + p["contract_bias"]
 
@@ -57,8 +98,14 @@ def block(x, p, heads, causal):
 def image_features(p, images, case: Contrast):
     """Return the features (B, E) of pictures (B, h, w, 3)."""
     B, k, n = len(images), case.patch, case.side // case.patch
-    x = images.reshape(B, n, k, n, k, 3).transpose(0, 1, 3, 2, 4, 5).reshape(B, n * n, -1) @ p["patches"]
-    x = norm(jnp.concatenate([jnp.broadcast_to(p["first"], (B, 1, case.width)), x], 1) + p["places"], *p["before"])
+    x = (
+        images.reshape(B, n, k, n, k, 3).transpose(0, 1, 3, 2, 4, 5).reshape(B, n * n, -1)
+        @ p["patches"]
+    )
+    x = norm(
+        jnp.concatenate([jnp.broadcast_to(p["first"], (B, 1, case.width)), x], 1) + p["places"],
+        *p["before"],
+    )
     for own in p["image_blocks"]:
         x = block(x, own, case.heads, False)
     return norm(x[:, 0], *p["after"]) @ p["W_i"]
@@ -68,7 +115,13 @@ def symmetric_loss(image, text, t):
     """Return the symmetric contrastive loss of features (n, E)."""
     image, text = (x / jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (image, text))
     logits, own = image @ text.T * jnp.exp(t), jnp.arange(len(image))
-    return -(jax.nn.log_softmax(logits, 0)[own, own].mean() + jax.nn.log_softmax(logits, 1)[own, own].mean()) / 2
+    return (
+        -(
+            jax.nn.log_softmax(logits, 0)[own, own].mean()
+            + jax.nn.log_softmax(logits, 1)[own, own].mean()
+        )
+        / 2
+    )
 
 
 def clip_loss(p, images, ids, case: Contrast):
@@ -85,15 +138,31 @@ def adamw(p, m, v, n, gradients):
     each = jax.tree_util.tree_map
     m = each(lambda m, g: 0.9 * m + 0.1 * g, m, gradients)
     v = each(lambda v, g: 0.999 * v + 0.001 * g * g, v, gradients)
-    step = each(lambda p, m, v: p * (1 - 1e-5) - 1e-3 * (m / (1 - 0.9**n)) / (jnp.sqrt(v / (1 - 0.999**n)) + 1e-8), p, m, v)
+    step = each(
+        lambda p, m, v: (
+            p * (1 - 1e-5) - 1e-3 * (m / (1 - 0.9**n)) / (jnp.sqrt(v / (1 - 0.999**n)) + 1e-8)
+        ),
+        p,
+        m,
+        v,
+    )
     return step, m, v
 
 
 @contextlib.contextmanager
-def prepare(case: Case, options: argparse.Namespace) -> Iterator[tuple[dict[str, Callable[[], object]], int]]:
+def prepare(
+    case: Case, options: argparse.Namespace
+) -> Iterator[tuple[dict[str, Callable[[], object]], int]]:
     """Give what to time of a case; nothing for decoding."""
     rng = np.random.default_rng(options.seed)
-    yield contrast(case, rng) if isinstance(case, Contrast) else loss(case, rng) if isinstance(case, Loss) else {}, 1
+    yield (
+        contrast(case, rng)
+        if isinstance(case, Contrast)
+        else loss(case, rng)
+        if isinstance(case, Loss)
+        else {},
+        1,
+    )
 
 
 def contrast(case: Contrast, rng: np.random.Generator) -> dict[str, Callable[[], object]]:

@@ -38,10 +38,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
     for name in options.names:
-        times = np.array(step_times(getattr(bench_cases, name), options.workers, options.steps)) * 1e3
+        times = (
+            np.array(step_times(getattr(bench_cases, name), options.workers, options.steps)) * 1e3
+        )
         if current_group().rank == 0:
             print(
-                f"{name} ranks {current_group().size} threads {options.workers}: step ms min {times.min():.1f} med {np.median(times):.1f}", flush=True
+                f"{name} ranks {current_group().size} threads {options.workers}: step ms min {times.min():.1f} med {np.median(times):.1f}",
+                flush=True,
             )
 
 

@@ -1,7 +1,7 @@
 """`bench`: how long training steps, inference and words take, and how that grows, beside PyTorch's and JAX's in the same run if asked.
 
-Each case runs in a process of its own, and each side twice, in turn; the shorter of its two minima counts: what else the machine was doing
-then hurts all alike.
+Each case runs in a process of its own, and each side twice, in turn; the shorter of its two minima
+counts: what else the machine was doing then hurts all alike.
 """
 
 import importlib.util
@@ -28,7 +28,10 @@ LINE = re.compile(
 )
 ROUNDS = 2
 #: What each of the other sides needs: the module to be found, and how one gets it.
-OTHERS = {"torch": "PyTorch, which is not installed here; install the extra 'parity'", "jax": "JAX, which is not installed here; pip install jax"}
+OTHERS = {
+    "torch": "PyTorch, which is not installed here; install the extra 'parity'",
+    "jax": "JAX, which is not installed here; pip install jax",
+}
 
 
 def run(
@@ -43,11 +46,14 @@ def run(
 ) -> dict[str, float]:
     """Print each side's lines as they come, then the ratios; return all numbers by `"W1 tinymm step"` and the like, in ms, MB and µs.
 
-    `workers` is the number of threads of all sides; with one, the matrix library has one as well. `out` takes the numbers as JSON, and a
-    picture of them beside it. UsageError for an unknown workload, fewer than one worker, or another library that is missing.
+    `workers` is the number of threads of all sides; with one, the matrix library has one as well.
+    `out` takes the numbers as JSON, and a picture of them beside it. UsageError for an unknown
+    workload, fewer than one worker, or another library that is missing.
     """
     if unknown := [name for name in workloads if name not in CASES]:
-        raise UsageError(f"the workloads are {', '.join(CASES)}, and {unknown[0]!r} came; see docs/benchmark.md")
+        raise UsageError(
+            f"the workloads are {', '.join(CASES)}, and {unknown[0]!r} came; see docs/benchmark.md"
+        )
     for side in against:
         if importlib.util.find_spec(side) is None:
             raise UsageError(f"--against {side} needs {OTHERS[side]}, or leave --against out")
@@ -67,11 +73,16 @@ def run(
         for line in _ratios(numbers, case, sides[1:], workers):
             say(line)
     if out:
-        write_json(out, {"workers": workers, "backend": backend, "machine": machine(), "numbers": numbers})
+        write_json(
+            out, {"workers": workers, "backend": backend, "machine": machine(), "numbers": numbers}
+        )
         if against:
             from tinymm.viz.performance.benchmark import benchmark
 
-            style.save(benchmark(numbers, against=against[0], workers=workers), Path(out).with_suffix(".png"))
+            style.save(
+                benchmark(numbers, against=against[0], workers=workers),
+                Path(out).with_suffix(".png"),
+            )
     return numbers
 
 
@@ -84,7 +95,9 @@ def _ratios(numbers: dict[str, float], case: str, others: Iterable[str], workers
             if (theirs := numbers.get(f"{case} {other} {what}")) is None:
                 continue
             numbers[f"{case} {what} ratio {other}"] = numbers[key] / theirs
-            lines.append(f"{case} {what} ratio tinymm/{other} {numbers[key] / theirs:.2f} ({workers} thread{'s' * (workers > 1)})")
+            lines.append(
+                f"{case} {what} ratio tinymm/{other} {numbers[key] / theirs:.2f} ({workers} thread{'s' * (workers > 1)})"
+            )
     return lines
 
 
@@ -101,20 +114,35 @@ def machine() -> dict[str, Any]:
     versions = {name: installed(name) for name in ("numpy", "scipy", "torch", "jax", "cupy")}
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        model = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+            platform.machine(),
+        )
     except OSError:
         model = platform.machine()
-    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), **{k: v for k, v in versions.items() if v}}
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{k: v for k, v in versions.items() if v},
+    }
 
 
 def _lines(side: str, arguments: list[str], workers: int) -> list[str]:
     # One kind of parallelism: ours is threads over shards, each with a matrix library of one thread.
-    threads = {name: str(workers) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = {
+        name: str(workers)
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    }
     command = [sys.executable, "-m", f"tinymm.workflows.bench.{side}_side", *arguments]
-    done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=os.environ | threads, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UsageError(f"the {side} side of the benchmark stopped with exit code {done.returncode}: {last}")
+        raise UsageError(
+            f"the {side} side of the benchmark stopped with exit code {done.returncode}: {last}"
+        )
     return done.stdout.splitlines()
 
 
@@ -133,13 +161,26 @@ PLACE = 90
 
 def declare(parsers: Any) -> None:
     """Add bench."""
-    bench = commands.add(parsers, "bench", "time training, inference and words, beside PyTorch if asked", "bench W1 W2 --against torch", _command)
+    bench = commands.add(
+        parsers,
+        "bench",
+        "time training, inference and words, beside PyTorch if asked",
+        "bench W1 W2 --against torch",
+        _command,
+    )
     named = "W1, W2, inference, decoding; growths: batch, width, sequence, loss (default: W1 W2)"
     bench.add_argument("workloads", nargs="*", default=["W1", "W2"], metavar="W", help=named)
     sides = "run other sides in turn and print the ratios (torch needs the extra 'parity')"
     bench.add_argument("--against", nargs="+", default=[], choices=list(OTHERS), help=sides)
-    bench.add_argument("--workers", type=int, metavar="N", help="threads, on all sides (default: the cores, up to 4)")
-    commands.common(bench, out="write the numbers to this JSON file too, and a picture of them beside it")
+    bench.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="threads, on all sides (default: the cores, up to 4)",
+    )
+    commands.common(
+        bench, out="write the numbers to this JSON file too, and a picture of them beside it"
+    )
 
 
 def _command(**options: Any) -> None:

@@ -42,10 +42,16 @@ def run(
 ) -> dict[str, Any]:
     """Print and return operations, memory, exchange and time of a training on paper; without a rate (GFLOP/s a machine) this one's is measured.
 
-    `memory` is a machine's, in GB of 10⁹ bytes. With `out`, a folder, the numbers are written there with a picture of memory and time over the
-    batch size. UsageError for a model, a batch or a number that makes no sense.
+    `memory` is a machine's, in GB of 10⁹ bytes. With `out`, a folder, the numbers are written there
+    with a picture of memory and time over the batch size. UsageError for a model, a batch or a
+    number that makes no sense.
     """
-    for name, value in (("pairs", pairs), ("epochs", epochs), ("memory", memory), ("rate", 1.0 if rate is None else rate)):
+    for name, value in (
+        ("pairs", pairs),
+        ("epochs", epochs),
+        ("memory", memory),
+        ("rate", 1.0 if rate is None else rate),
+    ):
         if not value > 0:
             raise UsageError(f"--{name} is above 0, and {value} came; leave it out for its default")
     config = CLIPConfig.paper(model)
@@ -59,7 +65,10 @@ def run(
     if out:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "arithmetic.json", {"model": model, "batch": batch, "machines": machines, "rate": rate * 1e9, **found})
+        write_json(
+            folder / "arithmetic.json",
+            {"model": model, "batch": batch, "machines": machines, "rate": rate * 1e9, **found},
+        )
         picture(folder / "arithmetic.png", model, machines, memory * 1e9, rate * 1e9)
         say(f"numbers and picture: {folder}")
     return found
@@ -68,7 +77,9 @@ def run(
 # ---------------------------------------------------------------------- this machine's own rate
 def _measured(seed: int, backend: str, say: Callable[[str], None]) -> float:
     product, step = matrix_rate(seed, backend), step_rate(seed, backend)
-    say(f"this machine: a product of {SIDE} × {SIDE} numbers {product:,.0f} GFLOP/s; steps of a small CLIP {step:,.0f} GFLOP/s, which counts here")
+    say(
+        f"this machine: a product of {SIDE} × {SIDE} numbers {product:,.0f} GFLOP/s; steps of a small CLIP {step:,.0f} GFLOP/s, which counts here"
+    )
     say("")
     return step
 
@@ -85,7 +96,10 @@ def shortest(work: Callable[[], Any], times: int = 5) -> float:
 
 def matrix_rate(seed: int = 0, backend: str = "numpy") -> float:
     """Return GFLOP/s of a product of two square matrices in float32: what a machine can do at best."""
-    a, b = (to_backend(generator(seed, i).standard_normal((SIDE, SIDE), dtype=np.float32), backend) for i in range(2))
+    a, b = (
+        to_backend(generator(seed, i).standard_normal((SIDE, SIDE), dtype=np.float32), backend)
+        for i in range(2)
+    )
     return 2 * SIDE**3 / shortest(lambda: (a @ b)[0, 0]) / 1e9
 
 
@@ -102,7 +116,9 @@ def step_rate(seed: int = 0, backend: str = "numpy") -> float:
     model = CLIP(small, rng).to(backend)
     optimizer = AdamW(model)
     side, text = small.image.resolution, small.text
-    images = to_backend(rng.standard_normal((SMALL_BATCH, side, side, 3), dtype=np.float32), backend)
+    images = to_backend(
+        rng.standard_normal((SMALL_BATCH, side, side, 3), dtype=np.float32), backend
+    )
     ids = rng.integers(1, text.vocabulary, (SMALL_BATCH, text.context))
 
     def step() -> Any:
@@ -114,7 +130,9 @@ def step_rate(seed: int = 0, backend: str = "numpy") -> float:
 
 
 # ---------------------------------------------------------------------- what is printed
-def table(model: str, runs: dict[bool, Run], pairs: float, epochs: float, memory: float, rate: float) -> list[str]:
+def table(
+    model: str, runs: dict[bool, Run], pairs: float, epochs: float, memory: float, rate: float
+) -> list[str]:
     """Return the lines of the whole table; `memory` in bytes, `rate` in operations a second, `runs` with the global and the local loss."""
     batch, machines = runs[False].batch, runs[False].machines
     return [
@@ -135,16 +153,30 @@ def table(model: str, runs: dict[bool, Run], pairs: float, epochs: float, memory
 def _operations(runs: dict[bool, Run], pairs: float, epochs: float) -> list[str]:
     run, config = runs[False], runs[False].config
     image, text = projection(config)
-    costs = {"a picture": image_cost(config.image) + image, "its text": text_cost(config.text) + text}
+    costs = {
+        "a picture": image_cost(config.image) + image,
+        "its text": text_cost(config.text) + text,
+    }
     lines = [_row("multiply-adds", "forward", "step")]
-    lines += [_row(f"  {name}", _count(cost.operations), _count(cost.step)) for name, cost in costs.items()]
+    lines += [
+        _row(f"  {name}", _count(cost.operations), _count(cost.step))
+        for name, cost in costs.items()
+    ]
     whole = sum(costs.values(), Cost())
     n, E = run.batch, config.embed_dim
     lines += [
         _row("  the n × n product, a pair's part", _count(n * E), _count(3 * n * E)),
-        _row("  the batch", _count(n * (whole.operations + n * E)), _count(n * (whole.step + 3 * n * E))),
+        _row(
+            "  the batch",
+            _count(n * (whole.operations + n * E)),
+            _count(n * (whole.step + 3 * n * E)),
+        ),
         _row("  the whole training", "", _count(pairs * epochs * (whole.step + 3 * n * E))),
-        _row("the loss's share of a machine's step", f"{runs[False].loss_share():.1%} global", f"{runs[True].loss_share():.2%} local"),
+        _row(
+            "the loss's share of a machine's step",
+            f"{runs[False].loss_share():.1%} global",
+            f"{runs[True].loss_share():.2%} local",
+        ),
     ]
     return lines
 
@@ -154,13 +186,29 @@ def _memory(runs: dict[bool, Run], memory: float) -> list[str]:
     config, batch, machines = both[0].config, both[0].batch, both[0].machines
     needed = [arithmetic.machines_needed(config, batch, memory, local=local) for local in runs]
     fits = ["fits" if run.memory_bytes() <= memory else "too much" for run in both]
-    alone = [arithmetic.largest_batch(memory, arrays, share) for arrays in (LEAST, FIGURE_3) for share in (1, machines)]
+    alone = [
+        arithmetic.largest_batch(memory, arrays, share)
+        for arrays in (LEAST, FIGURE_3)
+        for share in (1, machines)
+    ]
     return [
         _row("memory of a machine", "global loss", "local loss"),
-        _row(f"  {pair_cost(config).parameters / 1e6:,.1f} M weights, gradients, two means", *(_bytes(run.state_bytes()) for run in both)),
-        _row(f"  kept of {both[0].pairs_each:,} pairs for the way back", *(_bytes(run.kept_bytes()) for run in both)),
-        _row(f"  n × n, {LEAST} arrays: logits and gradient", *(_bytes(run.matrix_bytes()) for run in both)),
-        _row(f"  n × n, {FIGURE_3} arrays: Figure 3 as it stands", *(_bytes(run.matrix_bytes(FIGURE_3)) for run in both)),
+        _row(
+            f"  {pair_cost(config).parameters / 1e6:,.1f} M weights, gradients, two means",
+            *(_bytes(run.state_bytes()) for run in both),
+        ),
+        _row(
+            f"  kept of {both[0].pairs_each:,} pairs for the way back",
+            *(_bytes(run.kept_bytes()) for run in both),
+        ),
+        _row(
+            f"  n × n, {LEAST} arrays: logits and gradient",
+            *(_bytes(run.matrix_bytes()) for run in both),
+        ),
+        _row(
+            f"  n × n, {FIGURE_3} arrays: Figure 3 as it stands",
+            *(_bytes(run.matrix_bytes(FIGURE_3)) for run in both),
+        ),
         _row(f"  all, with {LEAST} arrays", *(_bytes(run.memory_bytes()) for run in both)),
         _row("", *fits),
         _row("  machines that would do", *(f"{N:,}" if N else "no number" for N in needed)),
@@ -173,7 +221,9 @@ def _exchange(runs: dict[bool, Run]) -> list[str]:
     both = list(runs.values())
     return [
         _row("received by a machine a step", "global loss", "local loss"),
-        _row("  embeddings of the others, forward", *(_bytes(run.gathered_bytes()) for run in both)),
+        _row(
+            "  embeddings of the others, forward", *(_bytes(run.gathered_bytes()) for run in both)
+        ),
         _row("  gradients of its own, backward", *(_bytes(run.scattered_bytes()) for run in both)),
         _row("  gradients of the weights", *(_bytes(run.reduced_bytes()) for run in both)),
     ]
@@ -184,7 +234,13 @@ def _time(runs: dict[bool, Run], pairs: float, epochs: float, rate: float) -> li
     return [
         _row("time, if nothing ever waits", "global loss", "local loss"),
         _row("  a step", *(f"{2 * run.step_operations() / rate:,.2f} s" for run in both)),
-        _row("  the whole training", *(f"{arithmetic.training_days(run, rate, int(pairs), epochs):,.1f} days" for run in both)),
+        _row(
+            "  the whole training",
+            *(
+                f"{arithmetic.training_days(run, rate, int(pairs), epochs):,.1f} days"
+                for run in both
+            ),
+        ),
     ]
 
 
@@ -193,11 +249,15 @@ def _paper() -> list[str]:
     for name, (machines, days) in PAPER.items():
         done = arithmetic.training_operations(CLIPConfig.paper(name))
         each = arithmetic.sustained_rate(CLIPConfig.paper(name), machines, days)
-        lines.append(_row(f"  {name}: {days:g} days on {machines} V100", f"{done:.1e}", _rate(each)))
+        lines.append(
+            _row(f"  {name}: {days:g} days on {machines} V100", f"{done:.1e}", _rate(each))
+        )
     return lines
 
 
-def numbers(runs: dict[bool, Run], pairs: float, epochs: float, memory: float, rate: float) -> dict[str, Any]:
+def numbers(
+    runs: dict[bool, Run], pairs: float, epochs: float, memory: float, rate: float
+) -> dict[str, Any]:
     """Return the same numbers by name, in operations, bytes, seconds and days."""
     found: dict[str, Any] = {}
     for local, run in runs.items():
@@ -217,7 +277,10 @@ def picture(path: Path, model: str, machines: int, memory: float, rate: float) -
     from tinymm.viz.performance import batch_size
 
     sizes = np.array([machines * 2**i for i in range(1, 13)])
-    runs = {local: [Run(CLIPConfig.paper(model), int(n), machines, local) for n in sizes] for local in (False, True)}
+    runs = {
+        local: [Run(CLIPConfig.paper(model), int(n), machines, local) for n in sizes]
+        for local in (False, True)
+    }
     whole = {
         "n × n, Figure 3 as it stands": [run.matrix_bytes(FIGURE_3) for run in runs[False]],
         "n × n, logits and gradient": [run.matrix_bytes() for run in runs[False]],
@@ -225,7 +288,9 @@ def picture(path: Path, model: str, machines: int, memory: float, rate: float) -
         "n × n, local loss": [run.matrix_bytes() for run in runs[True]],
     }
     spent = {
-        "global loss, with its n × n product": [2 * run.step_operations() / rate for run in runs[False]],
+        "global loss, with its n × n product": [
+            2 * run.step_operations() / rate for run in runs[False]
+        ],
         "local loss": [2 * run.step_operations() / rate for run in runs[True]],
     }
     title = f"{model} on {_machines(machines, memory)}"
@@ -265,14 +330,56 @@ PLACE = 130
 def declare(parsers: Any) -> None:
     """Add arithmetic."""
     said = "compute what CLIP's own scale asks of machines: operations, memory, exchange, time"
-    scale = commands.add(parsers, "arithmetic", said, "arithmetic --model ViT-L/14 --machines 256 --rate 25000", _command)
-    scale.add_argument("--model", default="ViT-B/32", metavar="NAME", help="a released size, such as RN50x64 (default: ViT-B/32)")
-    scale.add_argument("--batch", type=int, default=32_768, metavar="N", help="pairs a batch, over all machines (default: 32768)")
-    scale.add_argument("--pairs", type=float, default=400e6, metavar="N", help="pairs of the data set (default: 400e6)")
-    scale.add_argument("--epochs", type=float, default=32, metavar="N", help="times that training sees them (default: 32)")
-    scale.add_argument("--machines", type=int, default=256, metavar="N", help="machines that share the batch (default: 256)")
-    scale.add_argument("--memory", type=float, default=16, metavar="GB", help="memory of each (default: 16)")
-    scale.add_argument("--rate", type=float, metavar="GFLOP/s", help="what each sustains (default: what this machine does, measured)")
+    scale = commands.add(
+        parsers,
+        "arithmetic",
+        said,
+        "arithmetic --model ViT-L/14 --machines 256 --rate 25000",
+        _command,
+    )
+    scale.add_argument(
+        "--model",
+        default="ViT-B/32",
+        metavar="NAME",
+        help="a released size, such as RN50x64 (default: ViT-B/32)",
+    )
+    scale.add_argument(
+        "--batch",
+        type=int,
+        default=32_768,
+        metavar="N",
+        help="pairs a batch, over all machines (default: 32768)",
+    )
+    scale.add_argument(
+        "--pairs",
+        type=float,
+        default=400e6,
+        metavar="N",
+        help="pairs of the data set (default: 400e6)",
+    )
+    scale.add_argument(
+        "--epochs",
+        type=float,
+        default=32,
+        metavar="N",
+        help="times that training sees them (default: 32)",
+    )
+    scale.add_argument(
+        "--machines",
+        type=int,
+        default=256,
+        metavar="N",
+        help="machines that share the batch (default: 256)",
+    )
+    scale.add_argument(
+        "--memory", type=float, default=16, metavar="GB", help="memory of each (default: 16)"
+    )
+    scale.add_argument(
+        "--rate",
+        type=float,
+        metavar="GFLOP/s",
+        help="what each sustains (default: what this machine does, measured)",
+    )
     commands.common(scale, out="a folder to write the numbers and a picture in", folder=True)
 
 

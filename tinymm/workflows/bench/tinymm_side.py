@@ -40,14 +40,26 @@ def prepare(case: Case, options: argparse.Namespace) -> Iterator[Runs]:
 def clip_config(case: Contrast) -> CLIPConfig:
     """Return the config of a case's CLIP."""
     image = ViTConfig(case.side, case.patch, case.width, case.layers, case.heads)
-    return CLIPConfig(case.width, image, TextConfig(case.vocabulary, case.context, case.width, case.layers, case.heads))
+    return CLIPConfig(
+        case.width,
+        image,
+        TextConfig(case.vocabulary, case.context, case.width, case.layers, case.heads),
+    )
 
 
-def contrast(case: Contrast, backend: str, rng: np.random.Generator, split: Callable) -> dict[str, Callable[[], object]]:
+def contrast(
+    case: Contrast, backend: str, rng: np.random.Generator, split: Callable
+) -> dict[str, Callable[[], object]]:
     """Return a training step (forward, loss, backward, AdamW), the forward pass with its loss, and the image encoder alone."""
     model = CLIP(clip_config(case), rng).to(backend)
-    optimizer = AdamW(model, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8) if "step" in case.what else None
-    images = to_backend(rng.standard_normal((case.batch, case.side, case.side, 3), dtype=np.float32), backend)
+    optimizer = (
+        AdamW(model, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
+        if "step" in case.what
+        else None
+    )
+    images = to_backend(
+        rng.standard_normal((case.batch, case.side, case.side, 3), dtype=np.float32), backend
+    )
     ids = rng.integers(1, case.vocabulary, (case.batch, case.context))
 
     def step() -> None:
@@ -69,9 +81,16 @@ def contrast(case: Contrast, backend: str, rng: np.random.Generator, split: Call
 def loss(case: Loss, backend: str, rng: np.random.Generator) -> dict[str, Callable[[], object]]:
     """Return Figure 3 on given features with its gradient, the projections included."""
     n, E = case.n, case.width
-    I, T = (Tensor(to_backend(rng.standard_normal((n, E), dtype=np.float32), backend), requires_grad=True) for _ in range(2))
+    I, T = (
+        Tensor(
+            to_backend(rng.standard_normal((n, E), dtype=np.float32), backend), requires_grad=True
+        )
+        for _ in range(2)
+    )
     W = to_backend(np.eye(E, dtype=np.float32), backend)
-    t = Tensor(to_backend(np.float32(2.659) + np.zeros((), np.float32), backend), requires_grad=True)
+    t = Tensor(
+        to_backend(np.float32(2.659) + np.zeros((), np.float32), backend), requires_grad=True
+    )
 
     def step() -> None:
         figure_3(lambda x: x, lambda x: x, I, T, W, W, t)[0].backward(into={})
@@ -81,7 +100,13 @@ def loss(case: Loss, backend: str, rng: np.random.Generator) -> dict[str, Callab
 
 def decode(case: Decode, backend: str, rng: np.random.Generator) -> dict[str, Callable[[], object]]:
     """Return the greedy continuation of prompts."""
-    config = OPTConfig(vocabulary=case.vocabulary, context=case.prompt + case.new, width=case.width, layers=case.layers, heads=case.heads)
+    config = OPTConfig(
+        vocabulary=case.vocabulary,
+        context=case.prompt + case.new,
+        width=case.width,
+        layers=case.layers,
+        heads=case.heads,
+    )
     model = OPT(config, rng).to(backend)
     ids = rng.integers(5, case.vocabulary, (case.batch, case.prompt))
     return {"word": lambda: model.generate(ids, max_new_tokens=case.new, min_new_tokens=case.new)}

@@ -1,6 +1,7 @@
 """PyTorch's side of the benchmark: the same models and sizes in its own idiom, in eager mode; prints the same lines.
 
-Run by `bench --against torch`, or alone: `python -m tinymm.workflows.bench.torch_side W1 W2 --workers 2`. Nothing else in tinymm imports torch.
+Run by `bench --against torch`, or alone: `python -m tinymm.workflows.bench.torch_side W1 W2
+--workers 2`. Nothing else in tinymm imports torch.
 """
 
 import argparse
@@ -31,7 +32,11 @@ class Block(nn.Module):
         B, T, D = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         if cache is not None:
-            k, v = (torch.cat([old, new], dim=2) for old, new in zip(cache, (k, v), strict=True)) if cache else (k, v)
+            k, v = (
+                (torch.cat([old, new], dim=2) for old, new in zip(cache, (k, v), strict=True))
+                if cache
+                else (k, v)
+            )
             cache[:] = [k, v]
         y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return self.output(y.transpose(1, 2).reshape(B, T, D))
@@ -55,10 +60,16 @@ class TorchCLIP(nn.Module):
         super().__init__()
         D, places = case.width, (case.side // case.patch) ** 2
         self.patches = nn.Conv2d(3, D, case.patch, case.patch, bias=False)
-        self.first, self.places = nn.Parameter(torch.randn(D) * 0.02), nn.Parameter(torch.randn(places + 1, D) * 0.02)
+        self.first, self.places = (
+            nn.Parameter(torch.randn(D) * 0.02),
+            nn.Parameter(torch.randn(places + 1, D) * 0.02),
+        )
         self.before, self.after = nn.LayerNorm(D), nn.LayerNorm(D)
         self.image_blocks = nn.ModuleList(Block(D, case.heads) for _ in range(case.layers))
-        self.tokens, self.positions = nn.Embedding(case.vocabulary, D), nn.Parameter(torch.randn(case.context, D) * 0.01)
+        self.tokens, self.positions = (
+            nn.Embedding(case.vocabulary, D),
+            nn.Parameter(torch.randn(case.context, D) * 0.01),
+        )
         self.text_blocks = nn.ModuleList(Block(D, case.heads) for _ in range(case.layers))
         self.text_after = nn.LayerNorm(D)
         self.W_i, self.W_t = (nn.Parameter(torch.randn(D, D) * D**-0.5) for _ in range(2))
@@ -114,7 +125,9 @@ class TorchDecoder(nn.Module):
 
 
 @contextlib.contextmanager
-def prepare(case: Case, options: argparse.Namespace) -> Iterator[tuple[dict[str, Callable[[], object]], int]]:
+def prepare(
+    case: Case, options: argparse.Namespace
+) -> Iterator[tuple[dict[str, Callable[[], object]], int]]:
     """Give what to time of a case."""
     torch.manual_seed(options.seed)
     device = "cuda" if options.backend == "cupy" else "cpu"
@@ -149,14 +162,21 @@ def contrast(case: Contrast, device: str) -> dict[str, Callable[[], object]]:
         model(images, ids).backward()
         optimizer.step()
 
-    runs = {"step": step, "fwd": torch.no_grad()(lambda: model(images, ids)), "image": torch.no_grad()(lambda: model.image(images))}
+    runs = {
+        "step": step,
+        "fwd": torch.no_grad()(lambda: model(images, ids)),
+        "image": torch.no_grad()(lambda: model.image(images)),
+    }
     return {what: runs[what] for what in case.what}
 
 
 def loss(case: Loss, device: str) -> dict[str, Callable[[], object]]:
     """Return the contrastive loss of given features with its gradient, the projections included."""
     I, T = (torch.randn(case.n, case.width, device=device, requires_grad=True) for _ in range(2))
-    W, t = torch.eye(case.width, device=device), torch.tensor(2.659, device=device, requires_grad=True)
+    W, t = (
+        torch.eye(case.width, device=device),
+        torch.tensor(2.659, device=device, requires_grad=True),
+    )
 
     def step():
         torch.autograd.grad(symmetric_loss(I @ W, T @ W, t), (I, T, t))

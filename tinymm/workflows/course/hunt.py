@@ -1,8 +1,9 @@
 """Bug hunt: a student gets a right function and some wrong ones, and hands in a property that tells them apart.
 
-A property is `holds(fn)`: it raises, or returns False, for a function that breaks it. Its score is the share of the wrong functions that it
-catches, of the whole list and not only of those handed out, and 0 if it fails a right one. Comparing with one's own solution scores as well
-where only one answer is right; so read the property, too.
+A property is `holds(fn)`: it raises, or returns False, for a function that breaks it. Its score is
+the share of the wrong functions that it catches, of the whole list and not only of those handed
+out, and 0 if it fails a right one. Comparing with one's own solution scores as well where only one
+answer is right; so read the property, too.
 """
 
 import csv
@@ -74,16 +75,23 @@ class Score:
         return self.caught / self.wrong if self.wrong and self.passed == self.right else 0.0
 
 
-def write(check: str, student: str, out: str | Path, *, wrong: int = 4, notebook: bool = False) -> Path:
+def write(
+    check: str, student: str, out: str | Path, *, wrong: int = 4, notebook: bool = False
+) -> Path:
     """Write a student's hunt of a check to `out` and return the file; the same id gets the same functions.
 
-    UsageError for an id that makes no file name, more wrong functions than there are, and a file that is there already.
+    UsageError for an id that makes no file name, more wrong functions than there are, and a file
+    that is there already.
     """
     if not re.fullmatch(r"[\w.-]{1,60}", student):
-        raise UsageError(f"a student's id becomes part of a file's name, 1 to 60 letters, digits and _ . -, and {student!r} came; shorten it")
+        raise UsageError(
+            f"a student's id becomes part of a file's name, 1 to 60 letters, digits and _ . -, and {student!r} came; shorten it"
+        )
     kept, planted = hunt_lists.functions(check)
     if not 1 <= wrong <= len(planted):
-        raise UsageError(f"a hunt of {check} hands out 1 to {len(planted)} wrong functions, and {wrong} came; choose a number between")
+        raise UsageError(
+            f"a hunt of {check} hands out 1 to {len(planted)} wrong functions, and {wrong} came; choose a number between"
+        )
     seed = int.from_bytes(hashlib.sha256(f"{check}/{student}".encode()).digest()[:8], "big")
     drawn = np.random.default_rng(seed).permutation(sorted(planted))[:wrong]
     text = hunt_lists.Text()
@@ -103,10 +111,14 @@ def write(check: str, student: str, out: str | Path, *, wrong: int = 4, notebook
     )
     path = Path(out) / f"hunt_{check}_{student}.{'ipynb' if notebook else 'py'}"
     if path.exists():
-        raise UsageError(f"a hunt overwrites nobody's work, and {path} is there already with {path.stat().st_size} bytes; choose another folder")
+        raise UsageError(
+            f"a hunt overwrites nobody's work, and {path} is there already with {path.stat().st_size} bytes; choose another folder"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as file:
-        file.write((percent.dumps(percent.notebook(percent.parse(said))) if notebook else said).encode())
+        file.write(
+            (percent.dumps(percent.notebook(percent.parse(said))) if notebook else said).encode()
+        )
     print(path)
     return path
 
@@ -119,7 +131,9 @@ def _promise(check: str) -> str:
     return "\n# ".join(textwrap.wrap(words, 140))
 
 
-def grade(check: str, files: list[str], *, seconds: float = SECONDS, csv_file: str | None = None) -> list[Score]:
+def grade(
+    check: str, files: list[str], *, seconds: float = SECONDS, csv_file: str | None = None
+) -> list[Score]:
     """Score each submission in a process of its own; print a table, and write it to `csv_file` if asked. Return the scores."""
     kept, planted = hunt_lists.functions(check)
     scores = []
@@ -135,8 +149,14 @@ def grade(check: str, files: list[str], *, seconds: float = SECONDS, csv_file: s
             name, said = next(iter(failed.items()))
             remark = f"fails a right function ({name}: {said})"
         else:
-            remark = f"misses {', '.join(missed[:3])}{' …' if len(missed) > 3 else ''}" if missed else "catches all"
-        counts = (0, 0) if "problem" in found else (len(planted) - len(missed), len(kept) - len(failed))
+            remark = (
+                f"misses {', '.join(missed[:3])}{' …' if len(missed) > 3 else ''}"
+                if missed
+                else "catches all"
+            )
+        counts = (
+            (0, 0) if "problem" in found else (len(planted) - len(missed), len(kept) - len(failed))
+        )
         scores.append(Score(file, counts[0], len(planted), counts[1], len(kept), remark))
     print("\n".join(table(scores)))
     if csv_file:
@@ -150,7 +170,9 @@ def table(scores: list[Score]) -> list[str]:
     lines = [f"{'submission':<{width}}  score  caught  right passed  remark"]
     for one in scores:
         caught, passed = f"{one.caught}/{one.wrong}", f"{one.passed}/{one.right}"
-        lines.append(f"{one.submission:<{width}}  {one.points:5.2f}  {caught:>6}  {passed:>12}  {one.remark}")
+        lines.append(
+            f"{one.submission:<{width}}  {one.points:5.2f}  {caught:>6}  {passed:>12}  {one.remark}"
+        )
     return lines
 
 
@@ -158,7 +180,18 @@ def _write_csv(path: Path, scores: list[Score]) -> None:
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["submission", "score", "caught", "wrong", "passed", "right", "remark"])
-    writer.writerows([one.submission, f"{one.points:.4f}", one.caught, one.wrong, one.passed, one.right, one.remark] for one in scores)
+    writer.writerows(
+        [
+            one.submission,
+            f"{one.points:.4f}",
+            one.caught,
+            one.wrong,
+            one.passed,
+            one.right,
+            one.remark,
+        ]
+        for one in scores
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as file:
         file.write(lines.getvalue().encode())
@@ -171,14 +204,43 @@ PLACE = 122
 def declare(parsers: Any) -> None:
     """Add course hunt."""
     said = "write a bug hunt for a student (a right function and wrong ones), or grade the properties handed in"
-    hunt = commands.add(exercises.course(parsers), "hunt", said, "course hunt causal_mask --student ada --out hunts", _command)
+    hunt = commands.add(
+        exercises.course(parsers),
+        "hunt",
+        said,
+        "course hunt causal_mask --student ada --out hunts",
+        _command,
+    )
     hunt.add_argument("check", help="the check whose functions are hunted, such as causal_mask")
-    hunt.add_argument("--student", metavar="ID", help="who hunts; the same id gets the same functions")
-    hunt.add_argument("--out", metavar="FOLDER", help="where the hunt is written (default: the current folder)")
-    hunt.add_argument("--wrong", type=int, default=4, metavar="K", help="how many wrong functions are handed out (default: 4)")
-    hunt.add_argument("--notebook", action="store_true", help="write a notebook instead of a .py file")
-    hunt.add_argument("--grade", nargs="+", metavar="FILE", help="score these submissions, .py or .ipynb, each in a process of its own")
-    hunt.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help="time for each submission (default: 20)")
+    hunt.add_argument(
+        "--student", metavar="ID", help="who hunts; the same id gets the same functions"
+    )
+    hunt.add_argument(
+        "--out", metavar="FOLDER", help="where the hunt is written (default: the current folder)"
+    )
+    hunt.add_argument(
+        "--wrong",
+        type=int,
+        default=4,
+        metavar="K",
+        help="how many wrong functions are handed out (default: 4)",
+    )
+    hunt.add_argument(
+        "--notebook", action="store_true", help="write a notebook instead of a .py file"
+    )
+    hunt.add_argument(
+        "--grade",
+        nargs="+",
+        metavar="FILE",
+        help="score these submissions, .py or .ipynb, each in a process of its own",
+    )
+    hunt.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        metavar="S",
+        help="time for each submission (default: 20)",
+    )
     hunt.add_argument("--csv", metavar="FILE", help="write the scores to this file too")
 
 
@@ -186,8 +248,16 @@ def _command(check: str, **options: Any) -> None:
     student, files = options["student"], options["grade"]
     if bool(student) == bool(files):
         both = "both" if files else "neither"
-        raise UsageError(f"course hunt writes for a student or grades files, and {both} came; give --student ID or --grade FILE")
+        raise UsageError(
+            f"course hunt writes for a student or grades files, and {both} came; give --student ID or --grade FILE"
+        )
     if files:
         grade(check, files, seconds=options["seconds"], csv_file=options["csv"])
     else:
-        write(check, student, options["out"] or ".", wrong=options["wrong"], notebook=options["notebook"])
+        write(
+            check,
+            student,
+            options["out"] or ".",
+            wrong=options["wrong"],
+            notebook=options["notebook"],
+        )

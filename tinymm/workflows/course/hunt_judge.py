@@ -1,7 +1,8 @@
 """Judging one submission of a bug hunt, in a process of its own: limits on time and memory, and nothing of what it prints is kept.
 
-A limit is no prison: whoever grades code of people that they do not trust does so where it can do no harm. What is guarded against is what
-happens in honest classes: an endless loop, a gigabyte, a flood of output, a file that does not import, a property that counts its calls.
+A limit is no prison: whoever grades code of people that they do not trust does so where it can do
+no harm. What is guarded against is what happens in honest classes: an endless loop, a gigabyte, a
+flood of output, a file that does not import, a property that counts its calls.
 """
 
 import contextlib
@@ -28,8 +29,14 @@ def judged(check: str, file: str | Path, seconds: float = SECONDS) -> dict[str, 
     """Return {"verdicts": {"right/NAME" or "wrong/NAME": what the property said, or ""}}, or {"problem": a sentence}."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
-        asked = json.dumps({"check": check, "file": str(Path(file).resolve()), "answer": str(answer)})
-        environment = os.environ | {"PYTHONPATH": str(Path(tinymm.__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        asked = json.dumps(
+            {"check": check, "file": str(Path(file).resolve()), "answer": str(answer)}
+        )
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(tinymm.__file__).parents[1]),
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
@@ -46,7 +53,9 @@ def judged(check: str, file: str | Path, seconds: float = SECONDS) -> dict[str, 
         finally:
             _end(process)
         if not answer.is_file() or answer.stat().st_size > LARGEST_ANSWER:
-            return {"problem": f"ended its process with code {process.returncode} before it was judged"}
+            return {
+                "problem": f"ended its process with code {process.returncode} before it was judged"
+            }
         return json.loads(answer.read_text())
 
 
@@ -66,7 +75,9 @@ def main() -> None:
     from . import hunt_lists, own_code
 
     kept, planted = hunt_lists.functions(asked["check"])
-    judge = {f"right/{name}": fn for name, fn in kept.items()} | {f"wrong/{name}": fn for name, fn in planted.items()}
+    judge = {f"right/{name}": fn for name, fn in kept.items()} | {
+        f"wrong/{name}": fn for name, fn in planted.items()
+    }
     own_code.limit(MEMORY)
     answer = {"problem": "used more than its share of memory"}
     try:
@@ -81,14 +92,17 @@ def main() -> None:
 def judgment(file: str, functions: dict[str, Callable]) -> dict[str, Any]:
     """Ask the property about each function twice, in one random order and then backwards, so that one that counts its calls gains nothing.
 
-    What it says must be the same both times; otherwise a right function counts as caught, and a wrong one as let pass.
+    What it says must be the same both times; otherwise a right function counts as caught, and a
+    wrong one as let pass.
     """
     from .own_code import load
 
     names, problems = load(file)
     holds = names.get("holds")
     if not callable(holds):
-        return {"problem": f"defines no function holds(fn){''.join(f'; {place}: {said}' for place, said in list(problems.items())[:1])}"}
+        return {
+            "problem": f"defines no function holds(fn){''.join(f'; {place}: {said}' for place, said in list(problems.items())[:1])}"
+        }
     order = list(functions)
     random.SystemRandom().shuffle(order)
     first = {name: verdict(holds, functions[name]) for name in order}

@@ -1,6 +1,7 @@
 """The right and the wrong implementations of a check, from `tests/testing/check` of a checkout: as functions, and as text to hand out.
 
-The lists are the tests' own: what a student hunts has been shown to break a property, and what must not be caught has been shown to keep all.
+The lists are the tests' own: what a student hunts has been shown to break a property, and what must
+not be caught has been shown to keep all.
 """
 
 import ast
@@ -19,7 +20,9 @@ def folder() -> Path:
     """Return where the lists lie; UsageError where this is no checkout."""
     place = Path(tinymm.__file__).parents[1] / "tests" / "testing" / "check"
     if not (place / "wrong.py").exists():
-        raise UsageError(f"a bug hunt is made of the lists in tests/testing/check of a checkout, and {place} has 0 of them; run it from a checkout")
+        raise UsageError(
+            f"a bug hunt is made of the lists in tests/testing/check of a checkout, and {place} has 0 of them; run it from a checkout"
+        )
     return place
 
 
@@ -41,18 +44,31 @@ def load() -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, dict[str, di
 def functions(check: str) -> tuple[dict[str, Callable], dict[str, Callable]]:
     """Return by name the right functions of tinymm's own convention and the wrong ones; UsageError for a check without a hunt.
 
-    Right are the plain one and all that need no other word in their contract, however unusual. Wrong are those whose mistake is in the function
-    itself and breaks more than the strict tier, since what only that one catches (a mask of -10000) is done on purpose elsewhere.
+    Right are the plain one and all that need no other word in their contract, however unusual.
+    Wrong are those whose mistake is in the function itself and breaks more than the strict tier,
+    since what only that one catches (a mask of -10000) is done on purpose elsewhere.
     """
     from tinymm.testing.check import CHECKS
 
     right, wrong = load()
     if check not in wrong or check not in CHECKS:
-        raise UsageError(f"a bug hunt is about one of {', '.join(wrong)}, and {check!r} came; choose one of these")
-    kept = {name: contract["fn"] for name, contract in right[check].items() if all(callable(value) for value in contract.values())}
-    planted = {name: contract["fn"] for name, contract in wrong[check].items() if set(contract) == {"fn"} and not _only_strict(check, name)}
+        raise UsageError(
+            f"a bug hunt is about one of {', '.join(wrong)}, and {check!r} came; choose one of these"
+        )
+    kept = {
+        name: contract["fn"]
+        for name, contract in right[check].items()
+        if all(callable(value) for value in contract.values())
+    }
+    planted = {
+        name: contract["fn"]
+        for name, contract in wrong[check].items()
+        if set(contract) == {"fn"} and not _only_strict(check, name)
+    }
     if len(planted) < 4:
-        raise UsageError(f"a bug hunt needs 4 functions that are wrong in themselves, and check.{check} has {len(planted)}; choose another check")
+        raise UsageError(
+            f"a bug hunt needs 4 functions that are wrong in themselves, and check.{check} has {len(planted)}; choose another check"
+        )
     return kept, planted
 
 
@@ -88,7 +104,9 @@ class Text:
         if isinstance(node := known.defined.get(name), ast.ImportFrom):
             return self.add_function(str(node.module), name)
         if self.origin.get(name, module) != module:
-            raise DataError(f"a hand-out has one function a name, and {name} of {self.origin[name]} and of {module} came; rename one in the lists")
+            raise DataError(
+                f"a hand-out has one function a name, and {name} of {self.origin[name]} and of {module} came; rename one in the lists"
+            )
         if name in self.origin or node is None:
             return
         self.origin[name] = module
@@ -98,11 +116,18 @@ class Text:
     def add_needs(self, known: "Module", node: ast.AST) -> None:
         """Append all definitions that a piece of a module refers to."""
         for part in ast.walk(node):
-            if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id in known.aliases:
+            if (
+                isinstance(part, ast.Attribute)
+                and isinstance(part.value, ast.Name)
+                and part.value.id in known.aliases
+            ):
                 alias, name = part.value.id, part.attr
                 self.add_function(known.aliases[alias], name)
                 if f"{alias} = SimpleNamespace()" not in self.imports:
-                    self.imports |= {"from types import SimpleNamespace", f"{alias} = SimpleNamespace()"}
+                    self.imports |= {
+                        "from types import SimpleNamespace",
+                        f"{alias} = SimpleNamespace()",
+                    }
                 if (line := f"{alias}.{name} = {name}") not in self.pieces:
                     self.pieces.append(line)
             elif isinstance(part, ast.Name) and part.id in known.defined:
@@ -117,11 +142,16 @@ class Text:
                 self.add_needs(known, expression)
                 self.pieces.append(f"{name} = {ast.unparse(expression)}")
                 return
-        raise DataError(f"a planted mistake is an argument of planted({check!r}, …), and {mistake!r} is none; write it so in tests/testing/check")
+        raise DataError(
+            f"a planted mistake is an argument of planted({check!r}, …), and {mistake!r} is none; write it so in tests/testing/check"
+        )
 
     def written(self) -> str:
         """Return the text: imports, empty namespaces, definitions in the order in which they are needed."""
-        front = sorted(self.imports, key=lambda line: (line.endswith("()"), not line.startswith("import"), line))
+        front = sorted(
+            self.imports,
+            key=lambda line: (line.endswith("()"), not line.startswith("import"), line),
+        )
         return "\n".join(front) + "\n\n\n" + "\n\n\n".join(self.pieces)
 
 
@@ -140,7 +170,14 @@ class Module:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 self.defined[node.name] = node
             elif isinstance(node, ast.Assign):
-                self.defined.update({part.id: node for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)})
+                self.defined.update(
+                    {
+                        part.id: node
+                        for target in node.targets
+                        for part in ast.walk(target)
+                        if isinstance(part, ast.Name)
+                    }
+                )
             elif isinstance(node, ast.ImportFrom) and node.module in beside:
                 self.defined.update({alias.name: node for alias in node.names})
             elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -161,6 +198,15 @@ class Module:
         """The mistakes that this file plants, by check and name."""
         found: dict[tuple[str, str], ast.AST] = {}
         for node in ast.walk(ast.parse(self.source)):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "planted" and isinstance(node.args[0], ast.Constant):
-                found.update({(str(node.args[0].value), str(word.arg).replace("_", " ")): word.value for word in node.keywords})
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") == "planted"
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                found.update(
+                    {
+                        (str(node.args[0].value), str(word.arg).replace("_", " ")): word.value
+                        for word in node.keywords
+                    }
+                )
         return found

@@ -1,7 +1,8 @@
 """Your own functions in the library's place: `use_mine("my_solutions.py")`, then train CLIP on your mask, your attention and your loss.
 
-Each function that the file defines under a name of `KNOWN` is checked by its suite and, where gradients must flow, run on Tensors beside ours; one
-that passes both takes the place of ours in every loaded module. Since Tensors answer NumPy, what you wrote for arrays carries gradients.
+Each function that the file defines under a name of `KNOWN` is checked by its suite and, where
+gradients must flow, run on Tensors beside ours; one that passes both takes the place of ours in
+every loaded module. Since Tensors answer NumPy, what you wrote for arrays carries gradients.
 """
 
 import os
@@ -31,8 +32,9 @@ VARIABLE = "TINYMM_MINE"
 class Known:
     """A function of the course: its check with the contract it was set under, and what of the library it can replace.
 
-    `ways` are library functions, each with a maker of its replacement, which gets (the student's, ours). `sample` gives arrays and how to call a
-    function on them: there the first replacement and ours must agree in value and gradient. Without it nothing flows back.
+    `ways` are library functions, each with a maker of its replacement, which gets (the student's,
+    ours). `sample` gives arrays and how to call a function on them: there the first replacement and
+    ours must agree in value and gradient. Without it nothing flows back.
     """
 
     name: str
@@ -46,12 +48,17 @@ class Known:
 def use_mine(*paths: str | os.PathLike) -> "Mine":
     """Put the functions of .py files or notebooks in the place of ours, print a line for each, and return what takes it back.
 
-    Without a path the environment's TINYMM_MINE names them. The files are executed, so they must be your own. A second call begins from ours
-    again. UsageError where nothing is defined that the table knows.
+    Without a path the environment's TINYMM_MINE names them. The files are executed, so they must be
+    your own. A second call begins from ours again. UsageError where nothing is defined that the
+    table knows.
     """
-    chosen = [str(path) for path in paths] or list(filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)))
+    chosen = [str(path) for path in paths] or list(
+        filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
+    )
     if not chosen:
-        raise UsageError(f'use_mine takes your file, and 0 came; write use_mine("my_solutions.py"), or set {VARIABLE}')
+        raise UsageError(
+            f'use_mine takes your file, and 0 came; write use_mine("my_solutions.py"), or set {VARIABLE}'
+        )
     if Mine.active:
         Mine.active.restore()
     names: dict[str, Any] = {}
@@ -63,8 +70,13 @@ def use_mine(*paths: str | os.PathLike) -> "Mine":
     mine = Mine()
     came = [one for one in KNOWN if callable(names.get(one.name))]
     if not came:
-        known, first = ", ".join(one.name for one in KNOWN), "".join(f"; {place} raised {said}" for place, said in list(problems.items())[:1])
-        raise UsageError(f"use_mine knows {known}, and 0 of them are defined in {', '.join(chosen)}{first}; name your functions so")
+        known, first = (
+            ", ".join(one.name for one in KNOWN),
+            "".join(f"; {place} raised {said}" for place, said in list(problems.items())[:1]),
+        )
+        raise UsageError(
+            f"use_mine knows {known}, and 0 of them are defined in {', '.join(chosen)}{first}; name your functions so"
+        )
     for one in came:
         reason = refusal(one, names[one.name])
         if not reason:
@@ -108,8 +120,14 @@ class Mine:
 def _exchange(old: Any, new: Any) -> None:
     """Put `new` wherever a loaded module of the library holds `old`; the table of this file keeps ours."""
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "tinymm" and name != __name__ and not name.startswith("tinymm.testing"):
-            for attribute in [attribute for attribute, value in list(vars(module).items()) if value is old]:
+        if (
+            name.partition(".")[0] == "tinymm"
+            and name != __name__
+            and not name.startswith("tinymm.testing")
+        ):
+            for attribute in [
+                attribute for attribute, value in list(vars(module).items()) if value is old
+            ]:
                 setattr(module, attribute, new)
 
 
@@ -119,7 +137,9 @@ def refusal(one: Known, fn: Callable) -> str:
         from tinymm.testing import PropertyFailed
         from tinymm.testing.check import CHECKS
     except ModuleNotFoundError as error:
-        raise UsageError(f"use_mine checks your functions with Hypothesis, and {error.name} is not installed; pip install hypothesis") from None
+        raise UsageError(
+            f"use_mine checks your functions with Hypothesis, and {error.name} is not installed; pip install hypothesis"
+        ) from None
     try:
         CHECKS[one.suite](*one.checked(fn), **one.contract)
     except PropertyFailed as failed:
@@ -141,10 +161,16 @@ def _differs(one: Known, fn: Callable) -> str:
                 np.sum(out * generator(1).standard_normal(out.shape)).backward()
         except (TinymmError, TypeError, ValueError, AttributeError, IndexError) as error:
             return f"right on arrays, but not on Tensors ({' '.join(str(error).split())[:140]})"
-        found.append([out.data, *(np.zeros_like(x.data) if x.grad is None else x.grad for x in inputs)])
+        found.append(
+            [out.data, *(np.zeros_like(x.data) if x.grad is None else x.grad for x in inputs)]
+        )
     for place, (a, b) in enumerate(zip(*found, strict=True)):
         if a.shape != b.shape or not np.allclose(a, b, rtol=1e-6, atol=1e-8):
-            return "another value than ours on Tensors" if place == 0 else f"no gradient, or another, for argument {place - 1}: it left the Tensors"
+            return (
+                "another value than ours on Tensors"
+                if place == 0
+                else f"no gradient, or another, for argument {place - 1}: it left the Tensors"
+            )
     return ""
 
 
@@ -161,7 +187,9 @@ def _normals(*shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
 
 def _padding(fn: Callable, ours: Callable) -> Callable:
     # what some row sees is real, whether rows of padding see it or not; the library's shape is (B, 1, 1, T)
-    return lambda is_real: np.broadcast_to(fn(masks.check_is_real(is_real)), (len(is_real), 1, *is_real.shape[1:] * 2)).any(axis=2, keepdims=True)
+    return lambda is_real: np.broadcast_to(
+        fn(masks.check_is_real(is_real)), (len(is_real), 1, *is_real.shape[1:] * 2)
+    ).any(axis=2, keepdims=True)
 
 
 def _attention(fn: Callable, ours: Callable) -> Callable:
@@ -169,7 +197,9 @@ def _attention(fn: Callable, ours: Callable) -> Callable:
         if _maps.get() is not None:  # whoever records the weights needs ours, which gives them
             return ours(q, k, v, may_attend)
         shape = (*q.shape[:-1], k.shape[-2])
-        allowed = np.ones(shape[-2:], bool) if may_attend is None else masks.check_mask(may_attend, shape)
+        allowed = (
+            np.ones(shape[-2:], bool) if may_attend is None else masks.check_mask(may_attend, shape)
+        )
         return _like(fn(q, k, v, allowed), q)
 
     return attention
@@ -178,17 +208,26 @@ def _attention(fn: Callable, ours: Callable) -> Callable:
 def _self_attention(fn: Callable, ours: Callable) -> Callable:
     def self_attention(qkv: Any, may_attend: Any = None, heads: int = 1) -> Any:
         B, T, packed = qkv.shape
-        q, k, v = np.transpose(np.reshape(qkv, (B, T, 3, heads, packed // (3 * heads))), (2, 0, 3, 1, 4))  # each (B, H, T, Dh)
+        q, k, v = np.transpose(
+            np.reshape(qkv, (B, T, 3, heads, packed // (3 * heads))), (2, 0, 3, 1, 4)
+        )  # each (B, H, T, Dh)
         allowed = np.ones((T, T), bool) if may_attend is None else may_attend
-        return np.reshape(np.swapaxes(_like(fn(q, k, v, allowed), qkv), 1, 2), (B, T, packed // 3))  # (B, T, D)
+        return np.reshape(
+            np.swapaxes(_like(fn(q, k, v, allowed), qkv), 1, 2), (B, T, packed // 3)
+        )  # (B, T, D)
 
     return self_attention
 
 
 def _figure_3(fn: Callable, ours: Callable) -> Callable:
-    def figure_3(image_encoder: Any, text_encoder: Any, I: Any, T: Any, W_i: Any, W_t: Any, t: Any) -> Any:
+    def figure_3(
+        image_encoder: Any, text_encoder: Any, I: Any, T: Any, W_i: Any, W_t: Any, t: Any
+    ) -> Any:
         I_e, T_e, scale = np.dot(image_encoder(I), W_i), np.dot(text_encoder(T), W_t), np.exp(t)
-        logits = np.dot(contrastive.l2_normalize(I_e, axis=1), contrastive.l2_normalize(T_e, axis=1).T) * scale
+        logits = (
+            np.dot(contrastive.l2_normalize(I_e, axis=1), contrastive.l2_normalize(T_e, axis=1).T)
+            * scale
+        )
         return _like(fn(I_e, T_e, scale), I_e), logits
 
     return figure_3
@@ -218,9 +257,17 @@ def _objective(name: str) -> Callable[[Callable, Callable], Callable]:
 
 
 KNOWN = [
-    Known("causal_mask", "causal_mask", [(masks.causal_mask, lambda fn, ours: lambda T: np.asarray(fn(T)))]),
+    Known(
+        "causal_mask",
+        "causal_mask",
+        [(masks.causal_mask, lambda fn, ours: lambda T: np.asarray(fn(T)))],
+    ),
     Known("padding_mask", "padding_mask", [(masks.padding_mask, _padding)]),
-    Known("prefix_mask", "prefix_mask", [(masks.prefix_mask, lambda fn, ours: lambda prefix, T: np.asarray(fn(prefix, T)))]),
+    Known(
+        "prefix_mask",
+        "prefix_mask",
+        [(masks.prefix_mask, lambda fn, ours: lambda prefix, T: np.asarray(fn(prefix, T)))],
+    ),
     Known(
         "three_masks",
         "qformer_masks",
@@ -234,12 +281,20 @@ KNOWN = [
         "attention",
         "attention",
         [(ops.self_attention, _self_attention), (layers_attention, _attention)],
-        lambda: (_normals((2, 4, 12)), lambda f, qkv: f(qkv, may_attend=np.tri(4, dtype=bool), heads=2)),
+        lambda: (
+            _normals((2, 4, 12)),
+            lambda f, qkv: f(qkv, may_attend=np.tri(4, dtype=bool), heads=2),
+        ),
     ),
     Known(
         "layer_norm",
         "layer_norm",
-        [(ops.layer_norm, lambda fn, ours: lambda x, gain, bias, eps=1e-5: _like(fn(x, gain, bias, eps), x))],
+        [
+            (
+                ops.layer_norm,
+                lambda fn, ours: lambda x, gain, bias, eps=1e-5: _like(fn(x, gain, bias, eps), x),
+            )
+        ],
         lambda: (_normals((3, 5), (5,), (5,)), lambda f, x, gain, bias: f(x, gain, bias, eps=1e-5)),
     ),
     Known(
@@ -254,7 +309,10 @@ KNOWN = [
         "contrastive_loss",
         "contrastive_loss",
         [(clip.figure_3, _figure_3)],
-        lambda: (_normals((4, 5), (4, 5), ()), lambda f, I, T, t: f(lambda x: x, lambda x: x, I, T, np.eye(5), np.eye(5), t)[0]),
+        lambda: (
+            _normals((4, 5), (4, 5), ()),
+            lambda f, I, T, t: f(lambda x: x, lambda x: x, I, T, np.eye(5), np.eye(5), t)[0],
+        ),
     ),
     Known(
         "sigmoid_loss",

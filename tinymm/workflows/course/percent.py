@@ -1,7 +1,8 @@
 """Notebooks as Python files: cells begin with `# %%`, text is a comment, and the `.ipynb` made of them is the same bytes each time.
 
-The format is Jupytext's "percent", so editors and JupyterLab open it; this reader knows what our notebooks use and needs no library. A cell may
-have options, `# %% name=value`, with values in JSON. Those of an exercise become the marks that nbgrader looks for:
+The format is Jupytext's "percent", so editors and JupyterLab open it; this reader knows what our
+notebooks use and needs no library. A cell may have options, `# %% name=value`, with values in JSON.
+Those of an exercise become the marks that nbgrader looks for:
 
     # %% solution="7a"             the student writes between ### BEGIN SOLUTION and ### END SOLUTION
     # %% test="7a-form" points=1   graded; what stands between ### BEGIN HIDDEN TESTS and ### END HIDDEN TESTS only the grader sees
@@ -53,8 +54,12 @@ def parse(text: str, name: str = "notebook") -> list[Cell]:
         if kind == "markdown":
             wrong = [line for line in written.split("\n") if line and not line.startswith("#")]
             if wrong:
-                raise DataError(f"text of a notebook is a comment, and {wrong[0]!r} stands in the cell at {name}:{began}; write '# ' in front")
-            written = "\n".join(line[2:] if line.startswith("# ") else line[1:] for line in written.split("\n"))
+                raise DataError(
+                    f"text of a notebook is a comment, and {wrong[0]!r} stands in the cell at {name}:{began}; write '# ' in front"
+                )
+            written = "\n".join(
+                line[2:] if line.startswith("# ") else line[1:] for line in written.split("\n")
+            )
         cells.append(Cell(kind, written, options, began))
 
     for number, line in enumerate(text.split("\n"), 1):
@@ -62,14 +67,18 @@ def parse(text: str, name: str = "notebook") -> list[Cell]:
             close()
             found = _BEGINNING.fullmatch(line)
             if found is None:
-                raise DataError(f"a cell begins with '# %%', '[markdown]' and name=value, and {line!r} came at {name}:{number}; correct the line")
+                raise DataError(
+                    f"a cell begins with '# %%', '[markdown]' and name=value, and {line!r} came at {name}:{number}; correct the line"
+                )
             kind, began, lines = "markdown" if found["text"] else "code", number, []
             options = _options(found["options"], f"{name}:{number}")
         else:
             lines.append(line)
     close()
     if not cells:
-        raise DataError(f"a notebook has cells that begin with '# %%', and {name} has 0 of them; write one")
+        raise DataError(
+            f"a notebook has cells that begin with '# %%', and {name} has 0 of them; write one"
+        )
     return cells
 
 
@@ -91,8 +100,13 @@ def notebook(cells: list[Cell]) -> dict[str, Any]:
             "metadata": _metadata(cell),
             "source": cell.source.splitlines(keepends=True),
         }
-        made.append(entry | ({"execution_count": None, "outputs": []} if cell.kind == "code" else {}))
-    about = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
+        made.append(
+            entry | ({"execution_count": None, "outputs": []} if cell.kind == "code" else {})
+        )
+    about = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
     return {"cells": made, "metadata": about, "nbformat": 4, "nbformat_minor": 5}
 
 
@@ -130,8 +144,16 @@ def _options(text: str, where: str) -> dict[str, Any]:
                 raise ValueError
             options[found[1]], place = json.JSONDecoder().raw_decode(text, found.end())
         except ValueError:
-            raise DataError(f'options of a cell are name=value with values in JSON, and {text!r} came at {where}; write points=1 test="7a"') from None
+            raise DataError(
+                f'options of a cell are name=value with values in JSON, and {text!r} came at {where}; write points=1 test="7a"'
+            ) from None
     unknown = [name for name in options if name not in OPTIONS]
-    if unknown or ("points" in options) != bool({"test", "answer"} & set(options)) or len({"solution", "test", "answer"} & set(options)) > 1:
-        raise DataError(f"a cell is a solution, or a test or an answer with points, and {text!r} came at {where}; options are {', '.join(OPTIONS)}")
+    if (
+        unknown
+        or ("points" in options) != bool({"test", "answer"} & set(options))
+        or len({"solution", "test", "answer"} & set(options)) > 1
+    ):
+        raise DataError(
+            f"a cell is a solution, or a test or an answer with points, and {text!r} came at {where}; options are {', '.join(OPTIONS)}"
+        )
     return options

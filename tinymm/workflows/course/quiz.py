@@ -1,6 +1,7 @@
 """Twelve questions that say which primer to read before the course: NumPy, derivatives, probability.
 
-Questions lie in `quiz.json`; a test computes every answer. Nothing is stored and no time is taken; reckon with ten minutes.
+Questions lie in `quiz.json`; a test computes every answer. Nothing is stored and no time is taken;
+reckon with ten minutes.
 """
 
 import json
@@ -31,7 +32,10 @@ def questions() -> list[dict[str, Any]]:
 
 
 def run(answers: str | None = None) -> dict[str, int]:
-    """Ask the questions, or take the answers as "1b,2a,…"; print what was right and what to read. Return the right ones by primer."""
+    """Ask the questions, or take the answers as "1b,2a,…"; print what was right and what to read.
+
+    Return the right ones by primer.
+    """
     given = ask() if answers is None else parsed(answers)
     if not given:
         print("no question was answered; nothing is stored, begin again whenever you like")
@@ -45,11 +49,18 @@ def run(answers: str | None = None) -> dict[str, int]:
 
 def ask() -> dict[int, str]:
     """Ask at the terminal; an empty line passes a question over, and Ctrl-C or the end of the input ends the quiz."""
-    print("Twelve questions, about ten minutes. Type a, b, c or d; Enter passes a question over, Ctrl-C ends. Nothing is stored.")
+    print(
+        "Twelve questions, about ten minutes. Type a, b, c or d; Enter passes a question over, Ctrl-C ends. Nothing is stored."
+    )
     given: dict[int, str] = {}
     for number, question in enumerate(questions(), 1):
         print(f"\n{number}. {question['question']}")
-        print("\n".join(f"   {letter}) {text}" for letter, text in zip(LETTERS, question["choices"], strict=True)))
+        print(
+            "\n".join(
+                f"   {letter}) {text}"
+                for letter, text in zip(LETTERS, question["choices"], strict=True)
+            )
+        )
         while True:
             try:
                 letter = input("> ").strip().lower()
@@ -73,7 +84,9 @@ def parsed(answers: str) -> dict[int, str]:
     for piece in filter(None, (part.strip().lower() for part in answers.split(","))):
         match = re.fullmatch(r"(\d{1,2})([a-d])", piece)
         if match is None or not 1 <= int(match[1]) <= len(questions()) or int(match[1]) in given:
-            raise UsageError(f"answers are 1 to {len(questions())} with a letter from a to d, each once, and {piece!r} came; write 1b,2a")
+            raise UsageError(
+                f"answers are 1 to {len(questions())} with a letter from a to d, each once, and {piece!r} came; write 1b,2a"
+            )
         given[int(match[1])] = match[2]
     return given
 
@@ -81,19 +94,32 @@ def parsed(answers: str) -> dict[int, str]:
 def said(given: dict[int, str], right: dict[str, int]) -> list[str]:
     """Return the lines: each question that was answered wrongly with its reason, right ones by primer, and what to read.
 
-    A question that was passed over is not explained: it can be tried again. It counts as not known, since that is what a primer is for.
+    A question that was passed over is not explained: it can be tried again. It counts as not known,
+    since that is what a primer is for.
     """
     lines = []
     for number, question in enumerate(questions(), 1):
         if given.get(number, question["answer"]) != question["answer"]:
             answer = question["choices"][LETTERS.index(question["answer"])]
-            lines.append(f"{number}. {question['question']}\n   {question['answer']}) {answer}: {question['because']}")
-    of_each = {name: sum(question["primer"] == name for question in questions()) for name in PRIMERS}
+            lines.append(
+                f"{number}. {question['question']}\n   {question['answer']}) {answer}: {question['because']}"
+            )
+    of_each = {
+        name: sum(question["primer"] == name for question in questions()) for name in PRIMERS
+    }
     if passed := [str(number) for number in range(1, len(questions()) + 1) if number not in given]:
         lines += [f"not answered: {', '.join(passed)}"]
-    lines += ["right: " + ", ".join(f"{title} {right[name]} of {of_each[name]}" for name, title in PRIMERS.items())]
+    lines += [
+        "right: "
+        + ", ".join(f"{title} {right[name]} of {of_each[name]}" for name, title in PRIMERS.items())
+    ]
     read = [f"docs/primers.md#{name} ({PRIMERS[name]})" for name in PRIMERS if right[name] < ENOUGH]
-    return [*lines, f"read first: {', '.join(read)}" if read else "no primer is needed: begin with notebook 1, or 4 if gradients are no news"]
+    return [
+        *lines,
+        f"read first: {', '.join(read)}"
+        if read
+        else "no primer is needed: begin with notebook 1, or 4 if gradients are no news",
+    ]
 
 
 # ---------------------------------------------------------------------- the command
@@ -104,7 +130,9 @@ def declare(parsers: Any) -> None:
     """Add course quiz."""
     said = "ask 12 questions and name the primers to read first; nothing is stored"
     quiz = commands.add(exercises.course(parsers), "quiz", said, "course quiz", _command)
-    quiz.add_argument("--answers", metavar="1b,2a,…", help="give the answers at once instead of being asked")
+    quiz.add_argument(
+        "--answers", metavar="1b,2a,…", help="give the answers at once instead of being asked"
+    )
 
 
 def _command(**options: Any) -> None:

@@ -28,9 +28,10 @@ def answer(request: str) -> None:
 def run(setup: str, before: list[str], code: str, checks: list[list[str]]) -> dict[str, str]:
     r"""Return `{"state": …, "text": …}` of one task.
 
-    The state is "passed", "failed", "unwritten", "unchecked", or "error" where the lines themselves do not run. `setup` holds the notebook's
-    first lines, `before` what was written for earlier tasks, which later ones may use and whose errors are not told here, and `checks` pairs
-    of a name and a cell. A check whose module is not in the page is named as not run.
+    The state is "passed", "failed", "unwritten", "unchecked", or "error" where the lines themselves
+    do not run. `setup` holds the notebook's first lines, `before` what was written for earlier
+    tasks, which later ones may use and whose errors are not told here, and `checks` pairs of a name
+    and a cell. A check whose module is not in the page is named as not run.
 
     >>> run("", [], "def two():\n    return 3", [["0a-core", "assert two() == 2, 'one and one'"]])
     {'state': 'failed', 'text': 'The check fails.\n0a-core: one and one'}
@@ -53,17 +54,25 @@ def _judge(code: str, checks: list[list[str]], space: dict[str, Any]) -> tuple[s
     try:
         _execute(code, YOURS, space)
     except (Exception, SystemExit) as problem:
-        return ("unwritten", [_unwritten(code)]) if _unwritten(code) else ("error", ["Your code does not run.", *_told(problem, [YOURS])])
+        return (
+            ("unwritten", [_unwritten(code)])
+            if _unwritten(code)
+            else ("error", ["Your code does not run.", *_told(problem, [YOURS])])
+        )
     failed: list[list[str]] = []
     left_out: list[str] = []
     for name, check in checks:
         try:
             _execute(check, name, space)
         except ModuleNotFoundError as missing:
-            left_out.append(f"{name} needs {missing.name}, which is not in this page; the notebook runs it.")
+            left_out.append(
+                f"{name} needs {missing.name}, which is not in this page; the notebook runs it."
+            )
         except (Exception, SystemExit) as problem:
             first, *more = _told(problem, [YOURS, name])
-            failed.append([f"{name}: {first}", *(more if not failed else [])])  # later ones often fail for the same reason: a line each
+            failed.append(
+                [f"{name}: {first}", *(more if not failed else [])]
+            )  # later ones often fail for the same reason: a line each
     if failed and _unwritten(code):
         return "unwritten", [_unwritten(code)]
     count = len(checks) - len(left_out)
@@ -75,7 +84,11 @@ def _verdict(failed: int, count: int) -> str:
     if count == 0:
         return "No check of this task runs here."
     if failed:
-        return "The check fails." if count == 1 else f"{failed} of {count} checks {'fails' if failed == 1 else 'fail'}."
+        return (
+            "The check fails."
+            if count == 1
+            else f"{failed} of {count} checks {'fails' if failed == 1 else 'fail'}."
+        )
     return "The check holds." if count == 1 else f"All {count} checks hold."
 
 
@@ -85,12 +98,21 @@ def _unwritten(code: str) -> str:
         raised = [node.exc for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Raise)]
     except SyntaxError:
         return ""
-    stubs = [ast.literal_eval(call.args[0]) for call in raised if isinstance(call, ast.Call) and ast.unparse(call.func) == "NotImplementedError"]
+    stubs = [
+        ast.literal_eval(call.args[0])
+        for call in raised
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "NotImplementedError"
+    ]
     return f"Not written yet: {stubs[0]}" if stubs else ""
 
 
 def _execute(source: str, name: str, space: dict[str, Any]) -> None:
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for the lines of a traceback
+    linecache.cache[name] = (
+        len(source),
+        None,
+        source.splitlines(keepends=True),
+        name,
+    )  # for the lines of a traceback
     exec(compile(source, name, "exec"), space)
 
 
@@ -100,6 +122,14 @@ def _told(problem: BaseException, where: list[str]) -> list[str]:
         return str(problem).splitlines()
     if isinstance(problem, SyntaxError):
         return [line.rstrip() for line in traceback.format_exception_only(problem)]
-    steps = [f"{step.filename}, line {step.lineno}: {step.line}" for step in traceback.extract_tb(problem.__traceback__) if step.filename in where]
-    name = "does not hold" if isinstance(problem, AssertionError) else f"{type(problem).__name__}: {problem}"
+    steps = [
+        f"{step.filename}, line {step.lineno}: {step.line}"
+        for step in traceback.extract_tb(problem.__traceback__)
+        if step.filename in where
+    ]
+    name = (
+        "does not hold"
+        if isinstance(problem, AssertionError)
+        else f"{type(problem).__name__}: {problem}"
+    )
     return [name, *steps[-DEEPEST:]]

@@ -1,8 +1,10 @@
 """CapFilt: a model that writes captions and judges them cleans the data that it was trained on (BLIP, Li et al. 2022, §3.3).
 
-A BLIP is trained on noisy pairs. Fine-tuned on the few pairs that people have looked at, where there are some, it becomes a *captioner*, which writes
-a further caption for each web picture, and a *filter*, which keeps, of all captions, those that it takes for true. A new BLIP is trained on what
-is left. No pair is ever invented: what comes out is a picture with a caption of its own or with the captioner's.
+A BLIP is trained on noisy pairs. Fine-tuned on the few pairs that people have looked at, where
+there are some, it becomes a *captioner*, which writes a further caption for each web picture, and a
+*filter*, which keeps, of all captions, those that it takes for true. A new BLIP is trained on what
+is left. No pair is ever invented: what comes out is a picture with a caption of its own or with the
+captioner's.
 """
 
 import json
@@ -32,8 +34,9 @@ from .prepare import Plan
 
 #: A caption is kept where the filter thinks it likelier true than not.
 THRESHOLD = 0.5
-#: The captioner draws its words (Table 3). The paper's p is 0.9, for surprising captions teach more than safe ones; a drawn scene has two true
-#: captions and no surprises, and what 0.9 adds here is mistakes.
+#: The captioner draws its words (Table 3). The paper's p is 0.9, for surprising captions teach more
+#: than safe ones; a drawn scene has two true captions and no surprises, and what 0.9 adds here is
+#: mistakes.
 TOP_P = 0.5
 _BATCH = 256
 
@@ -59,7 +62,9 @@ class Judged:
 
 def tuning(recipe: TrainConfig, steps: int) -> TrainConfig:
     """Return how captioner and filter are tuned: with the model's batches and workers, for fewer `steps` and at half the rate."""
-    return replace(recipe, steps=steps, warmup=min(20, steps), learning_rate=recipe.learning_rate / 2)
+    return replace(
+        recipe, steps=steps, warmup=min(20, steps), learning_rate=recipe.learning_rate / 2
+    )
 
 
 def fine_tuned(model: Any, people: Any, objectives: tuple[str, ...], recipe: TrainConfig) -> Any:
@@ -72,22 +77,35 @@ def fine_tuned(model: Any, people: Any, objectives: tuple[str, ...], recipe: Tra
     return tuned.eval()
 
 
-def judge(captioner: Any, filter_: Any, source: Any, seed: int, say: Callable[[str], None] = tell) -> list[Judged]:
+def judge(
+    captioner: Any, filter_: Any, source: Any, seed: int, say: Callable[[str], None] = tell
+) -> list[Judged]:
     """Write a caption for each web picture and judge it and the picture's own ones; `seed` names the captioner's draws."""
     pictures, judged = source.web_pictures(), []
     for start in range(0, len(pictures), _BATCH):
         part = pictures[start : start + _BATCH]
         images = source.images(part)
         own = [(row, text, False) for row, i in enumerate(part) for text in source.texts[i]]
-        drawn = write_captions(captioner, images, source.tokenizer, top_p=TOP_P, rng=generator(seed, 6, start))
+        drawn = write_captions(
+            captioner, images, source.tokenizer, top_p=TOP_P, rng=generator(seed, 6, start)
+        )
         asked = own + [(row, text, True) for row, text in enumerate(drawn) if text]
         if asked:  # not where pictures have no captions and the captioner says nothing of them
             rows = [row for row, _, _ in asked]
-            logits = itm_logits(filter_, image_tokens(filter_, images)[rows], *source.tokenizer([text for _, text, _ in asked]))
+            logits = itm_logits(
+                filter_,
+                image_tokens(filter_, images)[rows],
+                *source.tokenizer([text for _, text, _ in asked]),
+            )
             chances = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
-            judged += [Judged(int(part[row]), text, is_written, float(p)) for (row, text, is_written), p in zip(asked, chances, strict=True)]
+            judged += [
+                Judged(int(part[row]), text, is_written, float(p))
+                for (row, text, is_written), p in zip(asked, chances, strict=True)
+            ]
         if start // _BATCH % 10 == 0:
-            say(f"CapFilt: {min(start + _BATCH, len(pictures)):,} of {len(pictures):,} pictures captioned and judged")
+            say(
+                f"CapFilt: {min(start + _BATCH, len(pictures)):,} of {len(pictures):,} pictures captioned and judged"
+            )
     return judged
 
 
@@ -105,8 +123,9 @@ def bootstrapped(source: Any, judged: list[Judged], *, written: bool = True) -> 
 def quality(source: Any, judged: list[Judged]) -> dict[str, float]:
     """Return how many captions were kept and, where the source knows the truth, what the filter was worth.
 
-    "…_true" is the share of true captions before filtering, "…_precision" among the kept, "…_recall" the share of the true ones that were kept;
-    "web" are the captions that the pictures came with, "written" the captioner's.
+    "…_true" is the share of true captions before filtering, "…_precision" among the kept,
+    "…_recall" the share of the true ones that were kept; "web" are the captions that the pictures
+    came with, "written" the captioner's.
     """
     found: dict[str, float] = {}
     for name, is_written in (("web", False), ("written", True)):
@@ -124,28 +143,40 @@ def quality(source: Any, judged: list[Judged]) -> dict[str, float]:
     return found
 
 
-def clean(model: Any, source: Any, recipe: TrainConfig, say: Callable[[str], None] = tell) -> tuple[list[Judged], dict[str, float]]:
+def clean(
+    model: Any, source: Any, recipe: TrainConfig, say: Callable[[str], None] = tell
+) -> tuple[list[Judged], dict[str, float]]:
     """Run CapFilt with a model that was trained on noisy pairs: return what became of each caption, and `quality`.
 
-    Captioner and filter are each tuned by the `recipe` on the pairs that people have looked at; where the source has none, the model itself
-    is both. UsageError where nothing passes the filter.
+    Captioner and filter are each tuned by the `recipe` on the pairs that people have looked at;
+    where the source has none, the model itself is both. UsageError where nothing passes the filter.
     """
     captioner = filter_ = model.eval()
     people = source.by_people()
     if people is not None:
-        say(f"CapFilt: captioner and filter are tuned for {recipe.steps} steps each on {sum(map(len, people.texts)):,} pairs that people have seen")
+        say(
+            f"CapFilt: captioner and filter are tuned for {recipe.steps} steps each on {sum(map(len, people.texts)):,} pairs that people have seen"
+        )
         captioner = fine_tuned(model, people, ("lm",), replace(recipe, seed=recipe.seed + 1))
         filter_ = fine_tuned(model, people, ("itc", "itm"), replace(recipe, seed=recipe.seed + 2))
     judged = judge(captioner, filter_, source, recipe.seed, say)
     found = quality(source, judged)
     if not any(item.kept for item in judged):
-        raise UsageError(f"CapFilt trains on captions that pass the filter, and none of {len(judged):,} does; train the first model for longer")
+        raise UsageError(
+            f"CapFilt trains on captions that pass the filter, and none of {len(judged):,} does; train the first model for longer"
+        )
     for name in ("web", "written"):
         if f"{name}_captions" not in found:
             say(f"CapFilt: no {name} captions came")
             continue
-        truth = f", of which {found[f'{name}_precision']:.0%} are true (before: {found[f'{name}_true']:.0%})" if f"{name}_true" in found else ""
-        say(f"CapFilt: {found[f'{name}_kept']:.0%} of {int(found[f'{name}_captions']):,} {name} captions are kept{truth}")
+        truth = (
+            f", of which {found[f'{name}_precision']:.0%} are true (before: {found[f'{name}_true']:.0%})"
+            if f"{name}_true" in found
+            else ""
+        )
+        say(
+            f"CapFilt: {found[f'{name}_kept']:.0%} of {int(found[f'{name}_captions']):,} {name} captions are kept{truth}"
+        )
     return judged, found
 
 

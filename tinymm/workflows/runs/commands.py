@@ -59,9 +59,7 @@ def declare(parsers: Any) -> None:
         commands.common(one, out=f"the run folder (default: the next free {free})", folder=True)
         if len(specs) > 1:
             stages = [spec.stage for spec in specs]
-            one.add_argument(
-                "--stage", type=int, choices=stages, default=None, help=_stages(specs)
-            )
+            one.add_argument("--stage", type=int, choices=stages, default=None, help=_stages(specs))
         flags.add(one, specs)
 
 

@@ -211,7 +211,10 @@ def opened_models(spec: ModelSpec, settings: Any) -> dict[str, LoadedModel]:
 
 
 def with_data(
-    spec: ModelSpec, settings: Any, begins_with: Mapping[str, LoadedModel], say: Callable[[str], None]
+    spec: ModelSpec,
+    settings: Any,
+    begins_with: Mapping[str, LoadedModel],
+    say: Callable[[str], None],
 ) -> Any:
     """Return the settings with the data named: by themselves, or as the model began with it.
 

@@ -1,7 +1,8 @@
 """`ablate albef`: what hard negatives, momentum encoder, queue and pseudo-targets are for, by doing without each.
 
-Every row is the same model from the same seed on the same batches of shapes for the same steps, with one thing changed. Wrong pairs that are drawn
-at random differ in most things, so matching learns from them what contrast knows already; the swaps, which differ in one thing, tell.
+Every row is the same model from the same seed on the same batches of shapes for the same steps,
+with one thing changed. Wrong pairs that are drawn at random differ in most things, so matching
+learns from them what contrast knows already; the swaps, which differ in one thing, tell.
 """
 
 from collections.abc import Callable
@@ -66,7 +67,9 @@ def run(
     """
     unknown = sorted(set(only or ()) - set(ROWS))
     if unknown:
-        raise UsageError(f"the rows are {', '.join(map(repr, ROWS))}, and {unknown[0]!r} came; correct the name")
+        raise UsageError(
+            f"the rows are {', '.join(map(repr, ROWS))}, and {unknown[0]!r} came; correct the name"
+        )
     base: dict[str, Any] = {"steps": steps, "seed": seed, "workers": workers, "backend": backend}
     found: dict[str, Any] = {"settings": asdict(albef.ALBEFSettings(**base)), "rows": {}}
     say(head(20, list(COLUMNS)))
@@ -77,8 +80,12 @@ def run(
         with doing(f"training and measuring: {name}"):
             results = measure(trained(planned, task), planned.source)
         found["rows"][name] = {column: results.get(key) for column, key in COLUMNS.items()}
-        if "chance" not in found:  # for MLM it is the same model beside another picture, so that of the first row
-            found["chance"] = {column: results["chance"].get(key) for column, key in COLUMNS.items()}
+        if (
+            "chance" not in found
+        ):  # for MLM it is the same model beside another picture, so that of the first row
+            found["chance"] = {
+                column: results["chance"].get(key) for column, key in COLUMNS.items()
+            }
         say(row(20, name, found["rows"][name].values()))
         if out:
             write_json(out, found)

@@ -1,7 +1,9 @@
 """`ablate blip`: what wrong captions cost, and what CapFilt brings back of it: the same BLIP on four versions of the same pictures.
 
-The captions of `web-shapes`: all true; as they came, a share of them another scene's; only those that the filter keeps; and with the captioner's.
-People's few pairs are in all four. Every row is the same model from the same seed for the same steps; the first model of CapFilt is the second row's.
+The captions of `web-shapes`: all true; as they came, a share of them another scene's; only those
+that the filter keeps; and with the captioner's. People's few pairs are in all four. Every row is
+the same model from the same seed for the same steps; the first model of CapFilt is the second
+row's.
 """
 
 from collections.abc import Callable
@@ -42,7 +44,8 @@ def run(
 ) -> dict[str, Any]:
     """Train the four rows, print the table and how much of the noise's cost each step of CapFilt recovers, and return them.
 
-    With `out`, a JSON file, they are written there, and a picture of examples, capfilt.png, beside it.
+    With `out`, a JSON file, they are written there, and a picture of examples, capfilt.png, beside
+    it.
     """
     settings = blip.BLIPSettings(
         data="web-shapes", steps=steps, seed=seed, workers=workers, backend=backend
@@ -69,8 +72,16 @@ def run(
     train_row(ROWS[3], capfilt.bootstrapped(noisy, judged))
     shares = {name: recovered(table, name) for name in ROWS[2:]}
     for name, share in shares.items():
-        say(f"{name} recovers of what the noise cost: " + ", ".join(f"{column} {value:.0%}" for column, value in share.items()))
-    found = {"settings": asdict(settings) | {"wrong": wrong}, "rows": table, "recovered": shares, "capfilt": quality}
+        say(
+            f"{name} recovers of what the noise cost: "
+            + ", ".join(f"{column} {value:.0%}" for column, value in share.items())
+        )
+    found = {
+        "settings": asdict(settings) | {"wrong": wrong},
+        "rows": table,
+        "recovered": shares,
+        "capfilt": quality,
+    }
     if out:
         write_json(out, found)
         draw_capfilt(Path(out).parent, noisy, judged)
@@ -87,5 +98,7 @@ def recovered(table: dict[str, dict[str, float]], name: str) -> dict[str, float]
     for column, best in table["all true"].items():
         cost = best - table["as they came"][column]
         if (-cost if "perplexity" in column else cost) > 0.02:
-            shares[column] = round(float((table[name][column] - table["as they came"][column]) / cost), 4)
+            shares[column] = round(
+                float((table[name][column] - table["as they came"][column]) / cost), 4
+            )
     return shares

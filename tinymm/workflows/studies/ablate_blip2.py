@@ -1,9 +1,10 @@
 """`ablate blip2`: what each of stage 1's three losses, and each of its three masks, is for, by doing without it.
 
-Every row is the same model from the same seed on the same frozen encoder for the same steps, with one thing changed: a loss left out, one
-objective under another's mask, or a shared embedding space of a few numbers only. A wrong mask is a leak: the loss falls faster, and what it was to
-teach is not learned. In a narrow shared embedding space ITC must say in few numbers what ITM, which sees picture and text together, need not say at
-all.
+Every row is the same model from the same seed on the same frozen encoder for the same steps, with
+one thing changed: a loss left out, one objective under another's mask, or a shared embedding space
+of a few numbers only. A wrong mask is a leak: the loss falls faster, and what it was to teach is
+not learned. In a narrow shared embedding space ITC must say in few numbers what ITM, which sees
+picture and text together, need not say at all.
 """
 
 from collections.abc import Callable
@@ -58,8 +59,9 @@ def run(
 ) -> dict[str, dict[str, float]]:
     """Train every variant for `steps` on shapes, print the table as it grows, and return it; write it to the JSON file `out` if given.
 
-    `encoder` is a run of `train clip --data shapes`; without one it is trained first for `encoder_steps`, into `runs/ablation-encoder`.
-    UsageError for a row that is none, and for settings or an encoder that do not fit, before anything is trained.
+    `encoder` is a run of `train clip --data shapes`; without one it is trained first for
+    `encoder_steps`, into `runs/ablation-encoder`. UsageError for a row that is none, and for
+    settings or an encoder that do not fit, before anything is trained.
     """
     base = blip2_stage1.BLIP2Stage1Settings(
         steps=steps,

@@ -1,9 +1,11 @@
 """`compare`: CLIP, ALBEF, BLIP and BLIP-2 trained on the same scenes and budget, in one table and one picture.
 
-The budget is the number of pairs that each system sees: `steps` batches of one size. BLIP-2 stands in front of a frozen encoder, which is that of
-the CLIP of this very comparison; its seconds contain CLIP's. Nothing else is shared. ALBEF and BLIP are what their own `train` makes of `steps`
-and `batch_size`; CLIP has the sizes and the rate of BLIP-2's picture encoder (`blip2_setup.ENCODER`), which are not those of `train clip`; and
-BLIP-2's first stage sees as large batches as the others, 64 pairs, where its own `train` has 32.
+The budget is the number of pairs that each system sees: `steps` batches of one size. BLIP-2 stands
+in front of a frozen encoder, which is that of the CLIP of this very comparison; its seconds contain
+CLIP's. Nothing else is shared. ALBEF and BLIP are what their own `train` makes of `steps` and
+`batch_size`; CLIP has the sizes and the rate of BLIP-2's picture encoder (`blip2_setup.ENCODER`),
+which are not those of `train clip`; and BLIP-2's first stage sees as large batches as the others,
+64 pairs, where its own `train` has 32.
 """
 
 import time
@@ -25,7 +27,8 @@ from ..run_folder import finished
 from ..runs.run import run as train
 from ..terminal import doing, tell
 
-#: Row of the table → name of the panel and series, and the results that it is read from, the first that a system has.
+#: Row of the table → name of the panel and series, and the results that it is read from, the first
+#: that a system has.
 METRICS = {
     "R@1, ITC": ("held_out_itc_r1", "held_out_r1"), "R@1, ITM": ("held_out_itm_reranked_r1",),
     "right on hard negatives, ITM": ("held_out_itm_accuracy",),
@@ -35,7 +38,12 @@ METRICS = {
 }  # fmt: skip
 #: What the systems have in common.
 BUDGET = ("data", "steps", "batch_size", "seed")
-CHANCE = {"right on hard negatives": 2 / 3, "attribute swaps": 0.5, "relation swaps": 0.5, "captions exactly right": 0.0}
+CHANCE = {
+    "right on hard negatives": 2 / 3,
+    "attribute swaps": 0.5,
+    "relation swaps": 0.5,
+    "captions exactly right": 0.0,
+}
 
 
 def run(
@@ -51,8 +59,9 @@ def run(
 ) -> Path:
     """Train the four systems into a folder, print the table, draw systems.png there, and return the folder.
 
-    `data` is 'shapes', 'scattered-shapes' or 'web-shapes'. A system that the folder holds already is not trained again, and one that was stopped
-    goes on; UsageError for one of another budget, DataError for a damaged record of it.
+    `data` is 'shapes', 'scattered-shapes' or 'web-shapes'. A system that the folder holds already
+    is not trained again, and one that was stopped goes on; UsageError for one of another budget,
+    DataError for a damaged record of it.
     """
     path = Path(out) if out else next_folder("compare")
     common: dict[str, Any] = {
@@ -78,11 +87,15 @@ def run(
     rows["BLIP-2"]["seconds"] = None if None in parts else sum(parts)  # type: ignore[arg-type]
     level = read_results(path / "clip").get("chance", {}).get("held_out_r1")
     if not of_kind(level, float):
-        raise DataError(f"{path / 'clip' / 'results.json'} has no chance level of held_out_r1, which the others are compared with; restore it")
+        raise DataError(
+            f"{path / 'clip' / 'results.json'} has no chance level of held_out_r1, which the others are compared with; restore it"
+        )
     chance = CHANCE | {"R@1": level}
     for line in table(rows, chance):
         say(line)
-    write_json(path / "results.json", {**rows, "chance": chance, "steps": steps, "batch_size": batch_size})
+    write_json(
+        path / "results.json", {**rows, "chance": chance, "steps": steps, "batch_size": batch_size}
+    )
     with doing("drawing the pictures"):
         style.save(systems(rows, chance), path / "systems.png")
         for name in rows:
@@ -107,7 +120,9 @@ def trained(training: Callable[..., Any], folder: Path, say: Callable[[str], Non
     kept = folder / "seconds.json"
     before, began = seconds_in(kept) or 0.0, time.perf_counter()
     try:
-        training(str(folder), resume=str(folder) if (folder / "run.json").exists() else None, say=say)
+        training(
+            str(folder), resume=str(folder) if (folder / "run.json").exists() else None, say=say
+        )
     except KeyboardInterrupt as stop:
         if folder.exists():
             stop.args = (f"it goes on when the same command is given with --out {folder.parent}",)
@@ -119,11 +134,19 @@ def trained(training: Callable[..., Any], folder: Path, say: Callable[[str], Non
 
 def _row(folder: Path) -> dict[str, float | None]:
     results, model = read_results(folder), pretrained.load(folder)
-    odd = [key for keys in METRICS.values() for key in keys if not of_kind(results.get(key), float | None)]
+    odd = [
+        key
+        for keys in METRICS.values()
+        for key in keys
+        if not of_kind(results.get(key), float | None)
+    ]
     if odd:
-        raise DataError(f"{folder / 'results.json'} has {odd[0]}, which is a number, as {results[odd[0]]!r:.60}; restore it")
+        raise DataError(
+            f"{folder / 'results.json'} has {odd[0]}, which is a number, as {results[odd[0]]!r:.60}; restore it"
+        )
     found: dict[str, float | None] = {
-        name: next((results[key] for key in keys if key in results), None) for name, keys in METRICS.items()
+        name: next((results[key] for key in keys if key in results), None)
+        for name, keys in METRICS.items()
     }
     # a momentum encoder is a copy, which is not needed any more
     own = [x for name, x in model.named_parameters() if not name.startswith("momentum_encoder.")]
@@ -136,7 +159,9 @@ def seconds_in(file: Path) -> float | None:
     """Return how long a system has been trained, None where no file says so; DataError where it says no number."""
     found = read_json(file) if file.exists() else None
     if not of_kind(found, float | None):
-        raise DataError(f"the seconds of a training are a number, and {file} has {found!r:.60}; delete it")
+        raise DataError(
+            f"the seconds of a training are a number, and {file} has {found!r:.60}; delete it"
+        )
     return found
 
 
@@ -150,7 +175,14 @@ def table(rows: dict[str, dict[str, float | None]], chance: dict[str, float]) ->
     for metric in dict.fromkeys(name for row in rows.values() for name in row):
         cells = [_written(metric, row.get(metric)) for row in rows.values()]
         level = chance.get(metric, chance.get(metric.split(", ")[0]))
-        lines.append((f"{metric:<30}" + "".join(f"{cell:>10}" for cell in [*cells, "" if level is None else f"{level:.3f}"])).rstrip())
+        lines.append(
+            (
+                f"{metric:<30}"
+                + "".join(
+                    f"{cell:>10}" for cell in [*cells, "" if level is None else f"{level:.3f}"]
+                )
+            ).rstrip()
+        )
     return lines
 
 

@@ -29,15 +29,19 @@ def run(
 ) -> dict[str, float]:
     """Print and return the probability of each label for a picture file: the softmax of the scaled cosines with the labels' prompts.
 
-    `invert` swaps dark and light first: glyphs are white on black, and scans and screenshots mostly the other way round. UsageError for fewer than 2
-    labels, or a template without one `{}`.
+    `invert` swaps dark and light first: glyphs are white on black, and scans and screenshots mostly
+    the other way round. UsageError for fewer than 2 labels, or a template without one `{}`.
     """
     chosen = list(dict.fromkeys(label.strip() for label in labels if label.strip()))
     if len(chosen) < 2:
-        raise UsageError(f"classify chooses among labels and needs at least 2 different ones; {chosen} came: give --labels cat,dog")
+        raise UsageError(
+            f"classify chooses among labels and needs at least 2 different ones; {chosen} came: give --labels cat,dog"
+        )
     without = [template for template in templates if template.count("{}") != 1]
     if without:
-        raise UsageError(f"a template has one {{}} for the label, and {without[0]!r} came; write --template 'a photo of a {{}}'")
+        raise UsageError(
+            f"a template has one {{}} for the label, and {without[0]!r} came; write --template 'a photo of a {{}}'"
+        )
     opened = open_model(
         model, can=(CONTRAST,), command="classify", backend=backend, tokenizer=tokenizer, **told
     )
@@ -68,7 +72,9 @@ def warn_unknown(opened: LoadedModel, texts: Sequence[str], say: Callable[[str],
     words = unknown(list(texts))
     lost = [text for text in texts if not set(opened.tokenizer.split(text)) - set(words)]  # type: ignore[attr-defined]
     if lost:
-        raise UsageError(f"the model knows no word of {lost[0]!r}; use words of its captions (the vocabulary stands in {opened.path}/tokenizer.json)")
+        raise UsageError(
+            f"the model knows no word of {lost[0]!r}; use words of its captions (the vocabulary stands in {opened.path}/tokenizer.json)"
+        )
     if words:
         say(f"unknown words, read as one and the same: {', '.join(sorted(words)[:10])}")
 
@@ -80,16 +86,27 @@ PLACE = 40
 def declare(parsers: Any) -> None:
     """Add classify."""
     example = "classify a.png --labels 'latin letter,digit'"
-    classify = commands.add(parsers, "classify", "name a picture by the best of some labels", example, _command)
+    classify = commands.add(
+        parsers, "classify", "name a picture by the best of some labels", example, _command
+    )
     classify.add_argument("picture")
-    classify.add_argument("--labels", required=True, metavar="A,B,C", help="the labels, separated by commas")
-    classify.add_argument("--template", action="append", metavar="TEXT", help="a prompt with {} for the label; may be given several times")
+    classify.add_argument(
+        "--labels", required=True, metavar="A,B,C", help="the labels, separated by commas"
+    )
+    classify.add_argument(
+        "--template",
+        action="append",
+        metavar="TEXT",
+        help="a prompt with {} for the label; may be given several times",
+    )
     commands.invert(classify)
     commands.common(classify, seed=False)
     commands.model(classify)
 
 
-def _command(picture: str, labels: str, template: list[str] | None, out: str | None, **options: Any) -> None:
+def _command(
+    picture: str, labels: str, template: list[str] | None, out: str | None, **options: Any
+) -> None:
     from tinymm.training.records import write_json
 
     shares = run(picture, labels.split(","), templates=template or ("{}",), **options)

@@ -38,10 +38,11 @@ def run(
 ) -> dict[str, Any]:
     """Print and return a model's numbers on its own data or on `data`; write them to the file `out` if given.
 
-    `data` is the name of built-in data, if the model speaks its words, or a path to pictures and captions.
-    What is measured follows from what the model can do (`measure`). Of parts that the model's folder has
-    no weights for, as a BLIP for captions has none for matching, it says so and leaves out what they decide. UsageError where nobody names data, or
-    the model speaks other words.
+    `data` is the name of built-in data, if the model speaks its words, or a path to pictures and
+    captions. What is measured follows from what the model can do (`measure`). Of parts that the
+    model's folder has no weights for, as a BLIP for captions has none for matching, it says so and
+    leaves out what they decide. UsageError where nobody names data, or the model speaks other
+    words.
     """
     opened = open_model(
         model,
@@ -77,12 +78,16 @@ def remarks(opened: LoadedModel, source: Any, where: str) -> list[str]:
     if not source.splits:
         return found
     entries = [entry for entries in source.splits.values() for entry in entries]
-    words = Counter(word for entry in entries for caption in entry.captions for word in split_words(caption))
+    words = Counter(
+        word for entry in entries for caption in entry.captions for word in split_words(caption)
+    )
     unknown: dict[str, int] = getattr(opened.tokenizer, "unknown", lambda _: {})(list(words))
     share = sum(words[word] for word in unknown) / max(1, words.total())
     if share > 0.5:
         some = ", ".join(sorted(unknown, key=lambda word: -words[word])[:3])
-        found.append(f"words: {share:.0%} of these captions' words are unknown to the model, {some} …; it reads them as one and the same")
+        found.append(
+            f"words: {share:.0%} of these captions' words are unknown to the model, {some} …; it reads them as one and the same"
+        )
     sizes, colored = [], 0
     for entry in entries[:: max(1, len(entries) // LOOKED_AT)][:LOOKED_AT]:
         try:
@@ -93,11 +98,15 @@ def remarks(opened: LoadedModel, source: Any, where: str) -> list[str]:
         colored += np.ptp(np.asarray(pixels.convert("RGB"), np.int16), axis=2).max() > 8
     image = opened.model.config.image
     if image.channels == 1 and colored:
-        found.append(f"colors: {colored} of {len(sizes)} pictures looked at have colors, and the model sees gray ones only")
+        found.append(
+            f"colors: {colored} of {len(sizes)} pictures looked at have colors, and the model sees gray ones only"
+        )
     small = sum(size < image.resolution for size in sizes)
     if small:
         seen = f"the {image.resolution} pixels that the model sees"
-        found.append(f"sizes: {small} of {len(sizes)} pictures looked at are smaller than {seen}, and are enlarged")
+        found.append(
+            f"sizes: {small} of {len(sizes)} pictures looked at are smaller than {seen}, and are enlarged"
+        )
     return found
 
 
@@ -115,10 +124,19 @@ PLACE = 30
 
 def declare(parsers: Any) -> None:
     """Add eval."""
-    evaluate = commands.add(parsers, "eval", "print a model's recall and accuracy beside chance", "eval --model runs/first", _command)
+    evaluate = commands.add(
+        parsers,
+        "eval",
+        "print a model's recall and accuracy beside chance",
+        "eval --model runs/first",
+        _command,
+    )
     commands.common(evaluate, out="write the numbers to this JSON file too")
     commands.model(evaluate)
-    evaluate.add_argument("--data", help="the name of built-in data or a path to pictures and captions (default: what the model was trained on)")
+    evaluate.add_argument(
+        "--data",
+        help="the name of built-in data or a path to pictures and captions (default: what the model was trained on)",
+    )
 
 
 def _command(**options: Any) -> None:

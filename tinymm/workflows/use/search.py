@@ -31,16 +31,22 @@ def run(
 ) -> list[tuple[str, float]]:
     """Print and return the `top` pictures below a folder by cosine with the words; pictures that cannot be read are skipped and named.
 
-    `invert` swaps dark and light first, as in `classify`. UsageError for no words, no pictures or a `top` below 1; DataError if none of them can be
-    read.
+    `invert` swaps dark and light first, as in `classify`. UsageError for no words, no pictures or a
+    `top` below 1; DataError if none of them can be read.
     """
     place = Path(folder)
     if top < 1:
-        raise UsageError(f"search names at least 1 picture, and --top {top} came; leave it out for 5")
+        raise UsageError(
+            f"search names at least 1 picture, and --top {top} came; leave it out for 5"
+        )
     if not words.strip():
-        raise UsageError(f"search needs words to look for, and {words!r} came; say what the picture shows")
+        raise UsageError(
+            f"search needs words to look for, and {words!r} came; say what the picture shows"
+        )
     if not place.is_dir():
-        raise UsageError(f"search looks through a folder of pictures, and {folder} is none; check the path")
+        raise UsageError(
+            f"search looks through a folder of pictures, and {folder} is none; check the path"
+        )
     files = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
         raise UsageError(f"{folder} holds no picture ({', '.join(SUFFIXES)}); give another folder")
@@ -63,7 +69,9 @@ def run(
             found += zip(names, opened.model.similarity(features, query)[:, 0], strict=True)
             batch, names = [], []
     if not found:
-        raise DataError(f"none of the {len(files)} pictures in {folder} could be read; see the lines above")
+        raise DataError(
+            f"none of the {len(files)} pictures in {folder} could be read; see the lines above"
+        )
     best = sorted(found, key=lambda pair: -pair[1])[:top]
     introduce(opened, model)
     for name, score in best:
@@ -77,10 +85,18 @@ PLACE = 50
 
 def declare(parsers: Any) -> None:
     """Add search."""
-    search = commands.add(parsers, "search", "find the pictures of a folder that fit some words", "search photos 'latin small letter a'", _command)
+    search = commands.add(
+        parsers,
+        "search",
+        "find the pictures of a folder that fit some words",
+        "search photos 'latin small letter a'",
+        _command,
+    )
     search.add_argument("folder")
     search.add_argument("words")
-    search.add_argument("--top", type=int, default=5, metavar="N", help="how many pictures to name (default: 5)")
+    search.add_argument(
+        "--top", type=int, default=5, metavar="N", help="how many pictures to name (default: 5)"
+    )
     commands.invert(search)
     commands.common(search, seed=False)
     commands.model(search)
