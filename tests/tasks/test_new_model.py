@@ -7,6 +7,8 @@ line, and no other file knows of it.
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -268,3 +270,14 @@ def test_losses_change_nothing(objectives):
     ]
     assert found[0] == found[1] == found[2] and list(found[0]) == ["itc", "length"]
     assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())
+
+
+def test_a_paper_s_step_is_imported_without_the_other_papers():
+    code = (
+        "import sys, tinymm.tasks.clip; print(*(m for m in sys.modules if m.startswith('tinymm.')))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = said.stdout.split()
+    others = ("albef", "blip", "bert", "opt", "qformer", "momentum", "dual_encoder")
+    assert "tinymm.models.clip" in loaded
+    assert not [name for name in loaded if name.split(".")[-1].startswith(others)]

@@ -1,7 +1,10 @@
 """ALBEF's training step: align before fuse (Li et al. 2021, arXiv:2107.07651).
 
 `albef_step` is §3.2, image-text contrastive learning, image-text matching and masked language
-modeling, with the momentum distillation of §3.3; training calls it.
+modeling, with the momentum distillation of §3.3, in the order of the released code (the paper has
+masked language modeling before matching); training calls it. What moves between two steps, the
+momentum encoder and its queue, is in `momentum.after_step`. All self-attention is bi-directional:
+only padding is masked.
 """
 
 from collections.abc import Iterable
@@ -95,17 +98,17 @@ def albef_step(
 
     # §3.2 image-text contrastive learning: g_v(v_cls)ᵀ g_w(w_cls)
     I, T = model.project_image(v), model.project_text(w)  # (B, E), (B, E)
-    if momentum is None:  # in the batch alone, as the paper's first baseline
+    if momentum is None:  # among the texts and images of the batch alone
         image_to_text = np.dot(I, T.T) / model.temperature  # (B, B)
         text_to_image = image_to_text.T
         losses["itc"] = itc_loss(image_to_text, image_ids)
-    else:  # against momentum features of the batch and of the queue; §3.3 pseudo-targets
+    else:  # against momentum features of batch and queue; §3.3 targets: (1 - α) own + α pseudo
         with no_grad():
             v_m = momentum.encoder.image_tokens(images).data  # (B, P+1, M)
             w_m = momentum.encoder.text_tokens(ids, is_real)  # (B, T, D)
             I_m = momentum.encoder.project_image(v_m).data  # (B, E)
             T_m = momentum.encoder.project_text(w_m).data  # (B, E)
-        losses["itc"], (image_to_text, text_to_image) = itc_with_queue(
+        losses["itc"], (image_to_text, text_to_image) = itc_with_queue(  # the batch's own, (B, B)
             I, T, I_m, T_m, momentum.image_queue, momentum.text_queue,
             model.temperature, momentum.alpha, image_ids, momentum.column_ids,
         )  # fmt: skip
@@ -120,7 +123,7 @@ def albef_step(
         logits = model.fused_itm_logits(v[i], w[t], rows(is_real, t))  # (3*B, 2)
         losses["itm"] = itm_loss(logits, labels)
 
-    # §3.2 masked language modeling; §3.3 pseudo-targets of the momentum encoder
+    # §3.2 masked language modeling; §3.3 a share α of each target is the momentum encoder's
     if "mlm" in objectives:
         masked_ids, labels = masked or mask_tokens(model.config, ids, is_real, rng)  # each (B, T)
         logits = model.mlm_logits(v, masked_ids, is_real)  # (B, T, V)

@@ -1,7 +1,9 @@
 """BLIP's training step: one text transformer used three ways (Li et al. 2022, arXiv:2201.12086).
 
 `blip_step` is §3.2, the three objectives of the multimodal mixture of encoder-decoder (§3.1);
-training calls it.
+training calls it. Encoder and decoder share all weights but those of self-attention, whose mask is
+bi-directional in the encoders and causal in the decoder. What moves between two steps, the momentum
+encoder and its queue, is in `momentum.after_step`.
 """
 
 from collections.abc import Iterable
@@ -85,10 +87,10 @@ def blip_step(
     images (B, h, w, c), ids and is_real (B, T). The comments are the paper's sections.
     """
     losses, memory = {}, None
-    # §3.1 the image encoder: one forward pass of it serves all three objectives
+    # §3.2 one forward pass of the image encoder serves all three objectives
     v = model.image_tokens(images)  # (B, P+1, M)
 
-    # §3.2 ITC activates the unimodal encoder, "[CLS] text [SEP]"
+    # §3.2 ITC activates the unimodal encoder: [CLS] text [SEP], bi-directional self-attention
     if "itc" in objectives or "itm" in objectives:  # ITM draws its negatives by ITC's similarity
         w = model.text_tokens(ids, is_real)  # (B, T, D)
         I, T = model.project_image(v), model.project_text(w)  # (B, E), (B, E)
@@ -96,19 +98,19 @@ def blip_step(
             image_to_text = np.dot(I, T.T) / model.temperature  # (B, B)
             text_to_image = image_to_text.T
             losses["itc"] = itc_loss(image_to_text, image_ids)
-        else:  # "a momentum encoder is introduced to produce features, and the soft labels"
+        else:  # as ALBEF: features and soft labels of a momentum encoder, and a queue
             with no_grad():
                 v_m = momentum.encoder.image_tokens(images)  # (B, P+1, M)
                 w_m = momentum.encoder.text_tokens(ids, is_real)  # (B, T, D)
                 I_m = momentum.encoder.project_image(v_m).data  # (B, E)
                 T_m = momentum.encoder.project_text(w_m).data  # (B, E)
-            losses["itc"], (image_to_text, text_to_image) = itc_with_queue(
+            losses["itc"], (image_to_text, text_to_image) = itc_with_queue(  # own, (B, B)
                 I, T, I_m, T_m, momentum.image_queue, momentum.text_queue,
                 model.temperature, momentum.alpha, image_ids, momentum.column_ids,
             )  # fmt: skip
             memory = Features(I_m, T_m, image_ids)
 
-    # §3.2 ITM activates the image-grounded text encoder, "[ENC] text [SEP]"
+    # §3.2 ITM activates the image-grounded text encoder: [ENC] text [SEP], bi-directional
     if "itm" in objectives:
         own = np.arange(len(ids)) if image_ids is None else image_ids
         negatives = negatives or hard_negatives(image_to_text.data, own, rng, text_to_image.data)
@@ -116,7 +118,8 @@ def blip_step(
         logits = model.itm_logits(v[i], rows(ids, t), rows(is_real, t))  # (3*B, 2)
         losses["itm"] = itm_loss(logits, labels)
 
-    # §3.2 LM activates the image-grounded text decoder, "[DEC] text [SEP]", with label smoothing
+    # §3.2 LM activates the image-grounded text decoder: [DEC] text [SEP], causal self-attention,
+    # label smoothing
     if "lm" in objectives:
         logits = model.lm_logits(v, ids, is_real)  # (B, T, V)
         losses["lm"] = language_loss(logits, ids, is_real, model.config.smoothing)

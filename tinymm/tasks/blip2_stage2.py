@@ -1,6 +1,6 @@
 """BLIP-2's stage 2: the Q-Former learns to prompt a frozen language model (Li et al. 2023, §3.3).
 
-arXiv:2301.12597, Figure 3: "Bootstrap Vision-to-Language Generative Learning from a Frozen LLM".
+arXiv:2301.12597, "Bootstrap Vision-to-Language Generative Learning from a Frozen LLM".
 """
 
 import math

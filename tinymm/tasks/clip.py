@@ -1,9 +1,9 @@
 """CLIP's training step: Figure 3 of the paper, running (Radford et al. 2021, arXiv:2103.00020).
 
-The body of `figure_3` is the paper's, character for character, and training calls it: `np` is
+The lines of `figure_3` are the paper's, character for character, and training calls them: `np` is
 NumPy, which asks our Tensors how to `np.dot` and `np.exp`. From `BLOCKWISE_FROM` pairs on the same
-loss is computed block by block, since Figure 3 holds its n × n logits seven times over
-(docs/memory.md).
+loss is computed block by block instead, since Figure 3 holds its n × n logits seven times over
+(docs/memory.md). The text transformer's self-attention is causal (`models.text`).
 """
 
 import math

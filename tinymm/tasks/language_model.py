@@ -26,7 +26,8 @@ from .step import Split, whole
 def language_model_step(model: Any, ids: np.ndarray, is_real: np.ndarray) -> dict[str, Tensor]:
     """Return {"lm"}, the mean cross-entropy of each next token: texts ids and is_real (B, T)."""
     logits = model(ids, is_real)  # (B, T, V), each from the tokens before and its own
-    # a text's first token is no target, nor is its first real one behind padding on the left
+    # a text's first token is no target (`language_loss` shifts by one), nor is the first real one
+    # after padding on the left
     has_past = np.concatenate([is_real[:, :1], is_real[:, :-1]], axis=1)  # (B, T)
     return {"lm": language_loss(logits, ids, is_real & has_past)}
 

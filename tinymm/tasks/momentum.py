@@ -74,9 +74,10 @@ def momentum_of(
 
 
 def after_step(model: DualEncoderModel, memory: Features | None) -> None:
-    """Clamp the temperature, move the EMA toward the new weights, and push the features.
+    """Clamp the temperature, update the momentum encoder, and enqueue the momentum features.
 
-    The queue takes the batch in *after* its loss: before, each pair would be among its own
+    The update is θ_m ← m θ_m + (1 - m) θ, with the new weights θ (`models.momentum`), and the queue
+    is a ring: the newest features overwrite the oldest. The queue takes the batch in *after* its loss: before, each pair would be among its own
     negatives. Without a memory, of a step without contrast or momentum, EMA and queue stay.
     """
     if not isinstance(model.temperature, MissingParameter):

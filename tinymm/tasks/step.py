@@ -52,10 +52,15 @@ def check_pairs(images: Any, ids: np.ndarray, *, least: int = 2) -> None:
             "came; align the batch"
         )
     if len(ids) < least:
-        raise UsageError(
-            f"a contrastive batch needs at least {least} pairs and {len(ids)} came: with nothing "
-            "to tell apart its loss is always 0; raise the batch size"
+        reason = (
+            "a batch is of at least 1 pair and 0 came"
+            if least == 1
+            else (
+                f"a contrastive batch needs at least {least} pairs and {len(ids)} came: with nothing "
+                "to tell apart its loss is always 0"
+            )
         )
+        raise UsageError(f"{reason}; raise the batch size")
 
 
 def check_objectives(objectives: Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:
