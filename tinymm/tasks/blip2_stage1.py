@@ -211,7 +211,7 @@ class BLIP2Stage1Settings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_objectives(self.objectives.split(","), OBJECTIVES)
+        check_objectives([name.strip() for name in self.objectives.split(",")], OBJECTIVES)
         if self.encoder is not None and self.vocabulary != "words":
             raise UsageError(
                 f"{self.encoder} brings its own vocabulary, and --vocabulary {self.vocabulary} came "

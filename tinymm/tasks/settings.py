@@ -5,7 +5,7 @@ A model's own settings are a subclass beside its step, which adds fields and cha
 """
 
 import math
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
@@ -127,8 +127,3 @@ def _check(name: str, value: Any, said: Any) -> None:
         raise UsageError(
             f"{flag} is below {beyond:,}, and {value} came; give another, or leave it out"
         )
-
-
-def defaults(settings: type) -> dict[str, Any]:
-    """Return the default of each field."""
-    return {item.name: item.default for item in fields(settings) if item.default is not MISSING}

@@ -238,7 +238,16 @@ _SPECS: dict[str, ModelSpec] = {}
 
 
 def register(spec: ModelSpec) -> ModelSpec:
-    """Make a model known to the package, and return its spec; UsageError for a name that is taken."""
+    """Make a model known to the package, and return its spec.
+
+    UsageError for a name or a class that has one already.
+    """
+    for other in _SPECS.values():
+        if other.model is spec.model and other.name != spec.name:
+            raise UsageError(
+                f"a model's class has one spec, and {spec.model.__name__} has that of "
+                f"{other.name!r}; derive a class of your own for {spec.name!r}"
+            )
     there = _SPECS.get(spec.name)
     if there is not None and there.model is not spec.model:
         raise UsageError(

@@ -164,16 +164,22 @@ def common(
     seed: bool = True,
     backend: bool = True,
     folder: bool = False,
+    only_given: bool = False,
 ) -> None:
-    """Add what most commands take: seed, backend, and where the result goes, a JSON file or a `folder`; what does nothing is left out."""
+    """Add what most commands take: seed, backend, and where the result goes, a file or a `folder`.
+
+    What does nothing is left out. With `only_given`, seed and backend are among the options only
+    where they were given.
+    """
     parser.set_defaults(out_is_file=not folder)
     if seed:
         said = "names the random draws; the same seed gives the same numbers (default: 0)"
-        parser.add_argument("--seed", type=seed_number, default=0, help=said)
+        default = argparse.SUPPRESS if only_given else 0
+        parser.add_argument("--seed", type=seed_number, default=default, help=said)
     if backend:
         parser.add_argument(
             "--backend",
-            default="numpy",
+            default=argparse.SUPPRESS if only_given else "numpy",
             choices=["numpy", "cupy"],
             help="where the arrays live (default: numpy)",
         )

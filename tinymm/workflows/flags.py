@@ -17,6 +17,8 @@ from tinymm.data.datasets import dataset_names
 from tinymm.tasks import ModelSpec
 from tinymm.training.records import from_home, read_run
 
+from .open_model import check_kind, settings_of
+
 #: Fields whose flags all commands share (`commands.common`).
 SHARED = ("seed", "backend")
 
@@ -48,9 +50,13 @@ def _add_field(parser: argparse.ArgumentParser, name: str, specs: list[ModelSpec
     first, flag = own[0], "--" + name.replace("_", "-")
     about = first.metadata
     said = dict.fromkeys(item.metadata["help"] for item in own)
-    text = "; ".join(said).replace("built-in data", dataset_names())
-    if len(specs) < of:
-        text = f"stage {specs[0].stage}: {text}"
+    if len(said) > 1:
+        each = zip(specs, own, strict=True)
+        text = "; ".join(f"stage {spec.stage}: {item.metadata['help']}" for spec, item in each)
+    else:
+        text = next(iter(said))
+        text = f"stage {specs[0].stage}: {text}" if len(specs) < of else text
+    text = text.replace("built-in data", dataset_names(), 1)
     if first.default is False:
         parser.add_argument(
             flag, action="store_true", default=argparse.SUPPRESS, help=text.replace("%", "%%")
@@ -82,7 +88,8 @@ def _shown(specs: list[ModelSpec], defaults: list[Any]) -> str:
 def _kind(settings: type, name: str) -> type:
     """Return the type of a field, without None."""
     annotated = typing.get_type_hints(settings)[name]
-    kinds = typing.get_args(annotated) if isinstance(annotated, UnionType) else (annotated,)
+    union = typing.get_origin(annotated) in (typing.Union, UnionType)
+    kinds = typing.get_args(annotated) if union else (annotated,)
     return next(kind for kind in kinds if kind is not type(None))
 
 
@@ -114,12 +121,15 @@ def _kept(spec: ModelSpec, config: str) -> dict[str, Any]:
             f"--config is the run.json of a run of {spec.title}, and {path} is one of "
             f"{kept.get('model')}; name another"
         )
-    settings = {name: from_home(value) for name, value in kept["settings"].items()}
+    settings = settings_of(path)
     unknown = sorted(settings.keys() - _fields(spec).keys())
     if unknown:
         raise UsageError(
             f"{path} has the setting {unknown[0]}, which {spec.title} does not have; take it out"
         )
+    kinds = typing.get_type_hints(spec.settings)
+    for name, value in settings.items():
+        check_kind(path, name, value, kinds[name])
     return settings
 
 
@@ -129,6 +139,11 @@ def refuse_beside_resume(given: Mapping[str, Any], resume: str) -> None:
     kept = read_run(run, "settings")["settings"] if run.is_file() else {}
     for name, value in given.items():
         flag = f"--{name.replace('_', '-')}"
+        if kept and name not in kept:
+            raise UsageError(
+                f"--resume goes on by the run's own settings, and {resume} has no {flag}, and "
+                f"{value} came; leave {flag} out"
+            )
         if name in kept and from_home(kept[name]) != value:
             raise UsageError(
                 f"--resume goes on by the run's own settings, and {resume} has {flag} {kept[name]} "

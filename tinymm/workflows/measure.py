@@ -92,14 +92,14 @@ def trained_pairs(source: Source, settings: Any) -> PairSet:
 
 
 def _of_pairs(model: Any, able: frozenset[str], pairs: PairSet, source: Source) -> dict[str, Any]:
-    true = source.references(pairs)
     if MATCH in spec_of(model).can:  # of one whose file lacks the head, what else there is
+        true = source.references(pairs)
         return measures.matching(model, pairs, source.tokenizer, references=true)
     if CONTRAST in able:
         found = dict(retrieval(model, pairs, source.tokenizer))
         return found | {"chance": {"r1": found.pop("chance_r1")}}
     if GENERATE in able:
-        written = measures.captions(model, pairs, source.tokenizer, true)
+        written = measures.captions(model, pairs, source.tokenizer, source.references(pairs))
         found = {f"captions_{key}": value for key, value in written.items()}
         return found | {"chance": dict.fromkeys(found, 0.0)}
     return {"chance": {}}

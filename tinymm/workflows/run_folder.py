@@ -7,8 +7,9 @@ the same data only, and whoever evaluates it learns which pictures are not new t
 """
 
 import difflib
+import typing
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ def stopped(path: str | Path, model: str) -> Stopped:
     settings = settings_of(path / "run.json")
     if run.get("model") != model:
         raise UsageError(
-            f"--resume goes on with a run of the same model, and {path} trains another; say so after `train`, or start a new run"
+            f"--resume goes on with a run of the same model, and {path} is one of "
+            f"{run.get('model')}; say so after `train`, or start a new run"
         )
     if finished(path):
         raise UsageError(
@@ -107,7 +109,7 @@ def stopped(path: str | Path, model: str) -> Stopped:
 
 def own_settings(kind: Callable[..., Any], stop: Stopped) -> Any:
     """Return the settings of a run that goes on, as their class has them; DataError for one that is unknown or of another kind."""
-    known = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    known = typing.get_type_hints(kind)
     foreign = [name for name in stop.settings if name not in known]
     if foreign:
         near = difflib.get_close_matches(foreign[0], set(known) - set(stop.settings), n=1)
@@ -200,5 +202,5 @@ def finish(
 def model_of(path: str | Path) -> str | None:
     """Return the name of the spec by which a run was trained, by its folder or run.json."""
     path = Path(path)
-    run = path if path.name == "run.json" else path / "run.json"
+    run = path / "run.json" if path.is_dir() else path
     return read_run(run).get("model") if run.is_file() else None

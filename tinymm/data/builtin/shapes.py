@@ -116,8 +116,9 @@ class Shapes(Source):
 
     def references(self, pairs: PairSet) -> list[tuple[str, ...]]:
         """Return all true captions of each picture's scene, any of which is a right answer."""
-        both = {str(scene): scene.captions() for scene in all_scenes()}
-        return [both[caption] for caption in pairs.captions]
+        true = {said: scene.captions() for scene in all_scenes() for said in scene.captions()}
+        true |= {str(scene): scene.captions() for scene in all_scenes()}
+        return [true[caption] for caption in pairs.captions]
 
     def captions(self) -> list[tuple[str, ...]]:
         """Return the captions of each training scene, what a language model may read."""

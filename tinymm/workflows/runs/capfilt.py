@@ -196,13 +196,18 @@ def with_noise(settings: Any, say: Callable[[str], None]) -> Any:
 
 
 def filters(planned: Plan) -> bool:
-    """Say whether a run cleans its captions first; UsageError for data whose captions are right."""
+    """Say whether a run cleans its captions first; UsageError where that cannot be."""
     settings = planned.settings
     on = any(item.name == "capfilt" for item in fields(settings)) and settings.capfilt
     if on and not planned.source.noisy:
         raise UsageError(
             f"--capfilt cleans captions that may be wrong, and those of {settings.data} are right; "
             "give --data web-shapes, or a folder"
+        )
+    if on and settings.init:
+        raise UsageError(
+            "--capfilt trains two models, each from scratch, and --init "
+            f"{settings.init} came; leave one of them out"
         )
     return on
 

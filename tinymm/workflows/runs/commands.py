@@ -1,7 +1,6 @@
 """`demo` and `train MODEL`: the commands that train, derived from the specs of all models."""
 
 import argparse
-from collections.abc import Mapping
 from typing import Any
 
 from tinymm.arrays.errors import UsageError
@@ -30,7 +29,8 @@ def declare(parsers: Any) -> None:
         _demo,
         shares_batches=True,
     )
-    commands.common(demo, out="the run folder (default: the next free runs/demo-N)", folder=True)
+    free = "the run folder (default: the next free runs/demo-N)"
+    commands.common(demo, out=free, folder=True, only_given=True)
     demo.add_argument(
         "--workers",
         type=int,
@@ -56,7 +56,8 @@ def declare(parsers: Any) -> None:
         one = commands.add(models, name, said, example, _train, shares_batches=True)
         one.set_defaults(group=name)
         free = " or ".join(f"runs/{spec.name}-N" for spec in specs)
-        commands.common(one, out=f"the run folder (default: the next free {free})", folder=True)
+        out = f"the run folder (default: the next free {free})"
+        commands.common(one, out=out, folder=True, only_given=True)
         if len(specs) > 1:
             stages = [spec.stage for spec in specs]
             one.add_argument("--stage", type=int, choices=stages, default=None, help=_stages(specs))
@@ -98,17 +99,12 @@ def _train(
         )
     spec = _chosen(trained_by_one_command()[group], stage, resume, config)
     if resume:
-        flags.refuse_beside_resume(_asked(given), resume)
+        flags.refuse_beside_resume(given, resume)
         _tell(run.run(spec, spec.settings(), None, resume=resume))
         return
     settings = flags.settings_from(spec, given, config)
     flags.not_used(settings, given, _idle(spec, settings), tell)
     _tell(run.run(spec, settings, out))
-
-
-def _asked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the flags that were given: seed and backend are always there, with their defaults."""
-    return {name: value for name, value in given.items() if name not in flags.SHARED}
 
 
 def _chosen(
@@ -127,6 +123,8 @@ def _chosen(
 def _idle(spec: ModelSpec, settings: Any) -> dict[str, tuple[str, ...]]:
     """Return the fields that have no effect under these settings, by what decides instead."""
     found = dict(spec.idle(settings))
+    if settings.init is None:
+        found["there is no --init"] = ("init_heads", "init_activation")
     if settings.init and not any(need.setting == "init" for need in spec.requires):
         own = spec.size_settings
         found = {reason: tuple(n for n in names if n not in own) for reason, names in found.items()}

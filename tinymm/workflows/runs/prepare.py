@@ -59,7 +59,7 @@ class Plan:
     def objectives(self) -> tuple[str, ...]:
         """The names of the losses that are summed."""
         if any(item.name == "objectives" for item in fields(self.settings)):
-            return tuple(self.settings.objectives.split(","))
+            return tuple(name.strip() for name in self.settings.objectives.split(","))
         return tuple(each.name for each in self.spec.objectives)
 
     @property
@@ -110,7 +110,7 @@ def plan(
     paths = tuple(opened.path for opened in begins_with.values())
     first = begins_with.get("init")
     if first is not None and first.spec is spec:
-        source = spec.adapted(source or source_for(first, settings.data, settings.seed))
+        source = spec.adapted(source or _source_of(spec, settings, first))
         check_enough(source)
         model = spec.fine_tune(settings, first.model)
         made = Plan(spec, settings, source, model, paths)
@@ -170,12 +170,26 @@ def _untrained(need: Requirement, settings: Any, say: Callable[[str], None]) -> 
 
 def with_last_runs(spec: ModelSpec, settings: Any) -> Any:
     """Return the settings with the last runs of required models named, so that run.json keeps them."""
-    found = {
-        need.setting: str(last_run(holding="model.safetensors", of_model=(need.spec,)))
-        for need in spec.requires
-        if need.last_run and getattr(settings, need.setting) is None
-    }
+    found = {}
+    for need in spec.requires:
+        if not need.last_run or getattr(settings, need.setting) is not None:
+            continue
+        try:
+            run = last_run(holding="model.safetensors", of_model=(need.spec,))
+        except UsageError:
+            raise UsageError(
+                f"--{need.setting} is a run of `{train_command(spec_named(need.spec))}`, and there "
+                "is none under runs yet; train one first, or name one"
+            ) from None
+        found[need.setting] = str(run)
     return replace(settings, **found) if found else settings
+
+
+def _source_of(spec: ModelSpec, settings: Any, opened: LoadedModel) -> Source:
+    """Return the data of a model that is fine-tuned, in its words; a language model sees no images."""
+    if getattr(opened.model.config, "image", None) is not None:
+        return source_for(opened, settings.data, settings.seed)
+    return fresh_source(spec, replace(settings, tokenizer=str(opened.path)))
 
 
 def opened_models(spec: ModelSpec, settings: Any) -> dict[str, LoadedModel]:
@@ -189,15 +203,15 @@ def opened_models(spec: ModelSpec, settings: Any) -> dict[str, LoadedModel]:
         path, need = getattr(settings, name), needs.get(name)
         if path and "init" in found and found["init"].spec is spec:
             raise UsageError(
-                f"--init {settings.init} brings its own {spec_named(need.spec).title}, and --{name} "  # type: ignore[union-attr]
-                f"{path} came too; leave one of them out"
+                f"--init {settings.init} brings its own {name}, and --{name} {path} came too; leave "
+                "one of them out"
             )
         if path is None:
             continue
         told: dict[str, Any] = {"tokenizer": settings.tokenizer}
-        if name == "init":
+        if name == "init" and not need:
             told |= {"heads": settings.init_heads, "activation": settings.init_activation}
-            told |= {"resolution": settings.resolution} if not need else {}
+            told["resolution"] = settings.resolution
         opened = open_any(path, backend=settings.backend, **told)
         allowed = ([spec] if name == "init" else []) + ([spec_named(need.spec)] if need else [])
         if opened.spec not in allowed:

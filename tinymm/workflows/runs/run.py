@@ -15,7 +15,7 @@ from tinymm.tasks import CONTRAST, ModelSpec, Task, spec_named
 from tinymm.training.checkpoint import load_checkpoint
 from tinymm.training.loop import train
 from tinymm.training.optimizers import AdamW
-from tinymm.training.records import RunFolder, next_folder, write_json
+from tinymm.training.records import RunFolder, next_folder, read_metrics, write_json
 
 from .. import words as vocabularies
 from ..measure import measure, validated
@@ -111,7 +111,8 @@ def _with_required(
     if not planned.missing:
         return planned
     found = {need.setting: str(path / need.setting) for need in planned.missing}
-    whole = replace(planned.settings, **found)
+    # what was to be learned of the captions has been, by the model that was trained first
+    whole = replace(planned.settings, vocabulary="words", **found)
     made = plan(planned.spec, whole, say, words=stop.words if stop else None)
     return replace(made, settings=planned.settings)
 
@@ -159,9 +160,19 @@ def _trained(
     finish(
         folder,
         stop,
-        lambda: measure(best, source, settings) | known | notes,
+        lambda: _measured(planned, folder, best) | known | notes,
         lambda results: figures.draw(folder.path, planned, best, before, results),
     )
+
+
+def _measured(planned: Plan, folder: RunFolder, model: Any) -> dict[str, Any]:
+    """Return what is measured, and of a model that is never validated its losses at the end."""
+    results = measure(model, planned.source, planned.settings)
+    if not planned.spec.validated:
+        last = read_metrics(folder.path)[-1]
+        results |= {name: last[name] for name in planned.chances}
+        results["chance"] |= planned.chances
+    return results
 
 
 def trained(planned: Plan, task: Task | None = None) -> Any:
