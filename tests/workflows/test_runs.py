@@ -419,7 +419,7 @@ def test_stage_2_takes_the_data_of_its_stage_1_and_says_so(
             ["train", "blip2", "--stage", 2, "--encoder", "x"],
             "no setting of stage 2 --encoder, and x came",
         ),
-        (["train", "blip2", "--stage", 2], "no run is there yet"),
+        (["train", "blip2", "--stage", 2], "there is none under runs yet"),
         (["train", "albef", "--heads", 3], "128 over 3 heads came"),
         (["train", "blip", "--data", "nowhere"], "'nowhere' is none of these; check the path"),
         (["train", "clip", "--data", "shaped"], "'shaped' is none of these; did you mean shapes?"),

@@ -650,7 +650,7 @@ def test_a_run_of_another_model_is_not_gone_on_with(
     done = command("train", name, "--resume", "run")
     assert done.code == 2 and done.error.count("\n") == 1
     assert (
-        "--resume goes on with a run of the same model, and run trains another; say so after `train`, or start a new run"
+        "--resume goes on with a run of the same model, and run is one of blip; say so after `train`, or start a new run"
         in done.error
     )
     assert {path.name: path.read_bytes() for path in (here / "run").iterdir()} == before

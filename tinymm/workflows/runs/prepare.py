@@ -169,7 +169,10 @@ def _untrained(need: Requirement, settings: Any, say: Callable[[str], None]) -> 
 
 
 def with_last_runs(spec: ModelSpec, settings: Any) -> Any:
-    """Return the settings with the last runs of required models named, so that run.json keeps them."""
+    """Return the settings with the last runs of required models named, so that run.json keeps them.
+
+    UsageError where there is none yet.
+    """
     found = {}
     for need in spec.requires:
         if not need.last_run or getattr(settings, need.setting) is not None:
