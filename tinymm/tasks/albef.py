@@ -31,6 +31,8 @@ from tinymm.models.text import real
 
 from .momentum import (
     CONTRAST_PARTS,
+    ITC,
+    ITM,
     MATCH_PARTS,
     TEXT,
     Features,
@@ -40,8 +42,6 @@ from .momentum import (
     contrast_config,
     encoder_configs,
     fine_tune,
-    itc_chance,
-    itm_chance,
     momentum_of,
     notes,
     with_distinct_positions,
@@ -243,22 +243,8 @@ spec = register(
         config=ALBEFConfig,
         task=Task(step, after_step, notes),
         objectives=(
-            Objective(
-                "itc",
-                "image-text contrastive loss",
-                "Which text of batch and queue is this image's, and which image is this text's?",
-                itc_chance,
-                "ln(B + K)",
-                ability=CONTRAST,
-            ),
-            Objective(
-                "itm",
-                "image-text matching loss",
-                "Does this text belong to this image, or is it a hard negative?",
-                itm_chance,
-                "ln 3 - ⅔ ln 2",
-                ability=MATCH,
-            ),
+            ITC,
+            ITM,
             Objective(
                 "mlm",
                 "masked language modeling loss",

@@ -17,7 +17,7 @@ from tinymm.models.momentum import warmed_up_alpha
 from tinymm.models.vit import ViTConfig
 
 from .settings import Settings, setting
-from .spec import CONTRAST, GROUND, MATCH, QUEUE
+from .spec import CONTRAST, GROUND, MATCH, QUEUE, Objective
 from .step import Sharded, Split
 
 #: The learned temperature stays in this range (the released code).
@@ -109,6 +109,25 @@ def itm_chance(model: DualEncoderModel, B: int) -> float:
 def word_chance(model: DualEncoderModel, B: int) -> float:
     """Return the loss of a uniform guess at a token of the vocabulary."""
     return math.log(model.config.text.vocabulary)
+
+
+#: The two losses that both papers have.
+ITC = Objective(
+    "itc",
+    "image-text contrastive loss",
+    "Which text of batch and queue is this image's, and which image is this text's?",
+    itc_chance,
+    "ln(B + K)",
+    ability=CONTRAST,
+)
+ITM = Objective(
+    "itm",
+    "image-text matching loss",
+    "Does this text belong to this image, or is it a hard negative?",
+    itm_chance,
+    "ln 3 - ⅔ ln 2",
+    ability=MATCH,
+)
 
 
 # ---------------------------------------------------------------------- settings
